@@ -1,0 +1,1 @@
+"""Matchers: photo in, Matches out. They know neither the database nor COLMAP models."""

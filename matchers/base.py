@@ -1,0 +1,65 @@
+"""The interface that every matcher is written to.
+
+A matcher sees 8-bit grey images as they come from sfm.images (full size, EXIF rotation applied)
+and answers in pixels of those images; resizing, padding and batching are its own secret. `encode`
+is the work that one image needs once, whatever the number of its pairs; `match` is the work of a
+pair. That split is what makes N images cost N encodings instead of N (N - 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfm.types import Matches
+
+GreyImage = NDArray[np.uint8]  # (H, W)
+Mask = NDArray[np.bool_]  # (H, W), True where the image may be used
+
+
+class Features(Protocol):
+    """What a matcher keeps of one image. Opaque to everyone but the matcher that made it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that keeping it costs, in bytes."""
+        ...
+
+
+@runtime_checkable
+class Matcher(Protocol):
+    """Detector-free or sparse, learned or not: anything that can match two photos."""
+
+    @property
+    def name(self) -> str:
+        """Short name for people, e.g. "loftr-compact" or "sift"."""
+        ...
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """All that its matches depend on besides the photos: weights' checksum, options, version. JSON-able."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """The number of pairs that `match` likes to be given at once."""
+        ...
+
+    def grid(self, width: int, height: int) -> tuple[float, float, int] | None:
+        """Coarse grid of an image of this size: (cell width px, cell height px, columns); None for a detector.
+
+        Cell c of Matches.cells0/1 then has its centre at ((c % columns + 0.5) * cell width,
+        (c // columns + 0.5) * cell height).
+        """
+        ...
+
+    def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[Features]:
+        """Features of each image, in order. Images may differ in size. Masked-out pixels give no matches."""
+        ...
+
+    def match(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        """Matches of each pair, in order, in pixels of the original images."""
+        ...

@@ -1,0 +1,25 @@
+"""What can go wrong, in the words of the person who can mend it: every message names the file and the remedy."""
+
+
+class SfMError(Exception):
+    """Base of all errors that are reported as one line, without a traceback (exit code 2)."""
+
+
+class BadImage(SfMError):
+    """A photo cannot be used: missing, empty, corrupt or not an image."""
+
+
+class BadFile(SfMError):
+    """Any other input file or folder cannot be used: weights, pairs, database, model."""
+
+
+class BadOption(SfMError):
+    """An option's value makes no sense, or options contradict each other."""
+
+
+class MissingStage(SfMError):
+    """A stage was asked for whose input has not been computed yet."""
+
+
+class NoModel(SfMError):
+    """The run ended without a model, or with one that is probably bad (exit code 3)."""

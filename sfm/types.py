@@ -1,0 +1,248 @@
+"""The frozen values that pass between rooms.
+
+Pixels are COLMAP's: (x, y), origin at the corner of the image, the centre of the first pixel at
+(0.5, 0.5), measured in the photo at full size after its EXIF rotation. Poses are
+target_from_source. Arrays are checked on construction and set read-only, so frozen means frozen.
+Counts M, K, N, T, O, P may all be zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+UInt32 = NDArray[np.uint32]
+Int64 = NDArray[np.int64]
+
+
+def _frozen(value: Any, dtype: Any, shape: tuple[int | None, ...], what: str) -> NDArray[Any]:
+    """Read-only contiguous array of the dtype; ValueError unless the shape fits and all is finite."""
+    array = np.ascontiguousarray(value, dtype=dtype)
+    if array.ndim != len(shape) or any(s is not None and s != n for s, n in zip(shape, array.shape, strict=True)):
+        raise ValueError(f"{what}: shape {array.shape}, expected {shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{what}: not finite")
+    if array.flags.writeable:
+        array = array.view()
+        array.flags.writeable = False
+    return array
+
+
+def _set(obj: object, name: str, dtype: Any, shape: tuple[int | None, ...]) -> None:
+    object.__setattr__(obj, name, _frozen(getattr(obj, name), dtype, shape, f"{type(obj).__name__}.{name}"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraPrior:
+    """What is known of a camera before mapping; images of one `group` share intrinsics.
+
+    model: COLMAP camera model name, e.g. "SIMPLE_RADIAL". params: (p,) f64 px, in COLMAP's order.
+    has_focal_prior: the focal length comes from EXIF or the user, not from a guess.
+    """
+
+    model: str
+    params: Float64
+    has_focal_prior: bool
+    group: str
+
+    def __post_init__(self) -> None:
+        _set(self, "params", np.float64, (None,))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageRecord:
+    """One usable photo. name: POSIX path relative to the image folder. width, height: px after EXIF
+    rotation. digest: hex SHA-256 of the file's bytes (and of its mask's, where it has one)."""
+
+    name: str
+    width: int
+    height: int
+    camera: CameraPrior
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ImagePair:
+    """Two image names, name0 < name1."""
+
+    name0: str
+    name1: str
+
+    def __post_init__(self) -> None:
+        if not self.name0 < self.name1:
+            raise ValueError(f"ImagePair: {self.name0!r} must sort before {self.name1!r}")
+
+    @classmethod
+    def of(cls, a: str, b: str) -> ImagePair:
+        """The pair of two different names, in order."""
+        return cls(min(a, b), max(a, b))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """Matches of one pair, best first within a matcher's own order.
+
+    points0, points1: (M, 2) f32 px. confidence: (M,) f32 in [0, 1].
+    cells0, cells1: (M,) i64, the repeatable keypoint each end belongs to: for a detector-free
+    matcher the flat index (row * columns + column) of the cell of its coarse grid (see
+    Matcher.grid), for a detector the keypoint's index; all -1 where the matcher has neither (then
+    tracks quantise the points themselves). Rows with one cell id in an image are one keypoint.
+    A row is a valid match by itself; the same two cells may occur in several rows (one refined in
+    image 1, one refined in image 0).
+    """
+
+    points0: Float32
+    points1: Float32
+    confidence: Float32
+    cells0: Int64
+    cells1: Int64
+
+    def __post_init__(self) -> None:
+        _set(self, "points0", np.float32, (None, 2))
+        num = len(self.points0)
+        _set(self, "points1", np.float32, (num, 2))
+        _set(self, "confidence", np.float32, (num,))
+        _set(self, "cells0", np.int64, (num,))
+        _set(self, "cells1", np.int64, (num,))
+
+    def __len__(self) -> int:
+        return len(self.points0)
+
+    @classmethod
+    def empty(cls) -> Matches:
+        """No matches."""
+        return cls(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwoViewGeometry:
+    """Verified geometry of one pair. inliers: (K,) u32 rows of the pair's Matches, ascending.
+
+    kind: COLMAP's configuration name in lower case ("calibrated", "uncalibrated", "planar",
+    "panoramic", "planar_or_panoramic", "degenerate", "watermark", "multiple", "undefined").
+    cam1_from_cam0: (3, 4) f64, translation of unit length, or None. F: (3, 3) f64, or None.
+    """
+
+    pair: ImagePair
+    inliers: UInt32
+    kind: str
+    cam1_from_cam0: Float64 | None = None
+    F: Float64 | None = None
+
+    def __post_init__(self) -> None:
+        _set(self, "inliers", np.uint32, (None,))
+        if self.cam1_from_cam0 is not None:
+            _set(self, "cam1_from_cam0", np.float64, (3, 4))
+        if self.F is not None:
+            _set(self, "F", np.float64, (3, 3))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keypoints:
+    """Keypoints of one image. xy: (N, 2) f32 px. score: (N,) f32, aggregated confidence."""
+
+    xy: Float32
+    score: Float32
+
+    def __post_init__(self) -> None:
+        _set(self, "xy", np.float32, (None, 2))
+        _set(self, "score", np.float32, (len(self.xy),))
+
+    def __len__(self) -> int:
+        return len(self.xy)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeypointMatches:
+    """One-to-one matches of one pair between the two images' Keypoints: indices (K, 2) u32, score (K,) f32."""
+
+    pair: ImagePair
+    indices: UInt32
+    score: Float32
+
+    def __post_init__(self) -> None:
+        _set(self, "indices", np.uint32, (None, 2))
+        _set(self, "score", np.float32, (len(self.indices),))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """T tracks over O observations: track t is the slice offsets[t]:offsets[t + 1] of the columns.
+
+    offsets: (T + 1,) i64. image_idx: (O,) u32, row of the image in the database. keypoint_idx:
+    (O,) u32, row in that image's Keypoints. Every track is at least two long and has an image at
+    most once.
+    """
+
+    offsets: Int64
+    image_idx: UInt32
+    keypoint_idx: UInt32
+
+    def __post_init__(self) -> None:
+        _set(self, "offsets", np.int64, (None,))
+        _set(self, "image_idx", np.uint32, (None,))
+        _set(self, "keypoint_idx", np.uint32, (len(self.image_idx),))
+        if len(self.offsets) == 0 or self.offsets[0] != 0 or self.offsets[-1] != len(self.image_idx):
+            raise ValueError("Tracks.offsets: must start at 0 and end at the number of observations")
+        if (np.diff(self.offsets) < 2).any():
+            raise ValueError("Tracks.offsets: a track is at least two observations long")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class StageSummary:
+    """What a stage did: counts by name, wall seconds, what it skipped and why, whether it was reused."""
+
+    stage: str
+    counts: dict[str, int | float]
+    seconds: float
+    skipped: tuple[tuple[str, str], ...] = ()
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReconstructionSummary:
+    """What the end of a run prints. reprojection_error: mean over points, px. models: (folder, images) of
+    every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason)."""
+
+    images: int
+    registered: int
+    points3D: int
+    observations: int
+    track_length: float
+    reprojection_error: float
+    unregistered: tuple[tuple[str, str], ...]
+    stages: tuple[StageSummary, ...]
+    models: tuple[tuple[Path, int], ...]
+    model_dir: Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseErrors:
+    """Relative-pose errors of P pairs in degrees: rotation_deg, translation_deg (P,) f64. Pairs with an
+    unregistered image are inf, never dropped."""
+
+    rotation_deg: Float64
+    translation_deg: Float64
+
+    def __post_init__(self) -> None:
+        for name in ("rotation_deg", "translation_deg"):
+            array = np.asarray(getattr(self, name), np.float64)
+            if array.ndim != 1 or np.isnan(array).any():
+                raise ValueError(f"PoseErrors.{name}: shape {array.shape}, expected (P,) without NaN")
+            array = array.view()
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
+    @property
+    def max_deg(self) -> Float64:
+        """(P,) f64, the larger of the two errors."""
+        return np.maximum(self.rotation_deg, self.translation_deg)
