@@ -1,0 +1,1 @@
+"""Training: supervision from exact geometry, losses, and a loop that resumes."""

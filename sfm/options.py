@@ -1,0 +1,135 @@
+"""One frozen dataclass a stage and the root Options; every default of the product is in this file.
+
+A field's `help` metadata is its line in `loftr-sfm --help`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sfm.errors import BadOption
+
+
+def _option(default: Any, help: str, **extra: Any) -> Any:
+    return field(default=default, metadata={"help": help, **extra})
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise BadOption(message)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """Finding and reading photos, and what is assumed of their cameras."""
+
+    camera_model: str = _option("SIMPLE_RADIAL", "COLMAP camera model of every photo", metavar="MODEL")
+    camera: str = _option(
+        "auto",
+        "which photos share intrinsics: auto (same device, size and focal length), single, per-folder, per-image",
+        choices=("auto", "single", "per-folder", "per-image"),
+    )
+    intrinsics: str | None = _option(
+        None,
+        "known intrinsics for every photo, as COLMAP's parameters: 'f,cx,cy,k' for SIMPLE_RADIAL",
+        metavar="P1,P2,...",
+    )
+    masks: Path | None = _option(
+        None,
+        "folder of masks, NAME.png for photo NAME (COLMAP's convention): black pixels are ignored",
+        metavar="FOLDER",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PairOptions:
+    """Which photos are matched with which."""
+
+    pairs: str = _option(
+        "auto",
+        "exhaustive, sequential[:N] (each photo with the next N by name, default 10), FILE (two names a line, as hloc "
+        "has it), or auto",
+        metavar="HOW",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingOptions:
+    """The matcher and what it may use."""
+
+    matcher: str = _option(
+        "loftr", "loftr (detector-free) or sift (COLMAP's SIFT, for comparison)", choices=("loftr", "sift")
+    )
+    weights: str = _option(
+        "auto", "outdoor, indoor, indoor_new, compact, a checkpoint file, or auto", metavar="NAME|FILE"
+    )
+    resize: int = _option(
+        640, "longer side of the image that the network sees, px; 0 keeps the photo's size", metavar="PX"
+    )
+    confidence: float = _option(0.2, "matches below this confidence are dropped, 0 to 1", metavar="C")
+    device: str = _option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    batch: int = _option(0, "pairs matched at once; 0 chooses by device", metavar="N")
+    memory: float = _option(1.0, "gigabytes that cached features may take", metavar="GB")
+    offline: bool = _option(False, "never use the network")
+
+    def __post_init__(self) -> None:
+        _require(self.resize == 0 or self.resize >= 64, f"--resize {self.resize}: must be 0 or at least 64")
+        _require(0 <= self.confidence <= 1, f"--confidence {self.confidence}: must be between 0 and 1")
+        _require(self.batch >= 0, f"--batch {self.batch}: must not be negative")
+        _require(self.memory > 0, f"--memory {self.memory}: must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationOptions:
+    """Two-view geometry of each pair."""
+
+    max_error: float = _option(
+        4.0, "largest epipolar error of a verified match, px of the photo reduced to the network's size", metavar="PX"
+    )
+    min_inliers: int = _option(15, "pairs with fewer verified matches are left out", metavar="N")
+
+    def __post_init__(self) -> None:
+        _require(self.max_error > 0, f"--max-error {self.max_error}: must be positive")
+        _require(self.min_inliers >= 8, f"--min-inliers {self.min_inliers}: must be at least 8")
+
+
+@dataclass(frozen=True, slots=True)
+class TrackOptions:
+    """From matches of pairs to keypoints of images and tracks over them."""
+
+    cell_size: float = _option(1.0, "size of a keypoint's cell, in cells of the network's coarse grid", metavar="CELLS")
+    min_score: float = _option(0.0, "keypoint matches below this confidence join no track, 0 to 1", metavar="C")
+
+    def __post_init__(self) -> None:
+        _require(self.cell_size > 0, f"--cell-size {self.cell_size}: must be positive")
+        _require(0 <= self.min_score <= 1, f"--min-score {self.min_score}: must be between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class MappingOptions:
+    """COLMAP's incremental mapping."""
+
+    min_model_size: int = _option(3, "sub-models with fewer images are dropped", metavar="N")
+    threads: int = _option(-1, "threads of the mapper; -1 takes all cores", metavar="N")
+    seed: int = _option(0, "random seed of everything that draws", metavar="N")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All options of a run, stage by stage."""
+
+    images: ImageOptions = field(default_factory=ImageOptions)
+    pairs: PairOptions = field(default_factory=PairOptions)
+    matching: MatchingOptions = field(default_factory=MatchingOptions)
+    verification: VerificationOptions = field(default_factory=VerificationOptions)
+    tracks: TrackOptions = field(default_factory=TrackOptions)
+    mapping: MappingOptions = field(default_factory=MappingOptions)
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Nested plain values, for JSON."""
+        return {
+            stage: {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+            for stage, values in asdict(self).items()
+        }
