@@ -109,7 +109,7 @@ class CompactBackbone(nn.Module):
         self.quarter_top = nn.Conv2d(64, d_fine, 1)
         self.quarter_out = ConvReLU(d_fine, d_fine)
         self.half_skip = nn.Conv2d(8, d_fine, 1)
-        self.half_out = nn.Sequential(ConvReLU(d_fine, d_fine), nn.Conv2d(d_fine, d_fine, 3, padding=1))
+        self.half_out = nn.Conv2d(d_fine, d_fine, 3, padding=1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, H, W), H and W multiples of 8 → coarse (B, d_coarse, H/8, W/8), fine (B, d_fine, H/2, W/2)."""
@@ -123,7 +123,7 @@ class CompactBackbone(nn.Module):
         x3 = self.fusion(x3 + _resized(x4, x3) + _resized(x5, x3))
         top = self.quarter_skip(quarter) + _doubled(self.quarter_top(x3), quarter)
         fine = self.half_skip(half) + _doubled(self.quarter_out(top), half)
-        return self.coarse_out(x3), self.half_out(fine)
+        return self.coarse_out(x3), self.half_out(F.relu(fine))
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:

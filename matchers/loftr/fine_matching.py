@@ -32,7 +32,7 @@ def windows_at(padded: Tensor, cells: Tensor, columns: int, window: int) -> Tens
     cols = (cells % columns)[:, None] * CELLS + steps
     index = rows[:, :, None] * padded.shape[1] + cols[:, None, :]  # (M, window, window)
     flat = padded.reshape(-1, padded.shape[2])
-    return flat.index_select(0, index.reshape(-1)).reshape(len(cells), window * window, -1)
+    return flat.index_select(0, index.reshape(-1)).reshape(len(cells), window * window, padded.shape[2])
 
 
 class FinePreprocess(nn.Module):
