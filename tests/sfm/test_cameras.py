@@ -4,7 +4,7 @@ import numpy as np
 import pycolmap
 import pytest
 from PIL import Image
-from PIL.TiffImagePlugin import IFDRational
+from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 from sfm.cameras import Exif, Photo, cameras_of, focal_prior, read_exif
 from sfm.errors import BadOption
@@ -32,7 +32,13 @@ def exif_of(
 
 
 def saved(path: Path, exif: Image.Exif, size: tuple[int, int] = (W, H)) -> Path:
-    Image.new("RGB", size, (90, 120, 30)).save(path, exif=exif)
+    how: dict[str, object] = {"exif": exif}
+    if path.suffix == ".tif":  # where Pillow leaves out the photo's part of Image.Exif
+        tags = ImageFileDirectory_v2()
+        tags.update(exif)
+        tags[0x8769] = exif.get_ifd(0x8769)
+        how = {"tiffinfo": tags}
+    Image.new("RGB", size, (90, 120, 30)).save(path, **how)
     return path
 
 
@@ -46,7 +52,7 @@ PER_CM = {"xA20E": IFDRational(800), "xA20F": IFDRational(800), "xA210": 3}
 NO_UNIT = {"xA20E": IFDRational(800), "xA210": 1}
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 @pytest.mark.parametrize(
     "tags",
     [
@@ -82,10 +88,9 @@ def test_default_camera_is_pycolmaps(tmp_path: Path) -> None:
         assert ours.has_focal_prior == theirs.has_prior_focal_length
 
 
-@pytest.mark.parametrize("suffix", ["tif", "webp"])
-def test_formats_whose_exif_pycolmap_cannot_read(tmp_path: Path, suffix: str) -> None:
+def test_webp_which_pycolmap_cannot_read(tmp_path: Path) -> None:
     for tags in ({"focal_35mm": 28, **CANON}, {"focal_mm": 24.0, **CANON}):
-        ours = our_focal(saved(tmp_path / f"x.{suffix}", exif_of(**tags)))
+        ours = our_focal(saved(tmp_path / "x.webp", exif_of(**tags)))
         assert ours == our_focal(saved(tmp_path / "x.jpg", exif_of(**tags)))
         assert ours is not None
 
