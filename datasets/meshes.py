@@ -138,7 +138,7 @@ def _bumps(rng: np.random.Generator, points: Float32, kind: str) -> Float32:
     small = smooth_noise(rng, place, (0.12, 0.6))
     if rng.random() < 0.5:
         small = 1 - 2 * np.abs(small)  # ridges and creases
-    return np.maximum(factor + rng.uniform(0.0, 0.045) * small, 0.3).reshape(points.shape[:2]).astype(np.float32)
+    return np.maximum(factor + rng.uniform(0.01, 0.05) * small, 0.3).reshape(points.shape[:2]).astype(np.float32)
 
 
 def _profile(rng: np.random.Generator, rows: int) -> tuple[Float64, Float64]:

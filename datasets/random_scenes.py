@@ -25,7 +25,7 @@ Bool = NDArray[np.bool_]
 DEPTH_TOLERANCE = 2e-3  # relative; a point is hidden if something is nearer by more than this
 EDGE_DEPTH = 0.03  # relative; a larger step in depth between neighbouring pixels is an edge
 MIN_COSINE = 0.12  # flatter views of a surface give no truth
-SUBPIXELS = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]], np.float32)
+SUBPIXELS = np.array([[-0.35, -0.2], [0.35, 0.2]], np.float32)  # beside the pixel's middle, on either side
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,6 +173,13 @@ class Scene:
         toned = np.power(np.minimum(irradiance / bright, 1.6), 0.6)  # photos are gamma-coded
         return np.asarray(1 + lights.relief * (toned - 1), np.float32)
 
+    @cached_property
+    def _shade_planes(self) -> Float32:
+        """(T, 3) f32: light at each triangle's first corner, and its change to the second and to the third."""
+        corners = self._shade[self._mesh.triangles]
+        corners[:, 1:] -= corners[:, :1]
+        return corners
+
     def render(self, camera: Camera) -> tuple[Float32, Bool]:
         """Grey values (H, W) f32, 0 to about 255, antialiased, and where an edge in depth runs (H, W) bool."""
         xy = grid_xy(*camera.size)
@@ -180,7 +187,7 @@ class Scene:
         edges = _edges(depth.reshape(camera.size), body.reshape(camera.size))
         rows = np.flatnonzero(edges)
         finer = self._look(camera, (xy[rows, None] + SUBPIXELS).reshape(-1, 2))[0]
-        grey[rows] = finer.reshape(-1, len(SUBPIXELS)).mean(axis=1)
+        grey[rows] = (grey[rows] + finer.reshape(-1, len(SUBPIXELS)).sum(axis=1)) / (1 + len(SUBPIXELS))
         return grey.reshape(camera.size), edges
 
     def _look(self, camera: Camera, xy: Float32) -> tuple[Float32, Float32, NDArray[np.int64]]:
@@ -205,17 +212,16 @@ class Scene:
         return grey, depth, body
 
     def _interpolated_shade(self, primitive: NDArray[Any], barycentric: Float32) -> Float32:
-        corners = self._shade[self._mesh.triangles[primitive]]  # (n, 3)
-        u, v = barycentric[:, 0], barycentric[:, 1]
-        return np.asarray((1 - u - v) * corners[:, 0] + u * corners[:, 1] + v * corners[:, 2])
+        base, along_u, along_v = self._shade_planes[primitive].T
+        return np.asarray(base + barycentric[:, 0] * along_u + barycentric[:, 1] * along_v)
 
     def _albedo(self, index: int, rays: Float32, depth: Float32, normals: Float32, focal: float) -> Float32:
         body = self.bodies[index]
         turn = body.rotation.astype(np.float32)
         directions = rays[:, 3:]
         local = (rays[:, :3] + depth[:, None] * directions - body.translation.astype(np.float32)) @ turn
-        cosine = np.abs(np.einsum("nd,nd->n", normals, directions)) / np.linalg.norm(directions, axis=1)
-        footprint = depth / np.float32(focal) / np.sqrt(np.maximum(cosine, 0.15))
+        slant = np.einsum("nd,nd->n", normals, directions) ** 2 / np.einsum("nd,nd->n", directions, directions)
+        footprint = depth * np.maximum(slant, 0.0225) ** np.float32(-0.25) / np.float32(focal)
         return body.material.albedo(local, normals @ turn, footprint)
 
     def _backdrop_grey(self, directions: Float32, focal: float) -> Float32 | float:

@@ -81,17 +81,17 @@ def objects_aims(rng: np.random.Generator) -> Aims:
     flat = math.cos(elevation)
     direction = np.array([flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)])
     up = np.array([0.0, 0.0, 1.0])
-    return Aims(np.array([0.0, 0.0, 0.6]), direction, up, _tilted(rng, up, 10), (0.6, 0.95))
+    return Aims(np.array([0.0, 0.0, 0.5]), direction, up, _tilted(rng, up, 10), (0.45, 0.78))
 
 
 def random_lights(rng: np.random.Generator, up: Float64, towards: Float64, relief: float) -> Lights:
-    """A sky of eight lights about `up` and one or two soft lights from the side of `towards`."""
-    sky = rng.normal(size=(8, 3)) + 0.7 * up
-    directions, weights = [sky], [np.full(8, rng.uniform(0.06, 0.16))]
+    """A sky of six lights about `up` and one or two soft lights from the side of `towards`."""
+    sky = rng.normal(size=(6, 3)) + 0.7 * up
+    directions, weights = [sky], [np.full(6, rng.uniform(0.08, 0.2))]
     for _ in range(1 if rng.random() < 0.6 else 2):
         middle = _tilted(rng, up + towards + 0.7 * rng.normal(size=3), 1)
-        directions.append(middle + rng.uniform(0.02, 0.12) * rng.normal(size=(4, 3)))
-        weights.append(np.full(4, rng.uniform(0.1, 0.3)))
+        directions.append(middle + rng.uniform(0.02, 0.12) * rng.normal(size=(3, 3)))
+        weights.append(np.full(3, rng.uniform(0.13, 0.4)))
     stacked = np.concatenate(directions)
     stacked /= np.linalg.norm(stacked, axis=1, keepdims=True)
     return Lights(stacked.astype(np.float32), np.concatenate(weights).astype(np.float32), relief)
@@ -108,7 +108,7 @@ def _backdrop(rng: np.random.Generator, texture: Texture | None, forward: Float6
 def _material(rng: np.random.Generator, texture: Texture, *, plaster: bool) -> Material:
     offsets = rng.uniform(0, 2 * min(texture.size), (3, 2)).astype(np.float32)
     if plaster:
-        return Material(texture, rng.uniform(0.45, 0.85), rng.uniform(0.0, 0.09), rng.uniform(60, 250), offsets)
+        return Material(texture, rng.uniform(0.45, 0.85), rng.uniform(0.02, 0.14), rng.uniform(60, 220), offsets)
     return Material(texture, texture.mean / 255, 1.0, rng.uniform(110, 240), offsets)
 
 
