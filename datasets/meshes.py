@@ -78,7 +78,7 @@ def _tangent(points: Float32, axis: int, wraps: bool) -> Float32:
     return np.asarray(np.gradient(points, axis=axis))
 
 
-def relief_mesh(rng: np.random.Generator, photo: NDArray[np.uint8], *, columns: int = 104) -> Mesh:
+def relief_mesh(rng: np.random.Generator, photo: NDArray[np.uint8], *, columns: int = 84) -> Mesh:
     """A wall that bears the photo: half its height is one unit; heights (towards -z) up to about 0.35."""
     height, width = photo.shape
     rows = max(2, round(columns * height / width))

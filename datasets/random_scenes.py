@@ -25,6 +25,7 @@ Bool = NDArray[np.bool_]
 DEPTH_TOLERANCE = 2e-3  # relative; a point is hidden if something is nearer by more than this
 EDGE_DEPTH = 0.03  # relative; a larger step in depth between neighbouring pixels is an edge
 MIN_COSINE = 0.12  # flatter views of a surface give no truth
+RAYS_AT_ONCE = 16384  # small enough for the processor's cache
 SUBPIXELS = np.array([[-0.35, -0.2], [0.35, 0.2]], np.float32)  # beside the pixel's middle, on either side
 
 
@@ -62,7 +63,8 @@ class Camera:
         turn = self.rotation.astype(np.float32)
         rays = np.empty((len(xy), 6), np.float32)
         rays[:, :3] = self.centre
-        rays[:, 3:] = flat @ turn[:2] + turn[2]
+        np.matmul(flat, turn[:2], out=rays[:, 3:])
+        rays[:, 3:] += turn[2]
         return rays
 
     def project(self, xyz: Float64, *, at_infinity: bool = False) -> tuple[Float64, Float64]:
@@ -96,16 +98,15 @@ class Material:
 
     def albedo(self, local: Float32, normals: Float32, footprint: Float32) -> Float32:
         """(N,) f32 at places and unit normals (N, 3) in the body's frame; footprint (N,): units between pixels."""
-        axis = np.argmax(np.abs(normals) * np.array([1, 1, self.front], np.float32), axis=1)
-        rows = np.arange(len(local))
-        across = local[rows, _ACROSS[axis]]
-        down = local[rows, _DOWN[axis]]
-        xy = np.stack([across, down], axis=1) * np.float32(self.density) + self.offsets[axis]
+        along_x, along_y, along_z = np.abs(normals.T)
+        on_z = np.float32(self.front) * along_z >= np.maximum(along_x, along_y)
+        on_x = ~on_z & (along_x >= along_y)
+        axis = np.where(on_z, 2, np.where(on_x, 0, 1))
+        xy = self.offsets[axis]
+        xy[:, 0] += np.float32(self.density) * np.where(on_x, local[:, 2], local[:, 0])
+        xy[:, 1] += np.float32(self.density) * np.where(on_x | on_z, local[:, 1], local[:, 2])
         grey = self.texture.sample(xy, footprint * np.float32(self.density))
         return self.base * (1 + self.contrast * (grey / self.texture.mean - 1))
-
-
-_ACROSS, _DOWN = np.array([2, 0, 0]), np.array([1, 2, 1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +184,8 @@ class Scene:
     def render(self, camera: Camera) -> tuple[Float32, Bool]:
         """Grey values (H, W) f32, 0 to about 255, antialiased, and where an edge in depth runs (H, W) bool."""
         xy = grid_xy(*camera.size)
-        grey, depth, body = self._look(camera, xy)
+        parts = [self._look(camera, part) for part in np.array_split(xy, 1 + len(xy) // RAYS_AT_ONCE)]
+        grey, depth, body = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         edges = _edges(depth.reshape(camera.size), body.reshape(camera.size))
         rows = np.flatnonzero(edges)
         finer = self._look(camera, (xy[rows, None] + SUBPIXELS).reshape(-1, 2))[0]
@@ -220,7 +222,7 @@ class Scene:
         turn = body.rotation.astype(np.float32)
         directions = rays[:, 3:]
         local = (rays[:, :3] + depth[:, None] * directions - body.translation.astype(np.float32)) @ turn
-        slant = np.einsum("nd,nd->n", normals, directions) ** 2 / np.einsum("nd,nd->n", directions, directions)
+        slant = _dot(normals, directions) ** 2 / _dot(directions, directions)
         footprint = depth * np.maximum(slant, 0.0225) ** np.float32(-0.25) / np.float32(focal)
         return body.material.albedo(local, normals @ turn, footprint)
 
@@ -261,6 +263,11 @@ class Scene:
 
 def _cosine(a: Float64, b: Float64) -> Float64:
     return np.asarray(np.abs(np.sum(a * b, axis=1)) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1) + 1e-12))
+
+
+def _dot(a: Float32, b: Float32) -> Float32:
+    """Row by row, (N,); many times faster than einsum for three columns."""
+    return np.asarray(a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2])
 
 
 def _edges(depth: Float32, body: NDArray[np.int64]) -> Bool:

@@ -139,10 +139,10 @@ def objects_scene(rng: np.random.Generator, photos: list[UInt8], *, plaster: boo
     up = np.array([0.0, 0.0, 1.0])
     table = rng.random() < (0.4 if dark else 0.8)
     count = int(rng.integers(1, 8))
-    bodies = [_standing(rng, textures[0], (0.65, 0.85), np.zeros(2), triangles=9000, plaster=plaster)]
+    bodies = [_standing(rng, textures[0], (0.65, 0.85), np.zeros(2), triangles=8000, plaster=plaster)]
     for turn in rng.uniform(0, 2 * np.pi, count):
         place = rng.uniform(0.65, 1.05) * np.array([math.cos(turn), math.sin(turn)])
-        triangles = min(1500, 7000 // count)
+        triangles = min(1200, 5000 // count)
         bodies.append(_standing(rng, textures[0], (0.15, 0.42), place, triangles=triangles, plaster=plaster))
     if table:
         bodies.append(_table(rng, textures[1], plaster=plaster and rng.random() < 0.7))
@@ -176,7 +176,7 @@ def _standing(
 
 
 def _table(rng: np.random.Generator, texture: Texture, *, plaster: bool) -> Body:
-    steps = np.linspace(-1, 1, 48) * rng.uniform(1.3, 3.0)
+    steps = np.linspace(-1, 1, 40) * rng.uniform(1.3, 3.0)
     x, y = np.meshgrid(steps, steps, indexing="ij")
     flat = np.stack([x, y, np.zeros_like(x)], axis=2).astype(np.float32)
     flat[..., 2] = rng.uniform(0, 0.02) * smooth_noise(rng, flat.reshape(-1, 3), (0.4, 2.0)).reshape(x.shape)
