@@ -53,7 +53,7 @@ def smooth_noise(rng: np.random.Generator, xyz: Float32, wavelengths: tuple[floa
     vectors = (2 * np.pi * directions / lengths[:, None]).astype(np.float32)
     phases = rng.uniform(0, 2 * np.pi, waves).astype(np.float32)
     amplitudes = (lengths * math.sqrt(2) / np.sqrt(np.sum(lengths**2))).astype(np.float32)
-    return np.sin(xyz @ vectors.T + phases) @ amplitudes
+    return np.asarray(np.sin(xyz @ vectors.T + phases) @ amplitudes)
 
 
 def grid_mesh(points: Float32, *, wraps: tuple[bool, bool] = (False, False), outward: Float32 | None = None) -> Mesh:

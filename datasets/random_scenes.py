@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from sfm.datasets.meshes import Mesh
 from sfm.datasets.textures import Texture, grid_xy
 
@@ -106,7 +105,7 @@ class Material:
         xy[:, 0] += np.float32(self.density) * np.where(on_x, local[:, 2], local[:, 0])
         xy[:, 1] += np.float32(self.density) * np.where(on_x | on_z, local[:, 1], local[:, 2])
         grey = self.texture.sample(xy, footprint * np.float32(self.density))
-        return self.base * (1 + self.contrast * (grey / self.texture.mean - 1))
+        return np.asarray(self.base * (1 + self.contrast * (grey / self.texture.mean - 1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +178,7 @@ class Scene:
         """(T, 3) f32: light at each triangle's first corner, and its change to the second and to the third."""
         corners = self._shade[self._mesh.triangles]
         corners[:, 1:] -= corners[:, :1]
-        return corners
+        return np.asarray(corners)
 
     def render(self, camera: Camera) -> tuple[Float32, Bool]:
         """Grey values (H, W) f32, 0 to about 255, antialiased, and where an edge in depth runs (H, W) bool."""
@@ -235,7 +234,7 @@ class Scene:
         down = np.arctan2(local[:, 1], np.hypot(local[:, 0], local[:, 2]))
         middle = np.array(drop.texture.size, np.float32) / 2
         xy = np.stack([across, down], axis=1) * np.float32(drop.density) + middle
-        return drop.texture.sample(xy, drop.density / focal)
+        return np.asarray(drop.texture.sample(xy, drop.density / focal))
 
     def warp(self, camera0: Camera, camera1: Camera, xy: Float32) -> Float32:
         """Where the surface seen at xy (N, 2) px of camera0 lies in camera1: (N, 2) f32 px, NaN if not visible.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-
 from sfm.datasets.meshes import Mesh, grid_mesh, random_body, relief_mesh, smooth_noise
 from sfm.datasets.random_scenes import Backdrop, Body, Camera, Lights, Material, Scene
 from sfm.datasets.textures import Texture

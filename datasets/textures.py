@@ -23,7 +23,6 @@ Float32 = NDArray[np.float32]
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 LEVELS_PER_OCTAVE = 2
 SMALLEST_SIDE = 12
-BOX, HAMMING = Image.Resampling.BOX, Image.Resampling.HAMMING
 
 
 def find_photos(folder: Path) -> tuple[Path, ...]:
@@ -74,8 +73,7 @@ class Texture:
             scale = 2.0 ** (-level / LEVELS_PER_OCTAVE)
             size = max(SMALLEST_SIDE, round(width * scale)), max(SMALLEST_SIDE, round(height * scale))
             octave_above = level - LEVELS_PER_OCTAVE
-            larger, window = (images[octave_above], BOX) if octave_above > 0 else (images[0], HAMMING)
-            images.append(larger.resize(size, window))
+            images.append(images[max(0, octave_above)].resize(size, Image.Resampling.HAMMING))
         levels = [np.asarray(image) for image in images]
         counts = [level.size for level in levels]
         return cls(
@@ -100,7 +98,7 @@ class Texture:
         top, bottom = self.texels[row0 + x0], self.texels[row1 + x0]
         top += (self.texels[row0 + x1] - top) * fx
         bottom += (self.texels[row1 + x1] - bottom) * fx
-        return top + (bottom - top) * fy
+        return np.asarray(top + (bottom - top) * fy)
 
 
 def _mirrored_neighbours(x: Float32, span: Float32) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32]:

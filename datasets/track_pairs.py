@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from sfm.datasets.textures import Texture, grid_xy, read_grey, to_u8
+
 from sfm.errors import BadFile, NoModel
 
 UInt8 = NDArray[np.uint8]
@@ -180,7 +180,7 @@ def _cut_image(texture: Texture, cut: Float64, size: tuple[int, int]) -> UInt8:
     grey = np.zeros(len(xy), np.float32)
     footprint = float(np.sqrt(np.abs(np.linalg.det(inverse))))
     grey[ok] = texture.sample(xy[ok].astype(np.float32), footprint)
-    return to_u8(grey).reshape(size)
+    return np.asarray(to_u8(grey).reshape(size))
 
 
 def _inside(xy: Float64, size: tuple[int, int]) -> NDArray[np.bool_]:
