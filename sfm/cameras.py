@@ -1,0 +1,202 @@
+"""What is known of the photos' cameras before mapping: EXIF, focal length, and who shares intrinsics.
+
+The focal length is read from EXIF as COLMAP reads it (src/colmap/sensor/bitmap.cc, ExifFocalLength):
+the 35 mm equivalent over the 43.27 mm diagonal, else millimetres times the resolution of the focal
+plane, else millimetres over the sensor width in COLMAP's camera database; without any of them it is
+1.2 times the longer side, and only a guess. All sizes here are of the photo as displayed, after its
+EXIF rotation.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+
+from sfm.errors import BadOption
+from sfm.options import ImageOptions
+from sfm.types import CameraPrior
+
+GUESSED_FOCAL = 1.2  # of the longer side, COLMAP's default_focal_length_factor
+FOCAL_RANGE = (0.1, 50.0)  # of the longer side; a focal length outside is a faulty EXIF entry
+
+_MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF FocalPlaneResolutionUnit
+
+
+@dataclass(frozen=True, slots=True)
+class Exif:
+    """What a photo says of itself; empty strings and zeros where it says nothing. pixels_per_mm: of the
+    focal plane, for the file's present size."""
+
+    orientation: int = 1
+    make: str = ""
+    model: str = ""
+    lens: str = ""
+    focal_mm: float = 0.0
+    focal_35mm: float = 0.0
+    pixels_per_mm: float = 0.0
+
+
+def read_exif(image: Image.Image) -> Exif:
+    """EXIF of an opened image. A photo with damaged EXIF still has its pixels: it counts as one without."""
+    try:
+        main = image.getexif()
+        photo = main.get_ifd(0x8769)
+    except Exception:
+        return Exif()
+    return Exif(
+        orientation=int(_number(main.get(0x0112))) or 1,
+        make=_text(main.get(0x010F)),
+        model=_text(main.get(0x0110)),
+        lens=_text(photo.get(0xA434)),
+        focal_mm=_number(photo.get(0x920A)),
+        focal_35mm=_number(photo.get(0xA405)),
+        pixels_per_mm=_pixels_per_mm(photo, image.size),
+    )
+
+
+def _pixels_per_mm(photo: dict[int, Any], size: tuple[int, int]) -> float:
+    mm = _MM_PER_UNIT.get(int(_number(photo.get(0xA210))), 0.0)
+    resolution = _number(photo.get(0xA20E))
+    if not mm or not resolution:
+        return 0.0
+    # The resolution is the original's; PixelX/YDimension say how large that was before any reduction.
+    original = max(_number(photo.get(0xA002)), _number(photo.get(0xA003)))
+    return resolution / mm * (max(size) / original if original else 1.0)
+
+
+def _number(value: Any) -> float:
+    """A finite positive number, or 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return 0.0
+    return number if math.isfinite(number) and number > 0 else 0.0
+
+
+def _text(value: Any) -> str:
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
+    return " ".join("".join(c if c.isprintable() else " " for c in text.split("\0")[0]).split())
+
+
+def focal_prior(exif: Exif, width: int, height: int) -> float | None:
+    """Focal length in px from EXIF, or None: the first of COLMAP's three ways that gives a possible value."""
+    candidates = [exif.focal_35mm / 43.27 * math.hypot(width, height), exif.focal_mm * exif.pixels_per_mm]
+    if exif.focal_mm and exif.make and exif.model and (sensor := _sensor_width_mm(exif.make, exif.model)):
+        candidates.append(exif.focal_mm / sensor * max(width, height))
+    low, high = (factor * max(width, height) for factor in FOCAL_RANGE)
+    return next((focal for focal in candidates if low <= focal <= high), None)
+
+
+@lru_cache(maxsize=1024)
+def _sensor_width_mm(make: str, model: str) -> float | None:
+    """Sensor width by COLMAP's camera database. pycolmap looks it up only for files of the formats that it
+    reads, so it is asked about a small JPEG that bears the names and a focal length of 1 mm."""
+    side = 16
+    tags = Image.Exif()
+    tags[0x010F], tags[0x0110] = make, model
+    tags.get_ifd(0x8769)[0x920A] = IFDRational(1, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "probe.jpg")
+        Image.new("L", (side, side)).save(path, exif=tags)
+        bitmap = pycolmap.Bitmap.read(path, as_rgb=False)
+    focal = None if bitmap is None else bitmap.exif_focal_length()
+    return side / focal if focal else None
+
+
+class Photo(NamedTuple):
+    """A photo whose camera is wanted. size: (width, height) px as displayed."""
+
+    name: str
+    size: tuple[int, int]
+    exif: Exif
+
+
+def _group_of(photo: Photo, how: str) -> str:
+    """Readable name of the camera that the photo was taken with.
+
+    `auto`: device, lens, focal length (to 0.1 mm) and size. Photos that name no device are taken as one
+    camera's if they are of one size in one folder: that is how frames of a video and published data
+    sets come; photos from the internet seldom share a size, and `per-image` is there for those that do.
+    """
+    folder = photo.name.rpartition("/")[0] or "."
+    if how == "per-image":
+        return photo.name
+    if how == "per-folder":
+        return f"folder {folder}"
+    if how == "single":
+        return "single"
+    exif = photo.exif
+    device = " ".join(part for part in (exif.make, exif.model) if part) or f"unknown device in folder {folder}"
+    focal = exif.focal_mm or exif.focal_35mm
+    parts = (device, exif.lens, f"{focal:.1f} mm" if focal else "", f"{photo.size[0]}x{photo.size[1]}")
+    return ", ".join(part for part in parts if part)
+
+
+def cameras_of(photos: Sequence[Photo], options: ImageOptions) -> dict[str, CameraPrior]:
+    """The camera of each photo by its name. Raises BadOption where one camera would have two sizes."""
+    model = _camera_model(options.camera_model)
+    if options.intrinsics is not None:
+        _require_one_size(photos, "--intrinsics holds for photos of one size")
+    groups: dict[str, list[Photo]] = defaultdict(list)
+    for photo in photos:
+        groups[_group_of(photo, options.camera)].append(photo)
+    cameras: dict[str, CameraPrior] = {}
+    for group, members in groups.items():
+        _require_one_size(members, f"--camera {options.camera} needs photos of one size for one camera")
+        camera = _camera_of(group, members, model, options.intrinsics)
+        cameras.update({photo.name: camera for photo in members})
+    return cameras
+
+
+def _require_one_size(photos: Sequence[Photo], rule: str) -> None:
+    first = photos[0]
+    for photo in photos:
+        if photo.size != first.size:
+            sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (first, photo))
+            raise BadOption(f"{rule}: {sizes}; use --camera auto without --intrinsics")
+
+
+def _camera_of(group: str, members: Sequence[Photo], model: str, intrinsics: str | None) -> CameraPrior:
+    """Known intrinsics, or the median of the members' EXIF focal lengths, or the guess."""
+    width, height = members[0].size
+    priors = [f for photo in members if (f := focal_prior(photo.exif, width, height)) is not None]
+    focal = float(np.median(priors)) if priors else GUESSED_FOCAL * max(width, height)
+    camera = pycolmap.Camera.create_from_model_name(1, model, focal, width, height)
+    if intrinsics is None:
+        return CameraPrior(model, camera.params, bool(priors), group)
+    return CameraPrior(model, _known_params(intrinsics, camera), True, group)
+
+
+def _camera_model(name: str) -> str:
+    models = [model for model in pycolmap.CameraModelId.__members__ if model != "INVALID"]
+    if name.upper() not in models:
+        raise BadOption(f"--camera-model {name}: unknown; COLMAP has {', '.join(models)}")
+    return name.upper()
+
+
+def _known_params(text: str, camera: Any) -> NDArray[np.float64]:
+    """Parameters as the user gave them, checked against the model of the camera. Raises BadOption."""
+    try:
+        params = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        raise BadOption(f"--intrinsics {text}: must be numbers separated by commas: {camera.params_info}") from None
+    if len(params) != len(camera.params):
+        raise BadOption(
+            f"--intrinsics {text}: {len(params)} numbers, but {camera.model.name} has {len(camera.params)}: "
+            f"{camera.params_info}"
+        )
+    if not np.isfinite(params).all() or (params[list(camera.focal_length_idxs())] <= 0).any():
+        raise BadOption(f"--intrinsics {text}: must be finite, and focal lengths positive")
+    return params
