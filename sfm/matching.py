@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +24,10 @@ from sfm.errors import BadImage, SfMError
 from sfm.images import read_grey, read_mask
 from sfm.matchers.base import Features, GreyImage, Mask, Matcher
 from sfm.options import MatchingOptions
-from sfm.progress import note, progress_bar
+from sfm.progress import progress_bar
 from sfm.types import ImagePair, ImageRecord, Matches, StageSummary
+
+log = logging.getLogger(__name__)
 
 _DECODED_AHEAD = 4  # photos
 _FLUSH_PAIRS = 200
@@ -325,7 +328,7 @@ class _Session:
         if num_items <= 1:
             raise SfMError("out of memory on a single pair of photos: lower --resize or --memory, or use --device cpu")
         self._batch_size = num_items // 2
-        note(f"out of memory: from here on {self._batch_size} pairs at once")
+        log.warning("out of memory: from here on %d pair(s) at once", self._batch_size)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -20,8 +20,3 @@ def progress_bar(total: int, *, desc: str, unit: str, initial: int = 0) -> tqdm[
         leave=False,
         smoothing=0.1,
     )
-
-
-def note(line: str) -> None:
-    """One line for the person at the terminal, on standard error, above any progress bar."""
-    tqdm.write(line, file=sys.stderr)
