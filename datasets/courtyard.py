@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 from sfm.datasets.surfaces import (
     Opening,
     Surface,
@@ -58,7 +59,7 @@ def rich_materials() -> dict[str, Material]:
     """The materials of a well-textured scene, by name."""
     return {
         "paving": Material(
-            (0.23, 0.22, 0.20), (0.50, 0.47, 0.41), bond=Bond(0.62, 0.44, 0.016), joint_rgb=(0.13, 0.12, 0.10), spread=0.35
+            (0.15, 0.14, 0.125), (0.43, 0.40, 0.345), bond=Bond(0.62, 0.44, 0.016), joint_rgb=(0.13, 0.12, 0.10), spread=0.5
         ),
         "brick": Material(
             (0.30, 0.10, 0.06), (0.58, 0.27, 0.17), bond=Bond(0.25, 0.085, 0.011), joint_rgb=(0.50, 0.46, 0.40), spread=0.6
@@ -67,10 +68,10 @@ def rich_materials() -> dict[str, Material]:
             (0.36, 0.30, 0.21), (0.70, 0.61, 0.46), bond=Bond(0.70, 0.33, 0.012), joint_rgb=(0.25, 0.21, 0.16), spread=0.3
         ),
         "plaster": Material((0.52, 0.33, 0.17), (0.80, 0.60, 0.36), stain=0.9, grain=0.45, bump=0.5),
-        "trim": Material((0.45, 0.42, 0.36), (0.76, 0.72, 0.63), stain=0.6, grain=0.5),
-        "marble": Material((0.52, 0.50, 0.47), (0.84, 0.81, 0.76), stain=0.7, grain=0.3, bump=0.35, veins=0.55),
+        "trim": Material((0.30, 0.27, 0.22), (0.66, 0.61, 0.52), stain=0.8, grain=0.7, bump=0.8),
+        "marble": Material((0.34, 0.32, 0.29), (0.74, 0.71, 0.65), stain=0.8, grain=0.45, bump=0.45, veins=0.5),
         "bronze": Material((0.07, 0.11, 0.09), (0.26, 0.37, 0.30), stain=0.9, grain=0.7, bump=0.4),
-        "terracotta": Material((0.38, 0.14, 0.07), (0.66, 0.32, 0.19), stain=0.7, grain=0.5, bump=0.3),
+        "terracotta": Material((0.30, 0.10, 0.05), (0.62, 0.30, 0.18), stain=0.9, grain=0.7, bump=0.3),
         "mosaic": Material(
             (0.05, 0.16, 0.28), (0.55, 0.62, 0.60), bond=Bond(0.07, 0.06, 0.008), joint_rgb=(0.6, 0.57, 0.5), spread=1.0
         ),
@@ -89,7 +90,7 @@ def rich_materials() -> dict[str, Material]:
         "tiles": Material(
             (0.33, 0.13, 0.08), (0.62, 0.31, 0.19), bond=Bond(0.2, 0.3, 0.022), joint_rgb=(0.12, 0.05, 0.03), spread=0.6
         ),
-        "leaves": Material((0.02, 0.06, 0.01), (0.20, 0.34, 0.08), stain=0.2, grain=1.6, bump=2.0),
+        "leaves": Material((0.01, 0.035, 0.008), (0.09, 0.17, 0.04), stain=0.2, grain=2.0, bump=3.0),
     }
 
 
@@ -141,7 +142,7 @@ def _front(material: str, openings: list[Opening], *, length: float, shutters: b
 def _placed(parts: list[Surface], degrees: float, x: float, y: float) -> list[Surface]:
     """Parts turned about the z axis, then moved."""
     turned = [part.turned(degrees, (0, 0)) for part in parts]
-    return [replace(part, xyz=part.xyz + (x, y, 0)) for part in turned]
+    return [replace(part, xyz=part.xyz + np.array([x, y, 0])) for part in turned]
 
 
 def _buildings() -> list[Surface]:

@@ -6,8 +6,9 @@ vertex. Texture coordinates `uv` are metres along the surface.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -59,14 +60,15 @@ def _grid_triangles(rows: int, columns: int) -> Int64:
 
 def patch(origin: Vec3, side_u: Vec3, side_v: Vec3, material: str, *, cell: float = 0.12) -> Surface:
     """A parallelogram whose normal is side_u x side_v, in cells of about `cell` metres."""
-    start, u, v = np.array(origin), np.array(side_u), np.array(side_v)
-    length_u, length_v = np.linalg.norm(u), np.linalg.norm(v)
-    s, t = (np.linspace(0, 1, max(2, int(np.ceil(length / cell)) + 1)) for length in (length_u, length_v))
-    t_grid, s_grid = (g.ravel()[:, None] for g in np.meshgrid(t, s, indexing="ij"))
-    xyz = start + s_grid * u + t_grid * v
-    normal = np.cross(u, v) / np.linalg.norm(np.cross(u, v))
+    start, u, v = (np.array(a, np.float64) for a in (origin, side_u, side_v))
+    length_u, length_v = math.hypot(*side_u), math.hypot(*side_v)
+    columns, rows = (max(2, math.ceil(length / cell) + 1) for length in (length_u, length_v))
+    s, t = np.tile(np.arange(columns) / (columns - 1), rows), np.repeat(np.arange(rows) / (rows - 1), columns)
+    xyz = start + s[:, None] * u + t[:, None] * v
+    normal = u[[1, 2, 0]] * v[[2, 0, 1]] - u[[2, 0, 1]] * v[[1, 2, 0]]
+    normals = np.broadcast_to(normal / math.hypot(*normal), xyz.shape)
     uv = np.stack([xyz @ (u / length_u), xyz @ (v / length_v)], 1)
-    return Surface(xyz, np.broadcast_to(normal, xyz.shape), uv, _grid_triangles(len(t), len(s)), material)
+    return Surface(xyz, normals, uv, _grid_triangles(rows, columns), material)
 
 
 def box(low: Vec3, high: Vec3, material: str, *, cell: float = 0.12) -> Surface:
@@ -129,7 +131,7 @@ def turned_solid(
     material: str,
     *,
     flutes: int = 0,
-    segments: int = 72,
+    segments: int = 54,
 ) -> Surface:
     """A solid of revolution. profile: (radius, height) from the bottom up; a point given twice makes a sharp edge.
 
@@ -147,7 +149,7 @@ def turned_solid(
     return _sheet(xyz, angle * radius.max(), along[:, None] + height[0], material)
 
 
-def smooth_profile(knots: Sequence[tuple[float, float]], *, num: int = 60) -> list[tuple[float, float]]:
+def smooth_profile(knots: Sequence[tuple[float, float]], *, num: int = 36) -> list[tuple[float, float]]:
     """`num` points of a monotone cubic through the (radius, height) knots, heights ascending."""
     from scipy.interpolate import PchipInterpolator
 
@@ -156,26 +158,60 @@ def smooth_profile(knots: Sequence[tuple[float, float]], *, num: int = 60) -> li
     return [(float(r), float(h)) for r, h in zip(PchipInterpolator(height, radius)(z), z, strict=True)]
 
 
-def draped_figure(base: float, material: str, *, height: float = 1.75) -> Surface:
-    """A statue on the z axis: a robe with folds that fade towards the shoulders, a neck and a bowed head."""
-    t = np.linspace(0, 1, 150)[:, None]  # (rows, 1), foot to crown
-    angle = np.linspace(0, 2 * np.pi, 161)[None]
-    knots = [0, 0.05, 0.3, 0.52, 0.68, 0.785, 0.825, 0.85, 0.885, 0.93, 0.97, 0.992, 1]
-    radii = [0.36, 0.37, 0.29, 0.22, 0.265, 0.25, 0.12, 0.075, 0.115, 0.135, 0.11, 0.05, 0.001]
+def tube(path: Sequence[Vec3], radii: Sequence[float], material: str, *, flat: float = 1.0) -> Surface:
+    """A round limb along a smooth curve through the path; `flat` below 1 narrows it across the horizontal."""
+    from scipy.interpolate import CubicSpline, PchipInterpolator
+
+    knots = np.linspace(0, 1, len(path))
+    t = np.linspace(0, 1, 28)
+    curve = CubicSpline(knots, np.array(path, np.float64))
+    centre, forward = curve(t), curve(t, 1)
+    forward /= np.linalg.norm(forward, axis=1, keepdims=True)
+    side = np.cross(forward, [0.31, -0.17, 0.94])
+    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    across = np.cross(forward, side) * flat
+    angle = np.linspace(0, 2 * np.pi, 25)[None, :, None]
+    radius = PchipInterpolator(knots, radii)(t)[:, None, None]
+    xyz = centre[:, None] + radius * (np.cos(angle) * side[:, None] + np.sin(angle) * across[:, None])
+    return _sheet(xyz, 0.1 * angle[..., 0], t[:, None], material)
+
+
+def _robe(material: str) -> Surface:
+    """A draped body from foot (z = 0) to neck, 1.46 m high: folds fade out above the belt, a chest wider than deep."""
     from scipy.interpolate import PchipInterpolator
 
-    radius = PchipInterpolator(knots, radii)(t)
-    robe = np.clip((0.8 - t) / 0.25, 0, 1)
-    sway = 2.5 * t + 0.6 * np.sin(5 * t)
-    folds = 0.10 * np.abs(np.sin(4.5 * angle + sway)) + 0.05 * np.sin(13 * angle - 7 * t) + 0.05 * np.sin(3 * angle + 9 * t)
-    belt = 0.10 * np.exp(-(((t - 0.53) / 0.018) ** 2))
-    arm = 0.35 * np.exp(-(((t - 0.62) / 0.07) ** 2)) * (np.exp(4 * (np.cos(angle + 0.6) - 1)) + np.exp(5 * (np.cos(angle + 2.4) - 1)))
-    face = 0.12 * np.exp(-(((t - 0.915) / 0.018) ** 2)) * np.exp(18 * (np.cos(angle + np.pi / 2) - 1))
-    hair = np.clip((t - 0.87) / 0.03, 0, 1) * 0.05 * np.sin(11 * angle + 60 * t) * np.clip(0.3 + np.sin(angle), 0, 1)
-    ring = radius * (1 + folds * robe + belt + arm + face + hair)
-    flat = 1 - 0.28 * np.clip((t - 0.35) / 0.25, 0, 1) * np.clip((0.84 - t) / 0.05, 0, 1)  # a chest is wider than deep
-    lean = 0.06 * np.sin(np.pi * t) - 0.05 * np.clip((t - 0.82) / 0.1, 0, 1)
-    xyz = np.stack(
-        np.broadcast_arrays(ring * np.cos(angle) + lean, ring * np.sin(angle) * flat + lean, base + height * t), -1
-    )
-    return _sheet(xyz, 0.3 * angle, base + height * t, material)
+    knots = [0, 0.03, 0.25, 0.5, 0.66, 0.74, 0.86, 0.93, 0.97, 1]
+    radii = [0.37, 0.38, 0.31, 0.27, 0.215, 0.235, 0.265, 0.245, 0.13, 0.07]
+    t, angle = np.linspace(0, 1, 110)[:, None], np.linspace(0, 2 * np.pi, 121)[None]
+    skirt, blouse = np.clip((0.68 - t) / 0.12, 0, 1), np.clip((t - 0.66) / 0.04, 0, 1) * np.clip((0.95 - t) / 0.1, 0, 1)
+    sway = 2.2 * t + 0.5 * np.sin(5 * t)
+    folds = 0.13 * np.abs(np.sin(4.5 * angle + sway)) + 0.05 * np.sin(13 * angle - 5 * t) + 0.05 * np.sin(3 * angle + 6 * t)
+    drape = 0.035 * np.sin(60 * t + 7 * np.sin(angle + 0.6)) + 0.03 * np.sin(6 * angle + 20 * t)
+    overfold = 0.14 * np.clip((t - 0.545) / 0.01, 0, 1) * np.clip((0.66 - t) / 0.08, 0, 1)
+    ring = PchipInterpolator(knots, radii)(t) * (1 + folds * skirt + drape * blouse + overfold)
+    flat = 1 - 0.32 * np.clip((t - 0.4) / 0.25, 0, 1)
+    lean = 0.05 * np.sin(np.pi * t)
+    xyz = np.stack(np.broadcast_arrays(ring * np.cos(angle) + lean, ring * np.sin(angle) * flat, 1.46 * t), -1)
+    return _sheet(xyz, 0.3 * angle, 1.46 * t, material)
+
+
+def draped_figure(base: float, material: str) -> Surface:
+    """A statue on the z axis, 1.75 m high, that looks to -y: robed, an urn on one arm, the other hand at its side."""
+    parts = [_robe(material)]
+    parts.append(tube([(0, 0.02, 1.38), (0.0, 0.0, 1.46), (-0.01, -0.02, 1.53)], [0.085, 0.06, 0.06], material))
+    head = [(-0.01, -0.06, 1.47), (-0.01, -0.045, 1.53), (-0.01, -0.02, 1.62), (-0.01, -0.005, 1.70), (-0.01, 0.0, 1.745)]
+    parts.append(tube(head, [0.008, 0.066, 0.098, 0.085, 0.002], material))
+    parts.append(tube([(-0.01, -0.115, 1.64), (-0.01, -0.137, 1.6), (-0.01, -0.12, 1.575)], [0.012, 0.021, 0.01], material))
+    wreath = [(0.1 * np.cos(a) - 0.01, 0.115 * np.sin(a) - 0.01, 1.655 + 0.03 * np.sin(a)) for a in np.linspace(0, 6.2, 14)]
+    parts.append(tube(wreath, [0.02, 0.034] * 7, material))
+    parts.append(tube([(-0.01, 0.06, 1.66), (-0.01, 0.125, 1.62), (-0.01, 0.12, 1.55)], [0.03, 0.065, 0.01], material))
+    left = [(0.2, 0.02, 1.36), (0.31, 0.03, 1.2), (0.31, -0.03, 1.02), (0.2, -0.22, 1.04), (0.1, -0.3, 1.1)]
+    parts.append(tube(left, [0.085, 0.085, 0.07, 0.055, 0.04], material))
+    right = [(-0.19, 0.02, 1.36), (-0.31, 0.03, 1.18), (-0.36, -0.02, 0.95), (-0.35, -0.1, 0.74), (-0.33, -0.13, 0.66)]
+    parts.append(tube(right, [0.085, 0.082, 0.065, 0.05, 0.025], material))
+    shawl = [(0.3, 0.1, 0.75), (0.25, 0.14, 1.2), (0.14, 0.0, 1.42), (-0.04, -0.2, 1.2), (-0.2, -0.22, 0.98), (-0.28, 0.02, 0.9)]
+    parts.append(tube(shawl, [0.05, 0.07, 0.065, 0.05, 0.055, 0.04], material, flat=0.7))
+    urn = [(0.0, 0.98), (0.05, 0.98), (0.04, 1.0), (0.1, 1.1), (0.105, 1.16), (0.05, 1.26), (0.05, 1.28), (0.075, 1.3), (0, 1.3)]
+    parts.append(turned_solid((0.14, -0.29), urn, material, segments=32))
+    figure = join(parts)
+    return replace(figure, xyz=figure.xyz + np.array([0, 0, base]))
