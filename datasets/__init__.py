@@ -1,0 +1,1 @@
+"""Scenes with known cameras: rendered ones, and ground truth in COLMAP's format."""
