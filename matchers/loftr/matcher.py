@@ -1,0 +1,138 @@
+"""LoFTR behind the Matcher interface: photo in, Matches out in pixels of the photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sfm.matchers.base import GreyImage, Mask
+from sfm.matchers.loftr.config import COARSE_STRIDE
+from sfm.matchers.loftr.model import ImageFeatures, LoFTR, PairMatches
+from torch import Tensor
+
+from sfm.types import Matches
+
+
+@dataclass(frozen=True, slots=True)
+class LoFTRFeatures:
+    """Network features of one photo. image_from_net: (2,) f64, photo px per network px in x and y.
+    size: (width, height) of the photo."""
+
+    features: ImageFeatures
+    image_from_net: NDArray[np.float64]
+    size: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes."""
+        return self.features.nbytes
+
+
+class LoFTRMatcher:
+    """A LoFTR network with its weights on a device.
+
+    resize: longer side of the image that the network sees, px; 0 keeps the photo's size. Each coarse
+    match gives two rows: the first cell's anchor refined in image 1, and the second's in image 0.
+    """
+
+    def __init__(
+        self, model: LoFTR, *, name: str, checksum: str, device: str = "cpu", resize: int = 640, batch_size: int = 0
+    ) -> None:
+        self.name = name
+        self.batch_size = batch_size or (8 if device.startswith("cuda") else 2)
+        self._device = torch.device(device)
+        self._resize = resize
+        self._checksum = checksum
+        self._model = model.eval().to(self._device).requires_grad_(False)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Weights' checksum, configuration and options."""
+        config = {key: str(value) for key, value in asdict(self._model.config).items()}
+        return {"matcher": self.name, "weights_sha256": self._checksum, "resize": str(self._resize), **config}
+
+    def net_size(self, width: int, height: int) -> tuple[int, int]:
+        """Size (width, height) of the image that the network sees: sides are multiples of the coarse stride."""
+        scale = self._resize / max(width, height) if self._resize else 1.0
+        w, h = (max(1, round(side * scale / COARSE_STRIDE)) * COARSE_STRIDE for side in (width, height))
+        return w, h
+
+    def grid(self, width: int, height: int) -> tuple[float, float, int]:
+        """Cell width, cell height (photo px) and number of columns of the coarse grid."""
+        w, h = self.net_size(width, height)
+        return COARSE_STRIDE * width / w, COARSE_STRIDE * height / h, w // COARSE_STRIDE
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """Half precision where the device is fast in it; sums that overflow in it are kept in fp32 by the network."""
+        return torch.autocast("cuda", torch.float16) if self._device.type == "cuda" else nullcontext()
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[LoFTRFeatures]:
+        """Features of each photo; photos of one size go through the backbone together."""
+        masks = masks or [None] * len(images)
+        out: list[LoFTRFeatures] = []
+        for _, group in groupby(zip(images, masks, strict=True), key=lambda item: item[0].shape):
+            same_size = list(group)
+            out += self._encode_group([image for image, _ in same_size], [mask for _, mask in same_size])
+        return out
+
+    def _encode_group(self, images: list[GreyImage], masks: list[Mask | None]) -> list[LoFTRFeatures]:
+        height, width = images[0].shape
+        w, h = self.net_size(width, height)
+        batch = torch.stack([_resized(image, (h, w)) for image in images]).to(self._device)  # (B, 1, h, w)
+        valid = None
+        if any(mask is not None for mask in masks):
+            valid = torch.stack([_valid_cells(mask, (h, w), self._device) for mask in masks])
+        with self._precision():
+            features = self._model.encode(batch, valid)
+        return [LoFTRFeatures(f, np.array([width / w, height / h]), (width, height)) for f in features]
+
+    @torch.inference_mode()
+    def match(self, pairs: Sequence[tuple[LoFTRFeatures, LoFTRFeatures]]) -> list[Matches]:
+        """Matches of each pair in photo pixels, most confident first."""
+        if not pairs:
+            return []
+        with self._precision():
+            found = self._model.match([(f0.features, f1.features) for f0, f1 in pairs])
+        return [_to_photo(m, f0, f1) for m, (f0, f1) in zip(found, pairs, strict=True)]
+
+
+def _resized(image: GreyImage, hw: tuple[int, int]) -> Tensor:
+    """(1, h, w) f32 in [0, 1], antialiased."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image))[None, None].float() / 255
+    if tensor.shape[2:] != hw:
+        tensor = F.interpolate(tensor, size=hw, mode="bilinear", antialias=True)
+    return tensor[0]
+
+
+def _valid_cells(mask: Mask | None, hw: tuple[int, int], device: torch.device) -> Tensor:
+    """(h / 8 * w / 8,) bool: cells at least half of which may be used."""
+    grid = (hw[0] // COARSE_STRIDE, hw[1] // COARSE_STRIDE)
+    if mask is None:
+        return torch.ones(grid[0] * grid[1], dtype=torch.bool, device=device)
+    share = F.interpolate(torch.from_numpy(np.asarray(mask, np.float32))[None, None], size=grid, mode="area")
+    return (share.reshape(-1) >= 0.5).to(device)
+
+
+def _to_photo(found: PairMatches, f0: LoFTRFeatures, f1: LoFTRFeatures) -> Matches:
+    order = torch.argsort(found.confidence, descending=True, stable=True)
+    i_ids, j_ids, confidence = (t[order].cpu().numpy() for t in (found.i_ids, found.j_ids, found.confidence))
+    points0 = torch.cat([found.anchors0[order], found.refined0[order]]).float().cpu().numpy()
+    points1 = torch.cat([found.refined1[order], found.anchors1[order]]).float().cpu().numpy()
+    return Matches(
+        _inside(points0 * f0.image_from_net, f0.size),
+        _inside(points1 * f1.image_from_net, f1.size),
+        np.tile(confidence.clip(0, 1), 2),
+        np.tile(i_ids, 2),
+        np.tile(j_ids, 2),
+    )
+
+
+def _inside(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
+    return points.clip(0, np.array(size)).astype(np.float32)

@@ -1,0 +1,89 @@
+"""Linear-attention transformer (LoFTR section 3.2; Katharopoulos et al., ICML 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+def linear_attention(q: Tensor, k: Tensor, v: Tensor, kv_mask: Tensor | None = None, *, eps: float = 1e-6) -> Tensor:
+    """Attention with the feature map elu + 1, in time and memory linear in the number of tokens.
+
+    q: (B, L, H, D). k, v: (B, S, H, D). kv_mask: (B, S) bool, False where a token does not exist.
+    Returns (B, L, H, D). Sums over tokens run in fp32: in half precision they overflow.
+    """
+    dtype = q.dtype
+    q, k = F.elu(q.float()) + 1, F.elu(k.float()) + 1
+    v = v.float() / v.shape[1]
+    if kv_mask is not None:
+        k = k * kv_mask[:, :, None, None]
+    kv = torch.einsum("bshd,bshe->bhde", k, v)
+    total = torch.einsum("blhd,bhd->blh", q, k.sum(dim=1)) + eps
+    out = torch.einsum("blhd,bhde->blhe", q, kv) * (v.shape[1] / total)[..., None]
+    return out.to(dtype)
+
+
+class EncoderLayer(nn.Module):
+    """x attends to source; the message passes a two-layer perceptron together with x and is added to it."""
+
+    def __init__(self, d_model: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q_proj = nn.Linear(d_model, d_model, bias=False)
+        self.k_proj = nn.Linear(d_model, d_model, bias=False)
+        self.v_proj = nn.Linear(d_model, d_model, bias=False)
+        self.merge = nn.Linear(d_model, d_model, bias=False)
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * d_model, 2 * d_model, bias=False), nn.ReLU(), nn.Linear(2 * d_model, d_model, bias=False)
+        )
+        self.norm1, self.norm2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
+
+    def forward(self, x: Tensor, source: Tensor, source_mask: Tensor | None = None) -> Tensor:
+        """x: (B, L, C), source: (B, S, C), source_mask: (B, S) bool or None → (B, L, C)."""
+        q, k, v = (
+            rearrange(project(tokens), "b n (h d) -> b n h d", h=self.num_heads)
+            for project, tokens in ((self.q_proj, x), (self.k_proj, source), (self.v_proj, source))
+        )
+        message = rearrange(linear_attention(q, k, v, source_mask), "b n h d -> b n (h d)")
+        message = self.norm1(self.merge(message))
+        return x + self.norm2(self.mlp(torch.cat([x, message], dim=2)))
+
+
+class LocalFeatureTransformer(nn.Module):
+    """Self- and cross-attention layers in turn (LoFTR figure 3)."""
+
+    def __init__(self, d_model: int, num_heads: int, layer_names: Sequence[str]) -> None:
+        super().__init__()
+        self.layer_names = tuple(layer_names)
+        self.layers = nn.ModuleList(EncoderLayer(d_model, num_heads) for _ in self.layer_names)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    @property
+    def num_leading_self(self) -> int:
+        """Number of layers before the first that looks at the other image."""
+        return self.layer_names.index("cross") if "cross" in self.layer_names else len(self.layer_names)
+
+    def encode(self, feat: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The leading self-attention layers, which depend on one image alone. (B, L, C) → (B, L, C)."""
+        for layer in self.layers[: self.num_leading_self]:
+            feat = layer(feat, feat, mask)
+        return feat
+
+    def forward(
+        self, feat0: Tensor, feat1: Tensor, mask0: Tensor | None = None, mask1: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The layers that remain after `encode`. feat0: (B, L, C), feat1: (B, S, C), masks (B, L), (B, S)."""
+        start = self.num_leading_self
+        for layer, name in zip(self.layers[start:], self.layer_names[start:], strict=True):
+            if name == "self":
+                feat0, feat1 = layer(feat0, feat0, mask0), layer(feat1, feat1, mask1)
+            else:  # as published, image 1 looks at image 0 as this layer left it
+                feat0 = layer(feat0, feat1, mask1)
+                feat1 = layer(feat1, feat0, mask0)
+        return feat0, feat1
