@@ -1,1 +1,1 @@
-"""Scenes with known cameras: rendered ones, and ground truth in COLMAP's format."""
+"""Photos with exact truth: a synthetic scene, training pairs from any photos, and COLMAP models on disk."""

@@ -1,0 +1,116 @@
+"""Photos as antialiased textures.
+
+A Texture keeps one photo at a ladder of sizes, each smaller than the last by the square root of two, so that
+sampling it at any reduction meets a level whose pixels are about as large as the caller's. Coordinates are
+texels of the photo at full size, corner convention (first texel's centre at (0.5, 0.5)); beyond its borders the
+photo is mirrored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sfm.errors import BadFile, BadImage
+
+UInt8 = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
+LEVELS_PER_OCTAVE = 2
+SMALLEST_SIDE = 12
+
+
+def find_photos(folder: Path) -> tuple[Path, ...]:
+    """Image files directly in the folder, sorted by name. BadFile where there are none."""
+    if not folder.is_dir():
+        raise BadFile(f"{folder}: no such folder; give a folder of photos")
+    photos = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES))
+    if not photos:
+        raise BadFile(f"{folder}: holds no photos ({', '.join(sorted(PHOTO_SUFFIXES))})")
+    return photos
+
+
+def read_grey(path: Path) -> UInt8:
+    """(H, W) u8, the file's own pixels (no EXIF rotation). BadImage where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadImage(f"{path}: cannot be read as an image ({error}); remove or replace it") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Texture:
+    """One photo as a ladder of L levels, laid end to end.
+
+    texels: (sum of level sizes,) f32, 0 to 255. start, widths, heights: (L,) i64. size: (width, height) of level 0.
+    mean: mean grey value, at least 1.
+    """
+
+    texels: Float32
+    start: NDArray[np.int64]
+    widths: NDArray[np.int64]
+    heights: NDArray[np.int64]
+    mean: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the photo, px."""
+        return int(self.widths[0]), int(self.heights[0])
+
+    @classmethod
+    def of(cls, photo: UInt8, *, largest_footprint: float = 8.0) -> Texture:
+        """The ladder of a grey photo (H, W) u8, down to levels whose texels are `largest_footprint` wide."""
+        height, width = photo.shape
+        num_levels = 1 + max(0, math.ceil(LEVELS_PER_OCTAVE * math.log2(largest_footprint)))
+        image, levels = Image.fromarray(photo), [photo]
+        for level in range(1, num_levels):
+            scale = 2.0 ** (-level / LEVELS_PER_OCTAVE)
+            size = max(SMALLEST_SIDE, round(width * scale)), max(SMALLEST_SIDE, round(height * scale))
+            levels.append(
+                np.asarray(image.resize(size, Image.Resampling.BOX if level > 3 else Image.Resampling.HAMMING))
+            )
+        counts = [level.size for level in levels]
+        return cls(
+            np.concatenate([level.ravel() for level in levels]).astype(np.float32),
+            np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
+            np.array([level.shape[1] for level in levels]),
+            np.array([level.shape[0] for level in levels]),
+            max(1.0, float(levels[-1].mean())),
+        )
+
+    def sample(self, xy: Float32, footprint: Float32 | float) -> Float32:
+        """Grey values (N,) f32 at xy (N, 2) texels; footprint: texels between neighbouring samples, (N,) or one."""
+        level = np.rint(LEVELS_PER_OCTAVE * np.log2(np.maximum(footprint, 1.0))).astype(np.int64)
+        level = np.minimum(level, len(self.widths) - 1)
+        widths, heights = self.widths[level], self.heights[level]
+        x0, x1, fx = _mirrored_neighbours(xy[:, 0] * (widths / self.widths[0]).astype(np.float32), widths)
+        y0, y1, fy = _mirrored_neighbours(xy[:, 1] * (heights / self.heights[0]).astype(np.float32), heights)
+        row0, row1 = self.start[level] + y0 * widths, self.start[level] + y1 * widths
+        top = self.texels[row0 + x0] * (1 - fx) + self.texels[row0 + x1] * fx
+        bottom = self.texels[row1 + x0] * (1 - fx) + self.texels[row1 + x1] * fx
+        return top + (bottom - top) * fy
+
+
+def _mirrored_neighbours(x: Float32, length: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32]:
+    """Indices of the two texels either side of x along one axis, and the weight of the second."""
+    span = length.astype(np.float32)
+    folded = span - np.abs(np.mod(x, 2 * span) - span) - 0.5  # mirrored into [-0.5, length - 0.5]
+    low = np.floor(folded).astype(np.int64)
+    return np.maximum(low, 0), np.minimum(low + 1, length - 1), folded - low
+
+
+def grid_xy(height: int, width: int) -> Float32:
+    """Pixel centres of an image, row by row: (H W, 2) f32 px."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) + np.float32(0.5)
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def to_u8(grey: Float32) -> UInt8:
+    """Rounded and clipped to 8 bits."""
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
