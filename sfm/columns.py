@@ -43,6 +43,16 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
         raise BadFile(f"{path}: damaged or not what it should be ({reason}); {remedy}") from error
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A full disk or a folder that may not be written to becomes one line; what was committed before is safe."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
+        raise BadFile(f"{path}: cannot be written ({reason}); free some space or choose another folder") from error
+
+
 def child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
     """The member that lives in this file, None where there is none; ValueError for a link to elsewhere."""
     link = group.get(name, getlink=True)

@@ -116,8 +116,7 @@ class JournaledFile:
         """From now on everything below the end of the file is committed."""
         self._committed = self._size
         self._base = -(-self._size // PAGE) * PAGE  # first byte that may be written at once
-        if self._writable:
-            self._file.truncate(self._size)
+        self._appended = False
 
     # what HDF5 calls
 
@@ -157,7 +156,9 @@ class JournaledFile:
         start, end = self._position, self._position + len(view)
         below = max(0, min(end, self._base) - start)
         self._write_pages(start, view[:below])
-        _write_all(self._file, start + below, view[below:])
+        if below < len(view):
+            self._appended = True
+            _write_all(self._file, start + below, view[below:])
         self._position = end
         self._size = max(self._size, end)
         return len(view)
@@ -221,7 +222,7 @@ class JournaledFile:
         """Forget what was not committed; remove the (empty) journal."""
         if self._file.closed:
             return
-        if self._writable and not self._pending:
+        if self._appended and not self._pending:
             self._file.truncate(self._committed)
         self._file.close()
         if self._journal is not None:
