@@ -14,6 +14,7 @@ import json
 import logging
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -42,6 +43,7 @@ class _MatchStore(Protocol):
 
     def read_images(self) -> tuple[ImageRecord, ...]: ...
     def read_pairs(self) -> tuple[ImagePair, ...]: ...
+    def write_pairs(self, pairs: Sequence[ImagePair]) -> None: ...
     def write_grids(self, grids: Mapping[str, tuple[float, float, int] | None]) -> None: ...
     def matched_pairs(self, matcher_key: str) -> frozenset[ImagePair]: ...
     def read_matches(self, pair: ImagePair) -> Matches: ...
@@ -58,6 +60,7 @@ def run(
 ) -> StageSummary:
     """Matches the database's pairs that are not matched yet; a photo that cannot be read costs its pairs only.
 
+    Pairs of such a photo are taken out of the database's list of pairs.
     folder: the photos. masks: folder of masks or None. Raises SfMError when memory does not suffice
     for a single pair.
     """
@@ -77,7 +80,10 @@ def run(
         for results, num_pairs in session.match_all(todo):
             writer.add(results)
             bar.update(num_pairs)
-    counts = {
+    if session.lost:  # later stages see only pairs that have matches; the next run finds the others again
+        pairs = tuple(pair for pair in pairs if pair not in session.lost)
+        db.write_pairs(pairs)
+    counts: dict[str, int | float] = {
         "pairs": len(pairs),
         "matches": writer.num_matches + sum(len(db.read_matches(pair)) for pair in done),
         "encoded": session.num_encoded,
@@ -237,14 +243,13 @@ class _Session:
         self._budget = options.memory * 1e9
         self._batch_size = options.batch or matcher.batch_size
         self._failed: dict[str, str] = {}
-        self._num_lost: dict[str, int] = {}
+        self.lost: set[ImagePair] = set()
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
         """(photo, reason) of each photo that could not be read."""
-        return tuple(
-            (name, f"{reason} ({self._num_lost.get(name, 0)} pairs skipped)") for name, reason in self._failed.items()
-        )
+        num_lost = Counter(name for pair in self.lost for name in (pair.name0, pair.name1))
+        return tuple((name, f"{reason} ({num_lost[name]} pairs skipped)") for name, reason in self._failed.items())
 
     def match_all(self, pairs: Sequence[ImagePair]) -> Iterator[tuple[list[tuple[ImagePair, Matches]], int]]:
         """Batch by batch: (pair, matches) of those that could be matched, and the number that is done with."""
@@ -301,13 +306,8 @@ class _Session:
         return dict(zip(photos, features, strict=True))
 
     def _match_batch(self, cache: _FeatureCache, batch: Sequence[ImagePair]) -> list[tuple[ImagePair, Matches]]:
-        usable = []
-        for pair in batch:
-            failed = [name for name in (pair.name0, pair.name1) if name in self._failed]
-            for name in failed:
-                self._num_lost[name] = self._num_lost.get(name, 0) + 1
-            if not failed:
-                usable.append(pair)
+        usable = [pair for pair in batch if self._failed.keys().isdisjoint((pair.name0, pair.name1))]
+        self.lost.update(set(batch).difference(usable))
         matches = self._by_batches([(cache[pair.name0], cache[pair.name1]) for pair in usable], self._matcher.match)
         return list(zip(usable, matches, strict=True))
 

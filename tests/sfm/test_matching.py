@@ -74,6 +74,9 @@ class Store:
     def read_pairs(self):
         return self.pairs
 
+    def write_pairs(self, pairs):
+        self.pairs = tuple(pairs)
+
     def write_grids(self, grids):
         self.grids = dict(grids)
 
@@ -207,10 +210,11 @@ def test_unreadable_photo_costs_its_pairs_only(photos):
     assert summary.counts["matches"] == 6  # of photos 1, 2, 3, 5
     assert sorted(name for name, _ in summary.skipped) == [name_of(0), name_of(4)]
     assert all("5 pairs skipped" in reason for _, reason in summary.skipped)
-    (folder / name_of(0)).unlink()
+    assert len(store.pairs) == 6
+    assert not {name_of(0), name_of(4)} & {name for pair in store.pairs for name in (pair.name0, pair.name1)}
     for i in range(6):
         (folder / name_of(i)).unlink(missing_ok=True)
-    assert len(run(Store(store.records, store.pairs), FakeMatcher(), folder, MatchingOptions()).skipped) == 6
+    assert len(run(Store(store.records, exhaustive(6)), FakeMatcher(), folder, MatchingOptions()).skipped) == 6
 
 
 def test_out_of_memory_halves_the_batch(photos, caplog):
