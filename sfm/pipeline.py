@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import struct
 import tempfile
 from collections.abc import Callable
@@ -18,25 +19,44 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sfm import __version__, images, mapping, matching, pairs, tracks, verification
+from sfm import __version__, hloc, images, mapping, matching, pairs, tracks, verification
 from sfm.database import FeatureDatabase
-from sfm.errors import BadFile, BadOption, NoModel
+from sfm.errors import BadFile, BadOption, MissingStage, NoModel
 from sfm.matchers.base import Matcher
 from sfm.options import MatchingOptions, Options
-from sfm.summary import write_run_json
+from sfm.summary import DATABASE, write_run_json
 from sfm.types import ReconstructionSummary, StageSummary
 
-DATABASE = "features.h5"
+log = logging.getLogger(__name__)
+
+
+
+@dataclass(frozen=True, slots=True)
+class HlocFiles:
+    """hloc's feature and match files, to be taken instead of matching."""
+
+    features: Path
+    matches: Path
 
 
 class _Run:
     """What the stages of one run share. The matcher is loaded when it is first asked for."""
 
-    def __init__(self, db: FeatureDatabase, folder: Path, out: Path, options: Options) -> None:
+    def __init__(
+        self, db: FeatureDatabase, folder: Path, out: Path, options: Options, imported: HlocFiles | None
+    ) -> None:
         self.db = db
         self.folder = folder
         self.out = out
         self.options = options
+        self.imported = imported
+
+    @property
+    def matcher_provenance(self) -> dict[str, str]:
+        """What the matches depend on besides the photos."""
+        if self.imported is not None:
+            return {"matcher": "hloc", "files": hloc.matcher_key(self.imported.features, self.imported.matches)}
+        return self.matcher.provenance
 
     @cached_property
     def matcher(self) -> Matcher:
@@ -57,13 +77,26 @@ class Stage:
 def _loftr(options: MatchingOptions) -> Matcher:
     from sfm import weights  # torch is loaded only where something is matched
 
-    return weights.load_matcher(options)
+    device = _device(options)
+    choice = weights.choose(options.weights, device=device, offline=options.offline)
+    log.warning("%s", choice.reason)
+    choice = replace(choice, config=replace(choice.config, threshold=options.confidence))
+    return weights.load_matcher(choice, device=device, resize=options.resize, batch_size=options.batch)
 
 
 def _sift(options: MatchingOptions) -> Matcher:
     from sfm.matchers.sift import SiftMatcher
 
-    return SiftMatcher(device=options.device)
+    return SiftMatcher(device=_device(options))
+
+
+def _device(options: MatchingOptions) -> str:
+    """The option's device, "auto" resolved. Raises BadOption where a GPU is asked for and there is none."""
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise BadOption("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 MATCHERS: dict[str, Callable[[MatchingOptions], Matcher]] = {"loftr": _loftr, "sift": _sift}
@@ -83,7 +116,7 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def _run_images(run: _Run) -> StageSummary:
-    before = _images_content(run.db) if run.db.summary("images") is not None else ""
+    before = _images_content(run.db)
     summary = images.run(run.db, run.folder, run.options.images)
     if _images_content(run.db) != before:  # what other stages hold of other photos counts no more, whatever comes
         for stage in STAGES[1:]:
@@ -92,12 +125,16 @@ def _run_images(run: _Run) -> StageSummary:
 
 
 def _images_content(db: FeatureDatabase) -> str:
-    """Hash of all that later stages see of the photos; copying a folder does not change it."""
+    """Hash of all that later stages see of the photos; copying a folder does not change it. "" before there are any."""
+    try:
+        records = db.read_images()
+    except MissingStage:
+        return ""
     return _digest(
         [
             (r.name, r.digest, r.width, r.height, r.camera.model, r.camera.params.tolist(), r.camera.group)
             + (bool(r.camera.has_focal_prior),)
-            for r in db.read_images()
+            for r in records
         ]
     )
 
@@ -114,6 +151,18 @@ def _run_matching(run: _Run) -> StageSummary:
     return matching.run(run.db, run.matcher, run.folder, options.matching, masks=options.images.masks)
 
 
+def _run_import(run: _Run) -> StageSummary:
+    assert run.imported is not None
+    return hloc.import_hloc(run.db, features=run.imported.features, matches=run.imported.matches)
+
+
+def _no_model(db: FeatureDatabase) -> StageSummary:
+    """The mapping stage where there is no model: why not, photo by photo."""
+    matches = db.read_keypoint_matches()
+    data = mapping.MappingInput(db.read_images(), db.read_keypoints(), db.read_two_view(), matches, db.read_grids())
+    return StageSummary("mapping", {"models": 0}, 0.0, mapping.unregistered(data, ()))
+
+
 def _run_mapping(run: _Run) -> StageSummary:
     records = {record.name: record for record in run.db.read_images()}
     return mapping.run(
@@ -127,7 +176,7 @@ def _run_mapping(run: _Run) -> StageSummary:
 STAGES = (
     Stage("images", (), _images_depend_on, _run_images),
     Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs)),
-    Stage("matching", ("images", "pairs"), lambda run: run.matcher.provenance, _run_matching),
+    Stage("matching", ("images", "pairs"), lambda run: run.matcher_provenance, _run_matching),
     Stage(
         "verification",
         ("images", "matching"),
@@ -147,6 +196,11 @@ STAGES = (
         _run_mapping,
     ),
 )
+IMPORT_STAGES = (  # pairs and matches come from hloc's files
+    STAGES[0],
+    Stage("matching", ("images",), lambda run: run.matcher_provenance, _run_import),
+    *STAGES[3:],
+)
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
@@ -156,11 +210,12 @@ def reconstruct(
     options: Options | None = None,
     *,
     stop_after: str | None = None,
+    imported: HlocFiles | None = None,
     on_stage: Callable[[StageSummary], None] = lambda summary: None,
 ) -> ReconstructionSummary:
     """Photos in `folder` to models in `out`/sparse; what is there already and still holds is reused.
 
-    stop_after: name of the last stage to run. on_stage: told of each stage when it is done. Writes
+    stop_after: name of the last stage to run. imported: matches to use instead of matching. on_stage: told of each stage when it is done. Writes
     `out`/run.json whether there is a model or not. Raises SfMError's kinds: BadFile, BadImage and
     BadOption for what the user can mend, NoModel where the photos give no model.
     """
@@ -172,12 +227,15 @@ def reconstruct(
     _check_writable(out)
     summaries: list[StageSummary] = []
     with FeatureDatabase.open(out / DATABASE) as db:
-        run = _Run(db, folder, out, options)
+        run = _Run(db, folder, out, options, imported)
         try:
             _run_stages(run, stop_after, lambda summary: (summaries.append(summary), on_stage(summary)))
         except NoModel as error:
+            summaries.append(_no_model(db))
+            on_stage(summaries[-1])
             write_run_json(_summarise(out, summaries), folder, options, _matcher_used(db), error=str(error))
-            raise
+            stale = f"; {out / 'sparse'} is of an earlier run" if (out / "sparse").exists() else ""
+            raise NoModel(f"{error}{stale}") from None
         result = _summarise(out, summaries)
         write_run_json(result, folder, options, _matcher_used(db))
     return result
@@ -197,7 +255,7 @@ def _check_writable(out: Path) -> None:
 
 def _run_stages(run: _Run, stop_after: str | None, done: Callable[[StageSummary], Any]) -> None:
     results: dict[str, str] = {}  # of each stage: the hash that stages which read it depend on
-    for stage in STAGES:
+    for stage in STAGES if run.imported is None else IMPORT_STAGES:
         fingerprint = _fingerprint(stage, run, results)
         summary = run.db.summary(stage.name)
         if summary is not None and run.db.fingerprint(stage.name) == fingerprint and _is_there(stage, run.out):
@@ -239,7 +297,7 @@ def _provenance(stage: Stage, run: _Run) -> dict[str, Any]:
     return {
         "version": __version__,
         "options": own,
-        **({"matcher": run.matcher.provenance} if stage.name == "matching" else {}),
+        **({"matcher": run.matcher_provenance} if stage.name == "matching" else {}),
     }
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sfm import __version__
+from sfm.database import FeatureDatabase
 from sfm.errors import BadFile
 from sfm.options import Options
 from sfm.types import ReconstructionSummary, StageSummary
 
+DATABASE = "features.h5"
 RUN_JSON = "run.json"
+STAGE_ORDER = ("images", "pairs", "matching", "verification", "tracks", "mapping")
 _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 
 
@@ -22,6 +25,12 @@ def stage_line(stage: StageSummary) -> str:
     counts = ", ".join(f"{_number(value)} {name.replace('_', ' ')}" for name, value in stage.counts.items())
     time = "reused" if stage.reused else f"{stage.seconds:.1f} s"
     return f"{stage.stage:<13}{time:>9}  {counts}"
+
+
+def stage_text(stage: StageSummary) -> str:
+    """What is printed when a stage ends: its line, and where there is no model why each photo is in none."""
+    lost = stage.skipped if stage.counts.get("models") == 0 else ()
+    return "\n".join([stage_line(stage), *(f"  {name}: {reason}" for name, reason in lost)])
 
 
 def _number(value: float) -> str:
@@ -50,7 +59,7 @@ def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
     files = {
         "sparse model (COLMAP)": summary.model_dir,
         "coloured points": out / "points.ply",
-        "features and matches": out / "features.h5",
+        "features and matches": out / DATABASE,
         "COLMAP database": out / "database.db",
         "this for machines": out / RUN_JSON,
     }
@@ -133,3 +142,20 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def database_text(place: Path) -> str:
+    """What a run's feature database holds, stage by stage. place: the run's folder or the file.
+
+    Raises BadFile where there is none or it is damaged.
+    """
+    path = place / DATABASE if place.is_dir() else place
+    with FeatureDatabase.open(path, "r") as db:
+        found = [(name, summary) for name in STAGE_ORDER if (summary := db.summary(name)) is not None]
+        lines = [f"{path}: {path.stat().st_size / 1e6:.1f} MB, {len(found)} of {len(STAGE_ORDER)} stages"]
+        for name, summary in found:
+            lines.append(stage_line(summary))
+            matcher = db.provenance(name).get("matcher", {})
+            lines += [f"{'':<24}{key}: {value}" for key, value in matcher.items()]
+            lines += [f"{'':<24}{item}: {reason}" for item, reason in summary.skipped]
+    return "\n".join(lines)
