@@ -167,13 +167,11 @@ def _read_mask(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.bool_
 
 def _read(path: Path, mode: str, record: ImageRecord) -> NDArray[np.uint8]:
     with _naming(path), _opened(path) as image:
-        orientation = read_exif(image).orientation
+        turn = _TURNS.get(_orientation_left(image))
         if mode == "L":
             image.draft("L", image.size)  # JPEG at full size, luma alone: half the time
         pixels = _eight_bit(image, mode)
-        if orientation in _TURNS:
-            pixels = pixels.transpose(_TURNS[orientation])
-        array = np.array(pixels)
+        array = np.array(pixels if turn is None else pixels.transpose(turn))
     if array.shape[:2] != (record.height, record.width):
         raise BadImage(f"{path}: has changed since it was indexed; run again")
     return array
@@ -210,6 +208,11 @@ def _opened(path: Path) -> Iterator[ImageFile]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(f"{kind} cannot be decoded ({reason[:100]})") from error
+
+
+def _orientation_left(image: ImageFile) -> int:
+    """The EXIF orientation that is still to be applied: Pillow turns TIFF, and TIFF alone, as it decodes."""
+    return 1 if isinstance(image, TiffImageFile) else read_exif(image).orientation
 
 
 def _format_of(head: bytes) -> tuple[str, type[ImageFile]]:
@@ -321,14 +324,18 @@ def _check(folder: Path, name: str, masks: Path | None) -> _Checked | str:
     try:
         with _opened(path) as image:
             exif = read_exif(image)
-            width, height = image.size
+            orientation = _orientation_left(image)
+            size = image.size
             image.draft("L", (1, 1))
             image.load()
+            if isinstance(image, TiffImageFile):
+                size = image.size
         digest = hashlib.sha256()
         _hash_into(digest, path)
     except (BadImage, OSError) as error:
         return str(error)
-    size = (height, width) if exif.orientation in (5, 6, 7, 8) else (width, height)
+    if orientation in (5, 6, 7, 8):
+        size = size[::-1]
     mask = None if masks is None else _mask_path(masks, name)
     if mask is not None:
         _read_mask(mask, name, size)
