@@ -1,1 +1,1 @@
-"""Scenes with known truth: for training, tests and benchmarks."""
+"""Photos with exact truth: a synthetic scene, training pairs from any photos, and COLMAP models on disk."""

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-
 from sfm.datasets.textures import to_u8
 
 UInt8 = NDArray[np.uint8]
@@ -20,9 +19,9 @@ Float32 = NDArray[np.float32]
 class Photometric:
     """How strong the changes are; each image of a pair is changed on its own."""
 
-    gamma: float = 1.6
+    gamma: float = 1.4
     """Gamma is drawn between 1 / gamma and gamma."""
-    gain: float = 1.4
+    gain: float = 1.3
     """Gain is drawn between 1 / gain and gain."""
     offset: float = 20.0
     """Largest shift, grey levels."""

@@ -1,0 +1,152 @@
+"""COLMAP's SIFT behind the Matcher interface: the baseline that every other matcher is compared with.
+
+Extraction is pycolmap's own, with COLMAP's defaults (8192 features, images reduced to 3200 px,
+L1_ROOT normalisation: Arandjelovic & Zisserman, CVPR 2012). Matching is COLMAP's rule (mutual
+nearest neighbours, angle at most 0.7, ratio of angles below 0.8), exact, as tiled matrix products:
+pycolmap's in-memory matcher gives the same matches and takes twenty times as long.
+Pixels are COLMAP's, as SIFT in COLMAP has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pycolmap
+import torch
+from torch import Tensor
+
+from sfm.matchers.base import Features, GreyImage, Mask
+from sfm.types import Float32, Matches
+
+_TILE = 2048  # rows of the distance matrix that are held at once
+_UNIT = 512.0**2  # COLMAP keeps unit descriptors as bytes, scaled by 512
+
+
+@contextmanager
+def _quiet_colmap() -> Iterator[None]:
+    """COLMAP's log is held at warnings inside."""
+    level = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = pycolmap.logging.WARNING.value
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = level
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SiftOptions:
+    """COLMAP 4's defaults (SiftExtractionOptions, SiftMatchingOptions).
+
+    max_features: kept keypoints, of the largest scales. max_image_size: px, larger images are
+    reduced. max_angle: rad, between descriptors. max_ratio: best angle over second-best angle.
+    """
+
+    max_features: int = 8192
+    max_image_size: int = 3200
+    max_angle: float = 0.7
+    max_ratio: float = 0.8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SiftFeatures:
+    """Keypoints of one image: xy (N, 2) f32 px; descriptors (N, 128) uint8 on the matcher's device."""
+
+    xy: Float32
+    descriptors: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keypoints and descriptors."""
+        return self.xy.nbytes + self.descriptors.numel()
+
+
+class SiftMatcher:
+    """Detects on the CPU, matches on `device`."""
+
+    name = "sift"
+    batch_size = 1
+
+    def __init__(self, options: SiftOptions | None = None, *, device: str = "cpu") -> None:
+        self.options = options or SiftOptions()
+        self.device = torch.device(device)
+        extraction = pycolmap.FeatureExtractionOptions(num_threads=1)
+        extraction.sift.max_num_features = self.options.max_features
+        with _quiet_colmap():
+            self._extractor = pycolmap.FeatureExtractor.create(extraction, device=pycolmap.Device.cpu)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Name, version of COLMAP and the options."""
+        options = self.options
+        return {
+            "matcher": self.name,
+            "colmap": pycolmap.__version__,
+            "max_features": str(options.max_features),
+            "max_image_size": str(options.max_image_size),
+            "max_angle": str(options.max_angle),
+            "max_ratio": str(options.max_ratio),
+        }
+
+    def grid(self, width: int, height: int) -> None:
+        """None: keypoints are detected, they lie on no grid."""
+        return None
+
+    def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[Features]:
+        """Keypoints and descriptors of each image; keypoints on masked-out pixels are dropped."""
+        masks = masks if masks is not None else [None] * len(images)
+        return [self._encode_one(image, mask) for image, mask in zip(images, masks, strict=True)]
+
+    def match(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        """One-to-one matches of each pair, most certain first; confidence = 1 - ratio of angles."""
+        return [self._match_one(features0, features1) for features0, features1 in pairs]
+
+    def _encode_one(self, image: GreyImage, mask: Mask | None) -> SiftFeatures:
+        height, width = image.shape
+        bitmap = pycolmap.Bitmap.from_array(np.ascontiguousarray(image))
+        reduction = min(1.0, self.options.max_image_size / max(width, height))
+        if reduction < 1.0:
+            bitmap.rescale(int(width * reduction), int(height * reduction))
+        keypoints, descriptors = self._extractor.extract(bitmap)
+        xy = pycolmap.keypoints_to_matrix(keypoints)[:, :2].reshape(-1, 2)
+        xy = xy * np.float32([width / bitmap.width, height / bitmap.height])
+        xy = np.clip(xy, 0, np.float32([width, height]))
+        desc = descriptors.data.reshape(-1, 128)
+        if mask is not None:
+            column = np.minimum(xy[:, 0].astype(int), width - 1)
+            row = np.minimum(xy[:, 1].astype(int), height - 1)
+            keep = mask[row, column]
+            xy, desc = xy[keep], desc[keep]
+        return SiftFeatures(np.ascontiguousarray(xy, np.float32), torch.tensor(desc, device=self.device))
+
+    def _match_one(self, features0: Features, features1: Features) -> Matches:
+        assert isinstance(features0, SiftFeatures) and isinstance(features1, SiftFeatures)
+        if min(len(features0.xy), len(features1.xy)) == 0:
+            return Matches.empty()
+        desc0, desc1 = features0.descriptors.float(), features1.descriptors.float()
+        nearest1, ratio = self._nearest(desc0, desc1)
+        nearest0, _ = self._nearest(desc1, desc0)
+        index0 = torch.arange(len(desc0), device=self.device)
+        # Entry -1 of nearest0 is never read: rows without a neighbour are dropped first.
+        mutual = (nearest1 >= 0) & (nearest0[nearest1.clamp(min=0)] == index0)
+        order = torch.argsort(ratio[mutual], stable=True)
+        cells0 = index0[mutual][order].cpu().numpy()
+        cells1 = nearest1[mutual][order].cpu().numpy()
+        confidence = 1 - ratio[mutual][order].cpu().numpy()
+        return Matches(features0.xy[cells0], features1.xy[cells1], confidence, cells0, cells1)
+
+    def _nearest(self, desc0: Tensor, desc1: Tensor) -> tuple[Tensor, Tensor]:
+        """For each row of desc0 (N, 128) the accepted nearest row of desc1 (M, 128), and the ratio of angles.
+
+        Returns (N,) i64, -1 where the nearest is too far or too ambiguous, and (N,) f32 in [0, 1].
+        Products of bytes are whole numbers below 2^24, so fp32 sums are exact in any order.
+        """
+        best = [torch.topk(tile @ desc1.T, min(2, len(desc1)), dim=1) for tile in desc0.split(_TILE)]
+        angle = torch.cat([b.values for b in best]).div(_UNIT).clamp(max=1).arccos()  # (N, 1 or 2) rad
+        index = torch.cat([b.indices[:, 0] for b in best])
+        second = angle[:, 1] if angle.shape[1] == 2 else torch.full_like(angle[:, 0], torch.pi / 2)
+        accepted = (angle[:, 0] <= self.options.max_angle) & (angle[:, 0] < self.options.max_ratio * second)
+        ratio = (angle[:, 0] / second.clamp(min=1e-6)).clamp(max=1)
+        return torch.where(accepted, index, -1), ratio

@@ -1,0 +1,279 @@
+"""The command line: `loftr-sfm IMAGES OUT` is the whole run, verbs do the rest. It parses, calls and prints.
+
+Options are made from the dataclasses of sfm.options. Exit codes: 0 done, 2 the user's error in one
+line, 3 no model, 130 interrupted. Nothing heavy is imported before a verb needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, NoReturn, get_args, get_type_hints
+
+from sfm import __version__
+from sfm.errors import NoModel, SfMError
+from sfm.options import Options
+
+PROGRAM = "loftr-sfm"
+STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping")
+
+EXAMPLES = f"""\
+examples:
+  {PROGRAM} photos/ out/                      a folder of photos in, out/sparse/0 (COLMAP), out/points.ply
+  {PROGRAM} photos/ out/ --pairs sequential   photos taken in a row: each with its next 10 only
+  {PROGRAM} photos/ out/ --resize 1024        finer matches, more time
+  {PROGRAM} photos/ out/ --matcher sift       the same photos by COLMAP's SIFT
+  {PROGRAM} photos/ out/ --stop-after tracks  all but the mapping; the same command without it carries on
+
+The same command again reuses what still holds: after an interruption it carries on, with other options it
+redoes what depends on them, with more photos it matches the new ones only.
+
+other verbs (each has its own --help):
+  {PROGRAM} demo [OUT]                        render a scene, reconstruct it, compare with the truth
+  {PROGRAM} compare A B [--ground-truth GT]   two models side by side
+  {PROGRAM} export OUT FORMAT [DEST]          nerfstudio, undistorted, ply, text, nvm, bundler, hloc
+  {PROGRAM} import IMAGES OUT --features F --matches M    carry on from hloc's files
+  {PROGRAM} inspect OUT                       what the feature database holds, stage by stage
+  {PROGRAM} weights list|fetch|check          the network's weights on this machine
+  {PROGRAM} train --photos FOLDER --out RUN   train compact weights
+A folder that bears a verb's name is written ./demo.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line and exit code 2; options are not guessed from their beginnings."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the message as one line and exits with 2."""
+        self.exit(2, f"{PROGRAM}: error: {message} (see {self.prog} --help)\n")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=110)
+
+
+# --- options from dataclasses -------------------------------------------------------------------
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """An option for every field of every stage's dataclass, grouped by stage, with its help and its default."""
+    for stage, kind in get_type_hints(Options).items():
+        group = parser.add_argument_group(f"{stage}: {(kind.__doc__ or '').rstrip('.')}")
+        hints = get_type_hints(kind)
+        for option in fields(kind):
+            group.add_argument("--" + option.name.replace("_", "-"), **_argument(stage, option, hints[option.name]))
+
+
+def _argument(stage: str, option: Field[Any], hint: Any) -> dict[str, Any]:
+    shared = {"dest": f"{stage}.{option.name}", "default": option.default, "help": option.metadata["help"]}
+    if hint is bool:
+        return {**shared, "action": "store_true"}
+    if option.default is not None:
+        shared["help"] += f" (default: {option.default})"
+    kind = next((arg for arg in get_args(hint) if arg is not type(None)), hint)
+    choices = option.metadata.get("choices")
+    return {**shared, "type": kind, "choices": choices, "metavar": option.metadata.get("metavar")}
+
+
+def options_from(args: argparse.Namespace) -> Options:
+    """The options that were parsed. Raises BadOption for values that make no sense."""
+    return Options(
+        **{
+            stage: kind(**{option.name: getattr(args, f"{stage}.{option.name}") for option in fields(kind)})
+            for stage, kind in get_type_hints(Options).items()
+        }
+    )
+
+
+# --- verbs: parse, call, print ------------------------------------------------------------------
+
+
+def _reconstruct(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} IMAGES OUT [options]   |   {PROGRAM} VERB ...",
+        description="A folder of photos in, a sparse 3D model out, by detector-free matching (LoFTR).",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("images", type=Path, metavar="IMAGES", help="folder of photos (JPEG, PNG, TIFF, WebP)")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results; made if absent")
+    _add_run_options(parser)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    args = parser.parse_args(argv)
+    _run(args.images, args.out, args)
+    return 0
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stop-after", choices=STAGES, metavar="STAGE", help=f"last stage to run: {', '.join(STAGES)}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print the resolved options and COLMAP's log")
+    add_options(parser)
+
+
+def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> None:
+    """One run with the parsed options; prints a line a stage and the summary."""
+    options = options_from(args)
+    if args.verbose:
+        print(json.dumps(options.as_dict(), indent=2))
+    else:
+        os.environ.setdefault("GLOG_minloglevel", "2")  # COLMAP's log: errors only
+    from sfm.pipeline import reconstruct
+    from sfm.summary import stage_text, summary_text
+
+    summary = reconstruct(
+        folder,
+        out,
+        options,
+        stop_after=args.stop_after,
+        on_stage=lambda stage: print(stage_text(stage), flush=True),
+        **more,
+    )
+    print("\n" + summary_text(summary, folder, out))
+
+
+def _demo(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} demo", description="Render a scene, reconstruct it, compare it with the truth.")
+    parser.add_argument("out", type=Path, nargs="?", default=Path("demo"), metavar="OUT", help="folder (default: demo)")
+    _add_run_options(parser)
+    args = parser.parse_args(argv)
+    from sfm.demo import prepare, report
+
+    photos = prepare(args.out)
+    _run(photos, args.out, args)
+    if args.stop_after in (None, STAGES[-1]):
+        print("\n" + report(args.out))
+    return 0
+
+
+def _import(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} import", description="Reconstruct from hloc's feature and match files.")
+    parser.add_argument("images", type=Path, metavar="IMAGES", help="the folder of photos that hloc worked on")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results")
+    parser.add_argument("--features", type=Path, required=True, metavar="FILE", help="hloc's feature file (HDF5)")
+    parser.add_argument("--matches", type=Path, required=True, metavar="FILE", help="hloc's match file (HDF5)")
+    _add_run_options(parser)
+    args = parser.parse_args(argv)
+    from sfm.pipeline import HlocFiles
+
+    _run(args.images, args.out, args, imported=HlocFiles(args.features, args.matches))
+    return 0
+
+
+def _compare(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} compare", description="Two models of the same photos side by side.")
+    parser.add_argument("a", type=Path, metavar="A", help="OUT of a run, or a COLMAP model")
+    parser.add_argument("b", type=Path, metavar="B", help="OUT of another run, or a COLMAP model")
+    parser.add_argument("--ground-truth", type=Path, metavar="GT", help="COLMAP model with the true poses")
+    args = parser.parse_args(argv)
+    from sfm.comparison import compare_text
+
+    print(compare_text(args.a, args.b, ground_truth=args.ground_truth))
+    return 0
+
+
+def _export(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} export", description="Write a run's model in another program's format.")
+    parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run")
+    parser.add_argument("format", metavar="FORMAT", help="nerfstudio, undistorted, ply, text, nvm, bundler or hloc")
+    parser.add_argument("dest", type=Path, nargs="?", metavar="DEST", help="where to (default: OUT/FORMAT)")
+    args = parser.parse_args(argv)
+    from sfm.export import export
+
+    print(export(args.out, args.format, args.dest or args.out / args.format))
+    return 0
+
+
+def _inspect(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} inspect", description="What the feature database of a run holds.")
+    parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run, or its features.h5")
+    args = parser.parse_args(argv)
+    from sfm.summary import database_text
+
+    print(database_text(args.out))
+    return 0
+
+
+def _weights(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} weights", description="The network's weights on this machine.")
+    parser.add_argument("action", choices=("list", "fetch", "check"), help="list them, download some, check files")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names (see list); check takes files too")
+    parser.add_argument("--offline", action="store_true", help="never use the network")
+    args = parser.parse_args(argv)
+    from sfm import weights
+
+    if args.action == "fetch" and not args.names:
+        parser.error("weights fetch: name the weights to download")
+    texts: dict[str, Callable[[], str]] = {
+        "list": weights.list_text,
+        "fetch": lambda: weights.fetch_text(args.names, offline=args.offline),
+        "check": lambda: weights.check_text(args.names),
+    }
+    print(texts[args.action]())
+    return 0
+
+
+def _train(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} train", description="Train compact weights on pairs made from photos; resumable.")
+    parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="photos to make pairs from")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="checkpoints and weights")
+    parser.add_argument("--steps", type=int, default=0, metavar="N", help="steps; 0 goes by --hours")
+    parser.add_argument("--hours", type=float, default=2.0, metavar="H", help="length of the whole run (default: 2)")
+    parser.add_argument("--init", type=Path, metavar="FILE", help="weights to start from")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: auto)")
+    parser.add_argument("--resume", action="store_true", help="carry on from the last checkpoint in --out")
+    from sfm.matchers.loftr.training.loop import main as train
+
+    train(parser.parse_args(argv))
+    return 0
+
+
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {
+    "demo": _demo,
+    "compare": _compare,
+    "export": _export,
+    "import": _import,
+    "inspect": _inspect,
+    "weights": _weights,
+    "train": _train,
+}
+
+
+class _LogLine(logging.Handler):
+    """Warnings as one line on standard error, above any progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints the message."""
+        from tqdm import tqdm
+
+        tqdm.write(f"{PROGRAM}: {record.getMessage()}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    log = logging.getLogger("sfm")
+    log.handlers = [_LogLine()]
+    log.propagate = False
+    verb = VERBS.get(argv[0]) if argv else None
+    try:
+        return verb(argv[1:]) if verb else _reconstruct(argv)
+    except NoModel as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 3
+    except SfMError as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{PROGRAM}: interrupted; the same command carries on: {shlex.join([PROGRAM, *argv])}", file=sys.stderr)
+        return 130

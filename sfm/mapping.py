@@ -1,0 +1,341 @@
+"""From tracks to COLMAP models: a COLMAP database, unmodified incremental mapping, models on disk.
+
+The COLMAP database holds the verified matches with their two-view geometries, so nothing is
+verified again, and it stays in OUT/database.db for COLMAP's own tools. Models are written as COLMAP
+numbers them, OUT/sparse/0 (most images), 1, ...; older ones are replaced only when the new ones are
+complete. Image ids are the images' order from 1. Pixels are COLMAP's (sfm.types).
+
+Schonberger and Frahm, Structure-from-Motion Revisited, CVPR 2016.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from sfm.errors import BadFile, NoModel
+from sfm.options import MappingOptions
+from sfm.progress import progress_bar
+from sfm.types import ImageRecord, KeypointMatches, Keypoints, StageSummary, TwoViewGeometry
+
+if TYPE_CHECKING:
+    from sfm.database import FeatureDatabase
+
+Grid = tuple[float, float, int] | None  # Matcher.grid: cell width px, cell height px, columns; None: detector
+ReadRGB = Callable[[str], NDArray[np.uint8]]  # (H, W, 3) of an image name, EXIF rotation applied
+
+NETWORK_STRIDE = 8  # network px a coarse cell
+# Thresholds of semi-dense matches in network px, where COLMAP has 4 (initial pair), 12 (registration), 4 (filter,
+# merge, complete) photo px. They never fall below COLMAP's.
+INIT_ERROR, REGISTRATION_ERROR, FILTER_ERROR = 4.0, 12.0, 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """Thresholds of one mapping attempt; a later one is tried where an earlier leaves photos out."""
+
+    name: str
+    init_min_num_inliers: int
+    init_min_tri_angle: float  # degrees
+    abs_pose_min_num_inliers: int
+    abs_pose_min_inlier_ratio: float
+
+
+STRATEGIES = (
+    Strategy("default", 100, 16.0, 30, 0.25),
+    Strategy("narrow", 50, 8.0, 20, 0.20),
+    Strategy("weak", 25, 4.0, 12, 0.12),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MappingInput:
+    """All that mapping reads: images in order, and their keypoints, verified pairs and matches."""
+
+    images: tuple[ImageRecord, ...]
+    keypoints: tuple[Keypoints, ...]
+    geometries: tuple[TwoViewGeometry, ...]
+    matches: tuple[KeypointMatches, ...]
+    grids: Mapping[str, Grid]
+
+    @property
+    def semi_dense(self) -> bool:
+        """Whether the matcher has a coarse grid."""
+        return any(grid is not None for grid in self.grids.values())
+
+    @property
+    def reduction(self) -> float:
+        """Photo px per network px, the median over images; 1 for a detector."""
+        scales = [max(grid[0], grid[1]) / NETWORK_STRIDE for grid in self.grids.values() if grid is not None]
+        return float(np.median(scales)) if scales else 1.0
+
+
+def write_colmap_database(path: Path, data: MappingInput) -> None:
+    """A new COLMAP database with cameras, rigs, frames, images, keypoints and verified matches."""
+    for stale in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        stale.unlink(missing_ok=True)
+    database = pycolmap.Database.open(path)
+    try:
+        with pycolmap.DatabaseTransaction(database):
+            cameras = _write_cameras(database, data.images)
+            for i, (record, keypoints) in enumerate(zip(data.images, data.keypoints, strict=True)):
+                _write_image(database, i + 1, cameras[record.camera.group], record.name)
+                database.write_keypoints(i + 1, np.ascontiguousarray(keypoints.xy, np.float32))
+            _write_matches(database, data)
+    finally:
+        database.close()
+
+
+def _write_cameras(database: pycolmap.Database, images: Sequence[ImageRecord]) -> dict[str, int]:
+    """One camera and one rig of it for each group; camera ids by group, from 1 in order of first use."""
+    ids: dict[str, int] = {}
+    for record in images:
+        if record.camera.group in ids:
+            continue
+        camera_id = len(ids) + 1
+        ids[record.camera.group] = camera_id
+        camera = pycolmap.Camera(
+            model=record.camera.model, width=record.width, height=record.height, params=record.camera.params
+        )
+        camera.camera_id = camera_id
+        camera.has_prior_focal_length = record.camera.has_focal_prior
+        database.write_camera(camera, use_camera_id=True)
+        rig = pycolmap.Rig(rig_id=camera_id)
+        rig.add_ref_sensor(camera.sensor_id)
+        database.write_rig(rig, use_rig_id=True)
+    return ids
+
+
+def _write_image(database: pycolmap.Database, image_id: int, camera_id: int, name: str) -> None:
+    image = pycolmap.Image(name=name, camera_id=camera_id, image_id=image_id)
+    database.write_image(image, use_image_id=True)
+    frame = pycolmap.Frame(frame_id=image_id, rig_id=camera_id)
+    frame.add_data_id(image.data_id)
+    database.write_frame(frame, use_frame_id=True)
+
+
+def _write_matches(database: pycolmap.Database, data: MappingInput) -> None:
+    image_id = {record.name: i + 1 for i, record in enumerate(data.images)}
+    geometry_of = {geometry.pair: geometry for geometry in data.geometries}
+    for matches in data.matches:
+        if len(matches.indices) == 0:
+            continue
+        geometry = geometry_of[matches.pair]
+        ids = image_id[matches.pair.name0], image_id[matches.pair.name1]
+        two_view = pycolmap.TwoViewGeometry()
+        two_view.config = int(getattr(pycolmap.TwoViewGeometryConfiguration, geometry.kind.upper()))
+        two_view.inlier_matches = matches.indices
+        if geometry.F is not None:
+            two_view.F = geometry.F
+        if geometry.cam1_from_cam0 is not None:
+            two_view.cam2_from_cam1 = pycolmap.Rigid3d(geometry.cam1_from_cam0)
+        database.write_matches(*ids, matches.indices)
+        database.write_two_view_geometry(*ids, two_view)
+
+
+def mapper_options(
+    data: MappingInput, options: MappingOptions, strategy: Strategy
+) -> pycolmap.IncrementalPipelineOptions:
+    """COLMAP's options for these matches: its defaults for a detector, thresholds in network px otherwise."""
+    result = pycolmap.IncrementalPipelineOptions()
+    result.min_model_size = options.min_model_size
+    result.num_threads = options.threads
+    result.extract_colors = False  # the files' own pixels know no EXIF rotation
+    for part in (result, result.mapper, result.triangulation):
+        part.random_seed = options.seed
+    mapper, triangulation = result.mapper, result.triangulation
+    mapper.init_min_num_inliers = strategy.init_min_num_inliers
+    mapper.init_min_tri_angle = strategy.init_min_tri_angle
+    mapper.abs_pose_min_num_inliers = strategy.abs_pose_min_num_inliers
+    mapper.abs_pose_min_inlier_ratio = strategy.abs_pose_min_inlier_ratio
+    if data.semi_dense:
+        scale = data.reduction
+        mapper.init_max_error = max(mapper.init_max_error, INIT_ERROR * scale)
+        mapper.abs_pose_max_error = max(mapper.abs_pose_max_error, REGISTRATION_ERROR * scale)
+        filter_error = max(mapper.filter_max_reproj_error, FILTER_ERROR * scale)
+        mapper.filter_max_reproj_error = filter_error
+        triangulation.merge_max_reproj_error = triangulation.complete_max_reproj_error = filter_error
+    return result
+
+
+def _attempt(
+    database: Path, output: Path, options: pycolmap.IncrementalPipelineOptions, num_images: int
+) -> list[pycolmap.Reconstruction]:
+    """One run of COLMAP's incremental mapping: its models, most images (then most points) first."""
+    output.mkdir(parents=True)
+    with progress_bar(num_images, desc="mapping", unit="image") as bar:
+
+        def advance(step: int) -> None:
+            bar.update(min(step, max(num_images - bar.n, 0)))
+
+        models = pycolmap.incremental_mapping(
+            database,
+            output,
+            output,
+            options,
+            initial_image_pair_callback=lambda: advance(2),
+            next_image_callback=lambda: advance(1),
+        )
+    return sorted(models.values(), key=lambda m: (-m.num_reg_images(), -m.num_points3D()))
+
+
+def map_images(
+    database: Path, data: MappingInput, options: MappingOptions, scratch: Path
+) -> tuple[list[pycolmap.Reconstruction], str]:
+    """Models, largest first, and the strategy that gave them.
+
+    The strategies are tried in order until one registers every image that has matches; the first
+    one with most registered images in its largest model wins. Deterministic with a fixed seed.
+    """
+    reachable = {name for m in data.matches if len(m.indices) for name in (m.pair.name0, m.pair.name1)}
+    best: list[pycolmap.Reconstruction] = []
+    chosen = STRATEGIES[0].name
+    for strategy in STRATEGIES:
+        models = _attempt(database, scratch / strategy.name, mapper_options(data, options, strategy), len(data.images))
+        if models and (not best or models[0].num_reg_images() > best[0].num_reg_images()):
+            best, chosen = models, strategy.name
+        if best and best[0].num_reg_images() >= len(reachable):
+            break
+    return best, chosen
+
+
+def colour_points(model: pycolmap.Reconstruction, read_rgb: ReadRGB) -> None:
+    """Gives each 3D point the mean colour of its observations, read one photo at a time."""
+    ids = np.array(sorted(model.point3D_ids()), np.int64)
+    total, count = np.zeros((len(ids), 3)), np.zeros(len(ids))
+    for image_id in sorted(model.reg_image_ids()):
+        image = model.image(image_id)
+        observed = [(p.point3D_id, *p.xy) for p in image.get_observation_points2D()]
+        if not observed:
+            continue
+        columns = np.array(observed, np.float64)
+        rgb = read_rgb(image.name)
+        x = np.clip(columns[:, 1].astype(np.int64), 0, rgb.shape[1] - 1)
+        y = np.clip(columns[:, 2].astype(np.int64), 0, rgb.shape[0] - 1)
+        row = np.searchsorted(ids, columns[:, 0].astype(np.int64))
+        np.add.at(total, row, rgb[y, x].astype(np.float64))
+        np.add.at(count, row, 1.0)
+    mean = np.round(total / np.maximum(count, 1.0)[:, None]).astype(np.uint8)
+    for point_id, colour in zip(ids, mean, strict=True):
+        model.points3D[int(point_id)].color = colour
+
+
+def write_models(models: Sequence[pycolmap.Reconstruction], output: Path) -> list[Path]:
+    """OUT/sparse/0, 1, ... and OUT/points.ply of the largest; the older ones give way only when all is written."""
+    with tempfile.TemporaryDirectory(prefix=".models-", dir=output) as folder:
+        fresh = Path(folder) / "sparse"
+        for i, model in enumerate(models):
+            (fresh / str(i)).mkdir(parents=True)
+            model.write_binary(fresh / str(i))
+        models[0].export_PLY(Path(folder) / "points.ply")
+        sparse = output / "sparse"
+        if sparse.exists():
+            os.replace(sparse, Path(folder) / "old")
+        os.replace(fresh, sparse)
+        os.replace(Path(folder) / "points.ply", output / "points.ply")
+    return [output / "sparse" / str(i) for i in range(len(models))]
+
+
+def unregistered(data: MappingInput, models: Sequence[pycolmap.Reconstruction]) -> tuple[tuple[str, str], ...]:
+    """(image name, reason) of every image that is not in the largest model."""
+    strongest = _strongest_pairs(data)
+    where: dict[str, int] = {}
+    for i, model in reversed(list(enumerate(models))):
+        where.update({model.image(image_id).name: i for image_id in model.reg_image_ids()})
+    result = []
+    for record in data.images:
+        name = record.name
+        if where.get(name) == 0:
+            continue
+        inliers, partner = strongest.get(name, (0, ""))
+        if name in where:
+            reason = f"in another model (sparse/{where[name]})"
+        elif inliers == 0:
+            reason = "matched nothing: no pair of it was verified"
+        elif inliers < STRATEGIES[0].abs_pose_min_num_inliers:
+            reason = f"too few inliers ({inliers} at most, with {partner})"
+        elif models and where.get(partner) != 0:
+            reason = f"not connected to the model (most inliers, {inliers}, with {partner}, which is not in it either)"
+        else:
+            reason = f"registration failed (most inliers, {inliers}, with {partner}): its matches fit no pose"
+        result.append((name, reason))
+    return tuple(result)
+
+
+def _strongest_pairs(data: MappingInput) -> dict[str, tuple[int, str]]:
+    """Of each image with verified matches their largest number with one other image, and which."""
+    strongest: dict[str, tuple[int, str]] = {}
+    for matches in data.matches:
+        num = len(matches.indices)
+        for name, other in (matches.pair.name0, matches.pair.name1), (matches.pair.name1, matches.pair.name0):
+            if num > strongest.get(name, (0, ""))[0]:
+                strongest[name] = (num, other)
+    return strongest
+
+
+def reconstruct(
+    data: MappingInput, options: MappingOptions, output: Path, *, read_rgb: ReadRGB | None = None
+) -> tuple[list[pycolmap.Reconstruction], str]:
+    """Maps the matches and writes OUT/database.db, OUT/sparse/N and OUT/points.ply.
+
+    Raises BadFile where OUT cannot be written, NoModel where COLMAP makes no model.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".mapping-", dir=output))
+    except OSError as error:
+        raise BadFile(f"{output}: cannot be written ({error.strerror}); choose another output folder") from error
+    try:
+        write_colmap_database(scratch / "database.db", data)
+        models, strategy = map_images(scratch / "database.db", data, options, scratch)
+        os.replace(scratch / "database.db", output / "database.db")
+        if not models:
+            raise NoModel(no_model_message(data))
+        if read_rgb is not None:
+            for model in models:
+                colour_points(model, read_rgb)
+        write_models(models, output)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return models, strategy
+
+
+def no_model_message(data: MappingInput) -> str:
+    """One line: why there is no model, and what to try."""
+    verified = sum(len(m.indices) > 0 for m in data.matches)
+    if verified == 0:
+        return "no model: no two photos show the same place (no pair was verified); add photos that overlap"
+    most = max(len(m.indices) for m in data.matches)
+    return (
+        f"no model: {verified} pairs were verified, the best with {most} matches, but none is a pair to start from; "
+        "add photos from in between, or match at a higher resolution (--resize)"
+    )
+
+
+def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, read_rgb: ReadRGB | None = None) -> StageSummary:
+    """The stage: reads keypoints and verified matches, writes COLMAP models under `output`."""
+    started = time.perf_counter()
+    geometries = tuple(g for g in db.read_two_view() if len(g.inliers))
+    data = MappingInput(db.read_images(), db.read_keypoints(), geometries, db.read_keypoint_matches(), db.read_grids())
+    models, strategy = reconstruct(data, options, output, read_rgb=read_rgb)
+    best = models[0]
+    counts: dict[str, int | float] = {
+        "models": len(models),
+        "registered": best.num_reg_images(),
+        "points3D": best.num_points3D(),
+        "observations": best.compute_num_observations(),
+        "track_length": best.compute_mean_track_length(),
+        "reprojection_error": best.compute_mean_reprojection_error(),
+        "attempt": [s.name for s in STRATEGIES].index(strategy) + 1,
+    }
+    return StageSummary("mapping", counts, time.perf_counter() - started, unregistered(data, models))

@@ -1,0 +1,342 @@
+"""The stages in order: what each reads, when its result still holds, and one run over all of them.
+
+A stage's fingerprint is a hash of its name, the versions, its options and the fingerprints of what
+it reads. A stage that is committed with the same fingerprint is reused, anything else is redone.
+Resuming after a kill, partial reruns and provenance are this one rule. Inside the matching stage
+pairs survive by themselves: only pairs whose photos or whose matcher changed are matched again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import struct
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sfm import __version__, hloc, images, mapping, matching, pairs, tracks, verification
+from sfm.database import FeatureDatabase
+from sfm.errors import BadFile, BadOption, MissingStage, NoModel
+from sfm.matchers.base import Matcher
+from sfm.options import MatchingOptions, Options
+from sfm.summary import DATABASE, write_run_json
+from sfm.types import ReconstructionSummary, StageSummary
+
+log = logging.getLogger(__name__)
+
+
+
+@dataclass(frozen=True, slots=True)
+class HlocFiles:
+    """hloc's feature and match files, to be taken instead of matching."""
+
+    features: Path
+    matches: Path
+
+
+class _Run:
+    """What the stages of one run share. The matcher is loaded when it is first asked for."""
+
+    def __init__(
+        self, db: FeatureDatabase, folder: Path, out: Path, options: Options, imported: HlocFiles | None
+    ) -> None:
+        self.db = db
+        self.folder = folder
+        self.out = out
+        self.options = options
+        self.imported = imported
+
+    @property
+    def matcher_provenance(self) -> dict[str, str]:
+        """What the matches depend on besides the photos."""
+        if self.imported is not None:
+            return {"matcher": "hloc", "files": hloc.matcher_key(self.imported.features, self.imported.matches)}
+        return self.matcher.provenance
+
+    @cached_property
+    def matcher(self) -> Matcher:
+        """The matcher that the options name."""
+        return MATCHERS[self.options.matching.matcher](self.options.matching)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """reads: stages whose results it depends on. depends_on: what else, JSON-able. run: does the work and writes it."""
+
+    name: str
+    reads: tuple[str, ...]
+    depends_on: Callable[[_Run], Any]
+    run: Callable[[_Run], StageSummary]
+
+
+def _loftr(options: MatchingOptions) -> Matcher:
+    from sfm import weights  # torch is loaded only where something is matched
+
+    device = _device(options)
+    choice = weights.choose(options.weights, device=device, offline=options.offline)
+    log.warning("%s", choice.reason)
+    choice = replace(choice, config=replace(choice.config, threshold=options.confidence))
+    return weights.load_matcher(choice, device=device, resize=options.resize, batch_size=options.batch)
+
+
+def _sift(options: MatchingOptions) -> Matcher:
+    from sfm.matchers.sift import SiftMatcher
+
+    return SiftMatcher(device=_device(options))
+
+
+def _device(options: MatchingOptions) -> str:
+    """The option's device, "auto" resolved. Raises BadOption where a GPU is asked for and there is none."""
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise BadOption("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
+MATCHERS: dict[str, Callable[[MatchingOptions], Matcher]] = {"loftr": _loftr, "sift": _sift}
+
+
+def _images_depend_on(run: _Run) -> Any:
+    """Options, and names, sizes and times of all files: what can be known without reading a photo."""
+    options = run.options.images
+    folders = [run.folder] + ([options.masks] if options.masks is not None else [])
+    return [asdict(options), [_listing(folder) for folder in folders]]
+
+
+def _listing(folder: Path) -> list[tuple[str, int, int]]:
+    found = images.find_images(folder)
+    stats = [(name, (folder / name).stat()) for name in found.names]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats] + [(name, 0, 0) for name, _ in found.skipped]
+
+
+def _run_images(run: _Run) -> StageSummary:
+    before = _images_content(run.db)
+    summary = images.run(run.db, run.folder, run.options.images)
+    if _images_content(run.db) != before:  # what other stages hold of other photos counts no more, whatever comes
+        for stage in STAGES[1:]:
+            run.db.invalidate(stage.name)
+    return summary
+
+
+def _images_content(db: FeatureDatabase) -> str:
+    """Hash of all that later stages see of the photos; copying a folder does not change it. "" before there are any."""
+    try:
+        records = db.read_images()
+    except MissingStage:
+        return ""
+    return _digest(
+        [
+            (r.name, r.digest, r.width, r.height, r.camera.model, r.camera.params.tolist(), r.camera.group)
+            + (bool(r.camera.has_focal_prior),)
+            for r in records
+        ]
+    )
+
+
+def _pairs_depend_on(run: _Run) -> Any:
+    spec = run.options.pairs.pairs
+    skipped = run.db.summary("images")
+    listed = Path(spec).read_bytes() if Path(spec).is_file() else b""
+    return [spec, hashlib.sha256(listed).hexdigest(), skipped.skipped if skipped else ()]
+
+
+def _run_matching(run: _Run) -> StageSummary:
+    options = run.options
+    return matching.run(run.db, run.matcher, run.folder, options.matching, masks=options.images.masks)
+
+
+def _run_import(run: _Run) -> StageSummary:
+    assert run.imported is not None
+    return hloc.import_hloc(run.db, features=run.imported.features, matches=run.imported.matches)
+
+
+def _no_model(db: FeatureDatabase) -> StageSummary:
+    """The mapping stage where there is no model: why not, photo by photo."""
+    matches = db.read_keypoint_matches()
+    data = mapping.MappingInput(db.read_images(), db.read_keypoints(), db.read_two_view(), matches, db.read_grids())
+    return StageSummary("mapping", {"models": 0}, 0.0, mapping.unregistered(data, ()))
+
+
+def _run_mapping(run: _Run) -> StageSummary:
+    records = {record.name: record for record in run.db.read_images()}
+    return mapping.run(
+        run.db,
+        run.options.mapping,
+        output=run.out,
+        read_rgb=lambda name: images.read_rgb(run.folder, records[name]),
+    )
+
+
+STAGES = (
+    Stage("images", (), _images_depend_on, _run_images),
+    Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs)),
+    Stage("matching", ("images", "pairs"), lambda run: run.matcher_provenance, _run_matching),
+    Stage(
+        "verification",
+        ("images", "matching"),
+        lambda run: [asdict(run.options.verification), run.options.mapping.seed],
+        lambda run: verification.run(run.db, run.options.verification, seed=run.options.mapping.seed),
+    ),
+    Stage(
+        "tracks",
+        ("images", "matching", "verification"),
+        lambda run: asdict(run.options.tracks),
+        lambda run: tracks.run(run.db, run.options.tracks),
+    ),
+    Stage(
+        "mapping",
+        ("images", "verification", "tracks"),
+        lambda run: [run.options.mapping.min_model_size, run.options.mapping.seed],
+        _run_mapping,
+    ),
+)
+IMPORT_STAGES = (  # pairs and matches come from hloc's files
+    STAGES[0],
+    Stage("matching", ("images",), lambda run: run.matcher_provenance, _run_import),
+    *STAGES[3:],
+)
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
+
+
+def reconstruct(
+    folder: Path,
+    out: Path,
+    options: Options | None = None,
+    *,
+    stop_after: str | None = None,
+    imported: HlocFiles | None = None,
+    on_stage: Callable[[StageSummary], None] = lambda summary: None,
+) -> ReconstructionSummary:
+    """Photos in `folder` to models in `out`/sparse; what is there already and still holds is reused.
+
+    stop_after: name of the last stage to run. imported: matches to use instead of matching. on_stage: told of each stage when it is done. Writes
+    `out`/run.json whether there is a model or not. Raises SfMError's kinds: BadFile, BadImage and
+    BadOption for what the user can mend, NoModel where the photos give no model.
+    """
+    options = options or Options()
+    if stop_after is not None and stop_after not in STAGE_NAMES:
+        raise BadOption(f"--stop-after {stop_after}: choose one of {', '.join(STAGE_NAMES)}")
+    if not folder.is_dir():
+        raise BadFile(f"{folder}: no such folder; give the folder of your photos")
+    _check_writable(out)
+    summaries: list[StageSummary] = []
+    with FeatureDatabase.open(out / DATABASE) as db:
+        run = _Run(db, folder, out, options, imported)
+        try:
+            _run_stages(run, stop_after, lambda summary: (summaries.append(summary), on_stage(summary)))
+        except NoModel as error:
+            summaries.append(_no_model(db))
+            on_stage(summaries[-1])
+            write_run_json(_summarise(out, summaries), folder, options, _matcher_used(db), error=str(error))
+            stale = f"; {out / 'sparse'} is of an earlier run" if (out / "sparse").exists() else ""
+            raise NoModel(f"{error}{stale}") from None
+        result = _summarise(out, summaries)
+        write_run_json(result, folder, options, _matcher_used(db))
+    return result
+
+
+def _check_writable(out: Path) -> None:
+    """BadFile unless files can be made in `out`, which is made where absent."""
+    if out.exists() and not out.is_dir():
+        raise BadFile(f"{out}: is a file; give a folder for the results")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+def _run_stages(run: _Run, stop_after: str | None, done: Callable[[StageSummary], Any]) -> None:
+    results: dict[str, str] = {}  # of each stage: the hash that stages which read it depend on
+    for stage in STAGES if run.imported is None else IMPORT_STAGES:
+        fingerprint = _fingerprint(stage, run, results)
+        summary = run.db.summary(stage.name)
+        if summary is not None and run.db.fingerprint(stage.name) == fingerprint and _is_there(stage, run.out):
+            summary = replace(summary, reused=True)
+        else:
+            run.db.invalidate(stage.name)
+            summary = stage.run(run)
+            # Matching that had to leave out photos is committed as such, and tried again by the next run.
+            fingerprint = _with_skipped(stage, fingerprint, summary)
+            run.db.commit(stage.name, fingerprint=fingerprint, provenance=_provenance(stage, run), summary=summary)
+        results[stage.name] = _images_content(run.db) if stage.name == "images" else fingerprint
+        done(summary)
+        if stage.name == stop_after:
+            return
+
+
+def _fingerprint(stage: Stage, run: _Run, results: dict[str, str]) -> str:
+    read = [results[name] for name in stage.reads]
+    return _digest([stage.name, __version__, stage.depends_on(run), read])
+
+
+def _with_skipped(stage: Stage, fingerprint: str, summary: StageSummary) -> str:
+    if stage.name == "matching" and summary.skipped:
+        return _digest([fingerprint, summary.skipped])
+    return fingerprint
+
+
+def _is_there(stage: Stage, out: Path) -> bool:
+    """Mapping's results are files of their own, which somebody may have moved."""
+    return stage.name != "mapping" or all((out / name).is_file() for name in ("sparse/0/images.bin", "points.ply"))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _provenance(stage: Stage, run: _Run) -> dict[str, Any]:
+    own = run.options.as_dict().get(stage.name, {})
+    return {
+        "version": __version__,
+        "options": own,
+        **({"matcher": run.matcher_provenance} if stage.name == "matching" else {}),
+    }
+
+
+def _matcher_used(db: FeatureDatabase) -> dict[str, str]:
+    return dict(db.provenance("matching").get("matcher", {}))
+
+
+def _summarise(out: Path, stages: list[StageSummary]) -> ReconstructionSummary:
+    """What the stages say, put together; a run without mapping has no model and no photo registered."""
+    by_name = {stage.stage: stage for stage in stages}
+    counts = by_name["mapping"].counts if "mapping" in by_name else {}
+    num_models = int(counts.get("models", 0))
+    folders = [out / "sparse" / str(i) for i in range(num_models)]
+    found, skipped = by_name["images"], by_name["images"].skipped
+    return ReconstructionSummary(
+        images=int(found.counts["images"]) + len(skipped),
+        registered=int(counts.get("registered", 0)),
+        points3D=int(counts.get("points3D", 0)),
+        observations=int(counts.get("observations", 0)),
+        track_length=float(counts.get("track_length", 0.0)),
+        reprojection_error=float(counts.get("reprojection_error", 0.0)),
+        unregistered=_unregistered(by_name),
+        stages=tuple(stages),
+        models=tuple((folder, _num_registered(folder)) for folder in folders),
+        model_dir=out / "sparse" / "0",
+    )
+
+
+def _unregistered(by_name: dict[str, StageSummary]) -> tuple[tuple[str, str], ...]:
+    """(photo, reason) of all that are not in the largest model; the earliest reason counts."""
+    reasons: dict[str, str] = {}
+    for name in ("images", "matching", "mapping"):
+        for photo, reason in by_name[name].skipped if name in by_name else ():
+            reasons.setdefault(photo, reason if name == "mapping" else f"skipped: {reason}")
+    return tuple(sorted(reasons.items()))
+
+
+def _num_registered(folder: Path) -> int:
+    """Number of images of a binary COLMAP model, which its images.bin begins with."""
+    with (folder / "images.bin").open("rb") as stream:
+        (num,) = struct.unpack("<Q", stream.read(8))
+    return int(num)

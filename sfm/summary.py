@@ -1,0 +1,161 @@
+"""What a run says when it ends: text for people, run.json for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sfm import __version__
+from sfm.database import FeatureDatabase
+from sfm.errors import BadFile
+from sfm.options import Options
+from sfm.types import ReconstructionSummary, StageSummary
+
+DATABASE = "features.h5"
+RUN_JSON = "run.json"
+STAGE_ORDER = ("images", "pairs", "matching", "verification", "tracks", "mapping")
+_VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
+
+
+def stage_line(stage: StageSummary) -> str:
+    """One line a stage: its name, its counts, its time or that it was reused."""
+    counts = ", ".join(f"{_number(value)} {name.replace('_', ' ')}" for name, value in stage.counts.items())
+    time = "reused" if stage.reused else f"{stage.seconds:.1f} s"
+    return f"{stage.stage:<13}{time:>9}  {counts}"
+
+
+def stage_text(stage: StageSummary) -> str:
+    """What is printed when a stage ends: its line, and where there is no model why each photo is in none."""
+    lost = stage.skipped if stage.counts.get("models") == 0 else ()
+    return "\n".join([stage_line(stage), *(f"  {name}: {reason}" for name, reason in lost)])
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+
+
+def summary_text(summary: ReconstructionSummary, folder: Path, out: Path) -> str:
+    """The end of a run: figures, photos that are not in the model and why, files, next commands."""
+    if not summary.models:
+        return f"stopped after {summary.stages[-1].stage}; the same command without --stop-after carries on"
+    lines = [
+        f"registered images       {summary.registered} of {summary.images}",
+        f"3D points               {summary.points3D:,}",
+        f"mean track length       {summary.track_length:.2f}",
+        f"mean reprojection error {summary.reprojection_error:.2f} px",
+    ]
+    if len(summary.models) > 1:
+        others = ", ".join(f"{path.parent.name}/{path.name} ({num} images)" for path, num in summary.models[1:])
+        lines.append(f"other models            {others}")
+    if summary.unregistered:
+        lines += ["", "not registered:", *(f"  {name}: {reason}" for name, reason in summary.unregistered)]
+    return "\n".join([*lines, "", *_files(summary, out), "", *_next_commands(folder, out)])
+
+
+def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
+    files = {
+        "sparse model (COLMAP)": summary.model_dir,
+        "coloured points": out / "points.ply",
+        "features and matches": out / DATABASE,
+        "COLMAP database": out / "database.db",
+        "this for machines": out / RUN_JSON,
+    }
+    return [f"{what:<24}{path}" for what, path in files.items() if path.exists()]
+
+
+def _next_commands(folder: Path, out: Path) -> list[str]:
+    return [
+        "next:",
+        f"  loftr-sfm inspect {out}                 what the database holds",
+        f"  loftr-sfm export {out} nerfstudio       for NeRF and Gaussian splatting (other formats: export --help)",
+        f"  loftr-sfm {folder} {out}-sift --matcher sift && loftr-sfm compare {out} {out}-sift",
+        "                                         the same photos by COLMAP's SIFT, side by side",
+    ]
+
+
+def write_run_json(
+    summary: ReconstructionSummary,
+    folder: Path,
+    options: Options,
+    matcher: dict[str, str],
+    *,
+    error: str | None = None,
+) -> None:
+    """OUT/run.json: all that the text says, with the options, the versions and the matcher. Appears whole.
+
+    error: why there is no model. Raises BadFile where it cannot be written.
+    """
+    out = summary.model_dir.parent.parent
+    part = out / (RUN_JSON + ".part")
+    value = run_dict(summary, folder, options, matcher) | {"error": error}
+    try:
+        part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        os.replace(part, out / RUN_JSON)
+    except OSError as cause:
+        raise BadFile(f"{out / RUN_JSON}: cannot be written ({cause.strerror})") from None
+
+
+def run_dict(
+    summary: ReconstructionSummary, folder: Path, options: Options, matcher: dict[str, str]
+) -> dict[str, Any]:
+    """What run.json holds: plain values. Paths of models are relative to the output folder."""
+    out = summary.model_dir.parent.parent
+    return {
+        "program": "loftr-sfm",
+        "version": __version__,
+        "versions": _versions(),
+        "images_folder": str(folder),
+        "options": options.as_dict(),
+        "matcher": matcher,
+        "images": summary.images,
+        "registered": summary.registered,
+        "points3D": summary.points3D,
+        "observations": summary.observations,
+        "mean_track_length": summary.track_length,
+        "mean_reprojection_error_px": summary.reprojection_error,
+        "models": [{"path": path.relative_to(out).as_posix(), "images": num} for path, num in summary.models],
+        "unregistered": [{"image": name, "reason": reason} for name, reason in summary.unregistered],
+        "stages": [_stage_dict(stage) for stage in summary.stages],
+    }
+
+
+def _stage_dict(stage: StageSummary) -> dict[str, Any]:
+    skipped = [{"name": name, "reason": reason} for name, reason in stage.skipped]
+    return {
+        "stage": stage.stage,
+        "reused": stage.reused,
+        "seconds": round(stage.seconds, 3),
+        "counts": stage.counts,
+        "skipped": skipped,
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the packages that results depend on, without importing them."""
+    found = {}
+    for name in _VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def database_text(place: Path) -> str:
+    """What a run's feature database holds, stage by stage. place: the run's folder or the file.
+
+    Raises BadFile where there is none or it is damaged.
+    """
+    path = place / DATABASE if place.is_dir() else place
+    with FeatureDatabase.open(path, "r") as db:
+        found = [(name, summary) for name in STAGE_ORDER if (summary := db.summary(name)) is not None]
+        lines = [f"{path}: {path.stat().st_size / 1e6:.1f} MB, {len(found)} of {len(STAGE_ORDER)} stages"]
+        for name, summary in found:
+            lines.append(stage_line(summary))
+            matcher = db.provenance(name).get("matcher", {})
+            lines += [f"{'':<24}{key}: {value}" for key, value in matcher.items()]
+            lines += [f"{'':<24}{item}: {reason}" for item, reason in summary.skipped]
+    return "\n".join(lines)

@@ -1,0 +1,345 @@
+"""From verified matches of pairs to keypoints of images and tracks over them.
+
+A keypoint is (image, cell): a cell of the matcher's own coarse grid, or a detector's keypoint, is
+the same in every pair, so tracks grow long (He et al., DetectorFreeSfM, CVPR 2024). Three steps,
+none with a Python loop over matches or tracks:
+
+1. `merge_tracks`: Kruskal's order, strongest link first, and no merge that would give a track two
+   observations in one image. Done in rounds: a link that is the strongest of both its tracks can be
+   decided at once, whatever happens elsewhere, so the result equals the one-by-one order.
+2. `place_observations`: a cell is 8 network pixels wide, yet rows of matches are sub-pixel. One
+   reference observation a track keeps its position; the others go where the rows that link them to
+   it say that this very point lies (then on through placed neighbours, a few rings). So a track's
+   positions agree with each other, and the reference's own quantisation costs nothing.
+3. `build_tracks`: keypoints, tracks and keypoint matches of what was placed.
+
+Pixels are COLMAP's (sfm.types).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfm.options import TrackOptions
+from sfm.types import (
+    Float64,
+    ImagePair,
+    Int64,
+    KeypointMatches,
+    Keypoints,
+    Matches,
+    StageSummary,
+    Tracks,
+    TwoViewGeometry,
+)
+
+if TYPE_CHECKING:
+    from sfm.database import FeatureDatabase
+
+Grid = tuple[float, float, int] | None  # Matcher.grid: cell width px, cell height px, columns; None: detector
+
+NUM_RINGS = 3  # how far from its reference an observation may be placed
+ANCHOR_SIGMA = 0.25  # of a cell: rows that start further from a placed position count less
+DETECTOR_SIGMA_PX = 1.0  # the same where there is no grid
+_ROW = np.int64(1) << 31  # key of quantised (x, y): y * _ROW + x, kept positive by _HALF
+_HALF = np.int64(1) << 30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Links:
+    """Rows of verified matches as columns over all pairs; nodes are (image, cell).
+
+    node0, node1: (R,) i64. points0, points1: (R, 2) f64 px. confidence: (R,) f64. pair_idx: (R,) i64,
+    row in `pairs`. node_image: (N,) i64, image of each node. node_sigma: (N,) f64 px.
+    """
+
+    node0: Int64
+    node1: Int64
+    points0: Float64
+    points1: Float64
+    confidence: Float64
+    pair_idx: Int64
+    node_image: Int64
+    node_sigma: Float64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackSet:
+    """What the stage makes: keypoints in image order, tracks over them, and matches of each verified pair."""
+
+    keypoints: tuple[Keypoints, ...]
+    tracks: Tracks
+    matches: tuple[KeypointMatches, ...]
+
+
+def cell_keys(points: NDArray[np.floating], cells: Int64, grid: Grid, cell_size: float) -> Int64:
+    """Keypoint key (M,) i64 of each row's end in one image; equal keys are one keypoint.
+
+    A detector's ids are kept. On a grid, cell_size 1 keeps the matcher's cells, a larger one joins
+    neighbouring cells, a smaller one splits a cell by the sub-pixel position, around its centre.
+    Without ids (-1) the points are quantised to squares of cell_size px.
+    """
+    if len(cells) and cells[0] < 0:
+        return _quantised(np.asarray(points, np.float64) / cell_size)
+    if grid is None or cell_size == 1:
+        return cells
+    width, height, columns = grid
+    if cell_size > 1:
+        return _quantised((np.stack([cells % columns, cells // columns], axis=1) + 0.5) / cell_size)
+    return _quantised((np.asarray(points, np.float64) / (width, height) - 0.5) / cell_size + 0.5)
+
+
+def _quantised(xy: Float64) -> Int64:
+    x, y = np.floor(xy).astype(np.int64).T
+    return (y + _HALF) * _ROW + (x + _HALF)
+
+
+def collect_links(
+    names: Sequence[str],
+    pairs: Sequence[tuple[TwoViewGeometry, Matches]],
+    grids: Mapping[str, Grid],
+    options: TrackOptions,
+) -> Links:
+    """Verified rows of all pairs as columns, their ends numbered as nodes. `names` gives the images' order."""
+    index = {name: i for i, name in enumerate(names)}
+    ends: tuple[list[Int64], list[Int64]] = ([], [])
+    images: tuple[list[Int64], list[Int64]] = ([], [])
+    points: tuple[list[Float64], list[Float64]] = ([], [])
+    confidence, pair_idx = [], []
+    for number, (geometry, matches) in enumerate(pairs):
+        rows = geometry.inliers[matches.confidence[geometry.inliers] >= options.min_score]
+        sides = ((geometry.pair.name0, matches.points0, matches.cells0),)
+        sides += ((geometry.pair.name1, matches.points1, matches.cells1),)
+        for side, (name, xy, cells) in enumerate(sides):
+            ends[side].append(cell_keys(xy[rows], cells[rows], grids.get(name), options.cell_size))
+            images[side].append(np.full(len(rows), index[name], np.int64))
+            points[side].append(xy[rows].astype(np.float64))
+        confidence.append(matches.confidence[rows].astype(np.float64))
+        pair_idx.append(np.full(len(rows), number, np.int64))
+    nodes, node_image = _number_nodes(_joined(images[0] + images[1]), _joined(ends[0] + ends[1]))
+    half = len(nodes) // 2
+    sigma = np.array([_sigma_px(grids.get(name), options.cell_size) for name in names] or [1.0])
+    return Links(
+        nodes[:half],
+        nodes[half:],
+        _joined(points[0], 2),
+        _joined(points[1], 2),
+        _joined(confidence).astype(np.float64),
+        _joined(pair_idx),
+        node_image,
+        sigma[node_image],
+    )
+
+
+def _joined(parts: Sequence[NDArray[np.generic]], width: int = 0) -> NDArray[np.generic]:
+    if not parts:
+        return np.zeros((0, width), np.float64) if width else np.zeros(0, np.int64)
+    return np.concatenate(parts)
+
+
+def _sigma_px(grid: Grid, cell_size: float) -> float:
+    if grid is None:
+        return DETECTOR_SIGMA_PX
+    return float(np.sqrt(grid[0] * grid[1])) * ANCHOR_SIGMA * max(cell_size, 0.1)
+
+
+def _number_nodes(image: Int64, key: Int64) -> tuple[Int64, Int64]:
+    """Node number of each (image, key), and the image of each node."""
+    order = np.lexsort((key, image))
+    image, key = image[order], key[order]
+    new = np.ones(len(order), bool)
+    new[1:] = (image[1:] != image[:-1]) | (key[1:] != key[:-1])
+    nodes = np.empty(len(order), np.int64)
+    nodes[order] = np.cumsum(new) - 1
+    return nodes, image[new]
+
+
+def merge_links(links: Links) -> tuple[Int64, Float64, Int64]:
+    """Rows of the same two nodes as one edge: edges (E, 2), score (E,) = summed confidence, pair_idx (E,)."""
+    key = links.node0 * len(links.node_image) + links.node1
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    edges = np.stack([links.node0[first], links.node1[first]], axis=1)
+    score = np.bincount(inverse.ravel(), weights=links.confidence, minlength=len(first))
+    return edges, score, links.pair_idx[first]
+
+
+def merge_tracks(edges: Int64, score: Float64, node_image: Int64) -> Int64:
+    """Track label (N,) of each node, the smallest node number in the track; no image twice in a track.
+
+    Links are taken strongest first (ties: the earlier row) and refused where the merged track would
+    have two nodes in one image. edges: (E, 2), score: (E,), node_image: (N,).
+    """
+    order = np.argsort(-score, kind="stable")
+    label = np.arange(len(node_image))
+    end0, end1 = edges[order].T
+    while len(end0):
+        track0, track1 = label[end0], label[end1]
+        strongest = _strongest(track0, track1, len(label))
+        winners = np.flatnonzero(strongest)
+        low, high = np.minimum(track0, track1)[winners], np.maximum(track0, track1)[winners]
+        refused = _shares_image(low, high, label, node_image)
+        into = np.arange(len(label))
+        into[high[~refused]] = low[~refused]
+        foe = np.full(len(label), -1)
+        foe[low[refused]], foe[high[refused]] = high[refused], low[refused]
+        label = into[label]
+        keep = (label[end0] != label[end1]) & (foe[track0] != track1)
+        end0, end1 = end0[keep], end1[keep]
+    return label
+
+
+def _strongest(track0: Int64, track1: Int64, num_tracks: int) -> NDArray[np.bool_]:
+    """Which links (E,), sorted strongest first, are the strongest of both their tracks."""
+    rank = np.arange(len(track0))
+    best0, best1 = np.full(num_tracks, len(rank)), np.full(num_tracks, len(rank))
+    best0[track0[::-1]] = rank[::-1]  # the last write, which is the strongest, stays
+    best1[track1[::-1]] = rank[::-1]
+    best = np.minimum(best0, best1)
+    dominant: NDArray[np.bool_] = (best[track0] == rank) & (best[track1] == rank)
+    return dominant
+
+
+def _shares_image(low: Int64, high: Int64, label: Int64, node_image: Int64) -> NDArray[np.bool_]:
+    """For disjoint pairs of tracks (W,), (W,): whether some image has a node in both."""
+    merge = np.full(len(label), -1)
+    merge[low] = merge[high] = np.arange(len(low))
+    merge = merge[label]
+    nodes = np.flatnonzero(merge >= 0)
+    key = np.sort(merge[nodes] * (node_image.max() + 1) + node_image[nodes])
+    refused = np.zeros(len(low), bool)
+    refused[key[1:][key[1:] == key[:-1]] // (node_image.max() + 1)] = True
+    return refused
+
+
+def place_observations(links: Links, label: Int64) -> tuple[Float64, Float64, NDArray[np.bool_]]:
+    """Consistent position (N, 2) px, score (N,) and whether it could be placed (N,), of each node in its track.
+
+    The reference is the node with most confidence in links within its track, at the position that its
+    rows use most. A node linked to placed ones goes to the mean over these rows of
+    x + (p_node - p_placed), weighted by confidence and by how near the row's own start p_placed is
+    to the placed position x: a row that starts there says exactly where the point is seen.
+    """
+    inside = label[links.node0] == label[links.node1]
+    start = np.concatenate([links.node0[inside], links.node1[inside]])
+    end = np.concatenate([links.node1[inside], links.node0[inside]])
+    p_start = np.concatenate([links.points0[inside], links.points1[inside]])
+    p_end = np.concatenate([links.points1[inside], links.points0[inside]])
+    confidence = np.tile(links.confidence[inside], 2)
+    score = np.bincount(start, weights=confidence, minlength=len(label))
+    xy = _usual_position(start, p_start, confidence, len(label))
+    placed = np.zeros(len(label), bool)
+    placed[_first_of_each(label, score)] = True
+    placed &= score > 0
+    for _ in range(NUM_RINGS):
+        rows = np.flatnonzero(placed[start] & ~placed[end])
+        if len(rows) == 0:
+            break
+        s, e = start[rows], end[rows]
+        offset2 = ((p_start[rows] - xy[s]) ** 2).sum(axis=1) / links.node_sigma[s] ** 2
+        weight = confidence[rows] * np.exp(-0.5 * np.minimum(offset2, 60.0)) + 1e-30
+        xy[e] = _weighted_mean(e, xy[s] + p_end[rows] - p_start[rows], weight, len(label))[e]
+        placed[e] = True
+    return xy, score, placed
+
+
+def _first_of_each(label: Int64, score: Float64) -> Int64:
+    """Of each label the node with the largest score (ties: the smallest node)."""
+    order = np.lexsort((-score, label))
+    first = np.ones(len(order), bool)
+    first[1:] = label[order][1:] != label[order][:-1]
+    return order[first]
+
+
+def _weighted_mean(group: Int64, values: Float64, weight: Float64, num: int) -> Float64:
+    total = np.bincount(group, weights=weight, minlength=num)
+    sums = [np.bincount(group, weights=weight * column, minlength=num) for column in values.T]
+    mean: Float64 = np.stack(sums, axis=1) / np.where(total > 0, total, 1.0)[:, None]
+    return mean
+
+
+def _usual_position(node: Int64, points: Float64, confidence: Float64, num: int) -> Float64:
+    """Position (num, 2) that rows of each node use most, weighted by confidence; exact positions, not a mean."""
+    xy = np.zeros((num, 2))
+    if len(node) == 0:
+        return xy
+    order = np.lexsort((points[:, 1], points[:, 0], node))
+    node, points, confidence = node[order], points[order], confidence[order]
+    new = np.ones(len(node), bool)
+    new[1:] = (node[1:] != node[:-1]) | (points[1:] != points[:-1]).any(axis=1)
+    votes = np.add.reduceat(confidence, np.flatnonzero(new))
+    node, points = node[new], points[new]
+    best = _first_of_each(node, votes)
+    xy[node[best]] = points[best]
+    return xy
+
+
+def build_tracks(
+    names: Sequence[str],
+    pairs: Sequence[tuple[TwoViewGeometry, Matches]],
+    grids: Mapping[str, Grid],
+    options: TrackOptions,
+) -> TrackSet:
+    """Keypoints, tracks and keypoint matches from verified matches. Pure; deterministic in its arguments."""
+    links = collect_links(names, pairs, grids, options)
+    edges, score, _ = merge_links(links)
+    label = merge_tracks(edges, score, links.node_image)
+    xy, node_score, placed = place_observations(links, label)
+    size = np.bincount(label[placed], minlength=len(label))
+    placed &= size[label] >= 2
+    keypoint_of = np.full(len(label), -1)
+    keypoints = []
+    for i in range(len(names)):
+        nodes = np.flatnonzero(placed & (links.node_image == i))
+        keypoint_of[nodes] = np.arange(len(nodes))
+        keypoints.append(Keypoints(xy[nodes].astype(np.float32), node_score[nodes].astype(np.float32)))
+    nodes = np.flatnonzero(placed)
+    nodes = nodes[np.lexsort((links.node_image[nodes], label[nodes]))]
+    offsets = np.concatenate([[0], np.flatnonzero(np.diff(label[nodes])) + 1, [len(nodes)]]) if len(nodes) else [0]
+    tracks = Tracks(offsets, links.node_image[nodes], keypoint_of[nodes])
+    return TrackSet(tuple(keypoints), tracks, _pair_matches(names, [g.pair for g, _ in pairs], keypoints, tracks))
+
+
+def _pair_matches(
+    names: Sequence[str], pairs: Sequence[ImagePair], keypoints: Sequence[Keypoints], tracks: Tracks
+) -> tuple[KeypointMatches, ...]:
+    """Of each pair the keypoints that lie in one track, whether linked directly or through other images."""
+    index = {name: i for i, name in enumerate(names)}
+    track_of = [np.full(len(k), -1) for k in keypoints]
+    owner = np.repeat(np.arange(len(tracks)), np.diff(tracks.offsets))
+    order = np.argsort(tracks.image_idx, kind="stable")
+    bounds = np.searchsorted(tracks.image_idx[order], np.arange(len(names) + 1))
+    for i in range(len(names)):
+        rows = order[bounds[i] : bounds[i + 1]]
+        track_of[i][tracks.keypoint_idx[rows]] = owner[rows]
+    result = []
+    for pair in pairs:
+        i, j = index[pair.name0], index[pair.name1]
+        _, k0, k1 = np.intersect1d(track_of[i], track_of[j], assume_unique=True, return_indices=True)
+        result.append(
+            KeypointMatches(pair, np.stack([k0, k1], 1), np.minimum(keypoints[i].score[k0], keypoints[j].score[k1]))
+        )
+    return tuple(result)
+
+
+def run(db: FeatureDatabase, options: TrackOptions) -> StageSummary:
+    """The stage: reads verified matches, writes keypoints, tracks and keypoint matches."""
+    started = time.perf_counter()
+    names = [record.name for record in db.read_images()]
+    pairs = [(geometry, db.read_matches(geometry.pair)) for geometry in db.read_two_view() if len(geometry.inliers)]
+    result = build_tracks(names, pairs, db.read_grids(), options)
+    db.write_keypoints(result.keypoints)
+    db.write_keypoint_matches(result.matches)
+    db.write_tracks(result.tracks)
+    num = len(result.tracks)
+    counts: dict[str, int | float] = {
+        "tracks": num,
+        "observations": len(result.tracks.image_idx),
+        "track_length": len(result.tracks.image_idx) / max(num, 1),
+    }
+    return StageSummary("tracks", counts, time.perf_counter() - started)

@@ -1,0 +1,157 @@
+"""One suite for everything that is a Matcher."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, zoom
+
+from sfm.matchers.base import Matcher
+
+
+def _sift() -> Matcher:
+    from sfm.matchers.sift import SiftMatcher
+
+    return SiftMatcher()
+
+
+def _loftr_compact() -> Matcher:
+    weights = pytest.importorskip("sfm.weights")
+    return weights.load("compact", device="cpu", offline=True)
+
+
+MATCHERS = {"sift": _sift, "loftr-compact": _loftr_compact}
+
+
+@cache
+def _matcher(name: str) -> Matcher:
+    return MATCHERS[name]()
+
+
+@pytest.fixture(params=MATCHERS)
+def matcher(request) -> Matcher:
+    return _matcher(request.param)
+
+
+def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Blobs of many sizes: texture for detectors and networks alike."""
+    rng = np.random.default_rng(seed)
+    image = sum(sigma * gaussian_filter(rng.standard_normal((height, width)), sigma) for sigma in (1, 2, 4, 8, 16))
+    low, high = np.percentile(image, (1, 99))
+    return np.clip((image - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+
+
+def match(matcher: Matcher, image0, image1, mask0=None, mask1=None):
+    return matcher.match([tuple(matcher.encode([image0, image1], [mask0, mask1]))])[0]
+
+
+IMAGE = textured(168, 224)
+
+
+def test_is_a_matcher(matcher):
+    assert isinstance(matcher, Matcher)
+    assert matcher.batch_size >= 1
+    assert all(isinstance(k, str) and isinstance(v, str) for k, v in matcher.provenance.items())
+    assert matcher.provenance["matcher"]
+    assert all(features.nbytes > 0 for features in matcher.encode([IMAGE]))
+
+
+def test_image_matches_itself(matcher):
+    matches = match(matcher, IMAGE, IMAGE)
+    assert len(matches) >= 100
+    distance = np.linalg.norm(matches.points0 - matches.points1, axis=1)
+    assert np.mean(distance < 2.0) > 0.9
+    assert (matches.confidence >= 0).all() and (matches.confidence <= 1).all()
+    assert matches.confidence.max() > 0.3
+
+
+def test_shift_is_found(matcher):
+    big = textured(192, 272)
+    matches = match(matcher, big[:168, :224], big[24:, 48:])
+    assert len(matches) >= 50
+    shift = np.median(matches.points0 - matches.points1, axis=0)
+    np.testing.assert_allclose(shift, (48, 24), atol=0.5)
+
+
+def test_two_sizes(matcher):
+    big = zoom(IMAGE, 1.5, order=1)[:, :280]  # 252 x 280, which shows the left 187 px
+    matches = match(matcher, IMAGE, big)
+    assert len(matches) >= 50
+    error = np.linalg.norm(matches.points0 * 1.5 - matches.points1, axis=1)
+    assert np.median(error) < 3.0
+    backwards = match(matcher, big, IMAGE)
+    assert np.median(np.linalg.norm(backwards.points0 - backwards.points1 * 1.5, axis=1)) < 3.0
+
+
+def test_points_are_inside(matcher):
+    image0, image1 = textured(139, 203, 1), textured(168, 224, 1)
+    image1[:139, :203] = image0
+    matches = match(matcher, image0, image1)
+    for points, (height, width) in ((matches.points0, image0.shape), (matches.points1, image1.shape)):
+        assert (points >= 0).all() and (points <= (width, height)).all()
+
+
+def test_batch_equals_one_by_one(matcher):
+    images = [IMAGE, np.roll(IMAGE, 16, axis=1), textured(120, 160, 2)]
+    features = matcher.encode(images)
+    pairs = [(features[0], features[1]), (features[0], features[2]), (features[1], features[0])]
+    for together, (f0, f1) in zip(matcher.match(pairs), pairs, strict=True):
+        alone = matcher.match([(f0, f1)])[0]
+        assert abs(len(together) - len(alone)) <= 0.01 * len(alone)
+        common = set(zip(together.cells0.tolist(), together.cells1.tolist(), strict=True)) & set(
+            zip(alone.cells0.tolist(), alone.cells1.tolist(), strict=True)
+        )
+        assert len(common) >= 0.99 * len(set(zip(alone.cells0.tolist(), alone.cells1.tolist(), strict=True)))
+    assert matcher.match([]) == []
+    assert matcher.encode([]) == []
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_blank_images_match_nothing(matcher, value):
+    blank = np.full(IMAGE.shape, value, np.uint8)
+    assert len(match(matcher, blank, blank)) == 0
+    assert len(match(matcher, IMAGE, blank)) == 0
+    assert len(match(matcher, blank, IMAGE)) == 0
+
+
+def test_tiny_image_is_no_error(matcher):
+    for shape in ((1, 1), (3, 40), (9, 9)):
+        tiny = np.full(shape, 100, np.uint8)
+        assert len(match(matcher, tiny, IMAGE)) == 0
+
+
+def test_masked_pixels_match_nothing(matcher):
+    left = np.zeros(IMAGE.shape, np.bool_)
+    left[:, :112] = True
+    slack = 16.0  # a coarse cell may straddle the border of the mask
+    matches = match(matcher, IMAGE, IMAGE, left, None)
+    assert len(matches) >= 50
+    assert (matches.points0[:, 0] <= 112 + slack).all()
+    matches = match(matcher, IMAGE, IMAGE, None, left)
+    assert len(matches) >= 50
+    assert (matches.points1[:, 0] <= 112 + slack).all()
+    assert len(match(matcher, IMAGE, IMAGE, np.zeros(IMAGE.shape, np.bool_), None)) == 0
+
+
+def test_cells_are_keypoints(matcher):
+    """One cell id, one keypoint: its place is fixed by the grid, or by the detector."""
+    matches = match(matcher, IMAGE, np.roll(IMAGE, 8, axis=0))
+    grid = matcher.grid(224, 168)
+    assert (matches.cells0 >= 0).all() and (matches.cells1 >= 0).all()
+    for points, cells in ((matches.points0, matches.cells0), (matches.points1, matches.cells1)):
+        if grid is None:
+            place = {cell: tuple(point) for cell, point in zip(cells.tolist(), points.tolist(), strict=True)}
+            assert all(place[c] == tuple(p) for c, p in zip(cells.tolist(), points.tolist(), strict=True))
+        else:
+            width, height, columns = grid
+            centre = np.stack([(cells % columns + 0.5) * width, (cells // columns + 0.5) * height], axis=1)
+            assert (np.abs(points - centre) <= 2 * np.array([width, height])).all()
+
+
+def test_images_are_left_alone(matcher):
+    image = IMAGE.copy()
+    image.flags.writeable = False
+    match(matcher, image, image)
+    assert (image == IMAGE).all()

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import random
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfm.errors import SfMError
+from sfm.matching import count_encodings, matcher_key, order_pairs, run
+from sfm.options import MatchingOptions
+from sfm.types import CameraPrior, ImagePair, ImageRecord, Matches
+
+FEATURE_BYTES = 1_000_000
+
+
+class FakeFeatures:
+    nbytes = FEATURE_BYTES
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+class FakeMatcher:
+    """One match a pair, which tells the two photos' grey values; keeps count of what it was asked."""
+
+    name = "fake"
+
+    def __init__(self, batch_size: int = 1, limit: int | None = None) -> None:
+        self.batch_size = batch_size
+        self.limit = limit
+        self.encoded: list[int] = []
+        self.batches: list[int] = []
+
+    @property
+    def provenance(self):
+        return {"matcher": "fake"}
+
+    def grid(self, width, height):
+        return (8.0, 8.0, width // 8)
+
+    def encode(self, images, masks=None):
+        self.encoded += [int(image[0, 0]) for image in images]
+        return [FakeFeatures(int(image[0, 0])) for image in images]
+
+    def match(self, pairs):
+        if self.limit is not None and len(pairs) > self.limit:
+            raise OutOfMemoryError("CUDA out of memory")
+        self.batches.append(len(pairs))
+        return [
+            Matches([[f0.value, 0.0]], [[f1.value, 0.0]], [0.5], [f0.value], [f1.value])  # type: ignore[list-item]
+            for f0, f1 in pairs
+        ]
+
+
+class Store:
+    """The feature database's part that matching uses, in memory."""
+
+    def __init__(self, records, pairs) -> None:
+        self.records, self.pairs = tuple(records), tuple(pairs)
+        self.matches: dict[str, dict[ImagePair, Matches]] = {}
+        self.grids = {}
+        self.writes: list[int] = []
+
+    def read_images(self):
+        return self.records
+
+    def read_pairs(self):
+        return self.pairs
+
+    def write_pairs(self, pairs):
+        self.pairs = tuple(pairs)
+
+    def write_grids(self, grids):
+        self.grids = dict(grids)
+
+    def matched_pairs(self, key):
+        return frozenset(self.matches.get(key, {}))
+
+    def read_matches(self, pair):
+        return next(found[pair] for found in self.matches.values() if pair in found)
+
+    def write_matches(self, batch, *, matcher_key):
+        self.matches.setdefault(matcher_key, {}).update(batch)
+        self.writes.append(len(batch))
+
+
+def name_of(i: int) -> str:
+    return f"{i:03d}.png"
+
+
+@pytest.fixture
+def photos(tmp_path: Path):
+    """photos(N): folder of N tiny photos, photo i of grey value i, and a store of all their pairs."""
+
+    def make(num: int) -> tuple[Path, Store]:
+        for i in range(num):
+            Image.fromarray(np.full((32, 40), i, np.uint8)).save(tmp_path / name_of(i))
+        camera = CameraPrior("SIMPLE_PINHOLE", np.ones(3), False, "a")
+        records = [ImageRecord(name_of(i), 40, 32, camera, str(i)) for i in range(num)]
+        return tmp_path, Store(records, exhaustive(num))
+
+    return make
+
+
+def exhaustive(num: int) -> list[ImagePair]:
+    return [ImagePair(name_of(a), name_of(b)) for a, b in combinations(range(num), 2)]
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 2, 3, 5, 12, 40, 100])
+def test_order_is_a_permutation(capacity):
+    pairs = exhaustive(30)
+    random.Random(0).shuffle(pairs)
+    assert sorted(order_pairs(pairs, capacity)) == sorted(pairs)
+    assert order_pairs([], capacity) == []
+
+
+def test_each_image_is_encoded_once_where_all_fit():
+    for pairs in (exhaustive(40), [ImagePair(name_of(i), name_of(i + k)) for i in range(200) for k in (1, 2, 3)]):
+        num_images = len({name for pair in pairs for name in (pair.name0, pair.name1)})
+        assert count_encodings(order_pairs(pairs, num_images), num_images) == num_images
+
+
+@pytest.mark.parametrize("capacity", [5, 12, 22])
+def test_exhaustive_encodings_stay_near_the_least(capacity):
+    num = 100
+    pairs = exhaustive(num)
+    count = count_encodings(order_pairs(pairs, capacity), capacity)
+    # Each encoding can complete at most capacity - 1 new pairs, so there is no order with fewer:
+    least = len(pairs) / (capacity - 1)
+    assert least <= count <= 1.6 * least + num
+    assert count < count_encodings(pairs, capacity) / (capacity / 4)
+
+
+def test_a_sequence_is_encoded_once_with_little_memory():
+    pairs = [ImagePair(name_of(i), name_of(i + k)) for i in range(300) for k in range(1, 11)]
+    assert count_encodings(order_pairs(pairs, 12), 12) == 310
+
+
+def test_matches_belong_to_their_pairs(photos):
+    folder, store = photos(9)
+    matcher = FakeMatcher(batch_size=4)
+    summary = run(store, matcher, folder, MatchingOptions())
+    found = store.matches[matcher_key(matcher.provenance)]
+    assert {(int(m.points0[0, 0]), int(m.points1[0, 0])) for m in found.values()} == set(combinations(range(9), 2))
+    for pair, matches in found.items():
+        assert (name_of(matches.cells0[0]), name_of(matches.cells1[0])) == (pair.name0, pair.name1)
+    assert summary.counts == {"pairs": 36, "matches": 36, "encoded": 9, "reused": 0}
+    assert sorted(matcher.encoded) == list(range(9))
+    assert max(matcher.batches) == 4
+    assert store.grids[name_of(0)] == (8.0, 8.0, 5)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_small_memory_costs_encodings_not_pairs(photos, batch):
+    folder, store = photos(20)
+    matcher = FakeMatcher()
+    budget = 6 * FEATURE_BYTES / 1e9
+    summary = run(store, matcher, folder, MatchingOptions(memory=budget, batch=batch))
+    assert summary.counts["matches"] == 190
+    expected = count_encodings(order_pairs(exhaustive(20), 6), 6)
+    assert 20 < summary.counts["encoded"] == len(matcher.encoded) <= expected + 20
+    with_less_than_a_pair = run(Store(store.records, store.pairs), matcher, folder, MatchingOptions(memory=1e-9))
+    assert with_less_than_a_pair.counts["matches"] == 190
+
+
+def test_resumes_where_it_stopped(photos):
+    folder, store = photos(8)
+
+    class Stopping(FakeMatcher):
+        def match(self, pairs):
+            if len(self.batches) == 10:
+                raise KeyboardInterrupt
+            return super().match(pairs)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, Stopping(), folder, MatchingOptions())
+    assert store.writes == [10]
+    second = FakeMatcher()
+    summary = run(store, second, folder, MatchingOptions())
+    assert summary.counts == {"pairs": 28, "matches": 28, "encoded": len(second.encoded), "reused": 10}
+    assert sum(second.batches) == 18
+    third = FakeMatcher()
+    assert run(store, third, folder, MatchingOptions()).counts["reused"] == 28
+    assert third.encoded == []
+
+
+def test_another_matcher_shares_nothing(photos):
+    folder, store = photos(3)
+    run(store, FakeMatcher(), folder, MatchingOptions())
+
+    class Other(FakeMatcher):
+        provenance = {"matcher": "fake", "threshold": "0.3"}  # noqa: RUF012
+
+    assert run(store, Other(), folder, MatchingOptions()).counts["reused"] == 0
+    assert matcher_key({"a": "1", "b": "2"}) == matcher_key({"b": "2", "a": "1"}) != matcher_key({"a": "1"})
+
+
+def test_unreadable_photo_costs_its_pairs_only(photos):
+    folder, store = photos(6)
+    (folder / name_of(0)).write_bytes(b"not a photo")
+    (folder / name_of(4)).unlink()
+    summary = run(store, FakeMatcher(batch_size=3), folder, MatchingOptions())
+    assert summary.counts["matches"] == 6  # of photos 1, 2, 3, 5
+    assert sorted(name for name, _ in summary.skipped) == [name_of(0), name_of(4)]
+    assert all("5 pairs skipped" in reason for _, reason in summary.skipped)
+    assert len(store.pairs) == 6
+    assert not {name_of(0), name_of(4)} & {name for pair in store.pairs for name in (pair.name0, pair.name1)}
+    for i in range(6):
+        (folder / name_of(i)).unlink(missing_ok=True)
+    assert len(run(Store(store.records, exhaustive(6)), FakeMatcher(), folder, MatchingOptions()).skipped) == 6
+
+
+def test_out_of_memory_halves_the_batch(photos, caplog):
+    folder, store = photos(8)
+    matcher = FakeMatcher(batch_size=8, limit=3)
+    assert run(store, matcher, folder, MatchingOptions()).counts["matches"] == 28
+    assert max(matcher.batches) == 2
+    assert "from here on 4 pair(s)" in caplog.text
+    assert "from here on 2 pair(s)" in caplog.text
+
+
+def test_out_of_memory_on_one_pair_says_what_to_do(photos):
+    folder, store = photos(3)
+    with pytest.raises(SfMError, match="lower --resize"):
+        run(store, FakeMatcher(batch_size=2, limit=0), folder, MatchingOptions())
+
+
+def test_other_errors_are_not_swallowed(photos):
+    folder, store = photos(3)
+
+    class Broken(FakeMatcher):
+        def match(self, pairs):
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(store, Broken(), folder, MatchingOptions())
+
+
+def test_matches_are_written_as_they_come(photos):
+    folder, store = photos(40)  # 780 pairs
+    run(store, FakeMatcher(), folder, MatchingOptions())
+    assert store.writes == [200, 200, 200, 180]
+
+
+def test_masks_reach_the_matcher(photos, tmp_path_factory):
+    folder, store = photos(2)
+    masks = tmp_path_factory.mktemp("masks")
+    black = np.full((32, 40), 255, np.uint8)
+    black[:, :20] = 0
+    Image.fromarray(black).save(masks / f"{name_of(1)}.png")
+    seen = []
+
+    class Masked(FakeMatcher):
+        def encode(self, images, masks=None):
+            seen.extend(masks)
+            return super().encode(images)
+
+    run(store, Masked(), folder, MatchingOptions(), masks=masks)
+    assert seen[0] is None
+    assert seen[1].tolist() == (black > 0).tolist()
