@@ -1,5 +1,6 @@
 """loftr-sfm: a folder of photos in, a sparse 3D model out, by detector-free matching."""
 
+import zlib as _zlib  # noqa: F401  before pycolmap: if its own zlib is loaded first, Pillow crashes writing a PNG
 from pathlib import Path
 
 __version__ = "0.1.0"
