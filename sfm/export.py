@@ -95,6 +95,12 @@ def _images(model: pycolmap.Reconstruction) -> list[pycolmap.Image]:
     return sorted((model.images[i] for i in model.reg_image_ids()), key=lambda image: image.name)
 
 
+def _camera(image: pycolmap.Image) -> pycolmap.Camera:
+    camera = image.camera
+    assert camera is not None  # every image of a model that was read has one
+    return camera
+
+
 def _points(model: pycolmap.Reconstruction) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """xyz (P, 3) f64 in the world and rgb (P, 3) u8, in order of the points' ids."""
     points = [model.points3D[i] for i in sorted(model.points3D)]
@@ -158,7 +164,7 @@ def _export_nerfstudio(model: pycolmap.Reconstruction, images_dir: Path, out: Pa
     if len(kinds) > 1:
         raise BadFile("nerfstudio knows one kind of lens a scene, this model has two; use the undistorted format")
     for image in images:
-        _place(images_dir / image.name, out / "images" / image.name, image.camera)
+        _place(images_dir / image.name, out / "images" / image.name, _camera(image))
     shared = next(iter(intrinsics.values())) if len(intrinsics) == 1 else {"camera_model": kinds.pop()}
     frames = [
         {
@@ -224,7 +230,7 @@ def _export_undistorted(model: pycolmap.Reconstruction, images_dir: Path, out: P
     images = _images(model)
     with tempfile.TemporaryDirectory(prefix="upright-", dir=out) as folder:
         photos, upright = images_dir, Path(folder)
-        if not all(_pycolmap_reads(images_dir / image.name, image.camera) for image in images):
+        if not all(_pycolmap_reads(images_dir / image.name, _camera(image)) for image in images):
             photos = upright / "photos"
             _upright_copies(images, images_dir, photos)
         model.write(str(upright))
@@ -254,13 +260,13 @@ def _upright_copies(images: Sequence[pycolmap.Image], images_dir: Path, photos: 
     taken = {image.name for image in images}
     for image in images:
         source, name = images_dir / image.name, image.name
-        with _open(source, image.camera) as photo:
+        with _open(source, _camera(image)) as photo:
             foreign = _is_foreign(source, photo)
         if foreign:
             name = f"{name}.png"
             if name in taken:
                 raise BadFile(f"{source}: its undistorted copy would overwrite that of {name}; rename one of them")
-        _place(source, photos / name, image.camera, format="PNG" if foreign else None)
+        _place(source, photos / name, _camera(image), format="PNG" if foreign else None)
         image.name = name
 
 
@@ -297,7 +303,7 @@ def _export_nvm(model: pycolmap.Reconstruction, images_dir: Path, out: Path) -> 
     for image in images:
         if any(c.isspace() for c in image.name):
             raise BadFile(f"image name {image.name!r}: NVM cannot hold white space; rename it or use another format")
-        focal, k1, _ = _one_focal(image.camera, allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL"))
+        focal, k1, _ = _one_focal(_camera(image), allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL"))
         x, y, z, w = image.cam_from_world().rotation.quat
         lines.append(f"{image.name} {_row([focal, w, x, y, z, *image.projection_center(), -k1])} 0")
     lines += ["", str(len(model.points3D))]
@@ -311,7 +317,7 @@ def _export_bundler(model: pycolmap.Reconstruction, images_dir: Path, out: Path)
     lines = ["# Bundle file v0.3", f"{len(images)} {len(model.points3D)}"]
     for image in images:
         focal_and_distortion = _one_focal(
-            image.camera, allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+            _camera(image), allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL")
         )
         pose = _GL_FROM_CV[:3, :3] @ image.cam_from_world().matrix()
         lines += [_row(focal_and_distortion), *(_row(row) for row in pose[:, :3]), _row(pose[:, 3])]
@@ -343,8 +349,10 @@ def _tracks(
         views = []
         for element in point.track.elements:
             image = model.images[element.image_id]
-            camera = image.camera
-            x, y = image.points2D[element.point2D_idx].xy - (camera.principal_point_x, camera.principal_point_y)
+            camera = _camera(image)
+            x, y = image.points2D[element.point2D_idx].xy - np.array(
+                [camera.principal_point_x, camera.principal_point_y]
+            )
             views.append(f"{row_of[element.image_id]} {element.point2D_idx} {_row([x, -y if y_up else y])}")
         head = _row(point.xyz) + separator + " ".join(str(c) for c in point.color)
         out.append((head, f"{len(views)} {' '.join(views)}"))

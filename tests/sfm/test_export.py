@@ -140,7 +140,7 @@ def test_nerfstudio_with_several_cameras(tmp_path: Path) -> None:
 
 def test_nerfstudio_refuses_what_it_cannot_say(tmp_path: Path) -> None:
     scene(tmp_path, "FOV", [60.0, 60.0, 32.0, 24.0, 0.1])
-    with pytest.raises(BadFile, match="FOV.*undistorted"):
+    with pytest.raises(BadFile, match=r"FOV.*undistorted"):
         run(tmp_path, "nerfstudio")
 
 
@@ -245,11 +245,12 @@ def test_nvm_reprojects(tmp_path: Path) -> None:
             assert truth.find_image_with_name(name) is not None
 
 
-@pytest.mark.parametrize("format", ["nvm", "bundler"])
-def test_formats_that_cannot_hold_a_lens_say_so(tmp_path: Path, format: str) -> None:
+def test_formats_that_cannot_hold_a_lens_or_a_name_say_so(tmp_path: Path) -> None:
     scene(tmp_path, "OPENCV", [60.0, 62.0, 31.0, 25.0, 0.05, -0.02, 0.001, -0.002])
-    with pytest.raises(BadFile, match="undistorted first|white space"):
-        run(tmp_path, format)
+    with pytest.raises(BadFile, match="undistorted first"):
+        run(tmp_path, "bundler")
+    with pytest.raises(BadFile, match="white space"):
+        run(tmp_path, "nvm")
 
 
 @pytest.mark.parametrize(
