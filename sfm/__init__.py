@@ -1,6 +1,6 @@
 """loftr-sfm: a folder of photos in, a sparse 3D model out, by detector-free matching."""
 
-import zlib  # noqa: F401  (before pycolmap: see below)
+import zlib  # noqa: F401  before pycolmap: its bundled zlib otherwise takes Pillow's place and corrupts memory
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -11,7 +11,3 @@ _root = Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "matchers").is_dir():
     __path__.append(str(_root))
 del _root
-
-# pycolmap exports a zlib of its own. Where it is the first to load the system's libz, that library's
-# inner calls end in pycolmap's copy, and the next PNG that Pillow writes aborts the process. Python's
-# zlib module loads libz first.
