@@ -1,6 +1,6 @@
 """Time of track building: 1,000 pairs of 2,000 matches over 50 photos, clean and with false matches.
 
-    python benchmarks/tracks.py [--pairs 1000] [--matches 2000] [--false 0.1]
+python benchmarks/tracks.py [--pairs 1000] [--matches 2000] [--false 0.1]
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def make_pairs(num_pairs: int, num_matches: int, share_false: float, num_images:
         other = (p1[:, 1] // STEP).astype(int) * COLUMNS + (p1[:, 0] // STEP).astype(int)
         matches = Matches(p0, p1, rng.uniform(0.2, 1, num_matches), cells, other)
         pairs.append((TwoViewGeometry(ImagePair(names[i], names[j]), np.arange(num_matches), "uncalibrated"), matches))
-    return names, pairs, {name: (STEP, STEP, COLUMNS) for name in names}
+    return names, pairs, dict.fromkeys(names, (STEP, STEP, COLUMNS))
 
 
 def main() -> None:

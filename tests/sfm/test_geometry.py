@@ -33,12 +33,12 @@ def test_relative_pose_equals_pycolmap():
 
 def test_fundamental_matrix_holds_projections_and_distance_is_zero():
     pose = np.concatenate([Rotation.from_rotvec([0.1, -0.2, 0.05]).as_matrix(), [[0.5], [0.1], [0.2]]], 1)
-    xyz = RNG.uniform(-1, 1, (50, 3)) + [0, 0, 5]
+    xyz = RNG.uniform([-1, -1, 4], [1, 1, 6], (50, 3))
     p0, p1 = xyz @ K0.T, (xyz @ pose[:, :3].T + pose[:, 3]) @ K1.T
     p0, p1 = p0[:, :2] / p0[:, 2:], p1[:, :2] / p1[:, 2:]
     F = G.fundamental_matrix(K0, K1, pose)
     assert G.epipolar_distance(p0, p1, F).max() < 1e-9
-    assert np.median(G.epipolar_distance(p0, p1 + [0, 8.0], F)) == pytest.approx(8 / np.sqrt(2), rel=0.3)
+    assert np.median(G.epipolar_distance(p0, p1 + np.array([0, 8.0]), F)) == pytest.approx(8 / np.sqrt(2), rel=0.3)
 
 
 def test_epipolar_distance_equals_opencv_sampson():

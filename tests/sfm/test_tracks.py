@@ -12,7 +12,7 @@ from sfm.options import TrackOptions
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 
 GRID = (8.0, 8.0, 80)  # 640 px wide
-GRIDS = {name: GRID for name in "abcdef"}
+GRIDS = dict.fromkeys("abcdef", GRID)
 
 
 def centre(cell):
@@ -139,7 +139,7 @@ def test_an_observation_without_a_link_to_the_reference_is_placed_through_a_neig
 def test_observations_beyond_the_rings_are_left_out():
     names = [f"{i:02d}" for i in range(12)]
     pairs = [rows(names[i], names[i + 1], centre([90 + i]), centre([91 + i]), [0.99 - 0.05 * i]) for i in range(11)]
-    result = T.build_tracks(names, pairs, {n: GRID for n in names}, TrackOptions())
+    result = T.build_tracks(names, pairs, dict.fromkeys(names, GRID), TrackOptions())
     assert len(result.tracks.image_idx) == 2 + T.NUM_RINGS  # the strongest node is near the chain's start
 
 
@@ -161,7 +161,7 @@ def test_cell_size_joins_and_splits_cells():
     joined = T.cell_keys(points, cells, GRID, 2.0)
     assert len(set(joined[:4])) == 1
     assert joined[4] not in joined[:4]
-    moved = points[:1] + [[0.0, 0.0], [1.5, -1.5], [3.0, 0.0]]
+    moved = points[0] + np.array([[0.0, 0.0], [1.5, -1.5], [3.0, 0.0]])
     split = T.cell_keys(moved, np.zeros(3, np.int64), GRID, 0.5)
     assert split[0] == split[1]  # around the centre
     assert split[2] != split[0]
