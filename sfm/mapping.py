@@ -149,7 +149,8 @@ def mapper_options(
 ) -> pycolmap.IncrementalPipelineOptions:
     """COLMAP's options for these matches: its defaults for a detector, thresholds in network px otherwise."""
     result = pycolmap.IncrementalPipelineOptions()
-    result.min_model_size = options.min_model_size
+    result.min_model_size = min(options.min_model_size, len(data.images))
+    result.triangulation.ignore_two_view_tracks = len(data.images) > 2  # with two photos there are no others
     result.num_threads = options.threads
     result.extract_colors = False  # the files' own pixels know no EXIF rotation
     for part in (result, result.mapper, result.triangulation):
@@ -205,10 +206,11 @@ def map_images(
 ) -> tuple[list[pycolmap.Reconstruction], str]:
     """Models, largest first, and the strategy that gave them.
 
-    The strategies are tried in order until one registers every image that has matches; the first
-    one with most registered images in its largest model wins. Deterministic with a fixed seed.
+    The strategies are tried in order until one registers every image that the last one could; the
+    first one with most registered images in its largest model wins. Deterministic with a fixed seed.
     """
-    reachable = {name for m in data.matches if len(m.indices) for name in (m.pair.name0, m.pair.name1)}
+    least = STRATEGIES[-1].abs_pose_min_num_inliers
+    reachable = [name for name, (inliers, _) in _strongest_pairs(data).items() if inliers >= least]
     best: list[pycolmap.Reconstruction] = []
     chosen = STRATEGIES[0].name
     for strategy in STRATEGIES:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,9 +95,10 @@ def cell_keys(points: NDArray[np.floating], cells: Int64, grid: Grid, cell_size:
     return _quantised((np.asarray(points, np.float64) / (width, height) - 0.5) / cell_size + 0.5)
 
 
-def _quantised(xy: Float64) -> Int64:
-    x, y = np.floor(xy).astype(np.int64).T
-    return (y + _HALF) * _ROW + (x + _HALF)
+def _quantised(xy: NDArray[Any]) -> Int64:
+    cell = np.floor(xy).astype(np.int64) + _HALF
+    key: Int64 = cell[:, 1] * _ROW + cell[:, 0]
+    return key
 
 
 def collect_links(
@@ -114,8 +115,10 @@ def collect_links(
     confidence, pair_idx = [], []
     for number, (geometry, matches) in enumerate(pairs):
         rows = geometry.inliers[matches.confidence[geometry.inliers] >= options.min_score]
-        sides = ((geometry.pair.name0, matches.points0, matches.cells0),)
-        sides += ((geometry.pair.name1, matches.points1, matches.cells1),)
+        sides = (
+            (geometry.pair.name0, matches.points0, matches.cells0),
+            (geometry.pair.name1, matches.points1, matches.cells1),
+        )
         for side, (name, xy, cells) in enumerate(sides):
             ends[side].append(cell_keys(xy[rows], cells[rows], grids.get(name), options.cell_size))
             images[side].append(np.full(len(rows), index[name], np.int64))
@@ -137,7 +140,7 @@ def collect_links(
     )
 
 
-def _joined(parts: Sequence[NDArray[np.generic]], width: int = 0) -> NDArray[np.generic]:
+def _joined(parts: Sequence[NDArray[Any]], width: int = 0) -> NDArray[Any]:
     if not parts:
         return np.zeros((0, width), np.float64) if width else np.zeros(0, np.int64)
     return np.concatenate(parts)
@@ -165,7 +168,7 @@ def merge_links(links: Links) -> tuple[Int64, Float64, Int64]:
     key = links.node0 * len(links.node_image) + links.node1
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     edges = np.stack([links.node0[first], links.node1[first]], axis=1)
-    score = np.bincount(inverse.ravel(), weights=links.confidence, minlength=len(first))
+    score = np.bincount(inverse.ravel(), weights=links.confidence, minlength=len(first)).astype(np.float64)
     return edges, score, links.pair_idx[first]
 
 
@@ -235,7 +238,7 @@ def place_observations(links: Links, label: Int64) -> tuple[Float64, Float64, ND
     p_start = np.concatenate([links.points0[inside], links.points1[inside]])
     p_end = np.concatenate([links.points1[inside], links.points0[inside]])
     confidence = np.tile(links.confidence[inside], 2)
-    score = np.bincount(start, weights=confidence, minlength=len(label))
+    score = np.bincount(start, weights=confidence, minlength=len(label)).astype(np.float64)
     xy = _usual_position(start, p_start, confidence, len(label))
     placed = np.zeros(len(label), bool)
     placed[_first_of_each(label, score)] = True
@@ -304,8 +307,11 @@ def build_tracks(
         keypoints.append(Keypoints(xy[nodes].astype(np.float32), node_score[nodes].astype(np.float32)))
     nodes = np.flatnonzero(placed)
     nodes = nodes[np.lexsort((links.node_image[nodes], label[nodes]))]
-    offsets = np.concatenate([[0], np.flatnonzero(np.diff(label[nodes])) + 1, [len(nodes)]]) if len(nodes) else [0]
-    tracks = Tracks(offsets, links.node_image[nodes], keypoint_of[nodes])
+    tracks = Tracks(
+        np.concatenate([[0], np.cumsum(np.unique(label[nodes], return_counts=True)[1])]).astype(np.int64),
+        links.node_image[nodes].astype(np.uint32),
+        keypoint_of[nodes].astype(np.uint32),
+    )
     return TrackSet(tuple(keypoints), tracks, _pair_matches(names, [g.pair for g, _ in pairs], keypoints, tracks))
 
 

@@ -144,6 +144,16 @@ def test_same_seed_same_model(built, data, tmp_path):
     assert all(np.array_equal(first[n], again[n]) for n in NAMES)
 
 
+def test_two_photos_make_a_model(data, tmp_path):
+    matches = tuple(m for m in data.matches if m.pair == ImagePair(NAMES[0], NAMES[2]))
+    images, keypoints = (data.images[0], data.images[2]), (data.keypoints[0], data.keypoints[2])
+    two = M.MappingInput(images, keypoints, data.geometries, matches, data.grids)
+    models, _ = M.reconstruct(two, OPTIONS, tmp_path)
+    assert models[0].num_reg_images() == 2
+    assert models[0].num_points3D() > 0.5 * len(matches[0].indices)
+    assert M.unregistered(two, models) == ()
+
+
 def test_reasons_of_unregistered_images(built, data):
     reasons = dict(M.unregistered(data, built[1]))
     assert list(reasons) == ["zzz.jpg"]
