@@ -84,8 +84,9 @@ class Material:
     """A photo laid on a body along its three axes.
 
     Albedo = base (1 + contrast (grey / mean grey - 1)): contrast 1 is the photo itself, near 0 is plaster.
-    density: texels per unit. offsets: (3, 2) texels of the body's origin along x, y and z. front: how much the
-    z direction is preferred to the others.
+    density: texels per unit. offsets: (3, 2) texels of the body's origin along x, y and z. The axis is
+    that of the face of a box of half sides `extent` (3,) on which the place lies; without one it is the axis nearest
+    to the normal, z three times preferred.
     """
 
     texture: Texture
@@ -93,12 +94,12 @@ class Material:
     contrast: float
     density: float
     offsets: Float32
-    front: float = 1.0
+    extent: Float32 | None = None
 
     def albedo(self, local: Float32, normals: Float32, footprint: Float32) -> Float32:
         """(N,) f32 at places and unit normals (N, 3) in the body's frame; footprint (N,): units between pixels."""
-        along_x, along_y, along_z = np.abs(normals.T)
-        on_z = np.float32(self.front) * along_z >= np.maximum(along_x, along_y)
+        along_x, along_y, along_z = np.abs(normals.T * _FRONT if self.extent is None else (local / self.extent).T)
+        on_z = along_z >= np.maximum(along_x, along_y)
         on_x = ~on_z & (along_x >= along_y)
         axis = np.where(on_z, 2, np.where(on_x, 0, 1))
         xy = self.offsets[axis]
@@ -106,6 +107,9 @@ class Material:
         xy[:, 1] += np.float32(self.density) * np.where(on_x | on_z, local[:, 1], local[:, 2])
         grey = self.texture.sample(xy, footprint * np.float32(self.density))
         return np.asarray(self.base * (1 + self.contrast * (grey / self.texture.mean - 1)))
+
+
+_FRONT = np.array([[1], [1], [3]], np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ World of a relief: the wall is z = 0, y down, seen from -z. World of objects: z 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,11 +104,13 @@ def _backdrop(rng: np.random.Generator, texture: Texture | None, forward: Float6
     return Backdrop(texture, grey, rotation, rng.uniform(180, 320))
 
 
-def _material(rng: np.random.Generator, texture: Texture, *, plaster: bool) -> Material:
+def _material(rng: np.random.Generator, texture: Texture, mesh: Mesh, *, plaster: bool) -> Material:
     offsets = rng.uniform(0, 2 * min(texture.size), (3, 2)).astype(np.float32)
+    extent = np.maximum(np.abs(mesh.vertices).max(axis=0), 0.1)
     if plaster:
-        return Material(texture, rng.uniform(0.45, 0.85), rng.uniform(0.02, 0.14), rng.uniform(60, 220), offsets)
-    return Material(texture, texture.mean / 255, 1.0, rng.uniform(110, 240), offsets)
+        base, contrast = rng.uniform(0.45, 0.85), rng.uniform(0.02, 0.14)
+        return Material(texture, base, contrast, rng.uniform(60, 220), offsets, extent)
+    return Material(texture, texture.mean / 255, 1.0, rng.uniform(110, 240), offsets, extent)
 
 
 def relief_scene(rng: np.random.Generator, photo: UInt8) -> Scene:
@@ -117,7 +119,7 @@ def relief_scene(rng: np.random.Generator, photo: UInt8) -> Scene:
     height, width = photo.shape
     offsets = rng.uniform(0, height, (3, 2)).astype(np.float32)
     offsets[2] = width / 2, height / 2
-    material = Material(texture, texture.mean / 255, 1.0, height / 2, offsets, front=3.0)
+    material = Material(texture, texture.mean / 255, 1.0, height / 2, offsets)
     bodies = [Body(relief_mesh(rng, photo), material, np.eye(3), np.zeros(3))]
     for _ in range(rng.integers(0, 5) if rng.random() < 0.6 else 0):
         mesh = random_body(rng, triangles=500, kind="box" if rng.random() < 0.7 else "blob")
@@ -125,7 +127,7 @@ def relief_scene(rng: np.random.Generator, photo: UInt8) -> Scene:
         small = Mesh(mesh.vertices * np.float32(rng.uniform(0.1, 0.35)), mesh.normals, mesh.triangles)
         moved = offsets.copy()
         moved[2] += place[:2] * height / 2  # the photo runs on over it
-        part = Material(texture, material.base, 1.0, material.density, moved, front=1.5)
+        part = Material(texture, material.base, 1.0, material.density, moved)
         bodies.append(Body(small, part, np.eye(3), place))
     forward, up = np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0])
     lights = random_lights(rng, up, -forward, relief=rng.uniform(0.3, 0.8))
@@ -166,12 +168,8 @@ def _standing(
     size = rng.uniform(*radius) / np.abs(mesh.vertices).max()
     vertices = mesh.vertices * np.float32(size)
     lowest = float((vertices @ pose.T.astype(np.float32))[:, 2].min())
-    return Body(
-        Mesh(vertices, mesh.normals, mesh.triangles),
-        _material(rng, texture, plaster=plaster),
-        pose,
-        np.append(place, -lowest - 0.01),
-    )
+    sized = Mesh(vertices, mesh.normals, mesh.triangles)
+    return Body(sized, _material(rng, texture, sized, plaster=plaster), pose, np.append(place, -lowest - 0.01))
 
 
 def _table(rng: np.random.Generator, texture: Texture, *, plaster: bool) -> Body:
@@ -180,4 +178,4 @@ def _table(rng: np.random.Generator, texture: Texture, *, plaster: bool) -> Body
     flat = np.stack([x, y, np.zeros_like(x)], axis=2).astype(np.float32)
     flat[..., 2] = rng.uniform(0, 0.02) * smooth_noise(rng, flat.reshape(-1, 3), (0.4, 2.0)).reshape(x.shape)
     mesh = grid_mesh(flat, outward=np.array([0, 0, 1], np.float32))
-    return Body(mesh, _material(rng, texture, plaster=plaster), np.eye(3), np.zeros(3))
+    return Body(mesh, replace(_material(rng, texture, mesh, plaster=plaster), extent=None), np.eye(3), np.zeros(3))

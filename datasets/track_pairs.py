@@ -69,15 +69,16 @@ class _CandidatePair:
     weight: float
 
 
-def reconstruct_scene(images: Path, output: Path, *, seed: int = 0) -> TrackScene:
+def reconstruct_scene(images: Path, output: Path, *, max_features: int = 6000, seed: int = 0) -> TrackScene:
     """COLMAP models of a folder of photos by dense-as-may-be SIFT, in output/0, output/1, ...
 
-    Models that are already in `output` are taken as they are. NoModel where the photos do not hang together.
+    max_features: of a photo; the time taken grows with its square. Models that are already in `output` are taken as
+    they are. NoModel where the photos do not hang together.
     """
     found = _models_in(output)
     if not found:
         output.mkdir(parents=True, exist_ok=True)
-        _run_sift_mapping(images, output, seed)
+        _run_sift_mapping(images, output, max_features, seed)
         found = _models_in(output)
     if not found:
         raise NoModel(f"{images}: SIFT finds no model in these photos; leave the scene out")
@@ -88,24 +89,27 @@ def _models_in(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(p.parent for p in folder.glob("*/points3D.bin")))
 
 
-def _run_sift_mapping(images: Path, output: Path, seed: int) -> None:
+def _run_sift_mapping(images: Path, output: Path, max_features: int, seed: int) -> None:
     import pycolmap
 
     pycolmap.set_random_seed(seed)
     extraction = pycolmap.FeatureExtractionOptions()
     extraction.sift.peak_threshold = 0.003
-    extraction.sift.max_num_features = 6000
+    extraction.sift.max_num_features = max_features
     extraction.sift.estimate_affine_shape = True  # wide baselines: fewer features are lost with the angle
     extraction.sift.domain_size_pooling = True
     matching = pycolmap.FeatureMatchingOptions()
     matching.guided_matching = True
     mapping = pycolmap.IncrementalPipelineOptions()
     mapping.random_seed = seed
-    with tempfile.TemporaryDirectory() as scratch:
-        database = Path(scratch) / "database.db"
+    with tempfile.TemporaryDirectory(dir=output) as scratch:
+        database, models = Path(scratch) / "database.db", Path(scratch) / "models"
+        models.mkdir()
         pycolmap.extract_features(database, images, camera_mode=pycolmap.CameraMode.AUTO, extraction_options=extraction)
         pycolmap.match_exhaustive(database, matching_options=matching)
-        pycolmap.incremental_mapping(database, images, output, options=mapping)
+        pycolmap.incremental_mapping(database, images, models, options=mapping)
+        for model in models.iterdir():  # whole models only, whenever the run is cut off
+            model.rename(output / model.name)
 
 
 class TrackPairs:

@@ -155,14 +155,19 @@ class SyntheticPairs:
             scene, aims = objects_scene(rng, photos, plaster=plaster, dark=dark), objects_aims(rng)
             angles = options.objects_angle_deg
         anchors = anchor_xy(self.size).reshape(-1, 2)
+        best, best_overlap = None, -1.0
         for _ in range(6):
             cameras = random_cameras(
                 rng, aims, size=self.size, angles_deg=angles, scale=options.scale, roll_deg=options.roll_deg
             )
             warps = scene.warp(cameras[0], cameras[1], anchors), scene.warp(cameras[1], cameras[0], anchors)
-            if min(np.isfinite(w[:, 0]).mean() for w in warps) >= options.min_overlap:
+            overlap = min(float(np.isfinite(w[:, 0]).mean()) for w in warps)
+            if overlap > best_overlap:
+                best, best_overlap = (scene, cameras, warps), overlap
+            if overlap >= options.min_overlap:
                 break
-        return scene, cameras, warps
+        assert best is not None
+        return best
 
 
 _TAME = Difficulty(homography_turn_deg=8.0, homography_scale=1.15, homography_tilt=0.1)

@@ -43,7 +43,7 @@ def test_photometric_change_is_moderate_and_repeatable() -> None:
 def test_motion_blur_keeps_place() -> None:
     spot = np.zeros((41, 41), np.float32)
     spot[20, 20] = 255
-    calm = Photometric(1.0, 1.0, 0.0, 0.0, 1.3, 0.75, 95, 0.0, 0.0, 0.0)
+    calm = Photometric((1, 1), 1.0, 1.0, 0.0, 0.0, 1.3, 0.75, 95, 0.0, 0.0, 0.0)
     y, x = np.indices(spot.shape)
     for seed in range(8):
         seen = changed(np.random.default_rng(seed), spot, calm).astype(float)

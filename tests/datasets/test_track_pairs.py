@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from scipy import ndimage
 from sfm.datasets.track_pairs import TrackDifficulty, TrackPairs, TrackScene, reconstruct_scene
 
 from sfm.errors import BadFile
+
+SHARED = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).parents[2].parent / "shared"))
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +80,19 @@ def test_bad_input_names_the_remedy(scene: TrackScene, tmp_path: Path) -> None:
     (tmp_path / "points3D.bin").write_bytes(b"no model")
     with pytest.raises(BadFile, match="COLMAP model"):
         TrackPairs([TrackScene(scene.images, (tmp_path,))])
+
+
+def test_statue_of_photos_is_reconstructed(tmp_path: Path) -> None:
+    images = SHARED / "train_scenes" / "statue" / "images"
+    if not images.is_dir():
+        pytest.skip(f"{images} is absent; set LOFTR_SFM_SHARED")
+    some = tmp_path / "images"
+    some.mkdir()
+    for path in sorted(images.iterdir())[:3]:
+        (some / path.name).symlink_to(path)
+    found = reconstruct_scene(some, tmp_path / "model", max_features=1000)
+    assert [p.name for p in found.models] == ["0"]
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["0"]
+    assert reconstruct_scene(some, tmp_path / "model") == found
+    pair = TrackPairs([found], seed=0).pair(0)
+    assert len(pair.points0) >= 30
