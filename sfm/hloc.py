@@ -193,7 +193,8 @@ def _read_pairs(
         with reading(path, _REMEDY):
             group = _descend(file, f"{_flat(name0)}/{_flat(name1)}")
             matches = _read_matches(group, name0, name1, keypoints)
-            yield ImagePair.of(name0, name1), matches if name0 < name1 else _swapped(matches)
+            item = ImagePair.of(name0, name1), matches if name0 < name1 else _swapped(matches)
+        yield item
 
 
 def _members(file: h5py.File, name: str) -> h5py.Group:
