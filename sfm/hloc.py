@@ -188,6 +188,8 @@ def _read_pairs(
     with reading(path, _REMEDY):
         directed = {(_name(names, a), _name(names, b)) for a in file for b in _members(file, a)}
     for name0, name1 in sorted(directed):
+        if name0 == name1:
+            raise BadFile(f"{path}: matches {name0} with itself; {_REMEDY}")
         if name0 > name1 and (name1, name0) in directed:
             continue
         with reading(path, _REMEDY):
