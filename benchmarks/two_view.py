@@ -31,9 +31,10 @@ import cv2
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
-
-from sfm.evaluation import angle_between_deg, auc, relative_pose, rotation_angle_deg
 from sfm.matchers.base import Matcher
+
+from sfm.evaluation import auc
+from sfm.geometry import angle_between_deg, fundamental_matrix, homogeneous, relative_pose, rotation_angle_deg
 
 LONGER_SIDE_PX = 640
 THRESHOLD_PX = 1.0
@@ -124,7 +125,7 @@ def pairs_of(views: Sequence[View], max_rotation_deg: float) -> list[PosedPair]:
     """All pairs whose true rotation is below the bound."""
     pairs = []
     for view0, view1 in combinations(views, 2):
-        angle = rotation_angle_deg(relative_pose(view0.cam_from_world, view1.cam_from_world)[:, :3])
+        angle = float(rotation_angle_deg(relative_pose(view0.cam_from_world, view1.cam_from_world)[:, :3]))
         if angle < max_rotation_deg:
             pairs.append(PosedPair(view0, view1, angle))
     return pairs
@@ -142,9 +143,8 @@ def read_set(name: str, datasets: Path) -> list[PosedPair]:
 def epipolar_distances_px(pair: PosedPair, points0: Array, points1: Array) -> Array:
     """(M,) mean distance of each match to its two true epipolar lines, in pixels of the 640 px scale."""
     pose = relative_pose(pair.view0.cam_from_world, pair.view1.cam_from_world)
-    E = np.cross(np.eye(3), pose[:, 3]) @ pose[:, :3]
-    F = np.linalg.inv(pair.view1.K).T @ E @ np.linalg.inv(pair.view0.K)
-    hom0, hom1 = (np.column_stack([xy, np.ones(len(xy))]) for xy in (points0, points1))
+    F = fundamental_matrix(pair.view0.K, pair.view1.K, pose)
+    hom0, hom1 = homogeneous(points0), homogeneous(points1)
     lines1, lines0 = hom0 @ F.T, hom1 @ F
     residual = np.abs(np.einsum("mi,mi->m", hom1, lines1))
     distance1 = residual / np.linalg.norm(lines1[:, :2], axis=1) / pair.view1.reduction
@@ -186,8 +186,8 @@ def pose_error_deg(pair: PosedPair, estimate: Array | None) -> float:
     if estimate is None:
         return float("inf")
     truth = relative_pose(pair.view0.cam_from_world, pair.view1.cam_from_world)
-    direction = angle_between_deg(truth[:, 3], estimate[:, 3])
-    return max(rotation_angle_deg(truth[:, :3].T @ estimate[:, :3]), min(direction, 180 - direction))
+    direction = float(angle_between_deg(truth[:, 3], estimate[:, 3]))
+    return max(float(rotation_angle_deg(truth[:, :3].T @ estimate[:, :3])), min(direction, 180 - direction))
 
 
 def evaluate_pair(match_fn: MatchFn, pair: PosedPair, seeds: int = SEEDS) -> Row:
