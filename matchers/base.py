@@ -61,5 +61,5 @@ class Matcher(Protocol):
         ...
 
     def match(self, pairs: Sequence[tuple[Any, Any]]) -> list[Matches]:
-        """Matches of each pair, in order, in pixels of the original images. pairs: features by this matcher's `encode`."""
+        """Matches of each pair of this matcher's features, in order, in pixels of the original images."""
         ...

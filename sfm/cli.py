@@ -232,9 +232,10 @@ def _train(argv: Sequence[str]) -> int:
     parser.add_argument("--init", type=Path, metavar="FILE", help="weights to start from")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     parser.add_argument("--resume", action="store_true", help="carry on from the last checkpoint in --out")
+    args = parser.parse_args(argv)
     from sfm.matchers.loftr.training.loop import main as train
 
-    train(parser.parse_args(argv))
+    train(args)
     return 0
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sfm.comparison import read_model, read_truth
 from sfm.errors import BadFile
+from sfm.evaluation import evaluate_folder, evaluation_text
 
 
 def prepare(out: Path) -> Path:
@@ -29,11 +29,10 @@ def prepare(out: Path) -> Path:
 
 def report(out: Path) -> str:
     """How far the reconstruction is from the truth, and what to look at next."""
-    evaluation = read_model(out, read_truth(out / "gt")).evaluation
-    assert evaluation is not None
-    areas = ", ".join(f"{area:.3f} @ {deg:g}°" for deg, area in evaluation.auc.items())
     lines = [
-        f"against the true cameras: {evaluation.registered} of {evaluation.total} registered, pose AUC {areas}",
+        "against the true cameras:",
+        evaluation_text(evaluate_folder(out, out / "gt")),
+        "",
         "look at it:",
         f"  {out / 'images'}      the photos",
         f"  {out / 'points.ply'}  coloured points, for any viewer of PLY files (MeshLab, CloudCompare, Blender)",

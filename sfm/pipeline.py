@@ -215,8 +215,9 @@ def reconstruct(
     """Photos in `folder` to models in `out`/sparse; what is there already and still holds is reused.
 
     stop_after: name of the last stage to run. imported: matches to use instead of matching.
-    on_stage: told of each stage when it is done. Writes `out`/run.json whether there is a model or not. Raises SfMError's kinds: BadFile, BadImage and
-    BadOption for what the user can mend, NoModel where the photos give no model.
+    on_stage: told of each stage when it is done. Writes `out`/run.json whether there is a model or
+    not. Raises BadFile, BadImage and BadOption for what the user can mend, NoModel where the photos
+    give no model.
     """
     options = options or Options()
     if stop_after is not None and stop_after not in STAGE_NAMES:
