@@ -9,7 +9,7 @@ pair. That split is what makes N images cost N encodings instead of N (N - 1).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,10 +56,10 @@ class Matcher(Protocol):
         """
         ...
 
-    def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[Features]:
+    def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> Sequence[Features]:
         """Features of each image, in order. Images may differ in size. Masked-out pixels give no matches."""
         ...
 
-    def match(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
-        """Matches of each pair, in order, in pixels of the original images."""
+    def match(self, pairs: Sequence[tuple[Any, Any]]) -> list[Matches]:
+        """Matches of each pair of this matcher's features, in order, in pixels of the original images."""
         ...

@@ -18,7 +18,7 @@ import pycolmap
 import torch
 from torch import Tensor
 
-from sfm.matchers.base import Features, GreyImage, Mask
+from sfm.matchers.base import GreyImage, Mask
 from sfm.types import Float32, Matches
 
 _TILE = 2048  # rows of the distance matrix that are held at once
@@ -94,12 +94,12 @@ class SiftMatcher:
         """None: keypoints are detected, they lie on no grid."""
         return None
 
-    def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[Features]:
+    def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[SiftFeatures]:
         """Keypoints and descriptors of each image; keypoints on masked-out pixels are dropped."""
         masks = masks if masks is not None else [None] * len(images)
         return [self._encode_one(image, mask) for image, mask in zip(images, masks, strict=True)]
 
-    def match(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+    def match(self, pairs: Sequence[tuple[SiftFeatures, SiftFeatures]]) -> list[Matches]:
         """One-to-one matches of each pair, most certain first; confidence = 1 - ratio of angles."""
         return [self._match_one(features0, features1) for features0, features1 in pairs]
 
@@ -121,8 +121,7 @@ class SiftMatcher:
             xy, desc = xy[keep], desc[keep]
         return SiftFeatures(np.ascontiguousarray(xy, np.float32), torch.tensor(desc, device=self.device))
 
-    def _match_one(self, features0: Features, features1: Features) -> Matches:
-        assert isinstance(features0, SiftFeatures) and isinstance(features1, SiftFeatures)
+    def _match_one(self, features0: SiftFeatures, features1: SiftFeatures) -> Matches:
         if min(len(features0.xy), len(features1.xy)) == 0:
             return Matches.empty()
         desc0, desc1 = features0.descriptors.float(), features1.descriptors.float()

@@ -176,9 +176,9 @@ def _compare(argv: Sequence[str]) -> int:
     parser.add_argument("b", type=Path, metavar="B", help="OUT of another run, or a COLMAP model")
     parser.add_argument("--ground-truth", type=Path, metavar="GT", help="COLMAP model with the true poses")
     args = parser.parse_args(argv)
-    from sfm.comparison import compare_text
+    from sfm.comparison import compare, format_table
 
-    print(compare_text(args.a, args.b, ground_truth=args.ground_truth))
+    print(format_table(compare(args.a, args.b, args.ground_truth)))
     return 0
 
 
@@ -232,9 +232,10 @@ def _train(argv: Sequence[str]) -> int:
     parser.add_argument("--init", type=Path, metavar="FILE", help="weights to start from")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     parser.add_argument("--resume", action="store_true", help="carry on from the last checkpoint in --out")
+    args = parser.parse_args(argv)
     from sfm.matchers.loftr.training.loop import main as train
 
-    train(parser.parse_args(argv))
+    train(args)
     return 0
 
 

@@ -13,7 +13,7 @@ import json
 import logging
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +25,9 @@ from sfm.errors import BadFile, BadOption, MissingStage, NoModel
 from sfm.matchers.base import Matcher
 from sfm.options import MatchingOptions, Options
 from sfm.summary import DATABASE, write_run_json
-from sfm.types import ReconstructionSummary, StageSummary
+from sfm.types import CameraPrior, ReconstructionSummary, StageSummary
 
 log = logging.getLogger(__name__)
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,9 @@ def _images_depend_on(run: _Run) -> Any:
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
     found = images.find_images(folder)
     stats = [(name, (folder / name).stat()) for name in found.names]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats] + [(name, 0, 0) for name, _ in found.skipped]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats] + [
+        (name, 0, 0) for name, _ in found.skipped
+    ]
 
 
 def _run_images(run: _Run) -> StageSummary:
@@ -130,13 +131,11 @@ def _images_content(db: FeatureDatabase) -> str:
         records = db.read_images()
     except MissingStage:
         return ""
-    return _digest(
-        [
-            (r.name, r.digest, r.width, r.height, r.camera.model, r.camera.params.tolist(), r.camera.group)
-            + (bool(r.camera.has_focal_prior),)
-            for r in records
-        ]
-    )
+    return _digest([(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records])
+
+
+def _camera_content(camera: CameraPrior) -> list[Any]:
+    return [camera.model, camera.params.tolist(), bool(camera.has_focal_prior), camera.group]
 
 
 def _pairs_depend_on(run: _Run) -> Any:
@@ -215,9 +214,10 @@ def reconstruct(
 ) -> ReconstructionSummary:
     """Photos in `folder` to models in `out`/sparse; what is there already and still holds is reused.
 
-    stop_after: name of the last stage to run. imported: matches to use instead of matching. on_stage: told of each stage when it is done. Writes
-    `out`/run.json whether there is a model or not. Raises SfMError's kinds: BadFile, BadImage and
-    BadOption for what the user can mend, NoModel where the photos give no model.
+    stop_after: name of the last stage to run. imported: matches to use instead of matching.
+    on_stage: told of each stage when it is done. Writes `out`/run.json whether there is a model or
+    not. Raises BadFile, BadImage and BadOption for what the user can mend, NoModel where the photos
+    give no model.
     """
     options = options or Options()
     if stop_after is not None and stop_after not in STAGE_NAMES:
@@ -229,7 +229,9 @@ def reconstruct(
     with FeatureDatabase.open(out / DATABASE) as db:
         run = _Run(db, folder, out, options, imported)
         try:
-            _run_stages(run, stop_after, lambda summary: (summaries.append(summary), on_stage(summary)))
+            for summary in _stages_of(run, stop_after):
+                summaries.append(summary)
+                on_stage(summary)
         except NoModel as error:
             summaries.append(_no_model(db))
             on_stage(summaries[-1])
@@ -253,7 +255,8 @@ def _check_writable(out: Path) -> None:
         raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
 
 
-def _run_stages(run: _Run, stop_after: str | None, done: Callable[[StageSummary], Any]) -> None:
+def _stages_of(run: _Run, stop_after: str | None) -> Iterator[StageSummary]:
+    """Runs stage after stage, or reuses what it left; yields each one's summary."""
     results: dict[str, str] = {}  # of each stage: the hash that stages which read it depend on
     for stage in STAGES if run.imported is None else IMPORT_STAGES:
         fingerprint = _fingerprint(stage, run, results)
@@ -267,7 +270,7 @@ def _run_stages(run: _Run, stop_after: str | None, done: Callable[[StageSummary]
             fingerprint = _with_skipped(stage, fingerprint, summary)
             run.db.commit(stage.name, fingerprint=fingerprint, provenance=_provenance(stage, run), summary=summary)
         results[stage.name] = _images_content(run.db) if stage.name == "images" else fingerprint
-        done(summary)
+        yield summary
         if stage.name == stop_after:
             return
 

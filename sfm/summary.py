@@ -98,9 +98,7 @@ def write_run_json(
         raise BadFile(f"{out / RUN_JSON}: cannot be written ({cause.strerror})") from None
 
 
-def run_dict(
-    summary: ReconstructionSummary, folder: Path, options: Options, matcher: dict[str, str]
-) -> dict[str, Any]:
+def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, matcher: dict[str, str]) -> dict[str, Any]:
     """What run.json holds: plain values. Paths of models are relative to the output folder."""
     out = summary.model_dir.parent.parent
     return {

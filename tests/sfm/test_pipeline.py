@@ -217,9 +217,10 @@ def test_interrupted_run_carries_on(photos, tmp_path, monkeypatch):
         ExactMatcher.num_matched += len(pairs)
         return [self._match(f0, f1) for f0, f1 in pairs]
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(ExactMatcher, "match", interrupted)
-        reconstruct(photos, tmp_path / "out", OPTIONS)
+        with pytest.raises(KeyboardInterrupt):
+            reconstruct(photos, tmp_path / "out", OPTIONS)
     summary = reconstruct(photos, tmp_path / "out", OPTIONS)
     assert reused(summary) == ["images", "pairs"]
     assert summary.stages[2].counts["reused"] == 8
@@ -279,9 +280,9 @@ def test_hlocs_files_carry_on(finished, tmp_path):
     summary = reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
     assert summary.registered == NUM
     assert ExactMatcher.num_matched == 0
-    assert reused(
-        reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
-    ) == [name for name in STAGE_NAMES if name != "pairs"]
+    assert reused(reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))) == [
+        name for name in STAGE_NAMES if name != "pairs"
+    ]
 
 
 def test_bad_input_is_one_line_before_any_work(photos, tmp_path):

@@ -1,0 +1,42 @@
+"""The demo: photos rendered of a scene with known cameras, reconstructed, and measured against the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sfm.errors import BadFile
+from sfm.evaluation import evaluate_folder, evaluation_text
+
+
+def prepare(out: Path) -> Path:
+    """Renders the demo's photos to out/images and their truth to out/gt, once; returns the folder of photos.
+
+    Raises BadFile where the folder cannot be written.
+    """
+    from sfm.datasets.synthetic import render_scene  # loads Open3D
+
+    if out.exists() and not out.is_dir():
+        raise BadFile(f"{out}: is a file; give a folder for the demo")
+    if not (out / "gt" / "images.txt").is_file():
+        print("rendering the demo's photos ...", flush=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            render_scene(out)
+        except OSError as error:
+            raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
+    return out / "images"
+
+
+def report(out: Path) -> str:
+    """How far the reconstruction is from the truth, and what to look at next."""
+    lines = [
+        "against the true cameras:",
+        evaluation_text(evaluate_folder(out, out / "gt")),
+        "",
+        "look at it:",
+        f"  {out / 'images'}      the photos",
+        f"  {out / 'points.ply'}  coloured points, for any viewer of PLY files (MeshLab, CloudCompare, Blender)",
+        f"  colmap gui --import_path {out / 'sparse' / '0'} --database_path {out / 'database.db'} "
+        f"--image_path {out / 'images'}",
+    ]
+    return "\n".join(lines)

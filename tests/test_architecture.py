@@ -1,0 +1,153 @@
+"""Who may import whom: lower layers never import upper ones, stages never import stages."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("sfm", "matchers", "weights", "datasets")
+
+# Modules that may be imported, by module or package; every module may import those of BASE.
+BASE = {"sfm", "sfm.errors", "sfm.types"}
+STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.journal"}
+STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping"}
+LAYER_0 = {"sfm.options", "sfm.progress"}
+LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers"}
+LAYER_2 = LAYER_1 | STORES | {"sfm.images", "sfm.cameras", "sfm.weights", "sfm.datasets"}
+LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
+LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "sfm": set(),
+    "sfm.errors": set(),
+    "sfm.types": set(),
+    "sfm.options": set(),
+    "sfm.progress": set(),
+    "sfm.geometry": set(),
+    "sfm.matchers": {"sfm.matchers"},
+    "sfm.cameras": LAYER_0,
+    "sfm.images": LAYER_0 | {"sfm.cameras"},
+    "sfm.columns": LAYER_0 | STORES,
+    "sfm.schema": LAYER_0 | STORES,
+    "sfm.match_table": LAYER_0 | STORES,
+    "sfm.journal": LAYER_0 | STORES,
+    "sfm.database": LAYER_0 | STORES,
+    "sfm.weights": LAYER_1 | {"sfm.weights"},
+    "sfm.datasets": LAYER_1 | {"sfm.datasets"},
+    **dict.fromkeys(STAGE_MODULES, LAYER_2),
+    "sfm.evaluation": LAYER_2,
+    "sfm.hloc": LAYER_2,
+    "sfm.summary": LAYER_2,
+    "sfm.comparison": LAYER_2 | {"sfm.evaluation"},
+    "sfm.export": LAYER_2 | {"sfm.evaluation", "sfm.hloc", "sfm.mapping"},
+    "sfm.pipeline": LAYER_3,
+    "sfm.demo": LAYER_2 | {"sfm.evaluation"},
+    "sfm.cli": LAYER_4,
+}
+
+NUMPY = {"numpy"}
+THIRD_PARTY: dict[str, set[str]] = {
+    "sfm.types": NUMPY,
+    "sfm.geometry": NUMPY,
+    "sfm.progress": {"tqdm"},
+    "sfm.cli": {"tqdm"},
+    "sfm.matchers": NUMPY | {"torch", "einops", "safetensors"},
+    "sfm.matchers.sift": NUMPY | {"torch", "pycolmap"},
+    "sfm.cameras": NUMPY | {"PIL", "pycolmap"},
+    "sfm.images": NUMPY | {"PIL"},
+    "sfm.columns": NUMPY | {"h5py"},
+    "sfm.schema": NUMPY,
+    "sfm.match_table": NUMPY | {"h5py"},
+    "sfm.database": NUMPY | {"h5py"},
+    "sfm.hloc": NUMPY | {"h5py"},
+    "sfm.weights": {"torch", "safetensors", "platformdirs", "tqdm"},
+    "sfm.datasets": NUMPY | {"pycolmap", "PIL", "open3d", "scipy", "torch"},
+    "sfm.tracks": NUMPY | {"scipy"},
+    "sfm.verification": NUMPY | {"pycolmap", "scipy"},
+    "sfm.mapping": NUMPY | {"pycolmap"},
+    "sfm.evaluation": NUMPY | {"pycolmap"},
+    "sfm.comparison": NUMPY,
+    "sfm.export": NUMPY | {"pycolmap", "PIL"},
+    "sfm.pipeline": {"torch"},  # to ask for a CUDA device, inside a function
+}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "sfm" else ("sfm", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_of(path): path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))}
+
+
+def rule(table: dict[str, set[str]], module: str) -> set[str] | None:
+    """The entry of the module, or of the nearest package around it."""
+    while module not in table and "." in module:
+        module = module.rpartition(".")[0]
+        if module == "sfm":
+            return None
+    return table.get(module)
+
+
+def imported(path: Path, module: str) -> set[str]:
+    """Modules that a file imports, `from sfm import x` as sfm.x; imports for type checkers do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module == "sfm":
+                found |= {f"sfm.{alias.name}" if f"sfm.{alias.name}" in FILES else "sfm" for alias in node.names}
+            else:
+                found.add(node.module or "")
+    return found - {module}
+
+
+def test_no_bare_import_of_our_folders():
+    for path in [*ROOT.glob("*.py"), *(p for f in (*FOLDERS, "tests", "benchmarks") for p in (ROOT / f).rglob("*.py"))]:
+        bare = {name.partition(".")[0] for name in imported(path, "")} & {"matchers", "weights", "datasets"}
+        assert not bare, f"{path}: import sfm.{bare.pop()}, or the module is loaded twice"
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_imports_of_our_own(module):
+    allowed = rule(MAY_IMPORT, module)
+    assert allowed is not None, f"{module}: give it a place in MAY_IMPORT"
+    package = ".".join(module.split(".")[:2])
+    for name in imported(FILES[module], module):
+        if name.partition(".")[0] != "sfm" or name in BASE or name.startswith(f"{package}."):
+            continue
+        assert any(name == ok or name.startswith(f"{ok}.") for ok in allowed), f"{module} may not import {name}"
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_imports_of_third_parties(module):
+    allowed = rule(THIRD_PARTY, module) or set()
+    names = {name.partition(".")[0] for name in imported(FILES[module], module)}
+    foreign = names - set(sys.stdlib_module_names) - {"sfm", "__future__"}
+    assert foreign <= allowed, f"{module} may not import {', '.join(sorted(foreign - allowed))}"
+
+
+@pytest.mark.parametrize("module", ["sfm", "sfm.cli", "sfm.pipeline", "sfm.weights", "sfm.datasets"])
+def test_import_is_light(module):
+    """Neither torch nor Open3D before they are needed; the command line alone loads nothing heavy at all."""
+    heavy = ["torch", "open3d", *(["pycolmap", "numpy", "scipy"] if module in ("sfm", "sfm.cli") else [])]
+    code = f"import sys, {module}; sys.exit(','.join(m for m in {heavy} if m in sys.modules) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
