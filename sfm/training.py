@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sfm.datasets.photometric import Photometric, changed
+from sfm.datasets.textures import to_u8
+from sfm.datasets.track_pairs import SparseTrainingPair, TrackPairs, TrackScene, reconstruct_scene
 from sfm.datasets.training_pairs import SyntheticPairs, TrainingPair
 from sfm.errors import BadOption
 
@@ -17,16 +19,19 @@ if TYPE_CHECKING:
     from sfm.matchers.loftr.training.loop import Batch
 
 
+Pairs = list[TrainingPair] | list[SparseTrainingPair]
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
     """What a run is made from. photos: folder of photos. size: (H, W) px of the pairs, multiples of 32.
-    tracks: folder of COLMAP models with their photos, or None. tracks_every: one batch in so many is real."""
+    scenes: reconstructed photo sets, whose tracks are real pairs. scenes_every: one batch in so many is real."""
 
     photos: Path
-    tracks: Path | None = None
+    scenes: tuple[TrackScene, ...] = ()
     size: tuple[int, int] = (256, 320)
     batch_size: int = 4
-    tracks_every: int = 5
+    scenes_every: int = 5
     workers: int = 1
     seed: int = 0
 
@@ -35,19 +40,36 @@ class TrainingRun:
             raise BadOption(f"--size {self.size[0]} {self.size[1]}: both must be multiples of 32")
 
 
+def reconstruct_scenes(folder: Path, models: Path) -> tuple[TrackScene, ...]:
+    """SIFT models of every photo set NAME/images in a folder, made once and kept in models/NAME."""
+    return tuple(
+        reconstruct_scene(images, models / images.parent.name)
+        for images in sorted(folder.glob("*/images"))
+        if images.is_dir()
+    )
+
+
 class _PairStream:
-    """Pairs of the batches from a step on, as torch's DataLoader wants them: item k is pair k of the stream."""
+    """The pairs of each batch, as torch's DataLoader wants them: item k is all of batch k."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.run = run
         self.synthetic = SyntheticPairs(run.photos, size=run.size, seed=run.seed)
+        self.real = TrackPairs(run.scenes, size=run.size, seed=run.seed) if run.scenes else None
 
-    def __len__(self) -> int:
-        return 1 << 40
+    def __getitem__(self, step: int) -> Pairs:
+        indices = range(step * self.run.batch_size, (step + 1) * self.run.batch_size)
+        if self.real is not None and step % self.run.scenes_every == self.run.scenes_every - 1:
+            return [_in_other_light(self.real.pair(index), (self.run.seed, index)) for index in indices]
+        return [self.synthetic.pair(index) for index in indices]
 
-    def __getitem__(self, step: int) -> list[TrainingPair]:
-        first = step * self.run.batch_size
-        return [self.synthetic.pair(index) for index in range(first, first + self.run.batch_size)]
+
+def _in_other_light(pair: SparseTrainingPair, seed: tuple[int, int]) -> SparseTrainingPair:
+    rng = np.random.default_rng(seed)
+    image0, image1 = (
+        to_u8(changed(rng, image.astype(np.float32), Photometric())) for image in (pair.image0, pair.image1)
+    )
+    return replace(pair, image0=image0, image1=image1)
 
 
 def batches(run: TrainingRun, step: int, device: str) -> Iterator[Batch]:
@@ -67,7 +89,7 @@ def batches(run: TrainingRun, step: int, device: str) -> Iterator[Batch]:
         yield _collate(pairs, device)
 
 
-def _unchanged(pairs: list[TrainingPair]) -> list[TrainingPair]:
+def _unchanged(pairs: Pairs) -> Pairs:
     return pairs
 
 
@@ -75,20 +97,26 @@ def _single_threaded(worker: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    os.nice(1)
 
 
-def _collate(pairs: list[TrainingPair], device: str) -> Batch:
+def _collate(pairs: Pairs, device: str) -> Batch:
     import torch
 
-    from sfm.matchers.loftr.training.loop import DenseBatch
+    from sfm.matchers.loftr.training.loop import DenseBatch, SparseBatch
+
+    def stacked(arrays: list[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(arrays)).to(device)
 
     image0, image1 = (
-        torch.from_numpy(np.stack(images)).to(device)[:, None].float() / 255
-        for images in zip(*((p.image0, p.image1) for p in pairs), strict=True)
+        stacked(images)[:, None].float() / 255 for images in ([p.image0 for p in pairs], [p.image1 for p in pairs])
     )
-    warp01, warp10 = (
-        torch.from_numpy(np.stack(warps)).to(device)
-        for warps in zip(*((p.warp01, p.warp10) for p in pairs), strict=True)
+    dense = [pair for pair in pairs if isinstance(pair, TrainingPair)]
+    if dense:
+        return DenseBatch(image0, image1, stacked([p.warp01 for p in dense]), stacked([p.warp10 for p in dense]))
+    sparse = [pair for pair in pairs if isinstance(pair, SparseTrainingPair)]
+    points0, points1 = (
+        torch.from_numpy(np.concatenate(points)).to(device)
+        for points in ([p.points0 for p in sparse], [p.points1 for p in sparse])
     )
-    return DenseBatch(image0, image1, warp01, warp10)
+    b_ids = torch.repeat_interleave(torch.arange(len(sparse)), torch.tensor([len(p.points0) for p in sparse]))
+    return SparseBatch(image0, image1, points0, points1, b_ids.to(device))
