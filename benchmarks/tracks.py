@@ -54,7 +54,8 @@ def main() -> None:
         tracks = build_tracks(names, pairs, grids, TrackOptions()).tracks
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         length = len(tracks.image_idx) / max(len(tracks), 1)
-        print(f"{len(pairs) * args.matches:>10,} {share:>6.2f} {seconds:>8.2f} {cpu:>6.2f} {len(tracks):>8,} {length:>12.2f}")
+        total = len(pairs) * args.matches
+        print(f"{total:>10,} {share:>6.2f} {seconds:>8.2f} {cpu:>6.2f} {len(tracks):>8,} {length:>12.2f}")
 
 
 if __name__ == "__main__":

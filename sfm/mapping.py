@@ -208,12 +208,13 @@ def map_images(
 
     The strategies are tried in order until one registers every image that the last one could; the
     first one with most registered images in its largest model wins. Deterministic with a fixed seed.
+    A detector's matches get the first one only, COLMAP's own thresholds: they are for comparison.
     """
     least = STRATEGIES[-1].abs_pose_min_num_inliers
     reachable = [name for name, (inliers, _) in _strongest_pairs(data).items() if inliers >= least]
     best: list[pycolmap.Reconstruction] = []
     chosen = STRATEGIES[0].name
-    for strategy in STRATEGIES:
+    for strategy in STRATEGIES if data.semi_dense else STRATEGIES[:1]:
         models = _attempt(database, scratch / strategy.name, mapper_options(data, options, strategy), len(data.images))
         if models and (not best or models[0].num_reg_images() > best[0].num_reg_images()):
             best, chosen = models, strategy.name

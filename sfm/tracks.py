@@ -294,7 +294,7 @@ def build_tracks(
 ) -> TrackSet:
     """Keypoints, tracks and keypoint matches from verified matches. Pure; deterministic in its arguments."""
     links = collect_links(names, pairs, grids, options)
-    edges, score, _ = merge_links(links)
+    edges, score, pair_idx = merge_links(links)
     label = merge_tracks(edges, score, links.node_image)
     xy, node_score, placed = place_observations(links, label)
     size = np.bincount(label[placed], minlength=len(label))
@@ -312,29 +312,27 @@ def build_tracks(
         links.node_image[nodes].astype(np.uint32),
         keypoint_of[nodes].astype(np.uint32),
     )
-    return TrackSet(tuple(keypoints), tracks, _pair_matches(names, [g.pair for g, _ in pairs], keypoints, tracks))
+    kept = (label[edges[:, 0]] == label[edges[:, 1]]) & placed[edges].all(axis=1)
+    pair_names = [geometry.pair for geometry, _ in pairs]
+    return TrackSet(
+        tuple(keypoints), tracks, _pair_matches(pair_names, keypoint_of[edges[kept]], score[kept], pair_idx[kept])
+    )
 
 
 def _pair_matches(
-    names: Sequence[str], pairs: Sequence[ImagePair], keypoints: Sequence[Keypoints], tracks: Tracks
+    pairs: Sequence[ImagePair], indices: Int64, score: Float64, pair_idx: Int64
 ) -> tuple[KeypointMatches, ...]:
-    """Of each pair the keypoints that lie in one track, whether linked directly or through other images."""
-    index = {name: i for i, name in enumerate(names)}
-    track_of = [np.full(len(k), -1) for k in keypoints]
-    owner = np.repeat(np.arange(len(tracks)), np.diff(tracks.offsets))
-    order = np.argsort(tracks.image_idx, kind="stable")
-    bounds = np.searchsorted(tracks.image_idx[order], np.arange(len(names) + 1))
-    for i in range(len(names)):
-        rows = order[bounds[i] : bounds[i + 1]]
-        track_of[i][tracks.keypoint_idx[rows]] = owner[rows]
-    result = []
-    for pair in pairs:
-        i, j = index[pair.name0], index[pair.name1]
-        _, k0, k1 = np.intersect1d(track_of[i], track_of[j], assume_unique=True, return_indices=True)
-        result.append(
-            KeypointMatches(pair, np.stack([k0, k1], 1), np.minimum(keypoints[i].score[k0], keypoints[j].score[k1]))
-        )
-    return tuple(result)
+    """Columns over all pairs (E, 2), (E,), (E,) to one value a pair, in order.
+
+    Only direct links: matches through third images gave the same models more slowly.
+    """
+    order = np.argsort(pair_idx, kind="stable")
+    bounds = np.searchsorted(pair_idx[order], np.arange(len(pairs) + 1))
+    rows = [order[bounds[i] : bounds[i + 1]] for i in range(len(pairs))]
+    return tuple(
+        KeypointMatches(pair, indices[r].astype(np.uint32), score[r].astype(np.float32))
+        for pair, r in zip(pairs, rows, strict=True)
+    )
 
 
 def run(db: FeatureDatabase, options: TrackOptions) -> StageSummary:

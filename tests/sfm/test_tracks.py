@@ -88,7 +88,8 @@ def test_weaker_link_that_brings_an_image_twice_is_refused():
     result = T.build_tracks("abc", pairs, GRIDS, TrackOptions())
     assert len(result.tracks) == 1
     np.testing.assert_array_equal(result.keypoints[0].xy, centre([100]))
-    assert len(result.matches[1].indices) == 1  # a and c are in one track, through b
+    assert [len(m.indices) for m in result.matches] == [1, 0, 1]  # the refused link is no match
+    assert result.matches[0].score[0] == np.float32(0.9)
 
 
 def scene(num_tracks=400, num_images=6, seed=0):
