@@ -328,7 +328,7 @@ def by_rotation(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     return {name: summarise(members) for name, members in bins.items() if members}
 
 
-def auc_text(summary: dict[str, float]) -> str:
+def triple(summary: dict[str, float]) -> str:
     return " / ".join(f"{summary[f'auc{threshold:g}']:.1f}" for threshold in THRESHOLDS_DEG)
 
 
@@ -345,13 +345,13 @@ def markdown(name: str, results: dict[str, list[Row]]) -> str:
     for method, rows in results.items():
         s = summarise(rows)
         lines.append(
-            f"| {method} | {auc_text(s)} | {s['auc5_spread']:.1f} | {s['matches']:.0f} | {s['under_1px']:.0%} "
+            f"| {method} | {triple(s)} | {s['auc5_spread']:.1f} | {s['matches']:.0f} | {s['under_1px']:.0%} "
             f"| {s['under_3px']:.0%} | {s['inliers']:.0f} | {s['seconds']:.3f} |"
         )
     lines += ["", "| method | " + " | ".join(f"{label}° ({num})" for label, num in bins.items()) + " |"]
     lines += ["| --- " * (len(bins) + 1) + "|"]
     for method, rows in results.items():
-        lines.append(f"| {method} | " + " | ".join(auc_text(s) for s in by_rotation(rows).values()) + " |")
+        lines.append(f"| {method} | " + " | ".join(triple(s) for s in by_rotation(rows).values()) + " |")
     return "\n".join(lines) + "\n"
 
 
