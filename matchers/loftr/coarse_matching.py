@@ -3,8 +3,12 @@
 The confidence of cells i and j needs a normaliser for each row and for each column of the
 similarity matrix, and a match needs the largest confidence of each row and of each column. All of
 these are reductions, so the matrix is formed tile by tile (a tile is some rows by all columns of
-one pair, at most TILE elements) and never held: one sweep a normaliser, one for the maxima. The
-plain form is `confidence_matrix`; tests hold both together.
+one pair) and never held. The plain form is `log_confidence_matrix`; tests hold both together.
+
+Dual-softmax needs one sweep: confidence is the product of two softmaxes, so a match above the
+threshold is above it in its row's softmax as well, and the few cells that are (at most 1 /
+threshold a row) are kept as candidates until the columns' normalisers are known. Optimal transport
+and thresholds near zero need a second sweep for the maxima.
 """
 
 from __future__ import annotations
@@ -15,14 +19,18 @@ from dataclasses import dataclass
 
 import torch
 from sfm.matchers.loftr.config import LoFTRConfig
+from sfm.matchers.loftr.precision import full_precision
 from torch import Tensor, nn
 
-TILE = 1 << 21  # elements of the similarity matrix held at once: 8 MB in fp32
+TILE = 1 << 19  # elements of the similarity matrix held at once on a CPU: 2 MB in fp32, near its cache
+CUDA_TILE = 1 << 25  # and on a GPU, where each tile costs a few launches
+LEAST_CANDIDATE_THRESHOLD = 0.02  # below it, a row may have more than 50 candidates and maxima are swept for
+LEAST_SUM = 1e-25  # a smaller sum of exponentials has lost digits to underflow
 
 
 @dataclass(frozen=True, slots=True)
 class CoarseMatches:
-    """Mutual nearest neighbours of one pair: i_ids, j_ids (M,) i64 cells; confidence (M,) f32, descending i."""
+    """Mutual nearest neighbours of one pair: i_ids, j_ids (M,) i64 cells, i ascending; confidence (M,) f32."""
 
     i_ids: Tensor
     j_ids: Tensor
@@ -30,12 +38,12 @@ class CoarseMatches:
 
 
 @dataclass(frozen=True, slots=True)
-class _Maxima:
-    """Row maxima of the confidence, where they are, and where the maximum of each column is."""
+class _Candidates:
+    """Pairs of cells that may match. i_ids, j_ids: (K,) i64, i ascending. value: (K,) f32, see each use."""
 
-    row_max: Tensor  # (L,) log confidence
-    row_argmax: Tensor  # (L,)
-    col_argmax: Tensor  # (S,)
+    i_ids: Tensor
+    j_ids: Tensor
+    value: Tensor
 
 
 class CoarseMatching(nn.Module):
@@ -78,134 +86,170 @@ class CoarseMatching(nn.Module):
 
         valid0: (L,), valid1: (S,) bool or None: cells that take part.
         """
-        keep0, keep1 = _kept(hw0, self.config.border, valid0), _kept(hw1, self.config.border, valid1)
-        feat0, feat1 = self._scaled(feat0, feat1)
-        ids0, ids1 = _ids(valid0), _ids(valid1)
-        feat0 = feat0 if ids0 is None else feat0[ids0]
-        feat1 = feat1 if ids1 is None else feat1[ids1]
+        ids0, ids1 = _ids(len(feat0), valid0, feat0.device), _ids(len(feat1), valid1, feat1.device)
+        with full_precision(feat0):
+            found = self._mutual(*self._scaled(feat0[ids0], feat1[ids1]))
+        i_ids, j_ids = ids0[found.i_ids], ids1[found.j_ids]
+        border = self.config.border
+        inside = _off_border(i_ids, hw0, border) & _off_border(j_ids, hw1, border)
+        return CoarseMatches(i_ids[inside], j_ids[inside], found.value[inside].exp())
+
+    def _mutual(self, feat0: Tensor, feat1: Tensor) -> _Candidates:
+        """Mutual nearest neighbours above the threshold; value is their log confidence."""
+        threshold = self.config.threshold
         if not len(feat0) or not len(feat1):
             none = torch.zeros(0, dtype=torch.long, device=feat0.device)
-            return CoarseMatches(none, none, none.float())
+            return _Candidates(none, none, feat0.new_zeros(0))
         if self.config.match_type == "sinkhorn":
-            maxima = _sinkhorn_maxima(feat0, feat1, self.bin_score.float(), self.config)
+            candidates = _sinkhorn(feat0, feat1, self.bin_score.float(), self.config)
         else:
-            maxima = _dual_softmax_maxima(feat0, feat1)
-        return _mutual(maxima, self.config.threshold, (keep0, keep1), (ids0, ids1))
+            candidates = _dual_softmax(feat0, feat1, threshold)
+        chosen = candidates.value > (math.log(threshold) if threshold > 0 else -math.inf)
+        chosen &= _first_best(candidates.i_ids, candidates.value, len(feat0))
+        chosen &= _first_best(candidates.j_ids, candidates.value, len(feat1))
+        return _Candidates(candidates.i_ids[chosen], candidates.j_ids[chosen], candidates.value[chosen])
 
 
-def _ids(valid: Tensor | None) -> Tensor | None:
-    return None if valid is None or bool(valid.all()) else torch.nonzero(valid)[:, 0]
+def _ids(num: int, valid: Tensor | None, device: torch.device) -> Tensor:
+    """The cells that take part: (K,) i64."""
+    return torch.arange(num, device=device) if valid is None else torch.nonzero(valid)[:, 0]
 
 
-def _kept(hw: tuple[int, int], border: int, valid: Tensor | None) -> Tensor | None:
-    """(h * w,) bool: cells off the border. None where there is no border."""
-    if border == 0:
-        return None
-    keep = torch.zeros(hw, dtype=torch.bool, device=None if valid is None else valid.device)
-    keep[border : hw[0] - border, border : hw[1] - border] = True
-    return keep.reshape(-1)
+def _off_border(cells: Tensor, hw: tuple[int, int], border: int) -> Tensor:
+    """(M,) i64 cells of a grid → (M,) bool, False within `border` cells of its rim."""
+    rows, columns = torch.div(cells, hw[1], rounding_mode="floor"), cells % hw[1]
+    return (rows >= border) & (rows < hw[0] - border) & (columns >= border) & (columns < hw[1] - border)
 
 
-def _mutual(
-    maxima: _Maxima,
-    threshold: float,
-    keep: tuple[Tensor | None, Tensor | None],
-    ids: tuple[Tensor | None, Tensor | None],
-) -> CoarseMatches:
-    j_ids = maxima.row_argmax
-    i_ids = torch.arange(len(j_ids), device=j_ids.device)
-    confidence = maxima.row_max.exp()
-    chosen = (confidence > threshold) & (maxima.col_argmax[j_ids] == i_ids)
-    i_ids, j_ids, confidence = i_ids[chosen], j_ids[chosen], confidence[chosen]
-    i_ids = i_ids if ids[0] is None else ids[0][i_ids]
-    j_ids = j_ids if ids[1] is None else ids[1][j_ids]
-    if keep[0] is not None and keep[1] is not None:
-        inside = keep[0].to(i_ids.device)[i_ids] & keep[1].to(i_ids.device)[j_ids]
-        i_ids, j_ids, confidence = i_ids[inside], j_ids[inside], confidence[inside]
-    return CoarseMatches(i_ids, j_ids, confidence)
+def _first_best(ids: Tensor, value: Tensor, num: int) -> Tensor:
+    """(K,) bool: the candidate with the largest value among those of its id (of `num`), the first of equal ones."""
+    best = value.new_full((num,), -math.inf).scatter_reduce(0, ids, value, "amax")
+    order = torch.arange(len(ids), device=ids.device)
+    tied = torch.where(value == best[ids], order, len(ids))
+    return order.new_full((num,), len(ids)).scatter_reduce(0, ids, tied, "amin")[ids] == order
 
 
 def _tiles(feat0: Tensor, feat1: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Row slices and their similarities (rows, S), at most TILE elements at a time."""
-    rows = max(1, TILE // len(feat1))
-    transposed = feat1.T.contiguous()
+    """Row slices and their similarities (rows, S)."""
+    rows = max(1, (CUDA_TILE if feat0.is_cuda else TILE) // len(feat1))
     for start in range(0, len(feat0), rows):
         part = slice(start, min(start + rows, len(feat0)))
-        yield part, feat0[part] @ transposed
+        yield part, feat0[part] @ feat1.T
 
 
-class _ColumnLogSumExp:
-    """Log of the sum of exponentials down the columns, fed tile by tile."""
+def _exponentials(tile: Tensor) -> tuple[Tensor, Tensor]:
+    """In place: exp(tile - its row's maximum), and the maxima (rows,)."""
+    top = tile.amax(dim=1)
+    return tile.sub_(top[:, None]).exp_(), top
+
+
+class _ColumnSums:
+    """Sums down the columns of exp(offset of the row) * exponentials, fed tile by tile.
+
+    The exponentials of the rows serve the columns too: one exp an element instead of two.
+    """
 
     def __init__(self, num: int, like: Tensor) -> None:
-        self.top = torch.full((num,), -math.inf, device=like.device)
-        self.sum = torch.zeros(num, device=like.device)
+        self.top = like.new_full((), -math.inf)
+        self.sum = like.new_zeros(num)
 
-    def add(self, tile: Tensor) -> None:
-        top = torch.maximum(self.top, tile.amax(dim=0))
-        self.sum = self.sum * torch.exp(self.top - top) + torch.exp(tile - top).sum(dim=0)
+    def add(self, exponentials: Tensor, offset: Tensor) -> None:
+        """exponentials: (rows, S) in [0, 1]; offset: (rows,)."""
+        top = torch.maximum(self.top, offset.max())
+        self.sum = self.sum * torch.exp(self.top - top) + torch.exp(offset - top) @ exponentials
         self.top = top
 
-    def result(self) -> Tensor:
+    @property
+    def exact(self) -> bool:
+        """False where a column lies so far below the largest element that underflow has touched its sum."""
+        return bool(self.sum.min() > LEAST_SUM)
+
+    def log(self) -> Tensor:
+        """(S,) logarithm of the sums."""
         return self.top + self.sum.log()
 
 
-class _MaximaOf:
-    """Row and column maxima of similarity * scale + row term + column term, fed tile by tile."""
-
-    def __init__(self, feat0: Tensor, feat1: Tensor) -> None:
-        self.row_max = feat0.new_empty(len(feat0))
-        self.row_argmax = torch.empty(len(feat0), dtype=torch.long, device=feat0.device)
-        self.col_max = feat0.new_full((len(feat1),), -math.inf)
-        self.col_argmax = torch.zeros(len(feat1), dtype=torch.long, device=feat0.device)
-
-    def add(self, part: slice, tile: Tensor) -> None:
-        self.row_max[part], self.row_argmax[part] = tile.max(dim=1)
-        top, where = tile.max(dim=0)
-        better = top > self.col_max
-        self.col_max = torch.where(better, top, self.col_max)
-        self.col_argmax = torch.where(better, where + part.start, self.col_argmax)
-
-
-def _dual_softmax_maxima(feat0: Tensor, feat1: Tensor) -> _Maxima:
-    """log confidence = 2 s_ij - logsumexp_j s_ij - logsumexp_i s_ij."""
-    rows = feat0.new_empty(len(feat0))
-    columns = _ColumnLogSumExp(len(feat1), feat0)
+def _column_logsumexp(feat0: Tensor, feat1: Tensor, row_term: Tensor) -> Tensor:
+    """(S,) logsumexp down the columns of similarity + row_term (L,), whatever their range. One sweep."""
+    top = feat0.new_full((len(feat1),), -math.inf)
+    total = feat0.new_zeros(len(feat1))
     for part, tile in _tiles(feat0, feat1):
-        rows[part] = tile.logsumexp(dim=1)
-        columns.add(tile)
-    column_terms = columns.result()
-    maxima = _MaximaOf(feat0, feat1)
-    for part, tile in _tiles(2 * feat0, feat1):
-        maxima.add(part, tile.sub_(rows[part, None]).sub_(column_terms))
-    return _Maxima(maxima.row_max, maxima.row_argmax, maxima.col_argmax)
+        tile += row_term[part, None]
+        before, top = top, torch.maximum(top, tile.amax(dim=0))
+        total = total * torch.exp(before - top) + tile.sub_(top).exp_().sum(dim=0)
+    return top + total.log()
 
 
-def _sinkhorn_maxima(feat0: Tensor, feat1: Tensor, bin_score: Tensor, config: LoFTRConfig) -> _Maxima:
+def _dual_softmax(feat0: Tensor, feat1: Tensor, threshold: float) -> _Candidates:
+    """Cells that may match, by log confidence: 2 s_ij - logsumexp_j s_ij - logsumexp_i s_ij."""
+    one_sweep = threshold >= LEAST_CANDIDATE_THRESHOLD
+    rows = feat0.new_empty(len(feat0))
+    sums = _ColumnSums(len(feat1), feat0)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for part, tile in _tiles(feat0, feat1):
+        exponentials, top = _exponentials(tile)
+        total = exponentials.sum(dim=1)
+        rows[part] = top + total.log()
+        sums.add(exponentials, top)
+        if one_sweep:  # a little under the threshold, so that rounding loses none
+            i_ids, j_ids = torch.where(exponentials > (0.999 * threshold * total)[:, None])
+            found.append((i_ids + part.start, j_ids, exponentials[i_ids, j_ids].log() + top[i_ids]))
+    columns = sums.log() if sums.exact else _column_logsumexp(feat0, feat1, torch.zeros_like(rows))
+    if not one_sweep:
+        return _maxima(2 * feat0, feat1, -rows, -columns)
+    i_ids, j_ids, similarity = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return _Candidates(i_ids, j_ids, 2 * similarity - rows[i_ids] - columns[j_ids])
+
+
+def _maxima(feat0: Tensor, feat1: Tensor, row_term: Tensor, column_term: Tensor) -> _Candidates:
+    """The largest similarity + row_term + column_term of each row, then of each column. One sweep."""
+    num0, num1 = len(feat0), len(feat1)
+    i_ids, j_ids = (torch.arange(num, device=feat0.device) for num in (num0, num1))
+    row_max, row_argmax = feat0.new_empty(num0), torch.empty_like(i_ids)
+    col_max, col_argmax = feat0.new_full((num1,), -math.inf), torch.zeros_like(j_ids)
+    for part, tile in _tiles(feat0, feat1):
+        tile.add_(row_term[part, None]).add_(column_term)
+        row_max[part], row_argmax[part] = tile.max(dim=1)
+        top, where = tile.max(dim=0)
+        better = top > col_max
+        col_max = torch.where(better, top, col_max)
+        col_argmax = torch.where(better, where + part.start, col_argmax)
+    return _Candidates(torch.cat([i_ids, col_argmax]), torch.cat([row_argmax, j_ids]), torch.cat([row_max, col_max]))
+
+
+def _sinkhorn(feat0: Tensor, feat1: Tensor, bin_score: Tensor, config: LoFTRConfig) -> _Candidates:
     """Optimal transport with dustbins in the log domain (Sarlin et al., CVPR 2020, section 3.2), tile by tile.
 
-    log_mu is -log(L + S) a cell, with log(S) - log(L + S) for the dustbin row, and so for columns.
+    Every cell has the mass 1 / (L + S), the dustbin row the mass S / (L + S), the dustbin column L / (L + S).
     """
     num0, num1 = len(feat0), len(feat1)
     norm = -math.log(num0 + num1)
     u, u_bin = feat0.new_zeros(num0), feat0.new_zeros(())
     v, v_bin = feat0.new_zeros(num1), feat0.new_zeros(())
     for _ in range(config.sinkhorn_iterations):
+        sums = _ColumnSums(num1, feat0)
         for part, tile in _tiles(feat0, feat1):
-            lse = (tile + v).logsumexp(dim=1)
-            u[part] = norm - torch.logaddexp(lse, bin_score + v_bin)
+            exponentials, top = _exponentials(tile.add_(v))
+            u[part] = norm - torch.logaddexp(top + exponentials.sum(dim=1).log(), bin_score + v_bin)
+            sums.add(exponentials, top + u[part])
         u_bin = norm + math.log(num1) - torch.logaddexp((bin_score + v).logsumexp(dim=0), bin_score + v_bin)
-        columns = _ColumnLogSumExp(num1, feat0)
-        for part, tile in _tiles(feat0, feat1):
-            columns.add(tile + u[part, None])
-        v = norm - torch.logaddexp(columns.result(), bin_score + u_bin)
+        columns = sums.log() - v if sums.exact else _column_logsumexp(feat0, feat1, u)
+        v = norm - torch.logaddexp(columns, bin_score + u_bin)
         v_bin = norm + math.log(num0) - torch.logaddexp((bin_score + u).logsumexp(dim=0), bin_score + u_bin)
-    maxima = _MaximaOf(feat0, feat1)
-    for part, tile in _tiles(feat0, feat1):
-        maxima.add(part, tile.add_(u[part, None]).add_(v).sub_(norm))
-    row_max = maxima.row_max
-    if config.sinkhorn_prefilter:
-        row_max = torch.where(bin_score + u + v_bin - norm > row_max, -math.inf, row_max)
-        lost = bin_score + u_bin + v - norm > maxima.col_max
-        row_max = torch.where(lost[maxima.row_argmax], -math.inf, row_max)
-    return _Maxima(row_max, maxima.row_argmax, maxima.col_argmax)
+    maxima = _maxima(feat0, feat1, u - norm, v)
+    if not config.sinkhorn_prefilter:
+        return maxima
+    keep0 = torch.nonzero(maxima.value[:num0] >= bin_score + u + v_bin - norm)[:, 0]
+    keep1 = torch.nonzero(maxima.value[num0:] >= bin_score + u_bin + v - norm)[:, 0]
+    return _maxima_of_kept(feat0, feat1, (u - norm, v), (keep0, keep1))
+
+
+def _maxima_of_kept(
+    feat0: Tensor, feat1: Tensor, terms: tuple[Tensor, Tensor], keep: tuple[Tensor, Tensor]
+) -> _Candidates:
+    """`_maxima` of some cells only: those that do not go to the dustbin."""
+    (keep0, keep1), (row_term, column_term) = keep, terms
+    if not len(keep0) or not len(keep1):
+        return _Candidates(keep0[:0], keep1[:0], row_term[:0])
+    kept = _maxima(feat0[keep0], feat1[keep1], row_term[keep0], column_term[keep1])
+    return _Candidates(keep0[kept.i_ids], keep1[kept.j_ids], kept.value)

@@ -21,7 +21,7 @@ from sfm.matchers.loftr.position_encoding import position_encoding
 from sfm.matchers.loftr.transformer import LocalFeatureTransformer
 from torch import Tensor, nn
 
-FINE_CHUNK = 4096  # matches refined at once; bounds the memory of the fine stage
+FINE_CHUNK = 128  # matches refined at once; bounds the memory of the fine stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from sfm.matchers.loftr.precision import full_precision
+from sfm.matchers.loftr.precision import full_precision
 from torch import Tensor, nn
 
 
@@ -14,17 +16,16 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, kv_mask: Tensor | None = N
     """Attention with the feature map elu + 1, in time and memory linear in the number of tokens.
 
     q: (B, L, H, D). k, v: (B, S, H, D). kv_mask: (B, S) bool, False where a token does not exist.
-    Returns (B, L, H, D). Sums over tokens run in fp32: in half precision they overflow.
+    Returns (B, L, H, D) f32. All of it runs in fp32: sums over tokens overflow in half precision
+    (published code divides by S and multiplies again, which here would change nothing).
     """
-    dtype = q.dtype
-    q, k = F.elu(q.float()) + 1, F.elu(k.float()) + 1
-    v = v.float() / v.shape[1]
-    if kv_mask is not None:
-        k = k * kv_mask[:, :, None, None]
-    kv = torch.einsum("bshd,bshe->bhde", k, v)
-    total = torch.einsum("blhd,bhd->blh", q, k.sum(dim=1)) + eps
-    out = torch.einsum("blhd,bhde->blhe", q, kv) * (v.shape[1] / total)[..., None]
-    return out.to(dtype)
+    with full_precision(q):
+        q, k = F.elu(q.float()).add_(1), F.elu(k.float()).add_(1)
+        if kv_mask is not None:
+            k = k * kv_mask[:, :, None, None]
+        kv = torch.einsum("bshd,bshe->bhde", k, v.float())
+        total = torch.einsum("blhd,bhd->blh", q, k.sum(dim=1)) + eps
+        return torch.einsum("blhd,bhde->blhe", q, kv) / total[..., None]
 
 
 class EncoderLayer(nn.Module):
@@ -50,7 +51,13 @@ class EncoderLayer(nn.Module):
         )
         message = rearrange(linear_attention(q, k, v, source_mask), "b n h d -> b n (h d)")
         message = self.norm1(self.merge(message))
-        return x + self.norm2(self.mlp(torch.cat([x, message], dim=2)))
+        return x + self.norm2(self.mlp[2](F.relu(self._joined(x, message), inplace=True)))
+
+    def _joined(self, x: Tensor, message: Tensor) -> Tensor:
+        """First layer of the perceptron on [x, message], without making the concatenation: (B, L, 2 C)."""
+        of_x, of_message = self.mlp[0].weight.chunk(2, dim=1)
+        hidden = torch.addmm(F.linear(x.flatten(0, 1), of_x), message.flatten(0, 1), of_message.T)
+        return hidden.unflatten(0, x.shape[:2])
 
 
 class LocalFeatureTransformer(nn.Module):
