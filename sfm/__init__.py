@@ -1,6 +1,6 @@
 """loftr-sfm: a folder of photos in, a sparse 3D model out, by detector-free matching."""
 
-import zlib  # noqa: F401  (before pycolmap: see below)
+import zlib as _zlib  # noqa: F401  (before pycolmap: see below)
 from pathlib import Path
 
 __version__ = "0.1.0"

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import PAYLOAD, WebServer
 from sfm.weights.download import cache_folder, fault_of, fetch, find, is_offline, state_of
+from web_server import PAYLOAD, WebServer
 
 from sfm.errors import BadFile
 

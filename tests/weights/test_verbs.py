@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import PAYLOAD, WebServer
 from sfm.weights.registry import REGISTRY
 from sfm.weights.verbs import check_text, fetch_text, list_text
+from web_server import PAYLOAD, WebServer
 
 from sfm.errors import BadFile
 
