@@ -38,9 +38,18 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
     """Whatever h5py or a constructor says about broken contents becomes one line: BadFile(path, reason, remedy)."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError, SystemError) as error:
+        _reraise_interrupt(error)
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BadFile(f"{path}: damaged or not what it should be ({reason}); {remedy}") from error
+
+
+def _reraise_interrupt(error: BaseException | None) -> None:
+    """h5py hides Ctrl-C behind a SystemError where it hits while HDF5 calls our file object: bring it back."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        error = error.__cause__ or error.__context__
 
 
 @contextmanager
@@ -48,7 +57,8 @@ def writing(path: Path) -> Iterator[None]:
     """A full disk or a folder that may not be written to becomes one line; what was committed before is safe."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SystemError) as error:
+        _reraise_interrupt(error)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
         raise BadFile(f"{path}: cannot be written ({reason}); free some space or choose another folder") from error
 

@@ -188,12 +188,15 @@ def _read_pairs(
     with reading(path, _REMEDY):
         directed = {(_name(names, a), _name(names, b)) for a in file for b in _members(file, a)}
     for name0, name1 in sorted(directed):
+        if name0 == name1:
+            raise BadFile(f"{path}: matches {name0} with itself; {_REMEDY}")
         if name0 > name1 and (name1, name0) in directed:
             continue
         with reading(path, _REMEDY):
             group = _descend(file, f"{_flat(name0)}/{_flat(name1)}")
             matches = _read_matches(group, name0, name1, keypoints)
-            yield ImagePair.of(name0, name1), matches if name0 < name1 else _swapped(matches)
+            item = ImagePair.of(name0, name1), matches if name0 < name1 else _swapped(matches)
+        yield item
 
 
 def _members(file: h5py.File, name: str) -> h5py.Group:

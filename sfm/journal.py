@@ -81,6 +81,8 @@ def _read_journal(path: Path) -> tuple[dict[int, bytearray], int] | None:
 class JournaledFile:
     """A binary file object (read, write, seek, tell, truncate, flush) with `commit`; not thread-safe.
 
+    A write that fails (disk full) raises its OSError from `commit`, not from `write`.
+
     committed_size: tells from the first page how long the file is meant to be, bytes; whatever lies
     beyond was never committed. It may raise for a file that is not what it should be.
     """
@@ -93,6 +95,7 @@ class JournaledFile:
         self._position = 0
         self._pages: dict[int, bytearray] = {}
         self._size = os.fstat(self._file.fileno()).st_size  # logical, bytes
+        self._error: OSError | None = None  # of a write that HDF5 believes done
         self._pending = False  # a whole journal that has not been carried out yet
         try:
             self._recover()
@@ -157,11 +160,17 @@ class JournaledFile:
         below = max(0, min(end, self._base) - start)
         self._write_pages(start, view[:below])
         if below < len(view):
-            self._appended = True
-            _write_all(self._file, start + below, view[below:])
+            self._append(start + below, view[below:])
         self._position = end
         self._size = max(self._size, end)
         return len(view)
+
+    def _append(self, start: int, view: memoryview) -> None:
+        self._appended = True
+        try:
+            _write_all(self._file, start, view)
+        except OSError as error:  # HDF5 cannot be told in the middle of its work
+            self._error = error
 
     def _fill(self, start: int, view: memoryview) -> None:
         size, done = len(view), 0
@@ -193,6 +202,8 @@ class JournaledFile:
 
     def commit(self) -> None:
         """Make all changes real and durable, or none. OSError (disk full) leaves the committed state untouched."""
+        if self._error is not None:
+            raise self._error
         os.fsync(self._file.fileno())
         if self._journal is None:
             self._journal = io.FileIO(self._journal_path, "w")
