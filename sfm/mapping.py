@@ -14,7 +14,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,9 +36,9 @@ Grid = tuple[float, float, int] | None  # Matcher.grid: cell width px, cell heig
 ReadRGB = Callable[[str], NDArray[np.uint8]]  # (H, W, 3) of an image name, EXIF rotation applied
 
 NETWORK_STRIDE = 8  # network px a coarse cell
-# Thresholds of semi-dense matches in network px, where COLMAP has 4 (initial pair), 12 (registration), 4 (filter,
-# merge, complete) photo px. They never fall below COLMAP's.
-INIT_ERROR, REGISTRATION_ERROR, FILTER_ERROR = 4.0, 12.0, 4.0
+# Thresholds of semi-dense matches in network px, where COLMAP has 4, 12 and 4 photo px. The filter is tighter than
+# COLMAP's in units of the network's pixels: there are matches to spare, and the least exact of them bend the model.
+INIT_ERROR, REGISTRATION_ERROR, FILTER_ERROR = 4.0, 12.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,8 @@ def mapper_options(
 ) -> pycolmap.IncrementalPipelineOptions:
     """COLMAP's options for these matches: its defaults for a detector, thresholds in network px otherwise."""
     result = pycolmap.IncrementalPipelineOptions()
-    result.min_model_size = options.min_model_size
+    result.min_model_size = min(options.min_model_size, len(data.images))
+    result.triangulation.ignore_two_view_tracks = len(data.images) > 2  # with two photos there are no others
     result.num_threads = options.threads
     result.extract_colors = False  # the files' own pixels know no EXIF rotation
     for part in (result, result.mapper, result.triangulation):
@@ -160,12 +162,22 @@ def mapper_options(
     mapper.abs_pose_min_inlier_ratio = strategy.abs_pose_min_inlier_ratio
     if data.semi_dense:
         scale = data.reduction
-        mapper.init_max_error = max(mapper.init_max_error, INIT_ERROR * scale)
-        mapper.abs_pose_max_error = max(mapper.abs_pose_max_error, REGISTRATION_ERROR * scale)
-        filter_error = max(mapper.filter_max_reproj_error, FILTER_ERROR * scale)
-        mapper.filter_max_reproj_error = filter_error
+        mapper.init_max_error = INIT_ERROR * scale
+        mapper.abs_pose_max_error = REGISTRATION_ERROR * scale
+        mapper.filter_max_reproj_error = filter_error = FILTER_ERROR * scale
         triangulation.merge_max_reproj_error = triangulation.complete_max_reproj_error = filter_error
     return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """COLMAP's log of every step is left out while it runs."""
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = 3  # fatal errors only: what failed is told by the summary
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = before
 
 
 def _attempt(
@@ -173,7 +185,7 @@ def _attempt(
 ) -> list[pycolmap.Reconstruction]:
     """One run of COLMAP's incremental mapping: its models, most images (then most points) first."""
     output.mkdir(parents=True)
-    with progress_bar(num_images, desc="mapping", unit="image") as bar:
+    with _quiet(), progress_bar(num_images, desc="mapping", unit="image") as bar:
 
         def advance(step: int) -> None:
             bar.update(min(step, max(num_images - bar.n, 0)))
@@ -194,10 +206,11 @@ def map_images(
 ) -> tuple[list[pycolmap.Reconstruction], str]:
     """Models, largest first, and the strategy that gave them.
 
-    The strategies are tried in order until one registers every image that has matches; the first
-    one with most registered images in its largest model wins. Deterministic with a fixed seed.
+    The strategies are tried in order until one registers every image that the last one could; the
+    first one with most registered images in its largest model wins. Deterministic with a fixed seed.
     """
-    reachable = {name for m in data.matches if len(m.indices) for name in (m.pair.name0, m.pair.name1)}
+    least = STRATEGIES[-1].abs_pose_min_num_inliers
+    reachable = [name for name, (inliers, _) in _strongest_pairs(data).items() if inliers >= least]
     best: list[pycolmap.Reconstruction] = []
     chosen = STRATEGIES[0].name
     for strategy in STRATEGIES:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,9 +95,10 @@ def cell_keys(points: NDArray[np.floating], cells: Int64, grid: Grid, cell_size:
     return _quantised((np.asarray(points, np.float64) / (width, height) - 0.5) / cell_size + 0.5)
 
 
-def _quantised(xy: Float64) -> Int64:
-    x, y = np.floor(xy).astype(np.int64).T
-    return (y + _HALF) * _ROW + (x + _HALF)
+def _quantised(xy: NDArray[Any]) -> Int64:
+    cell = np.floor(xy).astype(np.int64) + _HALF
+    key: Int64 = cell[:, 1] * _ROW + cell[:, 0]
+    return key
 
 
 def collect_links(
@@ -114,8 +115,10 @@ def collect_links(
     confidence, pair_idx = [], []
     for number, (geometry, matches) in enumerate(pairs):
         rows = geometry.inliers[matches.confidence[geometry.inliers] >= options.min_score]
-        sides = ((geometry.pair.name0, matches.points0, matches.cells0),)
-        sides += ((geometry.pair.name1, matches.points1, matches.cells1),)
+        sides = (
+            (geometry.pair.name0, matches.points0, matches.cells0),
+            (geometry.pair.name1, matches.points1, matches.cells1),
+        )
         for side, (name, xy, cells) in enumerate(sides):
             ends[side].append(cell_keys(xy[rows], cells[rows], grids.get(name), options.cell_size))
             images[side].append(np.full(len(rows), index[name], np.int64))
@@ -137,7 +140,7 @@ def collect_links(
     )
 
 
-def _joined(parts: Sequence[NDArray[np.generic]], width: int = 0) -> NDArray[np.generic]:
+def _joined(parts: Sequence[NDArray[Any]], width: int = 0) -> NDArray[Any]:
     if not parts:
         return np.zeros((0, width), np.float64) if width else np.zeros(0, np.int64)
     return np.concatenate(parts)
@@ -165,7 +168,7 @@ def merge_links(links: Links) -> tuple[Int64, Float64, Int64]:
     key = links.node0 * len(links.node_image) + links.node1
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     edges = np.stack([links.node0[first], links.node1[first]], axis=1)
-    score = np.bincount(inverse.ravel(), weights=links.confidence, minlength=len(first))
+    score = np.bincount(inverse.ravel(), weights=links.confidence, minlength=len(first)).astype(np.float64)
     return edges, score, links.pair_idx[first]
 
 
@@ -173,48 +176,52 @@ def merge_tracks(edges: Int64, score: Float64, node_image: Int64) -> Int64:
     """Track label (N,) of each node, the smallest node number in the track; no image twice in a track.
 
     Links are taken strongest first (ties: the earlier row) and refused where the merged track would
-    have two nodes in one image. edges: (E, 2), score: (E,), node_image: (N,).
+    have two nodes in one image. edges: (E, 2), score: (E,), node_image: (N,). Rounds: all links that
+    are the strongest of both their tracks are taken at once, then those that have become impossible
+    are struck out (a refused link stays refused, for tracks only grow).
     """
     order = np.argsort(-score, kind="stable")
     label = np.arange(len(node_image))
-    end0, end1 = edges[order].T
-    while len(end0):
-        track0, track1 = label[end0], label[end1]
-        strongest = _strongest(track0, track1, len(label))
-        winners = np.flatnonzero(strongest)
-        low, high = np.minimum(track0, track1)[winners], np.maximum(track0, track1)[winners]
-        refused = _shares_image(low, high, label, node_image)
+    images = _image_sets(node_image)
+    track0, track1 = edges[order].T
+    track0, track1 = _without(node_image[track0] == node_image[track1], track0, track1)
+    while len(track0):
+        winners = _strongest(track0, track1, len(label))
+        low = np.minimum(track0[winners], track1[winners])
+        high = np.maximum(track0[winners], track1[winners])
         into = np.arange(len(label))
-        into[high[~refused]] = low[~refused]
-        foe = np.full(len(label), -1)
-        foe[low[refused]], foe[high[refused]] = high[refused], low[refused]
-        label = into[label]
-        keep = (label[end0] != label[end1]) & (foe[track0] != track1)
-        end0, end1 = end0[keep], end1[keep]
+        into[high] = low
+        images[low] |= images[high]
+        grown = np.zeros(len(label), bool)
+        grown[low] = True
+        label, track0, track1 = into[label], into[track0], into[track1]
+        rows = np.flatnonzero(grown[track0] | grown[track1])
+        struck = np.zeros(len(track0), bool)
+        struck[rows] = (images[track0[rows]] & images[track1[rows]]).any(axis=1)  # also links within a track
+        track0, track1 = _without(struck, track0, track1)
     return label
 
 
-def _strongest(track0: Int64, track1: Int64, num_tracks: int) -> NDArray[np.bool_]:
-    """Which links (E,), sorted strongest first, are the strongest of both their tracks."""
+def _without(struck: NDArray[np.bool_], track0: Int64, track1: Int64) -> tuple[Int64, Int64]:
+    return track0[~struck], track1[~struck]
+
+
+def _image_sets(node_image: Int64) -> NDArray[np.uint64]:
+    """(N, words) bit sets that hold the node's own image."""
+    words = int(node_image.max(initial=0)) // 64 + 1
+    sets = np.zeros((len(node_image), words), np.uint64)
+    sets[np.arange(len(node_image)), node_image // 64] = np.uint64(1) << (node_image % 64).astype(np.uint64)
+    return sets
+
+
+def _strongest(track0: Int64, track1: Int64, num_tracks: int) -> Int64:
+    """Rows of the links (E,), sorted strongest first, that are the strongest of both their tracks."""
     rank = np.arange(len(track0))
     best0, best1 = np.full(num_tracks, len(rank)), np.full(num_tracks, len(rank))
     best0[track0[::-1]] = rank[::-1]  # the last write, which is the strongest, stays
     best1[track1[::-1]] = rank[::-1]
     best = np.minimum(best0, best1)
-    dominant: NDArray[np.bool_] = (best[track0] == rank) & (best[track1] == rank)
-    return dominant
-
-
-def _shares_image(low: Int64, high: Int64, label: Int64, node_image: Int64) -> NDArray[np.bool_]:
-    """For disjoint pairs of tracks (W,), (W,): whether some image has a node in both."""
-    merge = np.full(len(label), -1)
-    merge[low] = merge[high] = np.arange(len(low))
-    merge = merge[label]
-    nodes = np.flatnonzero(merge >= 0)
-    key = np.sort(merge[nodes] * (node_image.max() + 1) + node_image[nodes])
-    refused = np.zeros(len(low), bool)
-    refused[key[1:][key[1:] == key[:-1]] // (node_image.max() + 1)] = True
-    return refused
+    return np.flatnonzero((best[track0] == rank) & (best[track1] == rank))
 
 
 def place_observations(links: Links, label: Int64) -> tuple[Float64, Float64, NDArray[np.bool_]]:
@@ -231,7 +238,7 @@ def place_observations(links: Links, label: Int64) -> tuple[Float64, Float64, ND
     p_start = np.concatenate([links.points0[inside], links.points1[inside]])
     p_end = np.concatenate([links.points1[inside], links.points0[inside]])
     confidence = np.tile(links.confidence[inside], 2)
-    score = np.bincount(start, weights=confidence, minlength=len(label))
+    score = np.bincount(start, weights=confidence, minlength=len(label)).astype(np.float64)
     xy = _usual_position(start, p_start, confidence, len(label))
     placed = np.zeros(len(label), bool)
     placed[_first_of_each(label, score)] = True
@@ -300,8 +307,11 @@ def build_tracks(
         keypoints.append(Keypoints(xy[nodes].astype(np.float32), node_score[nodes].astype(np.float32)))
     nodes = np.flatnonzero(placed)
     nodes = nodes[np.lexsort((links.node_image[nodes], label[nodes]))]
-    offsets = np.concatenate([[0], np.flatnonzero(np.diff(label[nodes])) + 1, [len(nodes)]]) if len(nodes) else [0]
-    tracks = Tracks(offsets, links.node_image[nodes], keypoint_of[nodes])
+    tracks = Tracks(
+        np.concatenate([[0], np.cumsum(np.unique(label[nodes], return_counts=True)[1])]).astype(np.int64),
+        links.node_image[nodes].astype(np.uint32),
+        keypoint_of[nodes].astype(np.uint32),
+    )
     return TrackSet(tuple(keypoints), tracks, _pair_matches(names, [g.pair for g, _ in pairs], keypoints, tracks))
 
 

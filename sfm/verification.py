@@ -166,7 +166,11 @@ def verify_pair(
         geometry, inliers, kind = _estimate(matches, np.arange(len(matches)), images, two_view)
     elif geometry.F is not None and not is_meaningful(matches, inliers, geometry.F, max_error):
         return nothing
-    return nothing if kind in REJECTED else TwoViewGeometry(pair, inliers, kind, _pose(geometry), geometry.F)
+    return (
+        nothing
+        if kind in REJECTED
+        else TwoViewGeometry(pair, inliers.astype(np.uint32), kind, _pose(geometry), geometry.F)
+    )
 
 
 def _pose(geometry: pycolmap.TwoViewGeometry) -> Float64 | None:
