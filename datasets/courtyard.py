@@ -59,13 +59,25 @@ def rich_materials() -> dict[str, Material]:
     """The materials of a well-textured scene, by name."""
     return {
         "paving": Material(
-            (0.15, 0.14, 0.125), (0.43, 0.40, 0.345), bond=Bond(0.62, 0.44, 0.016), joint_rgb=(0.13, 0.12, 0.10), spread=0.5
+            (0.15, 0.14, 0.125),
+            (0.43, 0.40, 0.345),
+            bond=Bond(0.62, 0.44, 0.016),
+            joint_rgb=(0.13, 0.12, 0.10),
+            spread=0.5,
         ),
         "brick": Material(
-            (0.30, 0.10, 0.06), (0.58, 0.27, 0.17), bond=Bond(0.25, 0.085, 0.011), joint_rgb=(0.50, 0.46, 0.40), spread=0.6
+            (0.30, 0.10, 0.06),
+            (0.58, 0.27, 0.17),
+            bond=Bond(0.25, 0.085, 0.011),
+            joint_rgb=(0.50, 0.46, 0.40),
+            spread=0.6,
         ),
         "ashlar": Material(
-            (0.36, 0.30, 0.21), (0.70, 0.61, 0.46), bond=Bond(0.70, 0.33, 0.012), joint_rgb=(0.25, 0.21, 0.16), spread=0.3
+            (0.36, 0.30, 0.21),
+            (0.70, 0.61, 0.46),
+            bond=Bond(0.70, 0.33, 0.012),
+            joint_rgb=(0.25, 0.21, 0.16),
+            spread=0.3,
         ),
         "plaster": Material((0.52, 0.33, 0.17), (0.80, 0.60, 0.36), stain=0.9, grain=0.45, bump=0.5),
         "trim": Material((0.30, 0.27, 0.22), (0.66, 0.61, 0.52), stain=0.8, grain=0.7, bump=0.8),
@@ -76,14 +88,26 @@ def rich_materials() -> dict[str, Material]:
             (0.05, 0.16, 0.28), (0.55, 0.62, 0.60), bond=Bond(0.07, 0.06, 0.008), joint_rgb=(0.6, 0.57, 0.5), spread=1.0
         ),
         "wood": Material(
-            (0.17, 0.09, 0.04), (0.45, 0.28, 0.14), bond=Bond(1.7, 0.125, 0.01, 0.3), joint_rgb=(0.05, 0.03, 0.02), spread=0.5
+            (0.17, 0.09, 0.04),
+            (0.45, 0.28, 0.14),
+            bond=Bond(1.7, 0.125, 0.01, 0.3),
+            joint_rgb=(0.05, 0.03, 0.02),
+            spread=0.5,
         ),
         "door": Material(
-            (0.03, 0.12, 0.10), (0.09, 0.26, 0.21), bond=Bond(0.16, 3.0, 0.01, 0.0), joint_rgb=(0.02, 0.05, 0.04), spread=0.2
+            (0.03, 0.12, 0.10),
+            (0.09, 0.26, 0.21),
+            bond=Bond(0.16, 3.0, 0.01, 0.0),
+            joint_rgb=(0.02, 0.05, 0.04),
+            spread=0.2,
         ),
         "frame": Material((0.50, 0.48, 0.44), (0.75, 0.72, 0.66), grain=0.3),
         "shutter": Material(
-            (0.06, 0.14, 0.15), (0.15, 0.30, 0.30), bond=Bond(5.0, 0.055, 0.012, 0.0), joint_rgb=(0.03, 0.06, 0.06), spread=0.2
+            (0.06, 0.14, 0.15),
+            (0.15, 0.30, 0.30),
+            bond=Bond(5.0, 0.055, 0.012, 0.0),
+            joint_rgb=(0.03, 0.06, 0.06),
+            spread=0.2,
         ),
         "glass": Material((0.02, 0.03, 0.04), (0.06, 0.08, 0.10), grain=0.1, bump=0.0),
         "iron": Material((0.03, 0.03, 0.03), (0.10, 0.09, 0.08), grain=0.5),
@@ -201,7 +225,9 @@ def _vase(x: float, y: float, scale: float, material: str) -> Surface:
     knots += [(0.19, 1.0)]
     outline = smooth_profile([(r * scale, z * scale) for r, z in knots])
     rim, top = outline[-1]
-    return turned_solid((x, y), [*outline, (rim, top), (rim * 0.8, top), (rim * 0.7, top - 0.1), (0, top - 0.12)], material)
+    return turned_solid(
+        (x, y), [*outline, (rim, top), (rim * 0.8, top), (rim * 0.7, top - 0.1), (0, top - 0.12)], material
+    )
 
 
 def _shrub(x: float, y: float, base: float) -> list[Surface]:
@@ -232,7 +258,11 @@ def _barrel(x: float, y: float) -> list[Surface]:
 def _still_lifes() -> list[Surface]:
     parts = _crate(-2.5, 0.6, 0.8, 0, 22) + _crate(-3.2, 1.35, 0.7, 0, -8) + _crate(-2.62, 0.72, 0.5, 0.8, 47)
     parts += _barrel(-1.75, 1.3) + _barrel(4.6, 2.3) + _barrel(5.2, 1.75)
-    parts += [_vase(2.3, 0.1, 1.05, "mosaic"), _vase(2.95, 0.75, 1.3, "terracotta"), _vase(1.85, 0.9, 0.7, "terracotta")]
+    parts += [
+        _vase(2.3, 0.1, 1.05, "mosaic"),
+        _vase(2.95, 0.75, 1.3, "terracotta"),
+        _vase(1.85, 0.9, 0.7, "terracotta"),
+    ]
     parts += [_vase(-1.3, -1.5, 0.6, "terracotta"), _vase(-4.8, 2.6, 1.2, "mosaic")]
     parts += _shrub(-3.6, 2.0, 0) + _shrub(3.9, 1.7, 0) + _shrub(-5.9, -0.4, 0) + _shrub(6.2, -1.4, 0)
     bench = [slab((3.3, -1.3), (1.7, 0.48, 0.09), 0.42, "trim"), slab((2.75, -1.3), (0.22, 0.4, 0.42), 0, "ashlar")]
@@ -240,9 +270,24 @@ def _still_lifes() -> list[Surface]:
     return parts + [part.turned(-38, (3.3, -1.3)) for part in bench]
 
 
-def courtyard() -> tuple[Surface, ...]:
-    """The scene, one surface a material."""
+def _bare() -> list[Surface]:
+    """The three walls without openings or mouldings, the monument without panels, plain blocks and vases."""
+    facade, side = wall(15.0, 5.2, [], "plaster"), wall(11.0, 5.2, [], "plaster")
+    walls = _placed([facade], 0, 0, 4) + _placed([side], 90, -7.5, -1.5) + _placed([side], -90, 7.5, -1.5)
+    blocks = [
+        slab((0, 0), (1.7, 1.7, 0.3), 0, "trim").turned(12, (0, 0)),
+        slab((-2.5, 0.6), (0.9, 0.9, 0.8), 0, "trim"),
+    ]
+    blocks.append(turned_solid((0, 0), smooth_profile([(0.55, 0.3), (0.42, 0.5), (0.4, 0.9), (0.5, 1.2)]), "trim"))
+    blocks.append(turned_solid((0, 0), [(0.5, 1.2), (0, 1.2)], "trim"))
+    vases = [_vase(2.3, 0.1, 1.05, "trim"), _vase(2.95, 0.9, 1.3, "trim"), _vase(-1.3, -1.5, 0.6, "trim")]
+    return [*walls, *blocks, *vases, _barrel(-3.4, 1.6)[0], draped_figure(1.2, "trim").turned(12, (0, 0))]
+
+
+def courtyard(*, bare: bool = False) -> tuple[Surface, ...]:
+    """The scene, one surface a material. bare: blank walls and a few plain solids around the statue."""
     ground = patch((-9, -9, 0), (18, 0, 0), (0, 13.3, 0), "paving")
-    parts = [ground, *_buildings(), *_portico(), *_monument(), *_still_lifes()]
+    parts = _bare() if bare else [*_buildings(), *_portico(), *_monument(), *_still_lifes()]
+    parts.append(ground)
     names = sorted({part.material for part in parts})
     return tuple(join([part for part in parts if part.material == name]) for name in names)

@@ -39,7 +39,7 @@ class Lighting:
 
 
 SUNNY = Lighting(-150, 48, (2.75, 2.38, 1.86), (0.52, 0.65, 0.86), (0.42, 0.36, 0.29))
-OVERCAST = Lighting(-128, 55, (0.55, 0.54, 0.52), (0.62, 0.64, 0.66), (0.36, 0.35, 0.34))
+OVERCAST = Lighting(-150, 48, (0.12, 0.12, 0.116), (0.74, 0.75, 0.77), (0.46, 0.45, 0.44))
 
 
 class Noise:
@@ -126,7 +126,7 @@ class Renderer:
 
     def cast(self, origins: Float32, directions: Float32) -> Hits:
         """Nearest surface along N rays: origins, directions (N, 3) f32."""
-        answer = self._scene.cast_rays(self._tensor(origins, directions))
+        answer = self._scene.cast_rays(self._tensor(origins, directions), nthreads=1)
         distance, bary = answer["t_hit"].numpy(), answer["primitive_uvs"].numpy()
         met = np.isfinite(distance)
         surface = np.where(met, answer["geometry_ids"].numpy().astype(np.int64), -1)
@@ -193,7 +193,7 @@ class Renderer:
         lit[rows] = 1 - self._hidden(start, np.broadcast_to(sun, start.shape), np.inf)
         return lit
 
-    def _openness(self, surface: Surface, rng: np.random.Generator, *, num: int = 20) -> Float32:
+    def _openness(self, surface: Surface, rng: np.random.Generator, *, num: int = 32) -> Float32:
         """(V,) share of cosine-weighted rays from each vertex that meet nothing within the lighting's reach."""
         height = np.sqrt((np.arange(num) + 0.5) / num)
         angle = np.arange(num) * np.pi * (3 - np.sqrt(5)) + rng.uniform(0, 2 * np.pi)
@@ -207,7 +207,9 @@ class Renderer:
         return 1 - hidden / num
 
     def _hidden(self, origins: Float32, directions: Float32, reach: float) -> Float32:
-        answer = self._scene.test_occlusions(self._tensor(origins, directions), tnear=0.0, tfar=float(reach))
+        answer = self._scene.test_occlusions(
+            self._tensor(origins, directions), tnear=0.0, tfar=float(reach), nthreads=1
+        )
         hidden: Float32 = answer.numpy().astype(np.float32)
         return hidden
 
@@ -254,7 +256,9 @@ def _embree(surfaces: Sequence[Surface]) -> tuple[Any, Any]:
     try:
         import open3d as o3d
     except (ImportError, OSError) as error:
-        raise SfMError(f"Open3D cannot be loaded ({error}); install it and its system libraries (libusb-1.0-0)") from error
+        raise SfMError(
+            f"Open3D cannot be loaded ({error}); install it and its system libraries (libusb-1.0-0)"
+        ) from error
     scene = o3d.t.geometry.RaycastingScene()
     for surface in surfaces:
         scene.add_triangles(

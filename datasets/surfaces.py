@@ -142,7 +142,11 @@ def turned_solid(
     groove = 1 - 0.07 * np.abs(np.sin(flutes * angle / 2)) if flutes else np.ones_like(angle)
     ring = radius[:, None] * groove
     xyz = np.stack(
-        [centre[0] + ring * np.cos(angle), centre[1] + ring * np.sin(angle), np.broadcast_to(height[:, None], ring.shape)],
+        [
+            centre[0] + ring * np.cos(angle),
+            centre[1] + ring * np.sin(angle),
+            np.broadcast_to(height[:, None], ring.shape),
+        ],
         -1,
     )
     along = np.cumsum(np.hypot(np.diff(radius, prepend=radius[0]), np.diff(height, prepend=height[0])))
@@ -185,7 +189,9 @@ def _robe(material: str) -> Surface:
     t, angle = np.linspace(0, 1, 110)[:, None], np.linspace(0, 2 * np.pi, 121)[None]
     skirt, blouse = np.clip((0.68 - t) / 0.12, 0, 1), np.clip((t - 0.66) / 0.04, 0, 1) * np.clip((0.95 - t) / 0.1, 0, 1)
     sway = 2.2 * t + 0.5 * np.sin(5 * t)
-    folds = 0.13 * np.abs(np.sin(4.5 * angle + sway)) + 0.05 * np.sin(13 * angle - 5 * t) + 0.05 * np.sin(3 * angle + 6 * t)
+    folds = (
+        0.13 * np.abs(np.sin(4.5 * angle + sway)) + 0.05 * np.sin(13 * angle - 5 * t) + 0.05 * np.sin(3 * angle + 6 * t)
+    )
     drape = 0.035 * np.sin(60 * t + 7 * np.sin(angle + 0.6)) + 0.03 * np.sin(6 * angle + 20 * t)
     overfold = 0.14 * np.clip((t - 0.545) / 0.01, 0, 1) * np.clip((0.66 - t) / 0.08, 0, 1)
     ring = PchipInterpolator(knots, radii)(t) * (1 + folds * skirt + drape * blouse + overfold)
@@ -199,19 +205,46 @@ def draped_figure(base: float, material: str) -> Surface:
     """A statue on the z axis, 1.75 m high, that looks to -y: robed, an urn on one arm, the other hand at its side."""
     parts = [_robe(material)]
     parts.append(tube([(0, 0.02, 1.38), (0.0, 0.0, 1.46), (-0.01, -0.02, 1.53)], [0.085, 0.06, 0.06], material))
-    head = [(-0.01, -0.06, 1.47), (-0.01, -0.045, 1.53), (-0.01, -0.02, 1.62), (-0.01, -0.005, 1.70), (-0.01, 0.0, 1.745)]
+    head = [
+        (-0.01, -0.06, 1.47),
+        (-0.01, -0.045, 1.53),
+        (-0.01, -0.02, 1.62),
+        (-0.01, -0.005, 1.70),
+        (-0.01, 0.0, 1.745),
+    ]
     parts.append(tube(head, [0.008, 0.066, 0.098, 0.085, 0.002], material))
-    parts.append(tube([(-0.01, -0.115, 1.64), (-0.01, -0.137, 1.6), (-0.01, -0.12, 1.575)], [0.012, 0.021, 0.01], material))
-    wreath = [(0.1 * np.cos(a) - 0.01, 0.115 * np.sin(a) - 0.01, 1.655 + 0.03 * np.sin(a)) for a in np.linspace(0, 6.2, 14)]
+    parts.append(
+        tube([(-0.01, -0.115, 1.64), (-0.01, -0.137, 1.6), (-0.01, -0.12, 1.575)], [0.012, 0.021, 0.01], material)
+    )
+    wreath = [
+        (0.1 * np.cos(a) - 0.01, 0.115 * np.sin(a) - 0.01, 1.655 + 0.03 * np.sin(a)) for a in np.linspace(0, 6.2, 14)
+    ]
     parts.append(tube(wreath, [0.02, 0.034] * 7, material))
     parts.append(tube([(-0.01, 0.06, 1.66), (-0.01, 0.125, 1.62), (-0.01, 0.12, 1.55)], [0.03, 0.065, 0.01], material))
     left = [(0.2, 0.02, 1.36), (0.31, 0.03, 1.2), (0.31, -0.03, 1.02), (0.2, -0.22, 1.04), (0.1, -0.3, 1.1)]
     parts.append(tube(left, [0.085, 0.085, 0.07, 0.055, 0.04], material))
     right = [(-0.19, 0.02, 1.36), (-0.31, 0.03, 1.18), (-0.36, -0.02, 0.95), (-0.35, -0.1, 0.74), (-0.33, -0.13, 0.66)]
     parts.append(tube(right, [0.085, 0.082, 0.065, 0.05, 0.025], material))
-    shawl = [(0.3, 0.1, 0.75), (0.25, 0.14, 1.2), (0.14, 0.0, 1.42), (-0.04, -0.2, 1.2), (-0.2, -0.22, 0.98), (-0.28, 0.02, 0.9)]
+    shawl = [
+        (0.3, 0.1, 0.75),
+        (0.25, 0.14, 1.2),
+        (0.14, 0.0, 1.42),
+        (-0.04, -0.2, 1.2),
+        (-0.2, -0.22, 0.98),
+        (-0.28, 0.02, 0.9),
+    ]
     parts.append(tube(shawl, [0.05, 0.07, 0.065, 0.05, 0.055, 0.04], material, flat=0.7))
-    urn = [(0.0, 0.98), (0.05, 0.98), (0.04, 1.0), (0.1, 1.1), (0.105, 1.16), (0.05, 1.26), (0.05, 1.28), (0.075, 1.3), (0, 1.3)]
+    urn = [
+        (0.0, 0.98),
+        (0.05, 0.98),
+        (0.04, 1.0),
+        (0.1, 1.1),
+        (0.105, 1.16),
+        (0.05, 1.26),
+        (0.05, 1.28),
+        (0.075, 1.3),
+        (0, 1.3),
+    ]
     parts.append(turned_solid((0.14, -0.29), urn, material, segments=32))
     figure = join(parts)
     return replace(figure, xyz=figure.xyz + np.array([0, 0, base]))

@@ -105,7 +105,7 @@ class SyntheticScene:
         """
         _check(num_images, size, texture, focal_35mm)
         renderer = Renderer(
-            courtyard(),
+            courtyard(bare=texture == "low"),
             rich_materials() if texture == "rich" else low_materials(),
             SUNNY if texture == "rich" else OVERCAST,
             seed=seed,
@@ -117,7 +117,9 @@ class SyntheticScene:
         shots = [_photograph(renderer, pose, K, radial, size) for pose in poses]
         return cls(
             names=tuple(f"view_{i:02d}.jpg" for i in range(num_images)),
-            images=np.stack([develop(radiance, noise=1.2, rng=rng) for radiance, _ in shots]),
+            images=np.stack(
+                [develop(radiance, noise=1.2 if texture == "rich" else 3.0, rng=rng) for radiance, _ in shots]
+            ),
             K=K,
             radial=radial,
             cam_from_world=poses,
@@ -214,7 +216,7 @@ def render_scene(
     focal_35mm: float = 28.0,
     radial: float = 0.0,
 ) -> SyntheticScene:
-    """Render photos to out/images and their truth, a COLMAP text model, to out/gt. Arguments as SyntheticScene.render."""
+    """Render photos to out/images and their truth, a COLMAP text model, to out/gt; arguments as for render."""
     scene = SyntheticScene.render(
         num_images=num_images, size=size, texture=texture, seed=seed, focal_35mm=focal_35mm, radial=radial
     )
@@ -231,7 +233,9 @@ def write_scene(scene: SyntheticScene, out: Path) -> None:
         Image.fromarray(image).save(folder / name, quality=95, subsampling=0, exif=exif)
     (width, height), focal = scene.size, float(scene.K[0, 0])
     centre = scene.K[:2, 2].tolist()
-    model, params = ("SIMPLE_RADIAL", [focal, *centre, scene.radial]) if scene.radial else ("PINHOLE", [focal, focal, *centre])
+    model, params = (
+        ("SIMPLE_RADIAL", [focal, *centre, scene.radial]) if scene.radial else ("PINHOLE", [focal, focal, *centre])
+    )
     points, observations = _sparse_points(scene)
     images = [
         PosedImage(name, pose, model, (width, height), np.array(params), xy)
@@ -262,5 +266,3 @@ def _sparse_points(scene: SyntheticScene, *, per_image: int = 250) -> tuple[Spar
     offsets = np.concatenate([[0], np.cumsum(seen.sum(1))])
     observations = [xy[kept][seen[:, i]] for i, (xy, _) in enumerate(views)]
     return SparsePoints(xyz[kept], rgb[kept], offsets, image, ranks[point, image]), observations
-
-

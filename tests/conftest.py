@@ -1,0 +1,26 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from sfm.datasets.synthetic import SyntheticScene
+
+
+@pytest.fixture(scope="session")
+def synthetic_scene() -> SyntheticScene:
+    """Six small photos of the synthetic courtyard with exact cameras, depth and matches."""
+    pytest.importorskip("open3d", reason="Open3D, which renders the scene, cannot be loaded", exc_type=ImportError)
+    return SyntheticScene.render(num_images=6, size=(320, 240))
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of shared datasets and tools; LOFTR_SFM_SHARED names it where it is not beside the repository."""
+    default = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("LOFTR_SFM_SHARED", default))
+    if not folder.is_dir():
+        pytest.skip(f"no shared folder at {folder}; set LOFTR_SFM_SHARED to it")
+    return folder
