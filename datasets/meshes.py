@@ -53,7 +53,7 @@ def smooth_noise(rng: np.random.Generator, xyz: Float32, wavelengths: tuple[floa
     vectors = (2 * np.pi * directions / lengths[:, None]).astype(np.float32)
     phases = rng.uniform(0, 2 * np.pi, waves).astype(np.float32)
     amplitudes = (lengths * math.sqrt(2) / np.sqrt(np.sum(lengths**2))).astype(np.float32)
-    return np.sin(xyz @ vectors.T + phases) @ amplitudes
+    return np.asarray(np.sin(xyz @ vectors.T + phases) @ amplitudes)
 
 
 def grid_mesh(points: Float32, *, wraps: tuple[bool, bool] = (False, False), outward: Float32 | None = None) -> Mesh:
@@ -78,7 +78,7 @@ def _tangent(points: Float32, axis: int, wraps: bool) -> Float32:
     return np.asarray(np.gradient(points, axis=axis))
 
 
-def relief_mesh(rng: np.random.Generator, photo: NDArray[np.uint8], *, columns: int = 104) -> Mesh:
+def relief_mesh(rng: np.random.Generator, photo: NDArray[np.uint8], *, columns: int = 84) -> Mesh:
     """A wall that bears the photo: half its height is one unit; heights (towards -z) up to about 0.35."""
     height, width = photo.shape
     rows = max(2, round(columns * height / width))
@@ -138,7 +138,7 @@ def _bumps(rng: np.random.Generator, points: Float32, kind: str) -> Float32:
     small = smooth_noise(rng, place, (0.12, 0.6))
     if rng.random() < 0.5:
         small = 1 - 2 * np.abs(small)  # ridges and creases
-    return np.maximum(factor + rng.uniform(0.0, 0.045) * small, 0.3).reshape(points.shape[:2]).astype(np.float32)
+    return np.maximum(factor + rng.uniform(0.01, 0.05) * small, 0.3).reshape(points.shape[:2]).astype(np.float32)
 
 
 def _profile(rng: np.random.Generator, rows: int) -> tuple[Float64, Float64]:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-
 from sfm.datasets.textures import to_u8
 
 UInt8 = NDArray[np.uint8]
@@ -20,9 +19,11 @@ Float32 = NDArray[np.float32]
 class Photometric:
     """How strong the changes are; each image of a pair is changed on its own."""
 
-    gamma: float = 1.6
+    bright: tuple[float, float] = (90.0, 170.0)
+    """Grey level to which a dark image's brightest twentieth is raised first, drawn between the two."""
+    gamma: float = 1.4
     """Gamma is drawn between 1 / gamma and gamma."""
-    gain: float = 1.4
+    gain: float = 1.3
     """Gain is drawn between 1 / gain and gain."""
     offset: float = 20.0
     """Largest shift, grey levels."""
@@ -44,7 +45,9 @@ class Photometric:
 
 def changed(rng: np.random.Generator, grey: Float32, options: Photometric) -> UInt8:
     """The image (H, W), 0 to 255, as a random camera would have taken it: (H, W) u8."""
-    image = np.clip(grey, 0, 255) / np.float32(255)
+    bright = float(np.quantile(grey[::4, ::4], 0.95))
+    exposure = np.clip(rng.uniform(*options.bright) / max(bright, 1.0), 1.0, 4.0)  # cameras do not leave all dark
+    image = np.clip(grey * np.float32(exposure), 0, 255) / np.float32(255)
     image = image ** np.float32(options.gamma ** rng.uniform(-1, 1))
     image = image * (255 * options.gain ** rng.uniform(-1, 1) * _shading(rng, grey.shape, options))
     image = _blurred(rng, image.astype(np.float32), options)

@@ -6,12 +6,11 @@ World of a relief: the wall is z = 0, y down, seen from -z. World of objects: z 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-
 from sfm.datasets.meshes import Mesh, grid_mesh, random_body, relief_mesh, smooth_noise
 from sfm.datasets.random_scenes import Backdrop, Body, Camera, Lights, Material, Scene
 from sfm.datasets.textures import Texture
@@ -81,17 +80,17 @@ def objects_aims(rng: np.random.Generator) -> Aims:
     flat = math.cos(elevation)
     direction = np.array([flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)])
     up = np.array([0.0, 0.0, 1.0])
-    return Aims(np.array([0.0, 0.0, 0.6]), direction, up, _tilted(rng, up, 10), (0.6, 0.95))
+    return Aims(np.array([0.0, 0.0, 0.5]), direction, up, _tilted(rng, up, 10), (0.45, 0.78))
 
 
 def random_lights(rng: np.random.Generator, up: Float64, towards: Float64, relief: float) -> Lights:
-    """A sky of eight lights about `up` and one or two soft lights from the side of `towards`."""
-    sky = rng.normal(size=(8, 3)) + 0.7 * up
-    directions, weights = [sky], [np.full(8, rng.uniform(0.06, 0.16))]
+    """A sky of six lights about `up` and one or two soft lights from the side of `towards`."""
+    sky = rng.normal(size=(6, 3)) + 0.7 * up
+    directions, weights = [sky], [np.full(6, rng.uniform(0.08, 0.2))]
     for _ in range(1 if rng.random() < 0.6 else 2):
         middle = _tilted(rng, up + towards + 0.7 * rng.normal(size=3), 1)
-        directions.append(middle + rng.uniform(0.02, 0.12) * rng.normal(size=(4, 3)))
-        weights.append(np.full(4, rng.uniform(0.1, 0.3)))
+        directions.append(middle + rng.uniform(0.02, 0.12) * rng.normal(size=(3, 3)))
+        weights.append(np.full(3, rng.uniform(0.13, 0.4)))
     stacked = np.concatenate(directions)
     stacked /= np.linalg.norm(stacked, axis=1, keepdims=True)
     return Lights(stacked.astype(np.float32), np.concatenate(weights).astype(np.float32), relief)
@@ -105,11 +104,13 @@ def _backdrop(rng: np.random.Generator, texture: Texture | None, forward: Float6
     return Backdrop(texture, grey, rotation, rng.uniform(180, 320))
 
 
-def _material(rng: np.random.Generator, texture: Texture, *, plaster: bool) -> Material:
+def _material(rng: np.random.Generator, texture: Texture, mesh: Mesh, *, plaster: bool) -> Material:
     offsets = rng.uniform(0, 2 * min(texture.size), (3, 2)).astype(np.float32)
+    extent = np.maximum(np.abs(mesh.vertices).max(axis=0), 0.1)
     if plaster:
-        return Material(texture, rng.uniform(0.45, 0.85), rng.uniform(0.0, 0.09), rng.uniform(60, 250), offsets)
-    return Material(texture, texture.mean / 255, 1.0, rng.uniform(110, 240), offsets)
+        base, contrast = rng.uniform(0.45, 0.85), rng.uniform(0.02, 0.14)
+        return Material(texture, base, contrast, rng.uniform(60, 220), offsets, extent)
+    return Material(texture, texture.mean / 255, 1.0, rng.uniform(110, 240), offsets, extent)
 
 
 def relief_scene(rng: np.random.Generator, photo: UInt8) -> Scene:
@@ -118,7 +119,7 @@ def relief_scene(rng: np.random.Generator, photo: UInt8) -> Scene:
     height, width = photo.shape
     offsets = rng.uniform(0, height, (3, 2)).astype(np.float32)
     offsets[2] = width / 2, height / 2
-    material = Material(texture, texture.mean / 255, 1.0, height / 2, offsets, front=3.0)
+    material = Material(texture, texture.mean / 255, 1.0, height / 2, offsets)
     bodies = [Body(relief_mesh(rng, photo), material, np.eye(3), np.zeros(3))]
     for _ in range(rng.integers(0, 5) if rng.random() < 0.6 else 0):
         mesh = random_body(rng, triangles=500, kind="box" if rng.random() < 0.7 else "blob")
@@ -126,7 +127,7 @@ def relief_scene(rng: np.random.Generator, photo: UInt8) -> Scene:
         small = Mesh(mesh.vertices * np.float32(rng.uniform(0.1, 0.35)), mesh.normals, mesh.triangles)
         moved = offsets.copy()
         moved[2] += place[:2] * height / 2  # the photo runs on over it
-        part = Material(texture, material.base, 1.0, material.density, moved, front=1.5)
+        part = Material(texture, material.base, 1.0, material.density, moved)
         bodies.append(Body(small, part, np.eye(3), place))
     forward, up = np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0])
     lights = random_lights(rng, up, -forward, relief=rng.uniform(0.3, 0.8))
@@ -139,10 +140,10 @@ def objects_scene(rng: np.random.Generator, photos: list[UInt8], *, plaster: boo
     up = np.array([0.0, 0.0, 1.0])
     table = rng.random() < (0.4 if dark else 0.8)
     count = int(rng.integers(1, 8))
-    bodies = [_standing(rng, textures[0], (0.65, 0.85), np.zeros(2), triangles=9000, plaster=plaster)]
+    bodies = [_standing(rng, textures[0], (0.65, 0.85), np.zeros(2), triangles=8000, plaster=plaster)]
     for turn in rng.uniform(0, 2 * np.pi, count):
         place = rng.uniform(0.65, 1.05) * np.array([math.cos(turn), math.sin(turn)])
-        triangles = min(1500, 7000 // count)
+        triangles = min(1200, 5000 // count)
         bodies.append(_standing(rng, textures[0], (0.15, 0.42), place, triangles=triangles, plaster=plaster))
     if table:
         bodies.append(_table(rng, textures[1], plaster=plaster and rng.random() < 0.7))
@@ -167,18 +168,14 @@ def _standing(
     size = rng.uniform(*radius) / np.abs(mesh.vertices).max()
     vertices = mesh.vertices * np.float32(size)
     lowest = float((vertices @ pose.T.astype(np.float32))[:, 2].min())
-    return Body(
-        Mesh(vertices, mesh.normals, mesh.triangles),
-        _material(rng, texture, plaster=plaster),
-        pose,
-        np.append(place, -lowest - 0.01),
-    )
+    sized = Mesh(vertices, mesh.normals, mesh.triangles)
+    return Body(sized, _material(rng, texture, sized, plaster=plaster), pose, np.append(place, -lowest - 0.01))
 
 
 def _table(rng: np.random.Generator, texture: Texture, *, plaster: bool) -> Body:
-    steps = np.linspace(-1, 1, 48) * rng.uniform(1.3, 3.0)
+    steps = np.linspace(-1, 1, 40) * rng.uniform(1.3, 3.0)
     x, y = np.meshgrid(steps, steps, indexing="ij")
     flat = np.stack([x, y, np.zeros_like(x)], axis=2).astype(np.float32)
     flat[..., 2] = rng.uniform(0, 0.02) * smooth_noise(rng, flat.reshape(-1, 3), (0.4, 2.0)).reshape(x.shape)
     mesh = grid_mesh(flat, outward=np.array([0, 0, 1], np.float32))
-    return Body(mesh, _material(rng, texture, plaster=plaster), np.eye(3), np.zeros(3))
+    return Body(mesh, replace(_material(rng, texture, mesh, plaster=plaster), extent=None), np.eye(3), np.zeros(3))

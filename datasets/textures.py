@@ -68,19 +68,19 @@ class Texture:
         """The ladder of a grey photo (H, W) u8, down to levels whose texels are `largest_footprint` wide."""
         height, width = photo.shape
         num_levels = 1 + max(0, math.ceil(LEVELS_PER_OCTAVE * math.log2(largest_footprint)))
-        image, levels = Image.fromarray(photo), [photo]
+        images = [Image.fromarray(photo)]
         for level in range(1, num_levels):
             scale = 2.0 ** (-level / LEVELS_PER_OCTAVE)
             size = max(SMALLEST_SIDE, round(width * scale)), max(SMALLEST_SIDE, round(height * scale))
-            levels.append(
-                np.asarray(image.resize(size, Image.Resampling.BOX if level > 3 else Image.Resampling.HAMMING))
-            )
+            octave_above = level - LEVELS_PER_OCTAVE
+            images.append(images[max(0, octave_above)].resize(size, Image.Resampling.HAMMING))
+        levels = [np.asarray(image) for image in images]
         counts = [level.size for level in levels]
         return cls(
             np.concatenate([level.ravel() for level in levels]).astype(np.float32),
             np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
-            np.array([level.shape[1] for level in levels]),
-            np.array([level.shape[0] for level in levels]),
+            np.array([image.width for image in images]),
+            np.array([image.height for image in images]),
             max(1.0, float(levels[-1].mean())),
         )
 
@@ -88,21 +88,28 @@ class Texture:
         """Grey values (N,) f32 at xy (N, 2) texels; footprint: texels between neighbouring samples, (N,) or one."""
         level = np.rint(LEVELS_PER_OCTAVE * np.log2(np.maximum(footprint, 1.0))).astype(np.int64)
         level = np.minimum(level, len(self.widths) - 1)
-        widths, heights = self.widths[level], self.heights[level]
-        x0, x1, fx = _mirrored_neighbours(xy[:, 0] * (widths / self.widths[0]).astype(np.float32), widths)
-        y0, y1, fy = _mirrored_neighbours(xy[:, 1] * (heights / self.heights[0]).astype(np.float32), heights)
-        row0, row1 = self.start[level] + y0 * widths, self.start[level] + y1 * widths
-        top = self.texels[row0 + x0] * (1 - fx) + self.texels[row0 + x1] * fx
-        bottom = self.texels[row1 + x0] * (1 - fx) + self.texels[row1 + x1] * fx
-        return top + (bottom - top) * fy
+        widths = self.widths[level]
+        x0, x1, fx = _mirrored_neighbours(xy[:, 0] / np.float32(self.widths[0]), self.widths.astype(np.float32)[level])
+        y0, y1, fy = _mirrored_neighbours(
+            xy[:, 1] / np.float32(self.heights[0]), self.heights.astype(np.float32)[level]
+        )
+        row0 = self.start[level] + y0 * widths
+        row1 = row0 + (y1 - y0) * widths
+        top, bottom = self.texels[row0 + x0], self.texels[row1 + x0]
+        top += (self.texels[row0 + x1] - top) * fx
+        bottom += (self.texels[row1 + x1] - bottom) * fx
+        return np.asarray(top + (bottom - top) * fy)
 
 
-def _mirrored_neighbours(x: Float32, length: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32]:
-    """Indices of the two texels either side of x along one axis, and the weight of the second."""
-    span = length.astype(np.float32)
-    folded = span - np.abs(np.mod(x, 2 * span) - span) - 0.5  # mirrored into [-0.5, length - 0.5]
-    low = np.floor(folded).astype(np.int64)
-    return np.maximum(low, 0), np.minimum(low + 1, length - 1), folded - low
+def _mirrored_neighbours(x: Float32, span: Float32) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32]:
+    """Indices of the two texels either side of x (in widths of the photo) on an axis of `span` texels, and the
+    weight of the second."""
+    folded = x - 2 * np.rint(x * np.float32(0.5))  # one period, [-1, 1]
+    folded = np.abs(folded) * span - np.float32(0.5)
+    low = np.floor(folded)
+    first = np.maximum(low, 0).astype(np.int64)
+    second = np.minimum(low + 1, span - 1).astype(np.int64)
+    return first, second, folded - low
 
 
 def grid_xy(height: int, width: int) -> Float32:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from sfm.datasets.photometric import Photometric, changed
 from sfm.datasets.random_scenes import Camera, Scene
 from sfm.datasets.scene_recipes import objects_aims, objects_scene, random_cameras, relief_aims, relief_scene
 from sfm.datasets.textures import Texture, find_photos, grid_xy, read_grey, to_u8
+
 from sfm.errors import BadOption
 
 UInt8 = NDArray[np.uint8]
@@ -155,14 +155,19 @@ class SyntheticPairs:
             scene, aims = objects_scene(rng, photos, plaster=plaster, dark=dark), objects_aims(rng)
             angles = options.objects_angle_deg
         anchors = anchor_xy(self.size).reshape(-1, 2)
+        best, best_overlap = None, -1.0
         for _ in range(6):
             cameras = random_cameras(
                 rng, aims, size=self.size, angles_deg=angles, scale=options.scale, roll_deg=options.roll_deg
             )
             warps = scene.warp(cameras[0], cameras[1], anchors), scene.warp(cameras[1], cameras[0], anchors)
-            if min(np.isfinite(w[:, 0]).mean() for w in warps) >= options.min_overlap:
+            overlap = min(float(np.isfinite(w[:, 0]).mean()) for w in warps)
+            if overlap > best_overlap:
+                best, best_overlap = (scene, cameras, warps), overlap
+            if overlap >= options.min_overlap:
                 break
-        return scene, cameras, warps
+        assert best is not None
+        return best
 
 
 _TAME = Difficulty(homography_turn_deg=8.0, homography_scale=1.15, homography_tilt=0.1)
@@ -175,7 +180,7 @@ def _cells(size: tuple[int, int]) -> tuple[int, int]:
 def anchor_xy(size: tuple[int, int]) -> Float32:
     """Anchors of all coarse cells of an image of that (H, W): (H/8, W/8, 2) f32 px."""
     rows, cols = _cells(size)
-    return (grid_xy(rows, cols).reshape(rows, cols, 2) - 0.5) * CELL + np.float32(0.5)
+    return np.asarray((grid_xy(rows, cols).reshape(rows, cols, 2) - 0.5) * CELL + 0.5, np.float32)
 
 
 def random_homography(
@@ -192,13 +197,13 @@ def random_homography(
     room = np.maximum(photo - scale * net, 0.1 * photo) / 2
     to_photo[:2, :2] = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     to_photo[:2, 2] = photo / 2 + room * rng.uniform(-0.8, 0.8, 2)
-    return to_photo @ tilt @ from_middle
+    return np.asarray(to_photo @ tilt @ from_middle)
 
 
 def apply_homography(h: Float64, xy: Float32 | Float64) -> Float64:
     """h (3, 3) on points (..., 2); NaN behind the picture."""
     mapped = np.asarray(xy, np.float64) @ h[:, :2].T + h[:, 2]
-    return mapped[..., :2] / np.where(mapped[..., 2:] > 1e-9, mapped[..., 2:], np.nan)
+    return np.asarray(mapped[..., :2] / np.where(mapped[..., 2:] > 1e-9, mapped[..., 2:], np.nan))
 
 
 def homography_warp(
@@ -206,8 +211,8 @@ def homography_warp(
 ) -> Float32:
     """Where the anchors of image 0 lie in image 1: (H/8, W/8, 2) f32 px, NaN outside image 1 or the photo."""
     in_photo = apply_homography(photo_from_0, anchor_xy(size))
-    warp = apply_homography(np.linalg.inv(photo_from_1), in_photo)
-    ok = (in_photo > 0).all(-1) & (in_photo < photo_size).all(-1)
+    warp = apply_homography(np.asarray(np.linalg.inv(photo_from_1)), in_photo)
+    ok = np.asarray((in_photo > 0).all(-1) & (in_photo < photo_size).all(-1))
     ok &= (warp > 0).all(-1) & (warp < (size[1], size[0])).all(-1)
     return np.where(ok[..., None], warp, np.nan).astype(np.float32)
 
@@ -215,7 +220,7 @@ def homography_warp(
 def photo_through(texture: Texture, photo_from_net: Float64, *, size: tuple[int, int], fill: float) -> Float32:
     """The photo seen through a homography: (H, W) f32 grey, `fill` where the photo ends."""
     xy = apply_homography(photo_from_net, grid_xy(*size)).reshape(*size, 2)
-    dx, dy = np.gradient(xy, axis=1), np.gradient(xy, axis=0)
+    dx, dy = np.asarray(np.gradient(xy, axis=1)), np.asarray(np.gradient(xy, axis=0))
     footprint = np.sqrt(np.abs(dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]))
     ok = ((xy > 0) & (xy < texture.size)).all(-1)
     grey = np.full(size, fill, np.float32)
