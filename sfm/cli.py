@@ -22,6 +22,7 @@ from sfm.errors import NoModel, SfMError
 from sfm.options import Options
 
 PROGRAM = "loftr-sfm"
+FORMATS = ("nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "hloc")
 STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping")
 
 EXAMPLES = f"""\
@@ -185,12 +186,19 @@ def _compare(argv: Sequence[str]) -> int:
 def _export(argv: Sequence[str]) -> int:
     parser = _Parser(prog=f"{PROGRAM} export", description="Write a run's model in another program's format.")
     parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run")
-    parser.add_argument("format", metavar="FORMAT", help="nerfstudio, undistorted, ply, text, nvm, bundler or hloc")
-    parser.add_argument("dest", type=Path, nargs="?", metavar="DEST", help="where to (default: OUT/FORMAT)")
+    parser.add_argument("format", choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument("dest", type=Path, nargs="?", metavar="DEST", help="folder to write (default: OUT/FORMAT)")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the photos, where they have moved since")
     args = parser.parse_args(argv)
     from sfm.export import export
+    from sfm.summary import export_hloc, images_folder
 
-    print(export(args.out, args.format, args.dest or args.out / args.format))
+    dest = args.dest or args.out / args.format
+    if args.format == "hloc":
+        print(export_hloc(args.out, dest))
+    else:
+        images = args.images or images_folder(args.out)
+        print(export(args.out / "sparse" / "0", images, dest, args.format))
     return 0
 
 

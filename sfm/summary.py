@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sfm import __version__
+from sfm import __version__, hloc
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile
 from sfm.options import Options
@@ -157,3 +157,24 @@ def database_text(place: Path) -> str:
             lines += [f"{'':<24}{key}: {value}" for key, value in matcher.items()]
             lines += [f"{'':<24}{item}: {reason}" for item, reason in summary.skipped]
     return "\n".join(lines)
+
+
+def images_folder(out: Path) -> Path:
+    """The folder of photos that a run was made from, as its run.json says. Raises BadFile where it does not."""
+    path = out / RUN_JSON
+    try:
+        folder = json.loads(path.read_text(encoding="utf-8"))["images_folder"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadFile(f"{path}: missing or damaged; give the results of a run, or --images FOLDER") from None
+    return Path(str(folder))
+
+
+def export_hloc(out: Path, dest: Path) -> Path:
+    """Writes a run's keypoints and matches as hloc's files into a folder, which is returned. Raises BadFile."""
+    try:
+        dest.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadFile(f"{dest}: cannot be written ({error.strerror}); choose another folder") from None
+    with FeatureDatabase.open(out / DATABASE, "r") as db:
+        hloc.export_hloc(db, features=dest / "features.h5", matches=dest / "matches.h5", pairs=dest / "pairs.txt")
+    return dest

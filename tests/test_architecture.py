@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(STAGE_MODULES, LAYER_2),
     "sfm.evaluation": LAYER_2,
     "sfm.hloc": LAYER_2,
-    "sfm.summary": LAYER_2,
+    "sfm.summary": LAYER_2 | {"sfm.hloc"},
     "sfm.comparison": LAYER_2 | {"sfm.evaluation"},
     "sfm.export": LAYER_2 | {"sfm.evaluation", "sfm.hloc", "sfm.mapping"},
     "sfm.pipeline": LAYER_3,

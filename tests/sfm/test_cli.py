@@ -126,6 +126,13 @@ def test_exit_codes(error, code, text, monkeypatch, capsys):
     assert capsys.readouterr().err.endswith(text)
 
 
+def test_formats_are_those_of_export():
+    from sfm.export import FORMATS
+
+    assert set(cli.FORMATS) == {*FORMATS, "hloc"}
+    assert cli.STAGES == sfm.pipeline.STAGE_NAMES
+
+
 def test_a_folder_with_a_verbs_name(calls):
     assert exit_code("./demo", "out") == 0
     assert calls[0][0] == Path("demo")
