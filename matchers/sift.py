@@ -111,8 +111,8 @@ class SiftMatcher:
             bitmap.rescale(int(width * reduction), int(height * reduction))
         keypoints, descriptors = self._extractor.extract(bitmap)
         xy = pycolmap.keypoints_to_matrix(keypoints)[:, :2].reshape(-1, 2)
-        xy = xy * np.float32([width / bitmap.width, height / bitmap.height])
-        xy = np.clip(xy, 0, np.float32([width, height]))
+        xy = xy * np.array([width / bitmap.width, height / bitmap.height], np.float32)
+        xy = np.clip(xy, 0, np.array([width, height], np.float32))
         desc = descriptors.data.reshape(-1, 128)
         if mask is not None:
             column = np.minimum(xy[:, 0].astype(int), width - 1)
@@ -142,7 +142,7 @@ class SiftMatcher:
         Returns (N,) i64, -1 where the nearest is too far or too ambiguous, and (N,) f32 in [0, 1].
         Products of bytes are whole numbers below 2^24, so fp32 sums are exact in any order.
         """
-        best = [torch.topk(tile @ desc1.T, min(2, len(desc1)), dim=1) for tile in desc0.split(_TILE)]
+        best = [torch.topk(tile @ desc1.T, min(2, len(desc1)), dim=1) for tile in torch.split(desc0, _TILE)]
         angle = torch.cat([b.values for b in best]).div(_UNIT).clamp(max=1).arccos()  # (N, 1 or 2) rad
         index = torch.cat([b.indices[:, 0] for b in best])
         second = angle[:, 1] if angle.shape[1] == 2 else torch.full_like(angle[:, 0], torch.pi / 2)

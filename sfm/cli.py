@@ -283,6 +283,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SfMError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"\n{PROGRAM}: interrupted; the same command carries on: {shlex.join([PROGRAM, *argv])}", file=sys.stderr)
         return 130

@@ -31,7 +31,7 @@ def report(out: Path) -> str:
     """How far the reconstruction is from the truth, and what to look at next."""
     lines = [
         "against the true cameras:",
-        evaluation_text(evaluate_folder(out, out / "gt")),
+        evaluation_text(evaluate_folder(out / "sparse" / "0", out / "gt")),
         "",
         "look at it:",
         f"  {out / 'images'}      the photos",

@@ -105,11 +105,13 @@ def is_model(folder: Path) -> bool:
 
 
 def model_folders(path: Path) -> tuple[Path, ...]:
-    """COLMAP models at a path: itself, its sub-models, or the sub-models in its sparse/ (a run's output folder).
+    """COLMAP models at a path: itself, those in its sparse/ (a run's output folder), or its sub-models.
 
     Raises BadFile where there are none.
     """
-    for folder in (path, path / "sparse"):
+    if is_model(path):
+        return (path,)
+    for folder in (path / "sparse", path):
         if is_model(folder):
             return (folder,)
         if folder.is_dir() and (found := sorted(sub for sub in folder.iterdir() if is_model(sub))):

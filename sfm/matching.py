@@ -299,11 +299,12 @@ class _Session:
                 photos[name] = self._reader.take(name)
             except BadImage as error:
                 self._failed[name] = str(error)
-        features = self._by_batches(
-            list(photos.values()), lambda batch: self._matcher.encode([p for p, _ in batch], [m for _, m in batch])
-        )
+        features = self._by_batches(list(photos.values()), self._encode_batch)
         self.num_encoded += len(features)
         return dict(zip(photos, features, strict=True))
+
+    def _encode_batch(self, photos: Sequence[tuple[GreyImage, Mask | None]]) -> Sequence[Features]:
+        return self._matcher.encode([photo for photo, _ in photos], [mask for _, mask in photos])
 
     def _match_batch(self, cache: _FeatureCache, batch: Sequence[ImagePair]) -> list[tuple[ImagePair, Matches]]:
         usable = [pair for pair in batch if self._failed.keys().isdisjoint((pair.name0, pair.name1))]
@@ -311,7 +312,9 @@ class _Session:
         matches = self._by_batches([(cache[pair.name0], cache[pair.name1]) for pair in usable], self._matcher.match)
         return list(zip(usable, matches, strict=True))
 
-    def _by_batches(self, items: list[_Item], call: Callable[[list[_Item]], list[_Result]]) -> list[_Result]:
+    def _by_batches(
+        self, items: Sequence[_Item], call: Callable[[Sequence[_Item]], Sequence[_Result]]
+    ) -> list[_Result]:
         """call(items) in pieces of the batch size, which is halved for good whenever memory runs out."""
         results: list[_Result] = []
         while len(results) < len(items):
