@@ -15,7 +15,7 @@ from sfm.datasets.courtyard import Bond, Material
 from sfm.datasets.surfaces import Surface, join
 
 from sfm.errors import SfMError
-from sfm.types import Float32, Int64
+from sfm.types import Float32, Float64, Int64
 
 _LIFT = 2e-3  # m, how far secondary rays start above a surface
 
@@ -120,8 +120,8 @@ class Renderer:
         solid = join(surfaces)
         self._corners = solid.triangles
         self._first_triangle = np.cumsum([0] + [len(s.triangles) for s in surfaces])
-        stain = self._noise(solid.xyz.astype(np.float32) * np.float32([0.3, 0.3, 0.16]))  # runs down walls
-        columns = [solid.normals, solid.uv, self._openness(solid, rng), stain]
+        stain = self._noise(solid.xyz.astype(np.float32) * _f32([0.3, 0.3, 0.16]))  # runs down walls
+        columns: list[Float32 | Float64] = [solid.normals, solid.uv, self._openness(solid, rng), stain]
         self._attributes = np.column_stack(columns).astype(np.float32)
 
     def cast(self, origins: Float32, directions: Float32) -> Hits:
@@ -155,17 +155,17 @@ class Renderer:
         reflectance, tilt = self._texture(material, hits, footprint[:, None])
         normals = _unit(hits.normals - tilt)
         open_sky = hits.openness[:, None]
-        direct = (np.maximum(normals @ sun, 0) * self._lit(hits, sun))[:, None] * np.float32(light.sun_rgb)
+        direct = (np.maximum(normals @ sun, 0) * self._lit(hits, sun))[:, None] * _f32(light.sun_rgb)
         up = (0.5 + 0.5 * normals[:, 2:]) * open_sky
-        bounced = (1 - up) * (0.25 + 0.75 * open_sky) * np.float32(light.ground_rgb)
-        ambient = (up * np.float32(light.sky_rgb) + bounced) * (0.35 + 0.65 * open_sky)
+        bounced = (1 - up) * (0.25 + 0.75 * open_sky) * _f32(light.ground_rgb)
+        ambient = (up * _f32(light.sky_rgb) + bounced) * (0.35 + 0.65 * open_sky)
         radiance: Float32 = reflectance * (direct + ambient)
         return radiance
 
     def _texture(self, material: Material, hits: Hits, footprint: Float32) -> tuple[Float32, Float32]:
         """Reflectance (N, 3), and tilt (N, 3): what the relief takes from the normal. footprint: (N, 1) m."""
         if material.grain == 0 and material.bond is None:
-            return _blend(material, 0.5 + 0.25 * material.stain * hits.stain), np.float32(0)
+            return _blend(material, 0.5 + 0.25 * material.stain * hits.stain), np.zeros_like(hits.xyz)
         along, upward = _tangents(hits.normals)
         at = (hits.xyz @ _TURN) * np.float32(1 / 0.71)
         grain, rough = self._noise(at), self._noise(at + np.float32(0.37))
@@ -179,7 +179,7 @@ class Renderer:
         cover, edges, random = bond_pattern(material.bond, hits.uv, footprint[:, 0])
         stone = _blend(material, tone + material.spread * 0.32 * random[:, :1])
         stone *= 1 + 0.07 * material.spread * random
-        joint = np.float32(material.joint_rgb) * (1 + 0.15 * grain)
+        joint = _f32(material.joint_rgb) * (1 + 0.15 * grain)
         relief = (edges[:, :1] * along + edges[:, 1:] * upward) * -0.7
         lean = (random[:, :1] * along + random[:, 1:2] * upward) * (0.05 * material.bump)
         cover = cover[:, None]
@@ -204,7 +204,7 @@ class Renderer:
         for h, x, y in zip(height, radius * np.cos(angle), radius * np.sin(angle), strict=True):
             direction = x * along + y * upward + h * surface.normals
             hidden += self._hidden(start, direction.astype(np.float32), self._lighting.occlusion_reach)
-        return 1 - hidden / num
+        return 1 - hidden / np.float32(num)
 
     def _hidden(self, origins: Float32, directions: Float32, reach: float) -> Float32:
         answer = self._scene.test_occlusions(
@@ -219,9 +219,9 @@ class Renderer:
     def _sky(self, directions: Float32) -> Float32:
         unit = _unit(directions)
         height = np.clip(unit[:, 2:], 0, 1)
-        haze, zenith = np.float32([0.93, 0.97, 1.0]), np.float32([0.22, 0.42, 0.85])
+        haze, zenith = _f32([0.93, 0.97, 1.0]), _f32([0.22, 0.42, 0.85])
         clear = haze + (zenith - haze) * height**0.55
-        cloud = self._noise(unit * np.float32([0.5, 0.5, 1.1]))
+        cloud = self._noise(unit * _f32([0.5, 0.5, 1.1]))
         sky: Float32 = clear + (1 - clear) * np.clip(0.25 + 0.3 * cloud, 0, 0.8)
         return sky * np.float32(self._lighting.sky_rgb[2] * 1.25)
 
@@ -230,9 +230,13 @@ _TURN = np.linalg.qr(np.array([[1.0, 0.4, -0.3], [-0.2, 1.0, 0.5], [0.6, -0.1, 1
 
 
 def _blend(material: Material, tone: Float32) -> Float32:
-    dark = np.float32(material.dark)
-    blended: Float32 = dark + (np.float32(material.light) - dark) * np.clip(tone, 0, 1)
+    dark = _f32(material.dark)
+    blended: Float32 = dark + (_f32(material.light) - dark) * np.clip(tone, 0, 1)
     return blended
+
+
+def _f32(values: Sequence[float]) -> Float32:
+    return np.array(values, np.float32)
 
 
 def _unit(vectors: Float32) -> Float32:
@@ -254,11 +258,12 @@ def _tangents(normals: Float32) -> tuple[Float32, Float32]:
 def _embree(surfaces: Sequence[Surface]) -> tuple[Any, Any]:
     """A ray-casting scene of the surfaces, and the Open3D module."""
     try:
-        import open3d as o3d
+        import open3d
     except (ImportError, OSError) as error:
         raise SfMError(
             f"Open3D cannot be loaded ({error}); install it and its system libraries (libusb-1.0-0)"
         ) from error
+    o3d: Any = open3d
     scene = o3d.t.geometry.RaycastingScene()
     for surface in surfaces:
         scene.add_triangles(

@@ -192,7 +192,7 @@ def _photograph(
 
     radiance, hits = look(corners + 0.5, (0.0, 0.0))
     edges = np.flatnonzero(_contrast(radiance.reshape(height, width, 3)) > _EDGE)
-    finer = [look(corners[edges] + offset, tuple(4 * offset - 2))[0] for offset in SUB_PIXELS]  # type: ignore[arg-type]
+    finer = [look(corners[edges] + offset, tuple(4 * offset - 2))[0] for offset in SUB_PIXELS]
     radiance[edges] = sum(finer) / len(SUB_PIXELS)
     return radiance.reshape(height, width, 3), hits.distance.reshape(height, width)
 
