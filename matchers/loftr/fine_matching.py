@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from sfm.matchers.loftr.config import COARSE_STRIDE, FINE_STRIDE, LoFTRConfig
+from sfm.matchers.loftr.precision import full_precision
 from sfm.matchers.loftr.transformer import LocalFeatureTransformer
 from torch import Tensor, nn
 
@@ -58,15 +59,16 @@ def expected_offset(centre: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
     """Expectation and spread of the correlation of a centre with a window.
 
     centre: (M, c), windows: (M, window², c) → offset (M, 2) xy in [-1, 1] half windows, and (M,) the
-    sum of the standard deviations in x and y, in the same unit.
+    sum of the standard deviations in x and y, in the same unit. Both in fp32.
     """
     window = round(windows.shape[1] ** 0.5)
-    similarity = torch.einsum("mc,mkc->mk", centre.float(), windows.float()) / windows.shape[2] ** 0.5
-    heat = similarity.softmax(dim=1)
     axis = torch.linspace(-1, 1, window, device=windows.device)
     grid = torch.stack([axis.repeat(window), axis.repeat_interleave(window)], dim=1)  # (window², 2) xy
-    offset = heat @ grid
-    variance = heat @ grid**2 - offset**2
+    with full_precision(windows):
+        similarity = torch.einsum("mc,mkc->mk", centre.float(), windows.float()) / windows.shape[2] ** 0.5
+        heat = similarity.softmax(dim=1)
+        offset = heat @ grid
+        variance = heat @ grid**2 - offset**2
     return offset, variance.clamp(min=1e-10).sqrt().sum(dim=1)
 
 

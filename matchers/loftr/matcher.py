@@ -22,16 +22,17 @@ from sfm.types import Matches
 @dataclass(frozen=True, slots=True)
 class LoFTRFeatures:
     """Network features of one photo. image_from_net: (2,) f64, photo px per network px in x and y.
-    size: (width, height) of the photo."""
+    size: (width, height) of the photo. usable: (h, w) bool, network pixels that may be used, or None for all."""
 
     features: ImageFeatures
     image_from_net: NDArray[np.float64]
     size: tuple[int, int]
+    usable: NDArray[np.bool_] | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory in bytes."""
-        return self.features.nbytes
+        return self.features.nbytes + (0 if self.usable is None else self.usable.nbytes)
 
 
 class LoFTRMatcher:
@@ -45,7 +46,7 @@ class LoFTRMatcher:
         self, model: LoFTR, *, name: str, checksum: str, device: str = "cpu", resize: int = 640, batch_size: int = 0
     ) -> None:
         self.name = name
-        self.batch_size = batch_size or (8 if device.startswith("cuda") else 2)
+        self.batch_size = batch_size or (8 if device.startswith("cuda") else 1)
         self._device = torch.device(device)
         self._resize = resize
         self._checksum = checksum
@@ -74,24 +75,29 @@ class LoFTRMatcher:
 
     @torch.inference_mode()
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[LoFTRFeatures]:
-        """Features of each photo; photos of one size go through the backbone together."""
-        masks = masks or [None] * len(images)
+        """Features of each photo; neighbours of one size go through the backbone together, a batch at most."""
+        items = list(zip(images, masks or [None] * len(images), strict=True))
         out: list[LoFTRFeatures] = []
-        for _, group in groupby(zip(images, masks, strict=True), key=lambda item: item[0].shape):
+        for _, group in groupby(items, key=lambda item: item[0].shape):
             same_size = list(group)
-            out += self._encode_group([image for image, _ in same_size], [mask for _, mask in same_size])
+            for start in range(0, len(same_size), self.batch_size):
+                out += self._encode_batch(*zip(*same_size[start : start + self.batch_size], strict=True))
         return out
 
-    def _encode_group(self, images: list[GreyImage], masks: list[Mask | None]) -> list[LoFTRFeatures]:
+    def _encode_batch(self, images: Sequence[GreyImage], masks: Sequence[Mask | None]) -> list[LoFTRFeatures]:
         height, width = images[0].shape
         w, h = self.net_size(width, height)
         batch = torch.stack([_resized(image, (h, w)) for image in images]).to(self._device)  # (B, 1, h, w)
+        usable = [None if mask is None else _usable(mask, (h, w)) for mask in masks]
         valid = None
-        if any(mask is not None for mask in masks):
-            valid = torch.stack([_valid_cells(mask, (h, w), self._device) for mask in masks])
+        if any(u is not None for u in usable):
+            cells = [np.ones((h, w), bool) if u is None else u for u in usable]
+            valid = torch.from_numpy(np.stack(cells)[:, ::COARSE_STRIDE, ::COARSE_STRIDE].reshape(len(cells), -1))
+            valid = valid.to(self._device)
         with self._precision():
             features = self._model.encode(batch, valid)
-        return [LoFTRFeatures(f, np.array([width / w, height / h]), (width, height)) for f in features]
+        scale = np.array([width / w, height / h])
+        return [LoFTRFeatures(f, scale, (width, height), u) for f, u in zip(features, usable, strict=True)]
 
     @torch.inference_mode()
     def match(self, pairs: Sequence[tuple[LoFTRFeatures, LoFTRFeatures]]) -> list[Matches]:
@@ -111,27 +117,32 @@ def _resized(image: GreyImage, hw: tuple[int, int]) -> Tensor:
     return tensor[0]
 
 
-def _valid_cells(mask: Mask | None, hw: tuple[int, int], device: torch.device) -> Tensor:
-    """(h / 8 * w / 8,) bool: cells at least half of which may be used."""
-    grid = (hw[0] // COARSE_STRIDE, hw[1] // COARSE_STRIDE)
-    if mask is None:
-        return torch.ones(grid[0] * grid[1], dtype=torch.bool, device=device)
-    share = F.interpolate(torch.from_numpy(np.asarray(mask, np.float32))[None, None], size=grid, mode="area")
-    return (share.reshape(-1) >= 0.5).to(device)
+def _usable(mask: Mask, hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """(h, w) bool: network pixels that cover no masked-out pixel of the photo."""
+    blocked = torch.from_numpy(~np.asarray(mask, bool)).float()[None, None]
+    found: NDArray[np.bool_] = F.adaptive_max_pool2d(blocked, hw)[0, 0].numpy() == 0
+    return found
 
 
 def _to_photo(found: PairMatches, f0: LoFTRFeatures, f1: LoFTRFeatures) -> Matches:
     order = torch.argsort(found.confidence, descending=True, stable=True)
-    i_ids, j_ids, confidence = (t[order].cpu().numpy() for t in (found.i_ids, found.j_ids, found.confidence))
-    points0 = torch.cat([found.anchors0[order], found.refined0[order]]).float().cpu().numpy()
-    points1 = torch.cat([found.refined1[order], found.anchors1[order]]).float().cpu().numpy()
+    points0 = torch.cat([found.anchors0[order], found.refined0[order]]).cpu().numpy()  # network px
+    points1 = torch.cat([found.refined1[order], found.anchors1[order]]).cpu().numpy()
+    columns = (found.confidence[order].clamp(0, 1), found.i_ids[order], found.j_ids[order])
+    keep = _on_usable(points0, f0.usable) & _on_usable(points1, f1.usable)
     return Matches(
-        _inside(points0 * f0.image_from_net, f0.size),
-        _inside(points1 * f1.image_from_net, f1.size),
-        np.tile(confidence.clip(0, 1), 2),
-        np.tile(i_ids, 2),
-        np.tile(j_ids, 2),
+        _inside(points0[keep] * f0.image_from_net, f0.size),
+        _inside(points1[keep] * f1.image_from_net, f1.size),
+        *(np.tile(column.cpu().numpy(), 2)[keep] for column in columns),
     )
+
+
+def _on_usable(points: NDArray[np.float32], usable: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """(M, 2) network px → (M,) bool: refinement may move a point onto a masked-out pixel."""
+    if usable is None:
+        return np.ones(len(points), bool)
+    column, row = points.astype(np.int64).T
+    return usable[row.clip(0, usable.shape[0] - 1), column.clip(0, usable.shape[1] - 1)]
 
 
 def _inside(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:

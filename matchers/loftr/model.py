@@ -16,12 +16,19 @@ from einops import rearrange
 from sfm.matchers.loftr.backbone import build_backbone
 from sfm.matchers.loftr.coarse_matching import CoarseMatching
 from sfm.matchers.loftr.config import COARSE_STRIDE, LoFTRConfig
-from sfm.matchers.loftr.fine_matching import FinePreprocess, fine_offsets, padded_fine_map, windows_at
+from sfm.matchers.loftr.fine_matching import (
+    FineOffsets,
+    FinePreprocess,
+    fine_offsets,
+    padded_fine_map,
+    windows_at,
+)
 from sfm.matchers.loftr.position_encoding import position_encoding
 from sfm.matchers.loftr.transformer import LocalFeatureTransformer
 from torch import Tensor, nn
 
-FINE_CHUNK = 128  # matches refined at once; bounds the memory of the fine stage
+FINE_CHUNK = 128  # matches refined at once on a CPU: their windows fit its cache
+CUDA_FINE_CHUNK = 8192  # and on a GPU, where it bounds the memory of the fine stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +88,14 @@ class LoFTR(nn.Module):
             self.position_gain = nn.Parameter(torch.tensor(config.position_gain))
 
     def tokens(self, coarse: Tensor) -> Tensor:
-        """(B, C, h, w) → (B, h * w, C) with the position encoding added."""
+        """(B, C, h, w) → (B, h * w, C) f32 with the position encoding added."""
         hw = (coarse.shape[2], coarse.shape[3])
         position = position_encoding(
             self.config.d_coarse, hw, temp_bug_fix=self.config.temp_bug_fix, device=coarse.device
         )
         if self.config.position_gain is not None:
             position = position * self.position_gain
-        return rearrange(coarse, "b c h w -> b (h w) c") + position.to(coarse.dtype)
+        return rearrange(coarse, "b c h w -> b (h w) c") + position
 
     def encode(self, images: Tensor, valid: Tensor | None = None) -> list[ImageFeatures]:
         """Features of B images of one size. images: (B, 1, H, W) in [0, 1]; valid: (B, h * w) bool or None."""
@@ -115,17 +122,12 @@ class LoFTR(nn.Module):
     def _match_one(self, f0: ImageFeatures, f1: ImageFeatures, feat0: Tensor, feat1: Tensor) -> PairMatches:
         feat0, feat1 = feat0[: len(f0.coarse)], feat1[: len(f1.coarse)]
         cells = self.coarse_matching(feat0, feat1, f0.hw, f1.hw, f0.valid, f1.valid)
-        parts = [
-            self._refine(
-                f0, f1, feat0, feat1, cells.i_ids[start : start + FINE_CHUNK], cells.j_ids[start : start + FINE_CHUNK]
-            )
-            for start in range(0, len(cells.i_ids), FINE_CHUNK)
-        ]
-        offset0, offset1 = (
-            (torch.cat(p) for p in zip(*parts, strict=True))
-            if parts
-            else (feat0.new_zeros(0, 2), feat0.new_zeros(0, 2))
-        )
+        offset0, offset1 = (feat0.new_zeros(len(cells.i_ids), 2, dtype=torch.float32) for _ in range(2))
+        chunk = CUDA_FINE_CHUNK if feat0.is_cuda else FINE_CHUNK
+        for start in range(0, len(offset0), chunk):
+            part = slice(start, start + chunk)
+            offsets = self._refine(f0, f1, feat0, feat1, cells.i_ids[part], cells.j_ids[part])
+            offset0[part], offset1[part] = offsets.offset0, offsets.offset1
         anchors0, anchors1 = anchors(cells.i_ids, f0.hw[1]), anchors(cells.j_ids, f1.hw[1])
         return PairMatches(
             cells.i_ids, cells.j_ids, cells.confidence, anchors0, anchors1, anchors0 + offset0, anchors1 + offset1
@@ -133,12 +135,11 @@ class LoFTR(nn.Module):
 
     def _refine(
         self, f0: ImageFeatures, f1: ImageFeatures, feat0: Tensor, feat1: Tensor, i_ids: Tensor, j_ids: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> FineOffsets:
         window = self.config.fine_window
         windows0 = self.fine_preprocess(windows_at(f0.fine, i_ids, f0.hw[1], window), feat0[i_ids])
         windows1 = self.fine_preprocess(windows_at(f1.fine, j_ids, f1.hw[1], window), feat1[j_ids])
-        offsets = fine_offsets(windows0, windows1, self.loftr_fine)
-        return offsets.offset0, offsets.offset1
+        return fine_offsets(windows0, windows1, self.loftr_fine)
 
 
 def _padded(features: Sequence[ImageFeatures]) -> tuple[Tensor, Tensor | None]:

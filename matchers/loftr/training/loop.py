@@ -12,13 +12,13 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from sfm.matchers.loftr.config import FINE_STRIDE, LoFTRConfig
+from sfm.matchers.loftr.config import COARSE_STRIDE, FINE_STRIDE
 from sfm.matchers.loftr.fine_matching import FineOffsets, fine_offsets, padded_fine_map, windows_at
 from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.loftr.training.losses import coarse_loss, fine_loss, sparse_coarse_loss
@@ -54,11 +54,13 @@ Batch = DenseBatch | SparseBatch
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """out: folder of checkpoints. hours: length of the whole run, over all its sessions. rates: of new layers and of
-    the backbone. fine_matches: true matches refined per pair. ema: decay of the averaged weights."""
+    """out: folder of checkpoints. hours: length of the whole run, over all its sessions; steps: its length in steps,
+    0 when the time decides. Rates: of new layers and of the pretrained backbone. fine_matches: true matches refined
+    per pair. ema: decay of the averaged weights. checkpoint_s: seconds between checkpoints."""
 
     out: Path
     hours: float = 2.0
+    steps: int = 0
     learning_rate: float = 1e-3
     backbone_rate: float = 3e-4
     warmup_steps: int = 100
@@ -81,7 +83,7 @@ class _State:
 
 
 def train(model: LoFTR, batches: Callable[[int], Iterator[Batch]], options: TrainingOptions) -> Path:
-    """Trains until the time is up and returns the weights' file.
+    """Trains until the time is up, the steps are done or the stream ends, and returns the weights' file.
 
     batches(step) gives the stream from that step on, so that a resumed run goes on where it stopped.
     Writes last.pt (all that resuming needs), weights.safetensors (the average) and log.csv to options.out.
@@ -92,7 +94,7 @@ def train(model: LoFTR, batches: Callable[[int], Iterator[Batch]], options: Trai
     losses: list[tuple[float, float]] = []
     for batch in batches(state.step):
         state.elapsed_s = time.monotonic() - session_start
-        done = state.elapsed_s / (3600 * options.hours)
+        done = state.step / options.steps if options.steps else state.elapsed_s / (3600 * options.hours)
         if done >= 1:
             break
         losses.append(_step(state, batch, done, options))
@@ -101,6 +103,8 @@ def train(model: LoFTR, batches: Callable[[int], Iterator[Batch]], options: Trai
             _log(state, losses, options)
             losses, since = [], time.monotonic()
     _save(state, options)
+    if losses:
+        _log(state, losses, options)
     return options.out / "weights.safetensors"
 
 
@@ -121,20 +125,19 @@ def _start(model: LoFTR, options: TrainingOptions) -> _State:
     state = _State(model, average, torch.optim.AdamW(groups, lr=0.0, weight_decay=0.01, betas=(0.9, 0.98)))
     last = options.out / "last.pt"
     if last.exists():
-        saved = _read(last)
+        _resume(state, last)
+    return state
+
+
+def _resume(state: _State, path: Path) -> None:
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         state.model.load_state_dict(saved["model"])
         state.average.load_state_dict(saved["average"])
         state.optimiser.load_state_dict(saved["optimiser"])
         state.step, state.elapsed_s = saved["step"], saved["elapsed_s"]
-    return state
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise BadFile(f"{path}: not a checkpoint of a training run; move it away to start anew") from error
-    return saved
+        raise BadFile(f"{path}: not a checkpoint of this network's training; move it away to start anew") from error
 
 
 def _step(state: _State, batch: Batch, done: float, options: TrainingOptions) -> tuple[float, float]:
@@ -152,6 +155,8 @@ def _step(state: _State, batch: Batch, done: float, options: TrainingOptions) ->
     with torch.no_grad():
         for mean, value in zip(state.average.parameters(), state.model.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
+        for mean, value in zip(state.average.buffers(), state.model.buffers(), strict=True):
+            mean.copy_(value)  # running statistics are averages already
     return float(coarse), float(fine)
 
 
@@ -176,7 +181,7 @@ def _sparse_loss(log_confidence: Tensor, batch: SparseBatch, hw: tuple[int, int]
     i_ids, j_ids = nearest_cells(batch.points0, hw), nearest_cells(batch.points1, hw)
     inside = (i_ids >= 0) & (j_ids >= 0)
     points = torch.cat([batch.points0, batch.points1], dim=1)[inside] - 0.5
-    off_anchor = (points - 8 * torch.round(points / 8)).square().sum(dim=1)  # (M,) px²
+    off_anchor = (points - COARSE_STRIDE * torch.round(points / COARSE_STRIDE)).square().sum(dim=1)  # (M,) px²
     ids = (batch.b_ids[inside], i_ids[inside], j_ids[inside])
     return sparse_coarse_loss(log_confidence, ids, torch.exp(-off_anchor / 32))
 
@@ -215,13 +220,6 @@ def save_weights(model: LoFTR, path: Path) -> None:
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={"config": json.dumps(asdict(model.config))})
     os.replace(part, path)
-
-
-def config_from_json(text: str) -> LoFTRConfig:
-    """The configuration in the header of a weights file; TypeError or ValueError when it is none."""
-    values = json.loads(text)
-    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    return replace(LoFTRConfig(), **(values | lists))
 
 
 def _log(state: _State, losses: list[tuple[float, float]], options: TrainingOptions) -> None:
