@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sfm.matchers.base import GreyImage, Matcher
 
 from benchmarks.measure import DATASETS
+from sfm.matchers.base import GreyImage, Matcher
 
 WIDTH, HEIGHT = 640, 480
 

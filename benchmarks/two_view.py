@@ -31,11 +31,11 @@ import cv2
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
-from sfm.matchers.base import Matcher
 
 from benchmarks.measure import DATASETS
 from sfm.evaluation import auc
 from sfm.geometry import angle_between_deg, fundamental_matrix, homogeneous, relative_pose, rotation_angle_deg
+from sfm.matchers.base import Matcher
 
 LONGER_SIDE_PX = 640
 THRESHOLD_PX = 1.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from sfm.datasets.surfaces import (
     Opening,
     Surface,

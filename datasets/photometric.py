@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+
 from sfm.datasets.textures import to_u8
 
 UInt8 = NDArray[np.uint8]

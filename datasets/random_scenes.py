@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from sfm.datasets.meshes import Mesh
 from sfm.datasets.textures import Texture, grid_xy
 

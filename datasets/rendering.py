@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+
 from sfm.datasets.courtyard import Bond, Material
 from sfm.datasets.surfaces import Surface, join
-
 from sfm.errors import SfMError
 from sfm.types import Float32, Float64, Int64
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+
 from sfm.datasets.meshes import Mesh, grid_mesh, random_body, relief_mesh, smooth_noise
 from sfm.datasets.random_scenes import Backdrop, Body, Camera, Lights, Material, Scene
 from sfm.datasets.textures import Texture

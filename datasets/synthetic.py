@@ -14,10 +14,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
 from sfm.datasets.colmap_model import PosedImage, SparsePoints, write_model
 from sfm.datasets.courtyard import courtyard, low_materials, rich_materials
 from sfm.datasets.rendering import OVERCAST, SUB_PIXELS, SUNNY, Hits, Renderer, develop
-
 from sfm.errors import BadOption
 from sfm.types import Float32, Float64
 

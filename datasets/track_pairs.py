@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sfm.datasets.textures import Texture, grid_xy, read_grey, to_u8
 
+from sfm.datasets.textures import Texture, grid_xy, read_grey, to_u8
 from sfm.errors import BadFile, NoModel
 
 UInt8 = NDArray[np.uint8]

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from sfm.datasets.photometric import Photometric, changed
 from sfm.datasets.random_scenes import Camera, Scene
 from sfm.datasets.scene_recipes import objects_aims, objects_scene, random_cameras, relief_aims, relief_scene
 from sfm.datasets.textures import Texture, find_photos, grid_xy, read_grey, to_u8
-
 from sfm.errors import BadOption
 
 UInt8 = NDArray[np.uint8]

@@ -235,15 +235,19 @@ def _train(argv: Sequence[str]) -> int:
     parser = _Parser(prog=f"{PROGRAM} train", description="Train compact weights on pairs made from photos; resumable.")
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="photos to make pairs from")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="checkpoints and weights")
-    parser.add_argument("--steps", type=int, default=0, metavar="N", help="steps; 0 goes by --hours")
+    parser.add_argument("--scenes", type=Path, metavar="FOLDER", help="photo sets NAME/images, for real pairs")
     parser.add_argument("--hours", type=float, default=2.0, metavar="H", help="length of the whole run (default: 2)")
-    parser.add_argument("--init", type=Path, metavar="FILE", help="weights to start from")
+    parser.add_argument("--steps", type=int, default=0, metavar="N", help="length in steps instead of hours")
+    parser.add_argument("--batch", type=int, default=4, metavar="N", help="pairs a step (default: 4)")
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 320), metavar=("H", "W"), help="of the pairs, px")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make pairs (default: 1)")
+    parser.add_argument("--init", type=Path, metavar="FILE", help="weights to start from: ours, or XFeat's xfeat.pt")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: auto)")
-    parser.add_argument("--resume", action="store_true", help="carry on from the last checkpoint in --out")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     args = parser.parse_args(argv)
-    from sfm.matchers.loftr.training.loop import main as train
+    from sfm.training import run_training
 
-    train(args)
+    print(run_training(args))
     return 0
 
 

@@ -68,7 +68,9 @@ class MatchingOptions:
     resize: int = _option(
         640, "longer side of the image that the network sees, px; 0 keeps the photo's size", metavar="PX"
     )
-    confidence: float = _option(0.2, "matches below this confidence are dropped, 0 to 1", metavar="C")
+    confidence: float | None = _option(
+        None, "matches below this confidence are dropped, 0 to 1; the default is the weights' own", metavar="C"
+    )
     device: str = _option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
     batch: int = _option(0, "pairs matched at once; 0 chooses by device", metavar="N")
     memory: float = _option(1.0, "gigabytes that cached features may take", metavar="GB")
@@ -76,7 +78,10 @@ class MatchingOptions:
 
     def __post_init__(self) -> None:
         _require(self.resize == 0 or self.resize >= 64, f"--resize {self.resize}: must be 0 or at least 64")
-        _require(0 <= self.confidence <= 1, f"--confidence {self.confidence}: must be between 0 and 1")
+        _require(
+            self.confidence is None or 0 <= self.confidence <= 1,
+            f"--confidence {self.confidence}: must be between 0 and 1",
+        )
         _require(self.batch >= 0, f"--batch {self.batch}: must not be negative")
         _require(self.memory > 0, f"--memory {self.memory}: must be positive")
 
@@ -86,12 +91,20 @@ class VerificationOptions:
     """Two-view geometry of each pair."""
 
     max_error: float = _option(
-        4.0, "largest epipolar error of a verified match, px of the photo reduced to the network's size", metavar="PX"
+        2.0,
+        "largest epipolar error of a verified match, px of the network's image (sift: COLMAP's 4 px of the photo)",
+        metavar="PX",
     )
     min_inliers: int = _option(15, "pairs with fewer verified matches are left out", metavar="N")
+    min_inlier_ratio: float = _option(
+        0.5, "detector-free pairs of which a smaller share of matches is verified are left out, 0 to 1", metavar="R"
+    )
 
     def __post_init__(self) -> None:
         _require(self.max_error > 0, f"--max-error {self.max_error}: must be positive")
+        _require(
+            0 <= self.min_inlier_ratio <= 1, f"--min-inlier-ratio {self.min_inlier_ratio}: must be between 0 and 1"
+        )
         _require(self.min_inliers >= 8, f"--min-inliers {self.min_inliers}: must be at least 8")
 
 

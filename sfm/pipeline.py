@@ -79,7 +79,8 @@ def _loftr(options: MatchingOptions) -> Matcher:
     device = _device(options)
     choice = weights.choose(options.weights, device=device, offline=options.offline)
     log.warning("%s", choice.reason)
-    choice = replace(choice, config=replace(choice.config, threshold=options.confidence))
+    if options.confidence is not None:
+        choice = replace(choice, config=replace(choice.config, threshold=options.confidence))
     return weights.load_matcher(choice, device=device, resize=options.resize, batch_size=options.batch)
 
 

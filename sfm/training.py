@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfm.datasets.photometric import Photometric, changed
-from sfm.datasets.textures import to_u8
 from sfm.datasets.track_pairs import SparseTrainingPair, TrackPairs, TrackScene, reconstruct_scene
 from sfm.datasets.training_pairs import SyntheticPairs, TrainingPair
-from sfm.errors import BadOption
+from sfm.errors import BadFile, BadOption
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from sfm.matchers.loftr.model import LoFTR
     from sfm.matchers.loftr.training.loop import Batch
 
 
@@ -66,9 +68,7 @@ class _PairStream:
 
 def _in_other_light(pair: SparseTrainingPair, seed: tuple[int, int]) -> SparseTrainingPair:
     rng = np.random.default_rng(seed)
-    image0, image1 = (
-        to_u8(changed(rng, image.astype(np.float32), Photometric())) for image in (pair.image0, pair.image1)
-    )
+    image0, image1 = (changed(rng, image.astype(np.float32), Photometric()) for image in (pair.image0, pair.image1))
     return replace(pair, image0=image0, image1=image1)
 
 
@@ -120,3 +120,35 @@ def _collate(pairs: Pairs, device: str) -> Batch:
     )
     b_ids = torch.repeat_interleave(torch.arange(len(sparse)), torch.tensor([len(p.points0) for p in sparse]))
     return SparseBatch(image0, image1, points0, points1, b_ids.to(device))
+
+
+def run_training(args: Namespace) -> str:
+    """The verb `train`: builds the network, runs or resumes the training, and says where the weights are."""
+    import torch
+
+    from sfm.matchers.loftr.training.loop import TrainingOptions, train
+
+    if not args.photos.is_dir():
+        raise BadFile(f"{args.photos}: no such folder; give a folder of photos")
+    device = "cuda" if args.device == "auto" and torch.cuda.is_available() else args.device.replace("auto", "cpu")
+    torch.manual_seed(args.seed)
+    scenes = reconstruct_scenes(args.scenes, args.out / "scenes") if args.scenes else ()
+    run = TrainingRun(args.photos, scenes, tuple(args.size), args.batch, workers=args.workers, seed=args.seed)
+    options = TrainingOptions(out=args.out, hours=args.hours, steps=args.steps, device=device)
+    weights = train(_network(args.init), lambda step: batches(run, step, device), options)
+    return f"weights: {weights}\nnext: loftr-sfm IMAGES OUT --weights {weights}"
+
+
+def _network(init: Path | None) -> LoFTR:
+    """The compact network: new, from weights of ours (.safetensors), or with XFeat's CNN (.pt)."""
+    from sfm import weights
+    from sfm.matchers.loftr.config import COMPACT
+    from sfm.matchers.loftr.model import LoFTR
+    from sfm.matchers.loftr.training.initialisation import start_from_xfeat
+
+    model = LoFTR(COMPACT)
+    if init is not None and init.suffix == ".safetensors":
+        model.load_state_dict(weights.load_state_dict(weights.choose(str(init), device="cpu", offline=True))[1])
+    elif init is not None:
+        start_from_xfeat(model, init)
+    return model

@@ -41,6 +41,7 @@ SCREEN_ROWS = 500  # most confident matches that the screen samples from
 SCREEN_TRIALS = 1000
 CHANCE_SAMPLES = 5000
 CANDIDATE_FACTOR = 3.0  # candidates of step 2: within this multiple of the allowed error
+DETECTOR_ERROR_PX = 4.0  # COLMAP's own, px of the photo
 REJECTED = ("undefined", "degenerate", "watermark")
 
 
@@ -142,11 +143,12 @@ def verify_pair(
     options: VerificationOptions,
     *,
     max_error: float,
+    min_ratio: float = 0.0,
     seed: int = 0,
 ) -> TwoViewGeometry:
     """Verified geometry of one pair; kind "degenerate" and no inliers where there is none to be trusted.
 
-    max_error: px of the photos.
+    max_error: px of the photos. min_ratio: least share of the rows that must be inliers.
     """
     nothing = TwoViewGeometry(pair, np.zeros(0, np.uint32), "degenerate")
     if len(matches) < options.min_inliers:
@@ -166,11 +168,9 @@ def verify_pair(
         geometry, inliers, kind = _estimate(matches, np.arange(len(matches)), images, two_view)
     elif geometry.F is not None and not is_meaningful(matches, inliers, geometry.F, max_error):
         return nothing
-    return (
-        nothing
-        if kind in REJECTED
-        else TwoViewGeometry(pair, inliers.astype(np.uint32), kind, _pose(geometry), geometry.F)
-    )
+    if kind in REJECTED or len(inliers) < min_ratio * len(matches):
+        return nothing
+    return TwoViewGeometry(pair, inliers.astype(np.uint32), kind, _pose(geometry), geometry.F)
 
 
 def _pose(geometry: pycolmap.TwoViewGeometry) -> Float64 | None:
@@ -197,7 +197,10 @@ def verify(
     def one(item: tuple[ImagePair, Matches]) -> TwoViewGeometry:
         pair, matches = item
         images = (records[pair.name0], records[pair.name1])
-        return verify_pair(pair, matches, images, options, max_error=pair_error(pair, grids, options), seed=seed)
+        semi_dense = all(grids.get(name) is not None for name in (pair.name0, pair.name1))
+        max_error = pair_error(pair, grids, options) if semi_dense else DETECTOR_ERROR_PX
+        min_ratio = options.min_inlier_ratio if semi_dense else 0.0
+        return verify_pair(pair, matches, images, options, max_error=max_error, min_ratio=min_ratio, seed=seed)
 
     with (
         ThreadPoolExecutor(os.cpu_count() or 1) as pool,

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from sfm.datasets.synthetic import SyntheticScene
 
 

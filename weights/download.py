@@ -20,10 +20,10 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from platformdirs import user_cache_dir
-from sfm.weights.registry import Weights
 
 from sfm.errors import BadFile
 from sfm.progress import progress_bar
+from sfm.weights.registry import Weights
 
 MAX_BYTES = 1 << 30  # no LoFTR checkpoint comes near it
 TIMEOUT_S = 20.0

@@ -15,15 +15,15 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from sfm.errors import BadFile, SfMError
 from sfm.matchers.loftr.config import CONFIGS, LoFTRConfig
 from sfm.weights.download import MAX_BYTES, fetch, find, sha256_of
 from sfm.weights.registry import REGISTRY, Weights, by_checksum
 
-from sfm.errors import BadFile, SfMError
-
 if TYPE_CHECKING:
-    from sfm.matchers.loftr.matcher import LoFTRMatcher
     from torch import Tensor
+
+    from sfm.matchers.loftr.matcher import LoFTRMatcher
 
 _AGAIN = "download or copy it again"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sfm.errors import BadFile
 from sfm.weights.download import cache_folder, fetch, find, sha256_of, state_of
 from sfm.weights.registry import REGISTRY, Weights, by_checksum
-
-from sfm.errors import BadFile
 
 
 def list_text() -> str:

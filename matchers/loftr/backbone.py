@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from sfm.matchers.loftr.config import LoFTRConfig
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from sfm.matchers.loftr.config import LoFTRConfig
 
 
 def build_backbone(config: LoFTRConfig) -> nn.Module:
@@ -30,9 +31,7 @@ def _conv_bn(x: Tensor, conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Tensor:
     """Convolution, then batch normalisation; at inference as one convolution, which halves the memory."""
     if bn.training:
         return bn(conv(x))
-    weight, bias = fuse_conv_bn_weights(
-        conv.weight, None, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
-    )
+    weight, bias = fuse_conv_bn_weights(conv.weight, None, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
     return F.conv2d(x, weight, bias, conv.stride, conv.padding)
 
 

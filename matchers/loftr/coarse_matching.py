@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+
 from sfm.matchers.loftr.config import LoFTRConfig
 from sfm.matchers.loftr.precision import full_precision
-from torch import Tensor, nn
 
 TILE = 1 << 19  # elements of the similarity matrix held at once on a CPU: 2 MB in fp32, near its cache
 CUDA_TILE = 1 << 25  # and on a GPU, where each tile costs a few launches

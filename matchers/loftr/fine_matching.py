@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+
 from sfm.matchers.loftr.config import COARSE_STRIDE, FINE_STRIDE, LoFTRConfig
 from sfm.matchers.loftr.precision import full_precision
 from sfm.matchers.loftr.transformer import LocalFeatureTransformer
-from torch import Tensor, nn
 
 CELLS = COARSE_STRIDE // FINE_STRIDE  # fine cells per coarse cell
 

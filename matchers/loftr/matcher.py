@@ -11,11 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
+
 from sfm.matchers.base import GreyImage, Mask
 from sfm.matchers.loftr.config import COARSE_STRIDE
 from sfm.matchers.loftr.model import ImageFeatures, LoFTR, PairMatches
-from torch import Tensor
-
 from sfm.types import Matches
 
 

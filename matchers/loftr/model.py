@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
+from torch import Tensor, nn
+
 from sfm.matchers.loftr.backbone import build_backbone
 from sfm.matchers.loftr.coarse_matching import CoarseMatching
 from sfm.matchers.loftr.config import COARSE_STRIDE, LoFTRConfig
@@ -25,7 +27,6 @@ from sfm.matchers.loftr.fine_matching import (
 )
 from sfm.matchers.loftr.position_encoding import position_encoding
 from sfm.matchers.loftr.transformer import LocalFeatureTransformer
-from torch import Tensor, nn
 
 FINE_CHUNK = 128  # matches refined at once on a CPU: their windows fit its cache
 CUDA_FINE_CHUNK = 8192  # and on a GPU, where it bounds the memory of the fine stage

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sfm.datasets.colmap_model import PosedImage, SparsePoints, poses_by_name, read_model, write_model
 
+from sfm.datasets.colmap_model import PosedImage, SparsePoints, poses_by_name, read_model, write_model
 from sfm.errors import BadFile
 
 

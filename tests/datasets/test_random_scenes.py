@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+
 from sfm.datasets.meshes import Mesh, grid_mesh, random_body
 from sfm.datasets.random_scenes import Backdrop, Body, Camera, Lights, Material, Scene
 from sfm.datasets.textures import Texture, grid_xy

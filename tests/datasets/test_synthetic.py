@@ -9,9 +9,9 @@ import pycolmap
 import pytest
 from PIL import Image
 from scipy.ndimage import map_coordinates
+
 from sfm.datasets.colmap_model import poses_by_name, read_model
 from sfm.datasets.synthetic import SyntheticScene, arc_of_cameras, look_at, write_scene
-
 from sfm.errors import BadOption
 
 

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+
 from sfm.datasets.photometric import Photometric, changed
 from sfm.datasets.textures import Texture, grid_xy
 

@@ -6,8 +6,8 @@ import pycolmap
 import pytest
 from PIL import Image
 from scipy import ndimage
-from sfm.datasets.track_pairs import TrackDifficulty, TrackPairs, TrackScene, reconstruct_scene
 
+from sfm.datasets.track_pairs import TrackDifficulty, TrackPairs, TrackScene, reconstruct_scene
 from sfm.errors import BadFile
 
 SHARED = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).parents[2].parent / "shared"))

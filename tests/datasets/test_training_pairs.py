@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
+
 from sfm.datasets.textures import Texture
 from sfm.datasets.training_pairs import (
     Difficulty,
@@ -15,7 +16,6 @@ from sfm.datasets.training_pairs import (
     homography_warp,
     photo_through,
 )
-
 from sfm.errors import BadFile, BadImage, BadOption
 
 SHARED = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).parents[2].parent / "shared"))

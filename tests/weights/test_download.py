@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sfm.weights.download import cache_folder, fault_of, fetch, find, is_offline, state_of
 from web_server import PAYLOAD, WebServer
 
 from sfm.errors import BadFile
+from sfm.weights.download import cache_folder, fault_of, fetch, find, is_offline, state_of
 
 
 @pytest.fixture(autouse=True)

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from web_server import PAYLOAD, WebServer
+
+from sfm.errors import BadFile
 from sfm.matchers.loftr.config import CONFIGS, LoFTRConfig
 from sfm.matchers.loftr.model import LoFTR
 from sfm.weights import loading
 from sfm.weights.loading import choose, load, load_matcher, load_state_dict, mismatch, read_tensors
 from sfm.weights.registry import REGISTRY
-from web_server import PAYLOAD, WebServer
-
-from sfm.errors import BadFile
 
 TINY = replace(CONFIGS["compact"], d_coarse=32, num_heads_coarse=2, coarse_layers=("self", "cross"))
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sfm.weights.registry import REGISTRY
-from sfm.weights.verbs import check_text, fetch_text, list_text
 from web_server import PAYLOAD, WebServer
 
 from sfm.errors import BadFile
+from sfm.weights.registry import REGISTRY
+from sfm.weights.verbs import check_text, fetch_text, list_text
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from sfm.matchers.loftr.model import LoFTR
 from torch import Tensor
 
 from sfm.errors import BadFile
+from sfm.matchers.loftr.model import LoFTR
 
 _LAYERS = {  # ours: XFeat's
     "stem.0": "block1.0", "stem.1": "block1.1", "stem.2": "block1.2", "down": "block1.3",

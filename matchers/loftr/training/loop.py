@@ -18,14 +18,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sfm.errors import BadFile
 from sfm.matchers.loftr.config import COARSE_STRIDE, FINE_STRIDE
 from sfm.matchers.loftr.fine_matching import FineOffsets, fine_offsets, padded_fine_map, windows_at
 from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.loftr.training.losses import coarse_loss, fine_loss, sparse_coarse_loss
 from sfm.matchers.loftr.training.supervision import Supervision, nearest_cells, supervise
-from torch import Tensor, nn
-
-from sfm.errors import BadFile
 
 
 @dataclass(frozen=True, slots=True)

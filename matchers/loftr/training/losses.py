@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from sfm.matchers.loftr.fine_matching import FineOffsets
 from sfm.matchers.loftr.training.supervision import Supervision
-from torch import Tensor
 
 
 def coarse_loss(log_confidence: Tensor, truth: Supervision, *, negative_weight: float = 0.5) -> Tensor:

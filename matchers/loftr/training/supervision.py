@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from sfm.matchers.loftr.config import COARSE_STRIDE
 from sfm.matchers.loftr.model import anchors
-from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
