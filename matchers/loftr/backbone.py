@@ -30,9 +30,7 @@ def _conv_bn(x: Tensor, conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Tensor:
     """Convolution, then batch normalisation; at inference as one convolution, which halves the memory."""
     if bn.training:
         return bn(conv(x))
-    weight, bias = fuse_conv_bn_weights(
-        conv.weight, None, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
-    )
+    weight, bias = fuse_conv_bn_weights(conv.weight, None, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
     return F.conv2d(x, weight, bias, conv.stride, conv.padding)
 
 

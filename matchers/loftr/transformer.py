@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from sfm.matchers.loftr.precision import full_precision
-from sfm.matchers.loftr.precision import full_precision
 from torch import Tensor, nn
 
 

@@ -72,7 +72,9 @@ def assert_equal(theirs: dict[str, Tensor], ours: list[PairMatches], least: int)
     for b, found in enumerate(ours):
         rows = theirs["batch_indexes"] == b
         torch.testing.assert_close(found.anchors0, theirs["keypoints0"][rows] + 0.5, rtol=0, atol=0)
-        torch.testing.assert_close(found.refined1, theirs["keypoints1"][rows] + 0.5, rtol=0, atol=4e-4)  # 1e-4 half windows
+        torch.testing.assert_close(
+            found.refined1, theirs["keypoints1"][rows] + 0.5, rtol=0, atol=4e-4
+        )  # 1e-4 half windows
         torch.testing.assert_close(found.confidence, theirs["confidence"][rows], rtol=1e-3, atol=1e-5)
 
 
@@ -89,7 +91,12 @@ def confidence_matrices(theirs: Any, ours: LoFTR, image0: Tensor, image1: Tensor
 @pytest.mark.parametrize("temp_bug_fix", [False, True])
 @pytest.mark.parametrize(
     ("batch", "hw0", "hw1"),
-    [(1, (160, 160), (160, 160)), (3, (120, 160), (120, 160)), (1, (128, 168), (168, 112)), (2, (133, 141), (122, 150))],
+    [
+        (1, (160, 160), (160, 160)),
+        (3, (120, 160), (120, 160)),
+        (1, (128, 168), (168, 112)),
+        (2, (133, 141), (122, 150)),
+    ],
     ids=["one pair", "batch", "unequal sizes", "no multiples of 8"],
 )
 @torch.no_grad()
