@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from sfm.matchers.base import Matcher
-from sfm.matchers.loftr.config import COMPACT, OUTDOOR
+from sfm.matchers.loftr.config import COMPACT
 from sfm.matchers.loftr.matcher import LoFTRMatcher
 from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.loftr.training.initialisation import start_from_xfeat
@@ -40,7 +40,14 @@ def patches(image: Tensor, side: int, stride: int) -> Tensor:
 def matcher() -> LoFTRMatcher:
     """The whole matcher, its learned parts replaced: patches as features, no transformer layer."""
     config = replace(
-        OUTDOOR, d_coarse=256, d_fine=64, coarse_layers=(), fine_layers=(), temperature=0.05, position_gain=0.0
+        COMPACT,
+        d_coarse=256,
+        d_fine=64,
+        coarse_layers=(),
+        fine_layers=(),
+        temperature=0.05,
+        position_gain=0.0,
+        border=2,
     )
     model = LoFTR(config)
     model.backbone = PatchBackbone()
@@ -51,7 +58,7 @@ def matcher() -> LoFTRMatcher:
 
 
 def photo(h: int = 224, w: int = 288, seed: int = 0) -> Image:
-    noise = torch.rand(1, 1, h // 4, w // 4, generator=torch.Generator().manual_seed(seed))
+    noise = torch.rand(1, 1, h // 5, w // 5, generator=torch.Generator().manual_seed(seed))
     smooth = torch.nn.functional.interpolate(noise, size=(h, w), mode="bicubic").clamp(0, 1)
     return (smooth[0, 0] * 255).byte().numpy()
 
@@ -73,13 +80,13 @@ def test_image_with_itself(matcher: LoFTRMatcher) -> None:
 def test_shift_comes_back(matcher: LoFTRMatcher) -> None:
     """A shift by no whole number of cells: the fine stage, in both directions, finds the rest."""
     big = photo(288, 352)
-    f0, f1 = matcher.encode([big[:256, :320], big[18:274, 10:330]])
+    f0, f1 = matcher.encode([big[:256, :320], big[16:272, 10:330]])
     found = matcher.match([(f0, f1)])[0]
     assert len(found) > 60
-    error = np.abs(found.points0 - found.points1 - [10, 18]).max(axis=1)
+    error = np.abs(found.points0 - found.points1 - [10, 16]).max(axis=1)
     for direction in (error[: len(error) // 2], error[len(error) // 2 :]):
         assert np.median(direction) < 0.5
-        assert (direction < 2).mean() > 0.9
+        assert (direction < 1).mean() > 0.8
 
 
 @pytest.mark.parametrize("resize", [0, 128, 160])
