@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
-
 from sfm.matchers.loftr.precision import full_precision
+from torch import Tensor, nn
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor, kv_mask: Tensor | None = None, *, eps: float = 1e-6) -> Tensor:
