@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from sfm.matchers.loftr.precision import full_precision
 from torch import Tensor, nn
+
+from sfm.matchers.loftr.precision import full_precision
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor, kv_mask: Tensor | None = None, *, eps: float = 1e-6) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from sfm.matchers.loftr.backbone import CompactBackbone, ResNetFPN, build_backbone
 from sfm.matchers.loftr.config import COMPACT, OUTDOOR, LoFTRConfig
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from sfm.matchers.loftr import coarse_matching
 from sfm.matchers.loftr.coarse_matching import CoarseMatches, CoarseMatching
 from sfm.matchers.loftr.config import LoFTRConfig
-from torch import Tensor
 
 CONFIG = LoFTRConfig(backbone="compact", d_coarse=32, threshold=0.0, border=0)
 HW0, HW1 = (7, 11), (9, 5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from sfm.matchers.loftr.config import CONFIGS, LoFTRConfig
 from sfm.matchers.loftr.model import LoFTR
 

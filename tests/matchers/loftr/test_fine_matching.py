@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+
 from sfm.matchers.loftr.config import COMPACT
 from sfm.matchers.loftr.fine_matching import (
     FinePreprocess,

@@ -10,12 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
+
 from sfm.matchers.base import Matcher
 from sfm.matchers.loftr.config import COMPACT
 from sfm.matchers.loftr.matcher import LoFTRMatcher
 from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.loftr.training.initialisation import start_from_xfeat
-from torch import Tensor
 
 Image = NDArray[np.uint8]
 

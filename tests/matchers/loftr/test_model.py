@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from sfm.matchers.loftr import model as model_module
 from sfm.matchers.loftr.config import COMPACT, OUTDOOR
 from sfm.matchers.loftr.model import ImageFeatures, LoFTR, PairMatches, anchors

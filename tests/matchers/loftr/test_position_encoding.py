@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from sfm.matchers.loftr.position_encoding import position_encoding
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+
+from sfm.errors import BadFile
 from sfm.matchers.loftr.config import COMPACT, config_from_json
 from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.loftr.training.loop import (
@@ -22,8 +24,6 @@ from sfm.matchers.loftr.training.loop import (
     save_weights,
     train,
 )
-
-from sfm.errors import BadFile
 
 TINY = replace(
     COMPACT, d_coarse=32, num_heads_coarse=2, coarse_layers=("self", "cross"), d_fine=16, num_heads_fine=2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from sfm.matchers.loftr.fine_matching import FineOffsets
 from sfm.matchers.loftr.training.losses import coarse_loss, fine_loss, sparse_coarse_loss
 from sfm.matchers.loftr.training.supervision import Supervision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from sfm.matchers.loftr.training.supervision import nearest_cells, supervise
 
 HW = (6, 8)
