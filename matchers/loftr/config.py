@@ -54,6 +54,11 @@ class LoFTRConfig:
     def __post_init__(self) -> None:
         if self.d_coarse % (4 * self.num_heads_coarse) or self.d_fine % self.num_heads_fine:
             raise ValueError("LoFTRConfig: d_coarse must divide by 4 and by its heads, d_fine by its heads")
+        dims = (self.initial_dim, self.block_dims[0], self.block_dims[2])
+        if self.backbone == "resnet_fpn" and dims != (self.d_fine, self.d_fine, self.d_coarse):
+            raise ValueError(
+                "LoFTRConfig: initial_dim and block_dims[0] must be d_fine, block_dims[2] must be d_coarse"
+            )
         if self.fine_window % 2 == 0:
             raise ValueError("LoFTRConfig: fine_window must be odd")
 

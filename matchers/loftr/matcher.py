@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +20,9 @@ from sfm.matchers.base import GreyImage, Mask
 from sfm.matchers.loftr.config import COARSE_STRIDE
 from sfm.matchers.loftr.model import ImageFeatures, LoFTR, PairMatches
 from sfm.types import Matches
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +46,17 @@ class LoFTRMatcher:
 
     resize: longer side of the image that the network sees, px; 0 keeps the photo's size. Each coarse
     match gives two rows: the first cell's anchor refined in image 1, and the second's in image 0.
+    On the CPU each core works on a pair of its own: a pair's many small operations gain little from
+    sharing it between cores, and wait for each other where another program is busy on one of them.
     """
 
     def __init__(
         self, model: LoFTR, *, name: str, checksum: str, device: str = "cpu", resize: int = 640, batch_size: int = 0
     ) -> None:
         self.name = name
-        self.batch_size = batch_size or (8 if device.startswith("cuda") else 1)
         self._device = torch.device(device)
+        self._cores = 1 if self._device.type != "cpu" else _num_cores()
+        self.batch_size = batch_size or (8 if self._device.type != "cpu" else 4 * self._cores)
         self._resize = resize
         self._checksum = checksum
         self._model = model.eval().to(self._device).requires_grad_(False)
@@ -73,17 +82,18 @@ class LoFTRMatcher:
         """Half precision where the device is fast in it; sums that overflow in it are kept in fp32 by the network."""
         return torch.autocast("cuda", torch.float16) if self._device.type == "cuda" else nullcontext()
 
-    @torch.inference_mode()
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[LoFTRFeatures]:
         """Features of each photo; neighbours of one size go through the backbone together, a batch at most."""
         items = list(zip(images, masks or [None] * len(images), strict=True))
-        out: list[LoFTRFeatures] = []
+        size = 1 if self._cores > 1 else self.batch_size
+        batches: list[list[tuple[GreyImage, Mask | None]]] = []
         for _, group in groupby(items, key=lambda item: item[0].shape):
             same_size = list(group)
-            for start in range(0, len(same_size), self.batch_size):
-                out += self._encode_batch(*zip(*same_size[start : start + self.batch_size], strict=True))
-        return out
+            batches += [same_size[start : start + size] for start in range(0, len(same_size), size)]
+        encoded = self._on_cores(lambda batch: self._encode_batch(*zip(*batch, strict=True)), batches)
+        return [features for batch in encoded for features in batch]
 
+    @torch.inference_mode()
     def _encode_batch(self, images: Sequence[GreyImage], masks: Sequence[Mask | None]) -> list[LoFTRFeatures]:
         height, width = images[0].shape
         w, h = self.net_size(width, height)
@@ -99,14 +109,31 @@ class LoFTRMatcher:
         scale = np.array([width / w, height / h])
         return [LoFTRFeatures(f, scale, (width, height), u) for f, u in zip(features, usable, strict=True)]
 
-    @torch.inference_mode()
     def match(self, pairs: Sequence[tuple[LoFTRFeatures, LoFTRFeatures]]) -> list[Matches]:
         """Matches of each pair in photo pixels, most confident first."""
-        if not pairs:
-            return []
+        if self._cores > 1:
+            return [
+                matches for part in self._on_cores(self._match_batch, [[pair] for pair in pairs]) for matches in part
+            ]
+        return self._match_batch(pairs) if pairs else []
+
+    @torch.inference_mode()
+    def _match_batch(self, pairs: Sequence[tuple[LoFTRFeatures, LoFTRFeatures]]) -> list[Matches]:
         with self._precision():
             found = self._model.match([(f0.features, f1.features) for f0, f1 in pairs])
         return [_to_photo(m, f0, f1) for m, (f0, f1) in zip(found, pairs, strict=True)]
+
+    def _on_cores(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """The work of each item, in order, one item a core."""
+        if self._cores == 1 or len(items) < 2:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(min(self._cores, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, items))
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _resized(image: GreyImage, hw: tuple[int, int]) -> Tensor:

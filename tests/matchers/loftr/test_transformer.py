@@ -1,0 +1,62 @@
+"""Linear attention and the layers around it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from sfm.matchers.loftr.transformer import EncoderLayer, LocalFeatureTransformer, linear_attention
+
+
+def quadratic_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """The same attention with its (L, S) matrix formed."""
+    weights = torch.einsum("blhd,bshd->bhls", F.elu(q) + 1, F.elu(k) + 1)
+    weights = weights / weights.sum(dim=3, keepdim=True)
+    return torch.einsum("bhls,bshd->blhd", weights, v)
+
+
+def test_linear_attention_equals_quadratic() -> None:
+    q, k, v = torch.randn(2, 7, 3, 4), torch.randn(2, 9, 3, 4), torch.randn(2, 9, 3, 4)
+    torch.testing.assert_close(linear_attention(q, k, v), quadratic_attention(q, k, v), rtol=1e-4, atol=1e-5)
+
+
+def test_masked_tokens_are_as_if_absent() -> None:
+    q, k, v = torch.randn(1, 7, 3, 4), torch.randn(1, 9, 3, 4), torch.randn(1, 9, 3, 4)
+    mask = torch.arange(9)[None] < 5
+    torch.testing.assert_close(linear_attention(q, k, v, mask), linear_attention(q, k[:, :5], v[:, :5]))
+
+
+def test_attention_does_not_overflow_under_autocast() -> None:
+    """Sums over 20,000 tokens of 8 channels exceed what half precision holds; bfloat16 would lose their digits."""
+    q, k, v = (torch.randn(1, 20_000, 1, 8) + 4 for _ in range(3))
+    expected = linear_attention(q, k, v)
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype):
+            found = linear_attention(q, k, v)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected)
+
+
+def test_layer_equals_concatenation() -> None:
+    layer, x, source = EncoderLayer(32, 4), torch.randn(2, 6, 32), torch.randn(2, 5, 32)
+    q, k, v = (
+        project(t).reshape(2, -1, 4, 8)
+        for project, t in ((layer.q_proj, x), (layer.k_proj, source), (layer.v_proj, source))
+    )
+    message = layer.norm1(layer.merge(quadratic_attention(q, k, v).reshape(2, 6, 32)))
+    expected = x + layer.norm2(layer.mlp(torch.cat([x, message], dim=2)))
+    torch.testing.assert_close(layer(x, source), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_encode_then_forward_runs_every_layer_once() -> None:
+    transformer = LocalFeatureTransformer(32, 4, ("self", "cross", "self", "cross"))
+    x0, x1 = torch.randn(1, 6, 32), torch.randn(1, 5, 32)
+    found = transformer(transformer.encode(x0), transformer.encode(x1))
+    for layer, name in zip(transformer.layers, transformer.layer_names, strict=True):
+        if name == "self":
+            x0, x1 = layer(x0, x0), layer(x1, x1)
+        else:
+            x0 = layer(x0, x1)
+            x1 = layer(x1, x0)
+    torch.testing.assert_close(found, (x0, x1))
+    assert transformer.num_leading_self == 1
