@@ -238,7 +238,7 @@ class Scene:
         across = np.arctan2(local[:, 0], local[:, 2])
         down = np.arctan2(local[:, 1], np.hypot(local[:, 0], local[:, 2]))
         middle = np.array(drop.texture.size, np.float32) / 2
-        xy = np.stack([across, down], axis=1) * np.float32(drop.density) + middle
+        xy = (np.stack([across, down], axis=1) * drop.density + middle).astype(np.float32)
         return np.asarray(drop.texture.sample(xy, drop.density / focal))
 
     def warp(self, camera0: Camera, camera1: Camera, xy: Float32) -> Float32:

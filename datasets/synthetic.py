@@ -224,19 +224,25 @@ def render_scene(
     return scene
 
 
-def write_scene(scene: SyntheticScene, out: Path) -> None:
-    """Write out/images/*.jpg with EXIF, and out/gt: cameras, poses and a few thousand visible surface points."""
+def write_scene(scene: SyntheticScene, out: Path, *, quality: int = 95, points_per_image: int = 250) -> None:
+    """Write out/images/*.jpg with EXIF, and out/gt: cameras, poses and visible surface points.
+
+    quality: JPEG's; below 90 colours are stored at half the resolution. points_per_image: about how many surface
+    points each photo adds.
+    """
     folder = out / "images"
     folder.mkdir(parents=True, exist_ok=True)
     exif = _exif(scene.focal_35mm)
     for name, image in zip(scene.names, scene.images, strict=True):
-        Image.fromarray(image).save(folder / name, quality=95, subsampling=0, exif=exif)
+        Image.fromarray(image).save(
+            folder / name, quality=quality, subsampling=0 if quality >= 90 else 2, optimize=True, exif=exif
+        )
     (width, height), focal = scene.size, float(scene.K[0, 0])
     centre = scene.K[:2, 2].tolist()
     model, params = (
         ("SIMPLE_RADIAL", [focal, *centre, scene.radial]) if scene.radial else ("PINHOLE", [focal, focal, *centre])
     )
-    points, observations = _sparse_points(scene)
+    points, observations = _sparse_points(scene, per_image=points_per_image)
     images = [
         PosedImage(name, pose, model, (width, height), np.array(params), xy)
         for name, pose, xy in zip(scene.names, scene.cam_from_world, observations, strict=True)
@@ -251,7 +257,7 @@ def _exif(focal_35mm: float) -> Image.Exif:
     return exif
 
 
-def _sparse_points(scene: SyntheticScene, *, per_image: int = 250) -> tuple[SparsePoints, list[Float64]]:
+def _sparse_points(scene: SyntheticScene, *, per_image: int) -> tuple[SparsePoints, list[Float64]]:
     """Surface points seen in two photos or more, with their tracks, and (N_i, 2) px of each image's observations."""
     step = max(4, round(float(np.sqrt(scene.size[0] * scene.size[1] / per_image))))
     found = [scene.surface(i, step=step) for i in range(len(scene))]

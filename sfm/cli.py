@@ -37,7 +37,7 @@ The same command again reuses what still holds: after an interruption it carries
 redoes what depends on them, with more photos it matches the new ones only.
 
 other verbs (each has its own --help):
-  {PROGRAM} demo [OUT]                        render a scene, reconstruct it, compare with the truth
+  {PROGRAM} demo [OUT]                        reconstruct a shipped scene, compare with the truth
   {PROGRAM} compare A B [--ground-truth GT]   two models side by side
   {PROGRAM} export OUT FORMAT [DEST]          nerfstudio, undistorted, ply, text, nvm, bundler, hloc
   {PROGRAM} import IMAGES OUT --features F --matches M    carry on from hloc's files
@@ -144,7 +144,7 @@ def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> None
 
 
 def _demo(argv: Sequence[str]) -> int:
-    parser = _Parser(prog=f"{PROGRAM} demo", description="Render a scene, reconstruct it, compare it with the truth.")
+    parser = _Parser(prog=f"{PROGRAM} demo", description="Reconstruct a shipped scene, compare it with the truth.")
     parser.add_argument("out", type=Path, nargs="?", default=Path("demo"), metavar="OUT", help="folder (default: demo)")
     _add_run_options(parser)
     args = parser.parse_args(argv)

@@ -1,29 +1,26 @@
-"""The demo: photos rendered of a scene with known cameras, reconstructed, and measured against the truth."""
+"""The demo: shipped photos of a scene with known cameras, reconstructed, and measured against the truth."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from sfm.datasets.demo_scene import copy_demo_scene
 from sfm.errors import BadFile
 from sfm.evaluation import evaluate_folder, evaluation_text
 
 
 def prepare(out: Path) -> Path:
-    """Renders the demo's photos to out/images and their truth to out/gt, once; returns the folder of photos.
+    """Copies the demo's photos to out/images and their truth to out/gt; returns the folder of photos.
 
     Raises BadFile where the folder cannot be written.
     """
-    from sfm.datasets.synthetic import render_scene  # loads Open3D
-
     if out.exists() and not out.is_dir():
         raise BadFile(f"{out}: is a file; give a folder for the demo")
-    if not (out / "gt" / "images.txt").is_file():
-        print("rendering the demo's photos ...", flush=True)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            render_scene(out)
-        except OSError as error:
-            raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        copy_demo_scene(out)
+    except OSError as error:
+        raise BadFile(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from None
     return out / "images"
 
 

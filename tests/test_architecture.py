@@ -20,7 +20,7 @@ LAYER_0 = {"sfm.options", "sfm.progress"}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers"}
 LAYER_2 = LAYER_1 | STORES | {"sfm.images", "sfm.cameras", "sfm.weights", "sfm.datasets"}
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
-LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo"}
+LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "sfm": set(),
@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.export": LAYER_2 | {"sfm.evaluation", "sfm.hloc", "sfm.mapping"},
     "sfm.pipeline": LAYER_3,
     "sfm.demo": LAYER_2 | {"sfm.evaluation"},
+    "sfm.training": LAYER_2,
     "sfm.cli": LAYER_4,
 }
 
@@ -73,6 +74,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.evaluation": NUMPY | {"pycolmap"},
     "sfm.comparison": NUMPY,
     "sfm.export": NUMPY | {"pycolmap", "PIL"},
+    "sfm.training": NUMPY | {"torch"},
     "sfm.pipeline": {"torch"},  # to ask for a CUDA device, inside a function
 }
 

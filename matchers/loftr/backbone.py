@@ -30,8 +30,10 @@ def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 def _conv_bn(x: Tensor, conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Tensor:
     """Convolution, then batch normalisation; at inference as one convolution, which halves the memory."""
     if bn.training:
-        return bn(conv(x))
-    weight, bias = fuse_conv_bn_weights(conv.weight, None, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
+        normalised: Tensor = bn(conv(x))
+        return normalised
+    mean, variance = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
+    weight, bias = fuse_conv_bn_weights(conv.weight, None, mean, variance, bn.eps, bn.weight, bn.bias)
     return F.conv2d(x, weight, bias, conv.stride, conv.padding)
 
 
@@ -64,7 +66,8 @@ class _Smooth(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) → (B, outputs, H, W)."""
-        return self[3](self[2](_conv_bn(x, self[0], self[1])))
+        smooth: Tensor = self[3](self[2](_conv_bn(x, self[0], self[1])))  # type: ignore[arg-type]
+        return smooth
 
 
 def _add_upsampled(skip: Tensor, coarser: Tensor) -> Tensor:

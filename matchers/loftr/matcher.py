@@ -169,7 +169,8 @@ def _on_usable(points: NDArray[np.float32], usable: NDArray[np.bool_] | None) ->
     if usable is None:
         return np.ones(len(points), bool)
     column, row = points.astype(np.int64).T
-    return usable[row.clip(0, usable.shape[0] - 1), column.clip(0, usable.shape[1] - 1)]
+    on_usable: NDArray[np.bool_] = usable[row.clip(0, usable.shape[0] - 1), column.clip(0, usable.shape[1] - 1)]
+    return on_usable
 
 
 def _inside(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:

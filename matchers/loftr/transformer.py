@@ -52,13 +52,14 @@ class EncoderLayer(nn.Module):
         q, k, v = self.q_proj(x), self.k_proj(source), self.v_proj(source)
         message = linear_attention(q, k, v, self.num_heads, source_mask)
         message = self.norm1(self.merge(message))
-        return x + self.norm2(self.mlp[2](F.relu(self._joined(x, message), inplace=True)))
+        change: Tensor = self.norm2(self.mlp[2](F.relu(self._joined(x, message), inplace=True)))
+        return x + change
 
     def _joined(self, x: Tensor, message: Tensor) -> Tensor:
         """First layer of the perceptron on [x, message], without making the concatenation: (B, L, 2 C)."""
-        of_x, of_message = self.mlp[0].weight.chunk(2, dim=1)
+        of_x, of_message = self.mlp.get_parameter("0.weight").chunk(2, dim=1)
         hidden = torch.addmm(F.linear(x.flatten(0, 1), of_x), message.flatten(0, 1), of_message.T)
-        return hidden.unflatten(0, x.shape[:2])
+        return hidden.reshape(*x.shape[:2], -1)
 
 
 class LocalFeatureTransformer(nn.Module):

@@ -5,7 +5,7 @@ import pycolmap
 import pytest
 
 from sfm import demo
-from sfm.datasets import synthetic
+from sfm.datasets.colmap_model import read_model
 from sfm.errors import BadFile
 
 
@@ -32,18 +32,16 @@ def test_report_measures_the_reconstruction_not_the_truth(out):
     assert 1 < float(line.split()[-1].rstrip("°")) < 8
 
 
-def test_photos_are_rendered_once(tmp_path, monkeypatch):
-    rendered = []
-
-    def render_scene(folder):
-        rendered.append(folder)
-        (folder / "gt").mkdir()
-        (folder / "gt" / "images.txt").write_text("")
-
-    monkeypatch.setattr(synthetic, "render_scene", render_scene)
-    assert demo.prepare(tmp_path / "demo") == tmp_path / "demo" / "images"
-    demo.prepare(tmp_path / "demo")
-    assert rendered == [tmp_path / "demo"]
+def test_photos_and_truth_are_prepared_and_what_is_lost_comes_back(tmp_path):
+    out = tmp_path / "new" / "demo"
+    assert demo.prepare(out) == out / "images"
+    names = sorted(photo.name for photo in (out / "images").iterdir())
+    assert len(names) == 12
+    truth = read_model(out / "gt")
+    assert sorted(image.name for image in truth.images.values()) == names
+    (out / "images" / names[3]).write_bytes(b"")
+    demo.prepare(out)
+    assert (out / "images" / names[3]).stat().st_size > 50_000
 
 
 def test_a_file_in_the_way_is_named(tmp_path):

@@ -155,8 +155,8 @@ def _step(state: _State, batch: Batch, done: float, options: TrainingOptions) ->
     with torch.no_grad():
         for mean, value in zip(state.average.parameters(), state.model.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
-        for mean, value in zip(state.average.buffers(), state.model.buffers(), strict=True):
-            mean.copy_(value)  # running statistics are averages already
+        for mean_buffer, buffer in zip(state.average.buffers(), state.model.buffers(), strict=True):
+            mean_buffer.copy_(buffer)  # running statistics are averages already
     return float(coarse), float(fine)
 
 
