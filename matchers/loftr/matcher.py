@@ -42,6 +42,9 @@ class LoFTRMatcher:
     match gives two rows: the first cell's anchor refined in image 1, and the second's in image 0.
     """
 
+    rotation_invariant = False
+    anchor = 0.5 / COARSE_STRIDE  # the centre of the cell's first network pixel
+
     def __init__(
         self, model: LoFTR, *, name: str, checksum: str, device: str = "cpu", resize: int = 640, batch_size: int = 0
     ) -> None:
