@@ -176,7 +176,12 @@ def _run_mapping(run: _Run) -> StageSummary:
 STAGES = (
     Stage("images", (), _images_depend_on, _run_images),
     Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs)),
-    Stage("matching", ("images", "pairs"), lambda run: run.matcher_provenance, _run_matching),
+    Stage(
+        "matching",
+        ("images", "pairs"),
+        lambda run: [run.matcher_provenance, run.options.matching.turns],
+        _run_matching,
+    ),
     Stage(
         "verification",
         ("images", "matching"),

@@ -50,6 +50,9 @@ class LoFTRMatcher:
     sharing it between cores, and wait for each other where another program is busy on one of them.
     """
 
+    rotation_invariant = False
+    anchor = 0.5 / COARSE_STRIDE  # the centre of the cell's first network pixel
+
     def __init__(
         self, model: LoFTR, *, name: str, checksum: str, device: str = "cpu", resize: int = 640, batch_size: int = 0
     ) -> None:
