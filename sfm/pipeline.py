@@ -170,6 +170,7 @@ def _run_mapping(run: _Run) -> StageSummary:
         run.options.mapping,
         output=run.out,
         read_rgb=lambda name: images.read_rgb(run.folder, records[name]),
+        known_intrinsics=run.options.images.intrinsics is not None,
     )
 
 
@@ -197,7 +198,11 @@ STAGES = (
     Stage(
         "mapping",
         ("images", "verification", "tracks"),
-        lambda run: [run.options.mapping.min_model_size, run.options.mapping.seed],
+        lambda run: [
+            run.options.mapping.min_model_size,
+            run.options.mapping.seed,
+            run.options.images.intrinsics is not None,
+        ],
         _run_mapping,
     ),
 )
