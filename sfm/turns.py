@@ -23,7 +23,9 @@ from sfm.types import ImagePair, Matches
 TURNS = (2, 1, 3)
 STRONG = 0.5  # confidence of a strong match
 TIED = 0.01  # share of cells with strong matches that ties two photos; false pairs stay below
-FOUND = 0.015  # the same for a turn to be believed
+NUM_BEST = 3  # pairs of two groups that speak for a turn
+FOUND = 0.024  # sum of their strengths for a turn to be believed (false turns: up to half)
+AHEAD = 2.0  # and its ratio to that of any other turn
 CLEARLY = 1.5  # a pair's turned matches replace upright ones that are weaker by this factor
 PROBES_OF_TWO_GROUPS = 32  # pairs
 PROBES_AT_ONCE = 8  # pairs, or an eighth of those that wait
@@ -125,12 +127,32 @@ def find_turns(pairs: Sequence[ImagePair], tied: Sequence[ImagePair], measure: M
         return []
     apart = [pair for pair in pairs if groups.apart(pair)]
     waiting = probe_order(pairs, groups)[: max(64, len(pairs) // 4)]
+    measured: dict[TurnedPair, float] = {}
     while waiting:
         num = max(PROBES_AT_ONCE, len(waiting) // 8)
-        probes, waiting = waiting[:num], waiting[num:]
-        found = measure([TurnedPair(pair, turn) for pair in probes for turn in TURNS])
-        for probe, value in sorted(found.items(), key=lambda item: (-item[1], item[0])):
-            if value >= FOUND:
-                groups.join(probe)
-        waiting = [pair for pair in waiting if groups.apart(pair)]
+        measured |= measure([TurnedPair(pair, turn) for pair in waiting[:num] for turn in TURNS])
+        while (found := _best_join(measured, groups)) is not None:
+            groups.join(found)
+        waiting = [pair for pair in waiting[num:] if groups.apart(pair)]
     return [TurnedPair(pair, groups.turn_of(pair)) for pair in apart if not groups.apart(pair) and groups.turn_of(pair)]
+
+
+def _best_join(measured: Mapping[TurnedPair, float], groups: PhotoGroups) -> TurnedPair | None:
+    """The pair and turn that ties two groups best, if there is one to be believed."""
+    votes: dict[tuple[str, str], dict[int, list[tuple[float, TurnedPair]]]] = {}
+    for probe, value in measured.items():
+        if groups.apart(probe.pair):
+            ends = (groups.group[probe.pair.name0], groups.group[probe.pair.name1])
+            change = (probe.turn - groups.turn_of(probe.pair)) % 4
+            if ends[0] > ends[1]:
+                ends, change = (ends[1], ends[0]), -change % 4
+            votes.setdefault(ends, {}).setdefault(change, []).append((value, probe))
+    best: tuple[float, TurnedPair] | None = None
+    for of_change in votes.values():
+        sums = sorted(
+            ((sum(value for value, _ in sorted(v)[-NUM_BEST:]), max(v)[1]) for v in of_change.values()), reverse=True
+        )
+        ahead = len(sums) == 1 or sums[0][0] >= AHEAD * sums[1][0]
+        if sums[0][0] >= FOUND and ahead and (best is None or sums[0] > best):
+            best = sums[0]
+    return None if best is None else best[1]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -241,3 +242,129 @@ def test_masks_reach_the_matcher(photos, tmp_path_factory):
     run(store, Masked(), folder, MatchingOptions(), masks=masks)
     assert seen[0] is None
     assert seen[1].tolist() == (black > 0).tolist()
+
+
+class CornerFeatures:
+    nbytes = FEATURE_BYTES
+
+    def __init__(self, image) -> None:
+        corners = image[0, 0], image[-1, 0], image[-1, -1], image[0, -1]  # of a bright upper left corner, turned by ...
+        self.turn = int(np.argmax(corners))
+        self.value = int(max(corners))
+
+
+class UprightMatcher(FakeMatcher):
+    """Sees a photo's turn by its bright corner; only photos of one turn match, in every cell."""
+
+    name = "upright"
+    rotation_invariant = False
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=4)
+        self.stop_after = float("inf")
+
+    def encode(self, images, masks=None):
+        self.encoded += [int(image.max()) for image in images]
+        return [CornerFeatures(image) for image in images]
+
+    def match(self, pairs):
+        if sum(self.batches) >= self.stop_after:
+            raise KeyboardInterrupt
+        self.batches.append(len(pairs))
+        return [self._match(f0.turn == f1.turn) for f0, f1 in pairs]
+
+    @staticmethod
+    def _match(good):
+        cells = np.arange(20 if good else 1)
+        points = np.stack([cells % 5, cells // 5], axis=1) * 8.0 + 4
+        return Matches(points, points, np.full(len(cells), 0.9 if good else 0.2), cells, cells)
+
+
+@pytest.fixture
+def turned_photos(photos):
+    """turned_photos(turns): photos with a bright corner that were taken with the camera turned."""
+
+    def make(turns):
+        folder, store = photos(len(turns))
+        for i, turn in enumerate(turns):
+            image = np.zeros((32, 40), np.uint8)
+            image[0, 0] = 100 + i
+            Image.fromarray(np.rot90(image, turn)).save(folder / name_of(i))
+        store.records = tuple(
+            replace(r, width=w, height=h) for r, (w, h) in zip(store.records, _sizes(turns), strict=True)
+        )
+        return folder, store
+
+    return make
+
+
+def _sizes(turns):
+    return [(32, 40) if turn % 2 else (40, 32) for turn in turns]
+
+
+def test_photos_that_match_as_they_are_cost_nothing_extra(turned_photos):
+    folder, store = turned_photos([0] * 6)
+    matcher = UprightMatcher()
+    summary = run(store, matcher, folder, MatchingOptions())
+    assert sum(matcher.batches) == 15
+    assert len(matcher.encoded) == 6
+    assert "turned" not in summary.counts
+    assert len(store.matches) == 1
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_turned_photos_are_matched_turned(turned_photos, turn):
+    folder, store = turned_photos([0, 0, 0, turn, turn])
+    summary = run(store, UprightMatcher(), folder, MatchingOptions())
+    assert summary.counts["turned"] == 6
+    assert summary.counts["matches"] == 10 * 20
+    first, turned = (
+        store.read_matches(ImagePair(name_of(0), name_of(1))),
+        store.read_matches(ImagePair(name_of(0), name_of(3))),
+    )
+    np.testing.assert_array_equal(first.points1, turned.points0)
+    # The cell in the bright corner of photo 0 is the one in the bright corner of photo 3:
+    columns, rows = (4, 5) if turn % 2 else (5, 4)
+    corner = {1: (rows - 1) * columns, 2: rows * columns - 1, 3: columns - 1}[turn]
+    assert turned.cells1[0] == corner
+    np.testing.assert_array_equal(turned.points1[0], (corner % columns * 8 + 4, corner // columns * 8 + 4))
+    off = run(store, UprightMatcher(), folder, MatchingOptions(turns="off"))
+    assert off.counts["matches"] == 4 * 20 + 6
+    assert "turned" not in off.counts
+
+
+@pytest.mark.parametrize("stop_after", [3, 10, 14, 20, 30, 36])
+def test_a_stopped_search_for_turns_ends_as_one_that_was_not(turned_photos, stop_after):
+    folder, store = turned_photos([0, 2, 0, 2, 0, 2])
+    expected = Store(store.records, store.pairs)
+    whole = UprightMatcher()
+    counts = run(expected, whole, folder, MatchingOptions()).counts
+    stopping, second = UprightMatcher(), UprightMatcher()
+    stopping.stop_after = stop_after
+    if stop_after < sum(whole.batches):
+        with pytest.raises(KeyboardInterrupt):
+            run(store, stopping, folder, MatchingOptions())
+    again = run(store, second, folder, MatchingOptions()).counts
+    assert sum(stopping.batches) + sum(second.batches) == sum(whole.batches)  # nothing twice
+    assert {**again, "encoded": 0, "reused": 0} == {**counts, "encoded": 0, "reused": 0}
+    assert again["turned"] == 9
+    for pair in store.pairs:
+        np.testing.assert_array_equal(store.read_matches(pair).points1, expected.read_matches(pair).points1)
+
+
+def test_turned_matches_half_replaced(turned_photos):
+    """Stopped while turned matches take the place of upright ones, and run again when all is done."""
+    folder, store = turned_photos([0, 2, 0, 2, 0, 2])
+    run(store, UprightMatcher(), folder, MatchingOptions())
+    main = store.matches[store.current]
+    upright = UprightMatcher._match(False)
+    for pair in exhaustive(6)[:3]:
+        if main[pair].cells1[0] != 0:
+            main[pair] = upright
+    writes = len(store.writes)
+    again = UprightMatcher()
+    counts = run(store, again, folder, MatchingOptions()).counts
+    assert (counts["turned"], counts["matches"], again.batches) == (9, 300, [])
+    assert len(store.writes) == writes + 1
+    run(store, again, folder, MatchingOptions())
+    assert (len(store.writes), again.encoded) == (writes + 1, [])
