@@ -52,7 +52,8 @@ class FinePreprocess(nn.Module):
         # merge_feat of [window, coarse], the coarse part computed once a window
         weight_fine, weight_coarse = self.merge_feat.weight.chunk(2, dim=1)
         context = self.down_proj(coarse) @ weight_coarse.T + self.merge_feat.bias  # (M, c)
-        return windows @ weight_fine.T + context[:, None]
+        joined: Tensor = windows @ weight_fine.T + context[:, None]
+        return joined
 
 
 def expected_offset(centre: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,7 @@ class LoFTRMatcher:
         self._resize = resize
         self._checksum = checksum
         self._model = model.eval().to(self._device).requires_grad_(False)
+        self._model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -87,7 +88,9 @@ class LoFTRMatcher:
     def _encode_batch(self, images: Sequence[GreyImage], masks: Sequence[Mask | None]) -> list[LoFTRFeatures]:
         height, width = images[0].shape
         w, h = self.net_size(width, height)
-        batch = torch.stack([_resized(image, (h, w)) for image in images]).to(self._device)  # (B, 1, h, w)
+        batch = torch.stack([_resized(image, (h, w)) for image in images]).to(
+            self._device, memory_format=torch.channels_last
+        )
         usable = [None if mask is None else _usable(mask, (h, w)) for mask in masks]
         valid = None
         if any(u is not None for u in usable):
@@ -142,7 +145,8 @@ def _on_usable(points: NDArray[np.float32], usable: NDArray[np.bool_] | None) ->
     if usable is None:
         return np.ones(len(points), bool)
     column, row = points.astype(np.int64).T
-    return usable[row.clip(0, usable.shape[0] - 1), column.clip(0, usable.shape[1] - 1)]
+    on: NDArray[np.bool_] = usable[row.clip(0, usable.shape[0] - 1), column.clip(0, usable.shape[1] - 1)]
+    return on
 
 
 def _inside(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -24,7 +24,8 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, kv_mask: Tensor | None = N
             k = k * kv_mask[:, :, None, None]
         kv = torch.einsum("bshd,bshe->bhde", k, v.float())
         total = torch.einsum("blhd,bhd->blh", q, k.sum(dim=1)) + eps
-        return torch.einsum("blhd,bhde->blhe", q, kv) / total[..., None]
+        out: Tensor = torch.einsum("blhd,bhde->blhe", q, kv) / total[..., None]
+        return out
 
 
 class EncoderLayer(nn.Module):
@@ -50,13 +51,15 @@ class EncoderLayer(nn.Module):
         )
         message = rearrange(linear_attention(q, k, v, source_mask), "b n h d -> b n (h d)")
         message = self.norm1(self.merge(message))
-        return x + self.norm2(self.mlp[2](F.relu(self._joined(x, message), inplace=True)))
+        out: Tensor = x + self.norm2(self._perceptron(x, message))
+        return out
 
-    def _joined(self, x: Tensor, message: Tensor) -> Tensor:
-        """First layer of the perceptron on [x, message], without making the concatenation: (B, L, 2 C)."""
-        of_x, of_message = self.mlp[0].weight.chunk(2, dim=1)
+    def _perceptron(self, x: Tensor, message: Tensor) -> Tensor:
+        """self.mlp of [x, message], without making the concatenation: (B, L, C)."""
+        of_x, of_message = self.mlp[0].get_parameter("weight").chunk(2, dim=1)
         hidden = torch.addmm(F.linear(x.flatten(0, 1), of_x), message.flatten(0, 1), of_message.T)
-        return hidden.unflatten(0, x.shape[:2])
+        out: Tensor = self.mlp[2](F.relu(hidden, inplace=True))
+        return out.reshape(x.shape)
 
 
 class LocalFeatureTransformer(nn.Module):
