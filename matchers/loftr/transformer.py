@@ -29,7 +29,8 @@ def linear_attention(
         kv = (k.transpose(1, 2) @ v.float()) * (head[:, None] == head)
         total = k.sum(dim=1)[:, :, None] * F.one_hot(head, num_heads)  # (B, C, H)
         weight = 1 / (q @ total + eps)  # (B, L, H)
-        return ((q @ kv).unflatten(2, (num_heads, -1)) * weight[..., None]).flatten(2)
+        out: Tensor = (q @ kv).reshape(*q.shape[:2], num_heads, -1) * weight[..., None]
+        return out.flatten(2)
 
 
 class EncoderLayer(nn.Module):
@@ -52,14 +53,15 @@ class EncoderLayer(nn.Module):
         q, k, v = self.q_proj(x), self.k_proj(source), self.v_proj(source)
         message = linear_attention(q, k, v, self.num_heads, source_mask)
         message = self.norm1(self.merge(message))
-        change: Tensor = self.norm2(self.mlp[2](F.relu(self._joined(x, message), inplace=True)))
-        return x + change
+        out: Tensor = x + self.norm2(self._perceptron(x, message))
+        return out
 
-    def _joined(self, x: Tensor, message: Tensor) -> Tensor:
-        """First layer of the perceptron on [x, message], without making the concatenation: (B, L, 2 C)."""
-        of_x, of_message = self.mlp.get_parameter("0.weight").chunk(2, dim=1)
+    def _perceptron(self, x: Tensor, message: Tensor) -> Tensor:
+        """self.mlp of [x, message], without making the concatenation: (B, L, C)."""
+        of_x, of_message = self.mlp[0].get_parameter("weight").chunk(2, dim=1)
         hidden = torch.addmm(F.linear(x.flatten(0, 1), of_x), message.flatten(0, 1), of_message.T)
-        return hidden.reshape(*x.shape[:2], -1)
+        out: Tensor = self.mlp[2](F.relu(hidden, inplace=True))
+        return out.reshape(x.shape)
 
 
 class LocalFeatureTransformer(nn.Module):
