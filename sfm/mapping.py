@@ -236,6 +236,14 @@ def map_images(
     return best, chosen
 
 
+def free_distortion(model: pycolmap.Reconstruction) -> None:
+    """Refines all of a finished model, the distortion that was held until now as well."""
+    options = pycolmap.BundleAdjustmentOptions()
+    options.print_summary = False
+    with _quiet():
+        pycolmap.bundle_adjustment(model, options)
+
+
 def colour_points(model: pycolmap.Reconstruction, read_rgb: ReadRGB) -> None:
     """Gives each 3D point the mean colour of its observations, read one photo at a time."""
     ids = np.array(sorted(model.point3D_ids()), np.int64)
@@ -327,6 +335,8 @@ def reconstruct(
         os.replace(scratch / attempt.name / "database.db", output / "database.db")
         if not models:
             raise NoModel(no_model_message(data))
+        for model in models if attempt.hold_distortion else ():
+            free_distortion(model)
         if read_rgb is not None:
             for model in models:
                 colour_points(model, read_rgb)

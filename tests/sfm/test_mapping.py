@@ -241,3 +241,13 @@ def test_support_counts_images_times_observations_of_long_tracks(built):
     model = built[1][0]
     lengths = [p.track.length() for p in model.points3D.values()]
     assert M.support(model) == NUM * sum(n for n in lengths if n >= 3) > 0
+
+
+def test_freed_distortion_comes_back_from_a_wrong_value(built):
+    model = pycolmap.Reconstruction(built[0] / "sparse" / "0")
+    right = model.compute_mean_reprojection_error()
+    model.cameras[1].params = [FOCAL, WIDTH / 2, HEIGHT / 2, 0.05]
+    M.free_distortion(model)
+    model.update_point_3d_errors()
+    assert abs(model.cameras[1].params[3]) < 0.01
+    assert model.compute_mean_reprojection_error() < right + 0.02
