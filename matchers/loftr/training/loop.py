@@ -157,7 +157,7 @@ def _step(state: _State, batch: Batch, done: float, options: TrainingOptions) ->
             mean.lerp_(value, 1 - decay)
         for mean_buffer, buffer in zip(state.average.buffers(), state.model.buffers(), strict=True):
             mean_buffer.copy_(buffer)  # running statistics are averages already
-    return float(coarse), float(fine)
+    return float(coarse.detach()), float(fine.detach())
 
 
 def batch_losses(model: LoFTR, batch: Batch, options: TrainingOptions) -> tuple[Tensor, Tensor]:
