@@ -48,6 +48,16 @@ class Matcher(Protocol):
         """The number of pairs that `match` likes to be given at once."""
         ...
 
+    @property
+    def rotation_invariant(self) -> bool:
+        """A photo that is turned in its plane (upside down, on its side) is matched as well; False needs a grid."""
+        ...
+
+    @property
+    def anchor(self) -> float:
+        """Where in its cell of the grid a coarse match lies before it is refined, from the corner: 0.5 the centre."""
+        ...
+
     def grid(self, width: int, height: int) -> tuple[float, float, int] | None:
         """Coarse grid of an image of this size: (cell width px, cell height px, columns); None for a detector.
 

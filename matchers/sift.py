@@ -68,6 +68,8 @@ class SiftMatcher:
 
     name = "sift"
     batch_size = 1
+    rotation_invariant = True
+    anchor = 0.5
 
     def __init__(self, options: SiftOptions | None = None, *, device: str = "cpu") -> None:
         self.options = options or SiftOptions()

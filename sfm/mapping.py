@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,9 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.colmap_database import write_colmap_database
 from sfm.errors import BadFile, NoModel
+from sfm.focal import estimate_focals, replace_focals
 from sfm.options import MappingOptions
 from sfm.progress import progress_bar
 from sfm.types import ImageRecord, KeypointMatches, Keypoints, StageSummary, TwoViewGeometry
@@ -43,7 +45,10 @@ INIT_ERROR, REGISTRATION_ERROR, FILTER_ERROR = 4.0, 12.0, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """Thresholds of one mapping attempt; a later one is tried where an earlier leaves photos out."""
+    """Thresholds of one mapping attempt; a later one is tried where an earlier leaves photos out.
+
+    Semi-dense matches come in hundreds, of which chance fits a dozen: a pose needs a fifth of them.
+    """
 
     name: str
     init_min_num_inliers: int
@@ -55,19 +60,25 @@ class Strategy:
 STRATEGIES = (
     Strategy("default", 100, 16.0, 30, 0.25),
     Strategy("narrow", 50, 8.0, 20, 0.20),
-    Strategy("weak", 25, 4.0, 12, 0.12),
+    Strategy("weak", 25, 4.0, 15, 0.20),
 )
+ATTEMPTS = ("default", "narrow", "refined focal", "long focal", "longest focal", "weak")
+LONG_FOCALS = {"long focal": 2.5, "longest focal": 5.0}  # of the longer side; a guess is 1.2
 
 
 @dataclass(frozen=True, slots=True)
 class MappingInput:
-    """All that mapping reads: images in order, and their keypoints, verified pairs and matches."""
+    """All that mapping reads: images in order, and their keypoints, verified pairs and matches.
+
+    known_intrinsics: the user gave the cameras' parameters; they stay as they are.
+    """
 
     images: tuple[ImageRecord, ...]
     keypoints: tuple[Keypoints, ...]
     geometries: tuple[TwoViewGeometry, ...]
     matches: tuple[KeypointMatches, ...]
     grids: Mapping[str, Grid]
+    known_intrinsics: bool = False
 
     @property
     def semi_dense(self) -> bool:
@@ -81,71 +92,18 @@ class MappingInput:
         return float(np.median(scales)) if scales else 1.0
 
 
-def write_colmap_database(path: Path, data: MappingInput) -> None:
-    """A new COLMAP database with cameras, rigs, frames, images, keypoints and verified matches."""
-    for stale in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-        stale.unlink(missing_ok=True)
-    database = pycolmap.Database.open(path)
-    try:
-        with pycolmap.DatabaseTransaction(database):
-            cameras = _write_cameras(database, data.images)
-            for i, (record, keypoints) in enumerate(zip(data.images, data.keypoints, strict=True)):
-                _write_image(database, i + 1, cameras[record.camera.group], record.name)
-                database.write_keypoints(i + 1, np.ascontiguousarray(keypoints.xy, np.float32))
-            _write_matches(database, data)
-    finally:
-        database.close()
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of COLMAP's mapping. hold_distortion: only focal lengths are refined."""
 
-
-def _write_cameras(database: pycolmap.Database, images: Sequence[ImageRecord]) -> dict[str, int]:
-    """One camera and one rig of it for each group; camera ids by group, from 1 in order of first use."""
-    ids: dict[str, int] = {}
-    for record in images:
-        if record.camera.group in ids:
-            continue
-        camera_id = len(ids) + 1
-        ids[record.camera.group] = camera_id
-        camera = pycolmap.Camera(
-            model=record.camera.model, width=record.width, height=record.height, params=record.camera.params
-        )
-        camera.camera_id = camera_id
-        camera.has_prior_focal_length = record.camera.has_focal_prior
-        database.write_camera(camera, use_camera_id=True)
-        rig = pycolmap.Rig(rig_id=camera_id)
-        rig.add_ref_sensor(camera.sensor_id)
-        database.write_rig(rig, use_rig_id=True)
-    return ids
-
-
-def _write_image(database: pycolmap.Database, image_id: int, camera_id: int, name: str) -> None:
-    image = pycolmap.Image(name=name, camera_id=camera_id, image_id=image_id)
-    database.write_image(image, use_image_id=True)
-    frame = pycolmap.Frame(frame_id=image_id, rig_id=camera_id)
-    frame.add_data_id(image.data_id)
-    database.write_frame(frame, use_frame_id=True)
-
-
-def _write_matches(database: pycolmap.Database, data: MappingInput) -> None:
-    image_id = {record.name: i + 1 for i, record in enumerate(data.images)}
-    geometry_of = {geometry.pair: geometry for geometry in data.geometries}
-    for matches in data.matches:
-        if len(matches.indices) == 0:
-            continue
-        geometry = geometry_of[matches.pair]
-        ids = image_id[matches.pair.name0], image_id[matches.pair.name1]
-        two_view = pycolmap.TwoViewGeometry()
-        two_view.config = int(getattr(pycolmap.TwoViewGeometryConfiguration, geometry.kind.upper()))
-        two_view.inlier_matches = matches.indices
-        if geometry.F is not None:
-            two_view.F = geometry.F
-        if geometry.cam1_from_cam0 is not None:
-            two_view.cam2_from_cam1 = pycolmap.Rigid3d(geometry.cam1_from_cam0)
-        database.write_matches(*ids, matches.indices)
-        database.write_two_view_geometry(*ids, two_view)
+    name: str
+    strategy: Strategy
+    data: MappingInput
+    hold_distortion: bool = False
 
 
 def mapper_options(
-    data: MappingInput, options: MappingOptions, strategy: Strategy
+    data: MappingInput, options: MappingOptions, strategy: Strategy, *, hold_distortion: bool = False
 ) -> pycolmap.IncrementalPipelineOptions:
     """COLMAP's options for these matches: its defaults for a detector, thresholds in network px otherwise."""
     result = pycolmap.IncrementalPipelineOptions()
@@ -160,6 +118,10 @@ def mapper_options(
     mapper.init_min_tri_angle = strategy.init_min_tri_angle
     mapper.abs_pose_min_num_inliers = strategy.abs_pose_min_num_inliers
     mapper.abs_pose_min_inlier_ratio = strategy.abs_pose_min_inlier_ratio
+    if data.known_intrinsics:
+        result.ba_refine_focal_length = mapper.abs_pose_refine_focal_length = False
+    if data.known_intrinsics or hold_distortion:
+        result.ba_refine_extra_params = mapper.abs_pose_refine_extra_params = False
     if data.semi_dense:
         scale = data.reduction
         mapper.init_max_error = INIT_ERROR * scale
@@ -180,46 +142,97 @@ def _quiet() -> Iterator[None]:
         pycolmap.logging.minloglevel = before
 
 
-def _attempt(
-    database: Path, output: Path, options: pycolmap.IncrementalPipelineOptions, num_images: int
-) -> list[pycolmap.Reconstruction]:
-    """One run of COLMAP's incremental mapping: its models, most images (then most points) first."""
-    output.mkdir(parents=True)
+def _map(attempt: Attempt, options: MappingOptions, folder: Path) -> list[pycolmap.Reconstruction]:
+    """One run of COLMAP's incremental mapping on folder/database.db: its models, best first."""
+    folder.mkdir(parents=True)
+    data = attempt.data
+    write_colmap_database(folder / "database.db", data.images, data.keypoints, data.geometries, data.matches)
+    num_images = len(data.images)
     with _quiet(), progress_bar(num_images, desc="mapping", unit="image") as bar:
 
         def advance(step: int) -> None:
             bar.update(min(step, max(num_images - bar.n, 0)))
 
         models = pycolmap.incremental_mapping(
-            database,
-            output,
-            output,
-            options,
+            folder / "database.db",
+            folder,
+            folder,
+            mapper_options(data, options, attempt.strategy, hold_distortion=attempt.hold_distortion),
             initial_image_pair_callback=lambda: advance(2),
             next_image_callback=lambda: advance(1),
         )
     return sorted(models.values(), key=lambda m: (-m.num_reg_images(), -m.num_points3D()))
 
 
-def map_images(
-    database: Path, data: MappingInput, options: MappingOptions, scratch: Path
-) -> tuple[list[pycolmap.Reconstruction], str]:
-    """Models, largest first, and the strategy that gave them.
+def support(model: pycolmap.Reconstruction) -> int:
+    """How much a model explains: its images times its observations in tracks of three and more.
 
-    The strategies are tried in order until one registers every image that the last one could; the
-    first one with most registered images in its largest model wins. Deterministic with a fixed seed.
+    A wrong focal length or a wrong pose may register an image more, but breaks tracks: what two
+    images see agrees with nearly any camera, what three see does not.
+    """
+    least = min(3, model.num_reg_images())
+    lengths = (point.track.length() for point in model.points3D.values())
+    return int(model.num_reg_images() * sum(length for length in lengths if length >= least))
+
+
+def _refined_focals(data: MappingInput, model: pycolmap.Reconstruction) -> dict[str, float]:
+    """Focal lengths by camera group that mapping found for the images of a model, where there was no prior."""
+    records = {record.name: record for record in data.images}
+    found = (model.image(image_id) for image_id in sorted(model.reg_image_ids()))
+    cameras = {image.camera_id: records[image.name].camera for image in found}
+    return {c.group: model.cameras[i].mean_focal_length() for i, c in cameras.items() if not c.has_focal_prior}
+
+
+def _again(attempt: Attempt, models: Sequence[pycolmap.Reconstruction], num_reachable: int) -> Iterator[Attempt]:
+    """What to try where the best attempt so far left images out, and its models.
+
+    Distortion refined on few images takes up the errors of a wrong focal length, and bends what is
+    registered next. So it is held, and the focal length begins at what the best model found; where
+    not even half of the images are in that, at those of long lenses.
+    """
+    data, narrow = attempt.data, STRATEGIES[1]
+    if models:
+        refined = replace(data, images=replace_focals(data.images, _refined_focals(data, models[0])))
+        yield Attempt("refined focal", narrow, refined, hold_distortion=True)
+    if models and 2 * models[0].num_reg_images() >= num_reachable:
+        return
+    sides = {r.camera.group: max(r.width, r.height) for r in data.images if not r.camera.has_focal_prior}
+    for name, factor in LONG_FOCALS.items() if sides else ():
+        images = replace_focals(data.images, {group: factor * side for group, side in sides.items()})
+        yield Attempt(name, narrow, replace(data, images=images), hold_distortion=True)
+
+
+def map_images(
+    data: MappingInput, options: MappingOptions, scratch: Path
+) -> tuple[list[pycolmap.Reconstruction], Attempt]:
+    """Models, largest first, and the attempt that gave them; its COLMAP database is in scratch/NAME.
+
+    Attempts are made in the order of ATTEMPTS until one registers every image that the last one
+    could; the first one of most support in its largest model wins. Deterministic with a fixed seed.
     A detector's matches get the first one only, COLMAP's own thresholds: they are for comparison.
     """
     least = STRATEGIES[-1].abs_pose_min_num_inliers
-    reachable = [name for name, (inliers, _) in _strongest_pairs(data).items() if inliers >= least]
-    best: list[pycolmap.Reconstruction] = []
-    chosen = STRATEGIES[0].name
-    for strategy in STRATEGIES if data.semi_dense else STRATEGIES[:1]:
-        models = _attempt(database, scratch / strategy.name, mapper_options(data, options, strategy), len(data.images))
-        if models and (not best or models[0].num_reg_images() > best[0].num_reg_images()):
-            best, chosen = models, strategy.name
-        if best and best[0].num_reg_images() >= len(reachable):
-            break
+    num_reachable = sum(inliers >= least for inliers, _ in _strongest_pairs(data).values())
+    default, narrow, weak = STRATEGIES
+    best, chosen = [], Attempt(default.name, default, data)
+    best = _map(chosen, options, scratch / chosen.name)
+
+    def better(attempt: Attempt) -> bool:
+        """Makes the attempt, keeps it if it is better, and says whether nothing is left to do."""
+        nonlocal best, chosen
+        models = _map(attempt, options, scratch / attempt.name)
+        if models and (not best or support(models[0]) > support(best[0])):
+            best, chosen = models, attempt
+        return complete()
+
+    def complete() -> bool:
+        return bool(best) and best[0].num_reg_images() >= num_reachable
+
+    if not data.semi_dense or complete() or better(Attempt(narrow.name, narrow, data)):
+        return best, chosen
+    if not data.known_intrinsics and any(better(attempt) for attempt in _again(chosen, best, num_reachable)):
+        return best, chosen
+    better(replace(chosen, name=weak.name, strategy=weak))
     return best, chosen
 
 
@@ -310,9 +323,8 @@ def reconstruct(
     except OSError as error:
         raise BadFile(f"{output}: cannot be written ({error.strerror}); choose another output folder") from error
     try:
-        write_colmap_database(scratch / "database.db", data)
-        models, strategy = map_images(scratch / "database.db", data, options, scratch)
-        os.replace(scratch / "database.db", output / "database.db")
+        models, attempt = map_images(data, options, scratch)
+        os.replace(scratch / attempt.name / "database.db", output / "database.db")
         if not models:
             raise NoModel(no_model_message(data))
         if read_rgb is not None:
@@ -321,7 +333,7 @@ def reconstruct(
         write_models(models, output)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return models, strategy
+    return models, attempt.name
 
 
 def no_model_message(data: MappingInput) -> str:
@@ -336,12 +348,26 @@ def no_model_message(data: MappingInput) -> str:
     )
 
 
-def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, read_rgb: ReadRGB | None = None) -> StageSummary:
-    """The stage: reads keypoints and verified matches, writes COLMAP models under `output`."""
+def run(
+    db: FeatureDatabase,
+    options: MappingOptions,
+    *,
+    output: Path,
+    read_rgb: ReadRGB | None = None,
+    known_intrinsics: bool = False,
+) -> StageSummary:
+    """The stage: reads keypoints and verified matches, writes COLMAP models under `output`.
+
+    known_intrinsics: the user gave the cameras' parameters; they are not refined. For cameras
+    without a prior mapping begins at the focal length that their pairs determine, if they do.
+    """
     started = time.perf_counter()
     geometries = tuple(g for g in db.read_two_view() if len(g.inliers))
     data = MappingInput(db.read_images(), db.read_keypoints(), geometries, db.read_keypoint_matches(), db.read_grids())
-    models, strategy = reconstruct(data, options, output, read_rgb=read_rgb)
+    data = replace(data, known_intrinsics=known_intrinsics)
+    focals = estimate_focals(data.images, geometries) if data.semi_dense else {}
+    data = replace(data, images=replace_focals(data.images, focals))
+    models, attempt = reconstruct(data, options, output, read_rgb=read_rgb)
     best = models[0]
     counts: dict[str, int | float] = {
         "models": len(models),
@@ -350,6 +376,8 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, read_rgb:
         "observations": best.compute_num_observations(),
         "track_length": best.compute_mean_track_length(),
         "reprojection_error": best.compute_mean_reprojection_error(),
-        "attempt": [s.name for s in STRATEGIES].index(strategy) + 1,
+        "attempt": ATTEMPTS.index(attempt) + 1,
+        "focals_estimated": len(focals),
+        "focal_px": float(np.median([camera.mean_focal_length() for camera in best.cameras.values()])),
     }
     return StageSummary("mapping", counts, time.perf_counter() - started, unregistered(data, models))

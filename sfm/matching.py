@@ -1,10 +1,13 @@
 """Matching: each photo encoded as rarely as memory allows, each pair matched once, streamed into the database.
 
-The order of the pairs is known before the first is matched. So they are ordered by blocks of
-images that fit the memory together, and the cache drops the features whose next use lies farthest
-ahead (Belady's rule, the best there is when the future is known). A thread decodes the next photos
-while the matcher works. Pairs that the database already holds for these photos and this matcher
-are not matched again, so a run that was stopped carries on.
+A thread decodes the next photos while the matcher works. Pairs that the database already holds for
+these photos and this matcher are not matched again, so a run that was stopped carries on.
+
+Where the pairs that match well leave groups of photos apart, and the matcher minds how a photo is
+turned, pairs between groups are matched again with one photo turned (sfm.turns). Each turn's
+matches are kept under a key of their own, and the better ones then take the place of the upright
+ones. What is decided depends on pairs that were never turned only, so it comes out the same after
+a stop at any point.
 """
 
 from __future__ import annotations
@@ -13,19 +16,21 @@ import hashlib
 import json
 import logging
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from sfm.errors import BadImage, SfMError
+from sfm.feature_cache import FeatureCache, order_pairs
 from sfm.images import read_grey, read_mask
-from sfm.matchers.base import Features, GreyImage, Mask, Matcher
+from sfm.matchers.base import GreyImage, Mask, Matcher
+from sfm.matchers.turning import TurnedFeatures, TurningMatcher
 from sfm.options import MatchingOptions
 from sfm.progress import progress_bar
+from sfm.turns import CLEARLY, TIED, TURNS, TurnedPair, find_turns, strength
 from sfm.types import ImagePair, ImageRecord, Matches, StageSummary
 
 log = logging.getLogger(__name__)
@@ -33,6 +38,8 @@ log = logging.getLogger(__name__)
 _DECODED_AHEAD = 4  # photos
 _FLUSH_PAIRS = 200
 _FLUSH_SECONDS = 10.0
+
+_Grid = tuple[float, float, int] | None
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -67,103 +74,116 @@ def run(
     start = time.perf_counter()
     records = {record.name: record for record in db.read_images()}
     pairs = db.read_pairs()
-    key = matcher_key(matcher.provenance)
-    done = db.matched_pairs(key).intersection(pairs)
-    db.write_grids({name: matcher.grid(record.width, record.height) for name, record in records.items()})
-    todo = [pair for pair in pairs if pair not in done]
-    with (
-        _PhotoReader(folder, records, masks) as reader,
-        _MatchWriter(db, key) as writer,
-        progress_bar(len(pairs), desc="matching", unit="pair", initial=len(done)) as bar,
-    ):
+    grids = {name: matcher.grid(record.width, record.height) for name, record in records.items()}
+    db.write_grids(grids)
+    with _PhotoReader(folder, records, masks) as reader:
         session = _Session(matcher, reader, options)
-        for results, num_pairs in session.match_all(todo):
-            writer.add(results)
-            bar.update(num_pairs)
+        work = _PairWork(db, session, _keys(matcher, options), _num_cells(records, grids))
+        num_reused = len(work.held(0).intersection(pairs))
+        upright = work.match([TurnedPair(pair, 0) for pair in pairs], desc="matching")
+        turned = work.turn(upright) if _may_turn(matcher, options) else {}
     if session.lost:  # later stages see only pairs that have matches; the next run finds the others again
         pairs = tuple(pair for pair in pairs if pair not in session.lost)
         db.write_pairs(pairs)
+    final = {task.pair: found for task, found in upright.items()} | {task.pair: found for task, found in turned.items()}
     counts: dict[str, int | float] = {
         "pairs": len(pairs),
-        "matches": writer.num_matches + sum(len(db.read_matches(pair)) for pair in done),
+        "matches": sum(found.num_rows for found in final.values()),
         "encoded": session.num_encoded,
-        "reused": len(done),
+        "reused": num_reused,
+        **({"turned": len(turned)} if turned else {}),
     }
     return StageSummary("matching", counts, time.perf_counter() - start, skipped=session.skipped)
 
 
-# --- the order of the pairs -------------------------------------------------------------------
+def _may_turn(matcher: Matcher, options: MatchingOptions) -> bool:
+    return options.turns == "auto" and not matcher.rotation_invariant
 
 
-def order_pairs(pairs: Sequence[ImagePair], capacity: int) -> list[ImagePair]:
-    """The pairs in an order that needs few encodings when features of `capacity` images fit the memory.
-
-    Either as they stand, by name, which suits sequences; or by blocks: the first capacity - 2
-    images stay while all others pass by, then the next (some N^2 / 2 capacity encodings for all
-    pairs of N images, where the order by name needs capacity times as many). The better of the two
-    by count.
-    """
-    by_name = sorted(pairs)
-    rank = {name: i for i, name in enumerate(sorted({name for pair in pairs for name in (pair.name0, pair.name1)}))}
-    block = max(1, capacity - 2)
-    by_block = sorted(pairs, key=lambda pair: (rank[pair.name0] // block, pair.name1, pair.name0))
-    return min((by_block, by_name), key=lambda order: count_encodings(order, capacity))
+def _keys(matcher: Matcher, options: MatchingOptions) -> list[str]:
+    """Keys of the matches in the database: of those that later stages see, then of turn 1, 2 and 3."""
+    seen = {"turns": "auto"} if _may_turn(matcher, options) else {}
+    turned = [matcher_key({**matcher.provenance, "turned": f"{90 * turn}"}) for turn in (1, 2, 3)]
+    return [matcher_key({**matcher.provenance, **seen}), *turned]
 
 
-def count_encodings(order: Sequence[ImagePair], capacity: int) -> int:
-    """How many images are encoded when the pairs are matched in this order, one by one."""
-    cache = _FeatureCache(order, budget=capacity)
-    num_encoded = 0
-    for position, pair in enumerate(order):
-        missing = [name for name in (pair.name0, pair.name1) if name not in cache]
-        for name in missing:
-            cache.put(name, _OneUnit())
-        num_encoded += len(missing)
-        cache.shrink(position, keep={pair.name0, pair.name1})
-    return num_encoded
+def _num_cells(records: Mapping[str, ImageRecord], grids: Mapping[str, _Grid]) -> dict[str, int]:
+    """Cells of each photo's grid; 0 for a detector."""
+    return {
+        name: grid[2] * round(records[name].height / grid[1]) if grid is not None else 0 for name, grid in grids.items()
+    }
 
 
-class _OneUnit:
-    """Features that cost one unit of the budget, for counting."""
+class _Found(NamedTuple):
+    """What is kept in mind of a pair's matches."""
 
-    nbytes = 1
+    num_rows: int
+    strength: float
 
 
-class _FeatureCache:
-    """Features of images within a budget of bytes, for a known order of pairs."""
+class _PairWork:
+    """Pairs and turns, matched or taken from the database."""
 
-    def __init__(self, order: Sequence[ImagePair], budget: float) -> None:
-        self._budget = budget
-        self._features: dict[str, Features] = {}
-        self._uses: dict[str, list[int]] = {}
-        self._nbytes = 0
-        for position, pair in enumerate(order):
-            self._uses.setdefault(pair.name0, []).append(position)
-            self._uses.setdefault(pair.name1, []).append(position)
+    def __init__(self, db: _MatchStore, session: _Session, keys: Sequence[str], num_cells: Mapping[str, int]) -> None:
+        """keys: of the matches in the database, by turn."""
+        self._db = db
+        self._session = session
+        self._keys = keys
+        self._num_cells = num_cells
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._features
+    def held(self, turn: int) -> frozenset[ImagePair]:
+        """Pairs that the database has matches of; it then reads matches of this turn."""
+        return self._db.matched_pairs(self._keys[turn])
 
-    def __getitem__(self, name: str) -> Features:
-        return self._features[name]
+    def match(self, tasks: Sequence[TurnedPair], *, desc: str) -> dict[TurnedPair, _Found]:
+        """What there is of each task, without those of photos that cannot be read."""
+        found: dict[TurnedPair, _Found] = {}
+        for turn in {task.turn for task in tasks}:
+            held = self.held(turn)
+            for task in tasks:
+                if task.turn == turn and task.pair in held:
+                    found[task] = self._measure(task.pair, self._db.read_matches(task.pair))
+        todo = [task for task in tasks if task not in found]
+        with (
+            _MatchWriter(self._db, self._keys) as writer,
+            progress_bar(len(tasks), desc=desc, unit="pair", initial=len(found)) as bar,
+        ):
+            for results, num_pairs in self._session.match_all(todo):
+                writer.add(results)
+                found |= {task: self._measure(task.pair, matches) for task, matches in results}
+                bar.update(num_pairs)
+        return found
 
-    def put(self, name: str, features: Features) -> None:
-        """Keeps the features; the budget may be exceeded until `shrink`."""
-        self._features[name] = features
-        self._nbytes += features.nbytes
+    def turn(self, upright: Mapping[TurnedPair, _Found]) -> dict[TurnedPair, _Found]:
+        """Matches pairs between groups of photos again, turned; those that are clearly better replace the upright ones.
 
-    def shrink(self, position: int, keep: set[str]) -> None:
-        """Drops what no pair after `position` uses, then what is used farthest ahead, until the budget holds."""
-        while self._nbytes > self._budget:
-            loose = [name for name in self._features if name not in keep]
-            if not loose:
-                return
-            self._nbytes -= self._features.pop(max(loose, key=lambda name: self._next_use(name, position))).nbytes
+        Returns the replaced ones, also those that an earlier run replaced.
+        """
+        turned_before = frozenset[ImagePair]().union(*(self.held(turn) for turn in TURNS))
+        strengths = {task.pair: found.strength for task, found in upright.items()}
+        tied = [pair for pair, value in strengths.items() if value >= TIED and pair not in turned_before]
+        again = self.match(find_turns(list(strengths), tied, self._strengths), desc="turned photos")
+        before = {task: upright[TurnedPair(task.pair, 0)] for task in again}
+        replaced = {task: found for task, found in again.items() if found.num_rows and found == before[task]}
+        better = {t: found for t, found in again.items() if found.strength > CLEARLY * before[t].strength}
+        self._replace(list(better))
+        return replaced | better
 
-    def _next_use(self, name: str, position: int) -> float:
-        uses = self._uses.get(name, [])
-        index = bisect_left(uses, position + 1)
-        return uses[index] if index < len(uses) else float("inf")
+    def _strengths(self, probes: Sequence[TurnedPair]) -> dict[TurnedPair, float]:
+        return {task: found.strength for task, found in self.match(probes, desc="trying turned photos").items()}
+
+    def _replace(self, tasks: Sequence[TurnedPair]) -> None:
+        """Puts turned matches in the place of upright ones, and has the database read these from now on."""
+        for turn in TURNS:
+            pairs = [task.pair for task in tasks if task.turn == turn]
+            for begin in range(0, len(pairs), _FLUSH_PAIRS):
+                self.held(turn)
+                batch = [(pair, self._db.read_matches(pair)) for pair in pairs[begin : begin + _FLUSH_PAIRS]]
+                self._db.write_matches(batch, matcher_key=self._keys[0])
+        self.held(0)
+
+    def _measure(self, pair: ImagePair, matches: Matches) -> _Found:
+        return _Found(len(matches), strength(matches, min(self._num_cells[pair.name0], self._num_cells[pair.name1])))
 
 
 # --- reading and writing beside the matcher -----------------------------------------------------
@@ -206,31 +226,50 @@ class _PhotoReader(AbstractContextManager["_PhotoReader"]):
 class _MatchWriter(AbstractContextManager["_MatchWriter"]):
     """Collects matches and writes them every few hundred pairs or seconds, and when the run is stopped."""
 
-    def __init__(self, db: _MatchStore, key: str) -> None:
-        self.num_matches = 0
+    def __init__(self, db: _MatchStore, keys: Sequence[str]) -> None:
+        """keys: what to write matches under, by turn."""
         self._db = db
-        self._key = key
-        self._batch: list[tuple[ImagePair, Matches]] = []
+        self._keys = keys
+        self._batch: list[tuple[TurnedPair, Matches]] = []
         self._written_at = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
         self._flush()
 
-    def add(self, results: Sequence[tuple[ImagePair, Matches]]) -> None:
+    def add(self, results: Sequence[tuple[TurnedPair, Matches]]) -> None:
         """Takes the matches of some pairs."""
         self._batch.extend(results)
-        self.num_matches += sum(len(matches) for _, matches in results)
         if len(self._batch) >= _FLUSH_PAIRS or time.monotonic() - self._written_at >= _FLUSH_SECONDS:
             self._flush()
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
-        if batch:
-            self._db.write_matches(batch, matcher_key=self._key)
+        for turn in sorted({task.turn for task, _ in batch}):
+            of_turn = [(task.pair, matches) for task, matches in batch if task.turn == turn]
+            self._db.write_matches(of_turn, matcher_key=self._keys[turn])
         self._written_at = time.monotonic()
 
 
 # --- matching -----------------------------------------------------------------------------------
+
+
+class _View(NamedTuple):
+    """A photo as it is encoded. turn: quarter turns."""
+
+    photo: str
+    turn: int
+
+
+class _Views(NamedTuple):
+    """What is matched: image 0 of a pair as it is and image 1 turned."""
+
+    name0: _View
+    name1: _View
+
+    @property
+    def task(self) -> TurnedPair:
+        """The pair and its turn."""
+        return TurnedPair(ImagePair(self.name0.photo, self.name1.photo), self.name1.turn)
 
 
 class _Session:
@@ -238,7 +277,7 @@ class _Session:
 
     def __init__(self, matcher: Matcher, reader: _PhotoReader, options: MatchingOptions) -> None:
         self.num_encoded = 0
-        self._matcher = matcher
+        self._matcher = TurningMatcher(matcher)
         self._reader = reader
         self._budget = options.memory * 1e9
         self._batch_size = options.batch or matcher.batch_size
@@ -251,66 +290,63 @@ class _Session:
         num_lost = Counter(name for pair in self.lost for name in (pair.name0, pair.name1))
         return tuple((name, f"{reason} ({num_lost[name]} pairs skipped)") for name, reason in self._failed.items())
 
-    def match_all(self, pairs: Sequence[ImagePair]) -> Iterator[tuple[list[tuple[ImagePair, Matches]], int]]:
-        """Batch by batch: (pair, matches) of those that could be matched, and the number that is done with."""
-        first = self._first_features(pairs)
+    def match_all(self, tasks: Sequence[TurnedPair]) -> Iterator[tuple[list[tuple[TurnedPair, Matches]], int]]:
+        """Batch by batch: (task, matches) of those that could be matched, and the number that is done with."""
+        views = [_Views(_View(pair.name0, 0), _View(pair.name1, turn)) for pair, turn in tasks]
+        first = self._first_features(views)
         capacity = int(self._budget // max(1, first[1].nbytes)) if first else 0
-        order = order_pairs(pairs, capacity)
-        cache = _FeatureCache(order, self._budget)
+        order = order_pairs(views, capacity)
+        cache: FeatureCache[TurnedFeatures] = FeatureCache(order, self._budget)
         if first:
             cache.put(*first)
         position, ahead = 0, 0
         while position < len(order):
             batch = order[position : position + self._batch_size]
-            names = list(dict.fromkeys(name for pair in batch for name in (pair.name0, pair.name1)))
-            self._encode_missing(cache, names)
+            missing = dict.fromkeys(view for pair in batch for view in pair if view not in cache)
+            for view, features in self._encode(list(missing)).items():
+                cache.put(view, features)
             position += len(batch)
-            cache.shrink(position - 1, keep=set(names))
+            cache.shrink(position - 1, keep={view for pair in batch for view in pair})
             ahead = self._announce(order, max(ahead, position), cache)
             yield self._match_batch(cache, batch), len(batch)
 
-    def _first_features(self, pairs: Sequence[ImagePair]) -> tuple[str, Features] | None:
+    def _first_features(self, pairs: Sequence[_Views]) -> tuple[_View, TurnedFeatures] | None:
         """One readable photo's features, which tell how many fit the memory."""
-        for name in sorted({name for pair in pairs for name in (pair.name0, pair.name1)}):
-            features = self._encode([name])
+        for view in sorted({view for pair in pairs for view in pair}):
+            features = self._encode([view])
             if features:
-                return name, features[name]
+                return view, features[view]
         return None
 
-    def _announce(self, order: Sequence[ImagePair], ahead: int, cache: _FeatureCache) -> int:
+    def _announce(self, order: Sequence[_Views], ahead: int, cache: FeatureCache[TurnedFeatures]) -> int:
         """Has the photos of coming pairs decoded; returns the first pair that was not looked at."""
         while ahead < len(order) and self._reader.idle:
-            for name in (order[ahead].name0, order[ahead].name1):
-                if name not in cache and name not in self._failed:
-                    self._reader.announce(name)
+            for view in order[ahead]:
+                if view not in cache and view.photo not in self._failed:
+                    self._reader.announce(view.photo)
             ahead += 1
         return ahead
 
-    def _encode_missing(self, cache: _FeatureCache, names: Sequence[str]) -> None:
-        for name, features in self._encode([name for name in names if name not in cache]).items():
-            cache.put(name, features)
-
-    def _encode(self, names: Sequence[str]) -> dict[str, Features]:
-        photos: dict[str, tuple[GreyImage, Mask | None]] = {}
-        for name in names:
-            if name in self._failed:
+    def _encode(self, views: Sequence[_View]) -> dict[_View, TurnedFeatures]:
+        photos: dict[_View, tuple[GreyImage, Mask | None, int]] = {}
+        for view in views:
+            if view.photo in self._failed:
                 continue
             try:
-                photos[name] = self._reader.take(name)
+                photos[view] = (*self._reader.take(view.photo), view.turn)
             except BadImage as error:
-                self._failed[name] = str(error)
-        features = self._by_batches(list(photos.values()), self._encode_batch)
+                self._failed[view.photo] = str(error)
+        features = self._by_batches(list(photos.values()), self._matcher.encode)
         self.num_encoded += len(features)
         return dict(zip(photos, features, strict=True))
 
-    def _encode_batch(self, photos: Sequence[tuple[GreyImage, Mask | None]]) -> Sequence[Features]:
-        return self._matcher.encode([photo for photo, _ in photos], [mask for _, mask in photos])
-
-    def _match_batch(self, cache: _FeatureCache, batch: Sequence[ImagePair]) -> list[tuple[ImagePair, Matches]]:
-        usable = [pair for pair in batch if self._failed.keys().isdisjoint((pair.name0, pair.name1))]
-        self.lost.update(set(batch).difference(usable))
+    def _match_batch(
+        self, cache: FeatureCache[TurnedFeatures], batch: Sequence[_Views]
+    ) -> list[tuple[TurnedPair, Matches]]:
+        usable = [pair for pair in batch if self._failed.keys().isdisjoint(view.photo for view in pair)]
+        self.lost.update(pair.task.pair for pair in set(batch).difference(usable))
         matches = self._by_batches([(cache[pair.name0], cache[pair.name1]) for pair in usable], self._matcher.match)
-        return list(zip(usable, matches, strict=True))
+        return [(pair.task, found) for pair, found in zip(usable, matches, strict=True)]
 
     def _by_batches(
         self, items: Sequence[_Item], call: Callable[[Sequence[_Item]], Sequence[_Result]]

@@ -74,6 +74,11 @@ class MatchingOptions:
     device: str = _option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
     batch: int = _option(0, "pairs matched at once; 0 chooses by device", metavar="N")
     memory: float = _option(1.0, "gigabytes that cached features may take", metavar="GB")
+    turns: str = _option(
+        "auto",
+        "auto: where photos match in separate groups, try them turned by 90, 180 and 270 degrees; off",
+        choices=("auto", "off"),
+    )
     offline: bool = _option(False, "never use the network")
 
     def __post_init__(self) -> None:

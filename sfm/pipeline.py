@@ -170,13 +170,19 @@ def _run_mapping(run: _Run) -> StageSummary:
         run.options.mapping,
         output=run.out,
         read_rgb=lambda name: images.read_rgb(run.folder, records[name]),
+        known_intrinsics=run.options.images.intrinsics is not None,
     )
 
 
 STAGES = (
     Stage("images", (), _images_depend_on, _run_images),
     Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs)),
-    Stage("matching", ("images", "pairs"), lambda run: run.matcher_provenance, _run_matching),
+    Stage(
+        "matching",
+        ("images", "pairs"),
+        lambda run: [run.matcher_provenance, run.options.matching.turns],
+        _run_matching,
+    ),
     Stage(
         "verification",
         ("images", "matching"),
@@ -192,7 +198,11 @@ STAGES = (
     Stage(
         "mapping",
         ("images", "verification", "tracks"),
-        lambda run: [run.options.mapping.min_model_size, run.options.mapping.seed],
+        lambda run: [
+            run.options.mapping.min_model_size,
+            run.options.mapping.seed,
+            run.options.images.intrinsics is not None,
+        ],
         _run_mapping,
     ),
 )

@@ -18,7 +18,12 @@ STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.j
 STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping"}
 LAYER_0 = {"sfm.options", "sfm.progress"}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers"}
-LAYER_2 = LAYER_1 | STORES | {"sfm.images", "sfm.cameras", "sfm.weights", "sfm.datasets"}
+LAYER_2 = (
+    LAYER_1
+    | STORES
+    | {"sfm.images", "sfm.cameras", "sfm.feature_cache", "sfm.turns", "sfm.focal", "sfm.colmap_database"}
+    | {"sfm.weights", "sfm.datasets"}
+)
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
 LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training"}
 
@@ -31,6 +36,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.geometry": set(),
     "sfm.matchers": {"sfm.matchers"},
     "sfm.cameras": LAYER_0,
+    "sfm.feature_cache": {"sfm.matchers"},
+    "sfm.turns": set(),
+    "sfm.focal": LAYER_1,
+    "sfm.colmap_database": LAYER_0,
     "sfm.images": LAYER_0 | {"sfm.cameras"},
     "sfm.columns": LAYER_0 | STORES,
     "sfm.schema": LAYER_0 | STORES,
@@ -60,6 +69,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.matchers": NUMPY | {"torch", "einops", "safetensors"},
     "sfm.matchers.sift": NUMPY | {"torch", "pycolmap"},
     "sfm.cameras": NUMPY | {"PIL", "pycolmap"},
+    "sfm.turns": NUMPY,
+    "sfm.focal": NUMPY | {"pycolmap"},
+    "sfm.colmap_database": NUMPY | {"pycolmap"},
     "sfm.images": NUMPY | {"PIL"},
     "sfm.columns": NUMPY | {"h5py"},
     "sfm.schema": NUMPY,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sfm.matchers.loftr.config import LoFTRConfig
 
@@ -32,8 +31,10 @@ def _conv_bn(x: Tensor, conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Tensor:
     if bn.training:
         normalised: Tensor = bn(conv(x))
         return normalised
-    mean, variance = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
-    weight, bias = fuse_conv_bn_weights(conv.weight, None, mean, variance, bn.eps, bn.weight, bn.bias)
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+    weight, bias = conv.weight * scale[:, None, None, None], bn.bias - bn.running_mean * scale
     return F.conv2d(x, weight, bias, conv.stride, conv.padding)
 
 
@@ -56,18 +57,16 @@ class BasicBlock(nn.Module):
         return F.relu(y, inplace=True)
 
 
-class _Smooth(nn.Sequential):
-    """Two 3x3 convolutions after an upsampled map was added."""
+def _smooth(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        _conv3x3(inputs, inputs), nn.BatchNorm2d(inputs), nn.LeakyReLU(inplace=True), _conv3x3(inputs, outputs)
+    )
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(
-            _conv3x3(inputs, inputs), nn.BatchNorm2d(inputs), nn.LeakyReLU(inplace=True), _conv3x3(inputs, outputs)
-        )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) → (B, outputs, H, W)."""
-        smooth: Tensor = self[3](self[2](_conv_bn(x, self[0], self[1])))  # type: ignore[arg-type]
-        return smooth
+def _smoothed(x: Tensor, layers: nn.Sequential) -> Tensor:
+    conv1, bn, activation, conv2 = layers
+    y: Tensor = conv2(activation(_conv_bn(x, conv1, bn)))  # type: ignore[arg-type]
+    return y
 
 
 def _add_upsampled(skip: Tensor, coarser: Tensor) -> Tensor:
@@ -89,17 +88,17 @@ class ResNetFPN(nn.Module):
         self.layer2 = nn.Sequential(BasicBlock(d1, d2, 2), BasicBlock(d2, d2, 1))  # 1/4
         self.layer3 = nn.Sequential(BasicBlock(d2, d3, 2), BasicBlock(d3, d3, 1))  # 1/8
         self.layer3_outconv = _conv1x1(d3, d3)
-        self.layer2_outconv, self.layer2_outconv2 = _conv1x1(d2, d3), _Smooth(d3, d2)
-        self.layer1_outconv, self.layer1_outconv2 = _conv1x1(d1, d2), _Smooth(d2, d1)
+        self.layer2_outconv, self.layer2_outconv2 = _conv1x1(d2, d3), _smooth(d3, d2)
+        self.layer1_outconv, self.layer1_outconv2 = _conv1x1(d1, d2), _smooth(d2, d1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, H, W) → coarse (B, d3, H/8, W/8), fine (B, d1, H/2, W/2)."""
         x1 = self.layer1(F.relu(_conv_bn(image, self.conv1, self.bn1), inplace=True))  # (B, d1, H/2, W/2)
         x2 = self.layer2(x1)  # (B, d2, H/4, W/4)
         coarse = self.layer3_outconv(self.layer3(x2))  # (B, d3, H/8, W/8)
-        x2 = self.layer2_outconv2(_add_upsampled(self.layer2_outconv(x2), coarse))
+        x2 = _smoothed(_add_upsampled(self.layer2_outconv(x2), coarse), self.layer2_outconv2)
         x1 = self.layer1_outconv(x1)  # rebinding frees the map of before: at 1/2 each is 0.5 GB for 2000 x 2000 px
-        return coarse, self.layer1_outconv2(_add_upsampled(x1, x2))
+        return coarse, _smoothed(_add_upsampled(x1, x2), self.layer1_outconv2)
 
 
 class ConvReLU(nn.Sequential):

@@ -50,6 +50,9 @@ class LoFTRMatcher:
     sharing it between cores, and wait for each other where another program is busy on one of them.
     """
 
+    rotation_invariant = False
+    anchor = 0.5 / COARSE_STRIDE  # the centre of the cell's first network pixel
+
     def __init__(
         self, model: LoFTR, *, name: str, checksum: str, device: str = "cpu", resize: int = 640, batch_size: int = 0
     ) -> None:
@@ -60,6 +63,7 @@ class LoFTRMatcher:
         self._resize = resize
         self._checksum = checksum
         self._model = model.eval().to(self._device).requires_grad_(False)
+        self._model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -97,7 +101,9 @@ class LoFTRMatcher:
     def _encode_batch(self, images: Sequence[GreyImage], masks: Sequence[Mask | None]) -> list[LoFTRFeatures]:
         height, width = images[0].shape
         w, h = self.net_size(width, height)
-        batch = torch.stack([_resized(image, (h, w)) for image in images]).to(self._device)  # (B, 1, h, w)
+        batch = torch.stack([_resized(image, (h, w)) for image in images]).to(
+            self._device, memory_format=torch.channels_last
+        )
         usable = [None if mask is None else _usable(mask, (h, w)) for mask in masks]
         valid = None
         if any(u is not None for u in usable):

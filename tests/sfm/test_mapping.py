@@ -1,5 +1,6 @@
 """mapping: an exact scene through verification, tracks and COLMAP; its files; reasons of unregistered images."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +196,48 @@ def test_thresholds_follow_the_reduction_and_detectors_keep_colmaps(data):
     assert [getattr(as_wide.mapper, n) for n in names] == expected
     assert as_wide.triangulation.merge_max_reproj_error == 2 * M.FILTER_ERROR
     assert {as_wide.random_seed, as_wide.mapper.random_seed, as_wide.triangulation.random_seed} == {OPTIONS.seed}
+
+
+def with_cameras(data, params, has_focal_prior):
+    prior = CameraPrior("SIMPLE_RADIAL", np.array(params), has_focal_prior, "one")
+    return replace(data, images=tuple(replace(r, camera=prior) for r in data.images))
+
+
+def test_given_intrinsics_stay_as_they_are(data, tmp_path):
+    given = [1.01 * FOCAL, WIDTH / 2 + 1, HEIGHT / 2, 0.01]
+    known = replace(with_cameras(data, given, True), known_intrinsics=True)
+    models, _ = M.reconstruct(known, OPTIONS, tmp_path)
+    np.testing.assert_array_equal(models[0].cameras[1].params, given)
+    assert models[0].num_reg_images() == NUM
+
+
+def test_held_distortion_leaves_the_focal_length_free(data):
+    options = M.mapper_options(data, OPTIONS, M.STRATEGIES[0], hold_distortion=True)
+    assert not options.ba_refine_extra_params
+    assert not options.mapper.abs_pose_refine_extra_params
+    assert options.ba_refine_focal_length
+    assert options.mapper.abs_pose_refine_focal_length
+
+
+def test_a_further_attempt_begins_at_the_focal_length_that_the_best_model_found(built, data):
+    guessed = with_cameras(data, [1.2 * WIDTH, WIDTH / 2, HEIGHT / 2, 0.0], False)
+    first = M.Attempt("default", M.STRATEGIES[0], guessed)
+    found = built[1][0].cameras[1].mean_focal_length()
+    (refined,) = M._again(first, built[1], NUM)
+    assert refined.hold_distortion
+    assert {r.camera.params[0] for r in refined.data.images} == {found}
+    names = [a.name for a in M._again(first, built[1], 3 * NUM)]
+    assert names == ["refined focal", "long focal", "longest focal"]
+    focals = [a.data.images[0].camera.params[0] / WIDTH for a in M._again(first, [], NUM)]
+    assert focals == [2.5, 5.0]
+
+
+def test_focal_lengths_with_a_prior_are_not_replaced(built, data):
+    (again,) = M._again(M.Attempt("default", M.STRATEGIES[0], data), built[1], 3 * NUM)
+    assert {r.camera.params[0] for r in again.data.images} == {FOCAL}
+
+
+def test_support_counts_images_times_observations_of_long_tracks(built):
+    model = built[1][0]
+    lengths = [p.track.length() for p in model.points3D.values()]
+    assert M.support(model) == NUM * sum(n for n in lengths if n >= 3) > 0

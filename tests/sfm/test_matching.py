@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import random
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from sfm.errors import SfMError
-from sfm.matching import count_encodings, matcher_key, order_pairs, run
+from sfm.feature_cache import count_encodings, order_pairs
+from sfm.matching import matcher_key, run
 from sfm.options import MatchingOptions
 from sfm.types import CameraPrior, ImagePair, ImageRecord, Matches
 
@@ -31,6 +32,8 @@ class FakeMatcher:
     """One match a pair, which tells the two photos' grey values; keeps count of what it was asked."""
 
     name = "fake"
+    rotation_invariant = True
+    anchor = 0.5
 
     def __init__(self, batch_size: int = 1, limit: int | None = None) -> None:
         self.batch_size = batch_size
@@ -65,6 +68,7 @@ class Store:
     def __init__(self, records, pairs) -> None:
         self.records, self.pairs = tuple(records), tuple(pairs)
         self.matches: dict[str, dict[ImagePair, Matches]] = {}
+        self.current = ""
         self.grids = {}
         self.writes: list[int] = []
 
@@ -81,13 +85,16 @@ class Store:
         self.grids = dict(grids)
 
     def matched_pairs(self, key):
+        if key in self.matches:
+            self.current = key
         return frozenset(self.matches.get(key, {}))
 
     def read_matches(self, pair):
-        return next(found[pair] for found in self.matches.values() if pair in found)
+        return self.matches[self.current][pair]
 
     def write_matches(self, batch, *, matcher_key):
         self.matches.setdefault(matcher_key, {}).update(batch)
+        self.current = matcher_key
         self.writes.append(len(batch))
 
 
@@ -111,36 +118,6 @@ def photos(tmp_path: Path):
 
 def exhaustive(num: int) -> list[ImagePair]:
     return [ImagePair(name_of(a), name_of(b)) for a, b in combinations(range(num), 2)]
-
-
-@pytest.mark.parametrize("capacity", [0, 1, 2, 3, 5, 12, 40, 100])
-def test_order_is_a_permutation(capacity):
-    pairs = exhaustive(30)
-    random.Random(0).shuffle(pairs)
-    assert sorted(order_pairs(pairs, capacity)) == sorted(pairs)
-    assert order_pairs([], capacity) == []
-
-
-def test_each_image_is_encoded_once_where_all_fit():
-    for pairs in (exhaustive(40), [ImagePair(name_of(i), name_of(i + k)) for i in range(200) for k in (1, 2, 3)]):
-        num_images = len({name for pair in pairs for name in (pair.name0, pair.name1)})
-        assert count_encodings(order_pairs(pairs, num_images), num_images) == num_images
-
-
-@pytest.mark.parametrize("capacity", [5, 12, 22])
-def test_exhaustive_encodings_stay_near_the_least(capacity):
-    num = 100
-    pairs = exhaustive(num)
-    count = count_encodings(order_pairs(pairs, capacity), capacity)
-    # Each encoding can complete at most capacity - 1 new pairs, so there is no order with fewer:
-    least = len(pairs) / (capacity - 1)
-    assert least <= count <= 1.6 * least + num
-    assert count < count_encodings(pairs, capacity) / (capacity / 4)
-
-
-def test_a_sequence_is_encoded_once_with_little_memory():
-    pairs = [ImagePair(name_of(i), name_of(i + k)) for i in range(300) for k in range(1, 11)]
-    assert count_encodings(order_pairs(pairs, 12), 12) == 310
 
 
 def test_matches_belong_to_their_pairs(photos):
@@ -265,3 +242,129 @@ def test_masks_reach_the_matcher(photos, tmp_path_factory):
     run(store, Masked(), folder, MatchingOptions(), masks=masks)
     assert seen[0] is None
     assert seen[1].tolist() == (black > 0).tolist()
+
+
+class CornerFeatures:
+    nbytes = FEATURE_BYTES
+
+    def __init__(self, image) -> None:
+        corners = image[0, 0], image[-1, 0], image[-1, -1], image[0, -1]  # of a bright upper left corner, turned by ...
+        self.turn = int(np.argmax(corners))
+        self.value = int(max(corners))
+
+
+class UprightMatcher(FakeMatcher):
+    """Sees a photo's turn by its bright corner; only photos of one turn match, in every cell."""
+
+    name = "upright"
+    rotation_invariant = False
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=4)
+        self.stop_after = float("inf")
+
+    def encode(self, images, masks=None):
+        self.encoded += [int(image.max()) for image in images]
+        return [CornerFeatures(image) for image in images]
+
+    def match(self, pairs):
+        if sum(self.batches) >= self.stop_after:
+            raise KeyboardInterrupt
+        self.batches.append(len(pairs))
+        return [self._match(f0.turn == f1.turn) for f0, f1 in pairs]
+
+    @staticmethod
+    def _match(good):
+        cells = np.arange(20 if good else 1)
+        points = np.stack([cells % 5, cells // 5], axis=1) * 8.0 + 4
+        return Matches(points, points, np.full(len(cells), 0.9 if good else 0.2), cells, cells)
+
+
+@pytest.fixture
+def turned_photos(photos):
+    """turned_photos(turns): photos with a bright corner that were taken with the camera turned."""
+
+    def make(turns):
+        folder, store = photos(len(turns))
+        for i, turn in enumerate(turns):
+            image = np.zeros((32, 40), np.uint8)
+            image[0, 0] = 100 + i
+            Image.fromarray(np.rot90(image, turn)).save(folder / name_of(i))
+        store.records = tuple(
+            replace(r, width=w, height=h) for r, (w, h) in zip(store.records, _sizes(turns), strict=True)
+        )
+        return folder, store
+
+    return make
+
+
+def _sizes(turns):
+    return [(32, 40) if turn % 2 else (40, 32) for turn in turns]
+
+
+def test_photos_that_match_as_they_are_cost_nothing_extra(turned_photos):
+    folder, store = turned_photos([0] * 6)
+    matcher = UprightMatcher()
+    summary = run(store, matcher, folder, MatchingOptions())
+    assert sum(matcher.batches) == 15
+    assert len(matcher.encoded) == 6
+    assert "turned" not in summary.counts
+    assert len(store.matches) == 1
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_turned_photos_are_matched_turned(turned_photos, turn):
+    folder, store = turned_photos([0, 0, 0, turn, turn])
+    summary = run(store, UprightMatcher(), folder, MatchingOptions())
+    assert summary.counts["turned"] == 6
+    assert summary.counts["matches"] == 10 * 20
+    first, turned = (
+        store.read_matches(ImagePair(name_of(0), name_of(1))),
+        store.read_matches(ImagePair(name_of(0), name_of(3))),
+    )
+    np.testing.assert_array_equal(first.points1, turned.points0)
+    # The cell in the bright corner of photo 0 is the one in the bright corner of photo 3:
+    columns, rows = (4, 5) if turn % 2 else (5, 4)
+    corner = {1: (rows - 1) * columns, 2: rows * columns - 1, 3: columns - 1}[turn]
+    assert turned.cells1[0] == corner
+    np.testing.assert_array_equal(turned.points1[0], (corner % columns * 8 + 4, corner // columns * 8 + 4))
+    off = run(store, UprightMatcher(), folder, MatchingOptions(turns="off"))
+    assert off.counts["matches"] == 4 * 20 + 6
+    assert "turned" not in off.counts
+
+
+@pytest.mark.parametrize("stop_after", [3, 10, 14, 20, 30, 36])
+def test_a_stopped_search_for_turns_ends_as_one_that_was_not(turned_photos, stop_after):
+    folder, store = turned_photos([0, 2, 0, 2, 0, 2])
+    expected = Store(store.records, store.pairs)
+    whole = UprightMatcher()
+    counts = run(expected, whole, folder, MatchingOptions()).counts
+    stopping, second = UprightMatcher(), UprightMatcher()
+    stopping.stop_after = stop_after
+    if stop_after < sum(whole.batches):
+        with pytest.raises(KeyboardInterrupt):
+            run(store, stopping, folder, MatchingOptions())
+    again = run(store, second, folder, MatchingOptions()).counts
+    assert sum(stopping.batches) + sum(second.batches) == sum(whole.batches)  # nothing twice
+    assert {**again, "encoded": 0, "reused": 0} == {**counts, "encoded": 0, "reused": 0}
+    assert again["turned"] == 9
+    for pair in store.pairs:
+        np.testing.assert_array_equal(store.read_matches(pair).points1, expected.read_matches(pair).points1)
+
+
+def test_turned_matches_half_replaced(turned_photos):
+    """Stopped while turned matches take the place of upright ones, and run again when all is done."""
+    folder, store = turned_photos([0, 2, 0, 2, 0, 2])
+    run(store, UprightMatcher(), folder, MatchingOptions())
+    main = store.matches[store.current]
+    upright = UprightMatcher._match(False)
+    for pair in exhaustive(6)[:3]:
+        if main[pair].cells1[0] != 0:
+            main[pair] = upright
+    writes = len(store.writes)
+    again = UprightMatcher()
+    counts = run(store, again, folder, MatchingOptions()).counts
+    assert (counts["turned"], counts["matches"], again.batches) == (9, 300, [])
+    assert len(store.writes) == writes + 1
+    run(store, again, folder, MatchingOptions())
+    assert (len(store.writes), again.encoded) == (writes + 1, [])

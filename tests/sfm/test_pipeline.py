@@ -54,6 +54,8 @@ class ExactMatcher:
 
     name = "exact"
     batch_size = 4
+    rotation_invariant = True
+    anchor = 0.5
     version = "1"
     num_matched = 0
 

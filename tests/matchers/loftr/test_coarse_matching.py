@@ -40,7 +40,7 @@ def mutual(confidence: Tensor, threshold: float) -> CoarseMatches:
 def transport(similarity: Tensor, bin_score: Tensor, iterations: int, *, prefilter: bool) -> Tensor:
     """Confidence (L, S) by plain Sinkhorn iterations on the matrix with dustbins, in fp64."""
     num0, num1 = similarity.shape
-    scores = torch.nn.functional.pad(similarity.double(), (0, 1, 0, 1), value=float(bin_score))
+    scores = torch.nn.functional.pad(similarity.double(), (0, 1, 0, 1), value=bin_score.item())
     rows = torch.tensor([1.0] * num0 + [num1], dtype=torch.float64) / (num0 + num1)
     columns = torch.tensor([1.0] * num1 + [num0], dtype=torch.float64) / (num0 + num1)
     u, v = torch.ones_like(rows), torch.ones_like(columns)

@@ -8,42 +8,40 @@ import torch.nn.functional as F
 from sfm.matchers.loftr.transformer import EncoderLayer, LocalFeatureTransformer, linear_attention
 
 
-def quadratic_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """The same attention with its (L, S) matrix formed."""
+def quadratic_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """The same attention with its (L, S) matrix of each head formed."""
+    q, k, v = (t.unflatten(2, (num_heads, -1)) for t in (q, k, v))
     weights = torch.einsum("blhd,bshd->bhls", F.elu(q) + 1, F.elu(k) + 1)
     weights = weights / weights.sum(dim=3, keepdim=True)
-    return torch.einsum("bhls,bshd->blhd", weights, v)
+    return torch.einsum("bhls,bshd->blhd", weights, v).flatten(2)
 
 
 def test_linear_attention_equals_quadratic() -> None:
-    q, k, v = torch.randn(2, 7, 3, 4), torch.randn(2, 9, 3, 4), torch.randn(2, 9, 3, 4)
-    torch.testing.assert_close(linear_attention(q, k, v), quadratic_attention(q, k, v), rtol=1e-4, atol=1e-5)
+    q, k, v = torch.randn(2, 7, 12), torch.randn(2, 9, 12), torch.randn(2, 9, 12)
+    torch.testing.assert_close(linear_attention(q, k, v, 3), quadratic_attention(q, k, v, 3), rtol=1e-4, atol=1e-5)
 
 
 def test_masked_tokens_are_as_if_absent() -> None:
-    q, k, v = torch.randn(1, 7, 3, 4), torch.randn(1, 9, 3, 4), torch.randn(1, 9, 3, 4)
+    q, k, v = torch.randn(1, 7, 12), torch.randn(1, 9, 12), torch.randn(1, 9, 12)
     mask = torch.arange(9)[None] < 5
-    torch.testing.assert_close(linear_attention(q, k, v, mask), linear_attention(q, k[:, :5], v[:, :5]))
+    torch.testing.assert_close(linear_attention(q, k, v, 3, mask), linear_attention(q, k[:, :5], v[:, :5], 3))
 
 
 def test_attention_does_not_overflow_under_autocast() -> None:
     """Sums over 20,000 tokens of 8 channels exceed what half precision holds; bfloat16 would lose their digits."""
-    q, k, v = (torch.randn(1, 20_000, 1, 8) + 4 for _ in range(3))
-    expected = linear_attention(q, k, v)
+    q, k, v = (torch.randn(1, 20_000, 8) + 4 for _ in range(3))
+    expected = linear_attention(q, k, v, 1)
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype):
-            found = linear_attention(q, k, v)
+            found = linear_attention(q, k, v, 1)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected)
 
 
 def test_layer_equals_concatenation() -> None:
     layer, x, source = EncoderLayer(32, 4), torch.randn(2, 6, 32), torch.randn(2, 5, 32)
-    q, k, v = (
-        project(t).reshape(2, -1, 4, 8)
-        for project, t in ((layer.q_proj, x), (layer.k_proj, source), (layer.v_proj, source))
-    )
-    message = layer.norm1(layer.merge(quadratic_attention(q, k, v).reshape(2, 6, 32)))
+    q, k, v = layer.q_proj(x), layer.k_proj(source), layer.v_proj(source)
+    message = layer.norm1(layer.merge(quadratic_attention(q, k, v, 4)))
     expected = x + layer.norm2(layer.mlp(torch.cat([x, message], dim=2)))
     torch.testing.assert_close(layer(x, source), expected, rtol=1e-4, atol=1e-5)
 

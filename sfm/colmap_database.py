@@ -1,0 +1,92 @@
+"""COLMAP's database with our keypoints, verified matches and two-view geometries.
+
+Image ids are the images' order from 1, frames have the ids of their images, and each camera is the
+only sensor of a rig of its own. Pixels are COLMAP's (sfm.types).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+
+from sfm.types import ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
+
+
+def write_colmap_database(
+    path: Path,
+    images: Sequence[ImageRecord],
+    keypoints: Sequence[Keypoints],
+    geometries: Sequence[TwoViewGeometry],
+    matches: Sequence[KeypointMatches],
+) -> None:
+    """A new COLMAP database with cameras, rigs, frames, images, keypoints and verified matches.
+
+    keypoints: of each image, in the images' order. geometries: at least of every pair of `matches`.
+    """
+    for stale in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        stale.unlink(missing_ok=True)
+    database = pycolmap.Database.open(path)
+    try:
+        with pycolmap.DatabaseTransaction(database):
+            cameras = _write_cameras(database, images)
+            for i, (record, own) in enumerate(zip(images, keypoints, strict=True)):
+                _write_image(database, i + 1, cameras[record.camera.group], record.name)
+                database.write_keypoints(i + 1, np.ascontiguousarray(own.xy, np.float32))
+            _write_matches(database, [r.name for r in images], geometries, matches)
+    finally:
+        database.close()
+
+
+def _write_cameras(database: pycolmap.Database, images: Sequence[ImageRecord]) -> dict[str, int]:
+    """One camera and one rig of it for each group; camera ids by group, from 1 in order of first use."""
+    ids: dict[str, int] = {}
+    for record in images:
+        if record.camera.group in ids:
+            continue
+        camera_id = len(ids) + 1
+        ids[record.camera.group] = camera_id
+        camera = pycolmap.Camera(
+            model=record.camera.model, width=record.width, height=record.height, params=record.camera.params
+        )
+        camera.camera_id = camera_id
+        camera.has_prior_focal_length = record.camera.has_focal_prior
+        database.write_camera(camera, use_camera_id=True)
+        rig = pycolmap.Rig(rig_id=camera_id)
+        rig.add_ref_sensor(camera.sensor_id)
+        database.write_rig(rig, use_rig_id=True)
+    return ids
+
+
+def _write_image(database: pycolmap.Database, image_id: int, camera_id: int, name: str) -> None:
+    image = pycolmap.Image(name=name, camera_id=camera_id, image_id=image_id)
+    database.write_image(image, use_image_id=True)
+    frame = pycolmap.Frame(frame_id=image_id, rig_id=camera_id)
+    frame.add_data_id(image.data_id)
+    database.write_frame(frame, use_frame_id=True)
+
+
+def _write_matches(
+    database: pycolmap.Database,
+    names: Sequence[str],
+    geometries: Sequence[TwoViewGeometry],
+    matches: Sequence[KeypointMatches],
+) -> None:
+    image_id = {name: i + 1 for i, name in enumerate(names)}
+    geometry_of = {geometry.pair: geometry for geometry in geometries}
+    for own in matches:
+        if len(own.indices) == 0:
+            continue
+        geometry = geometry_of[own.pair]
+        ids = image_id[own.pair.name0], image_id[own.pair.name1]
+        two_view = pycolmap.TwoViewGeometry()
+        two_view.config = int(getattr(pycolmap.TwoViewGeometryConfiguration, geometry.kind.upper()))
+        two_view.inlier_matches = own.indices
+        if geometry.F is not None:
+            two_view.F = geometry.F
+        if geometry.cam1_from_cam0 is not None:
+            two_view.cam2_from_cam1 = pycolmap.Rigid3d(geometry.cam1_from_cam0)
+        database.write_matches(*ids, own.indices)
+        database.write_two_view_geometry(*ids, two_view)

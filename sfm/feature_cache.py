@@ -1,0 +1,101 @@
+"""Features within a budget of memory, and the order of pairs that needs the fewest encodings.
+
+The order of the pairs is known before the first is matched. So they are ordered by blocks of
+images that fit the memory together, and the cache drops the features whose next use lies farthest
+ahead (Belady's rule, the best there is when the future is known).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Hashable, Sequence, Set
+from typing import Any, Generic, Protocol, TypeVar
+
+from sfm.matchers.base import Features
+
+
+class Ends(Protocol):
+    """Two names of what is encoded, hashable and in order: an ImagePair's photos, or photos and their turns."""
+
+    @property
+    def name0(self) -> Any:
+        """Of image 0."""
+
+    @property
+    def name1(self) -> Any:
+        """Of image 1."""
+
+
+_EndsT = TypeVar("_EndsT", bound=Ends)
+_FeaturesT = TypeVar("_FeaturesT", bound=Features)
+
+
+def order_pairs(pairs: Sequence[_EndsT], capacity: int) -> list[_EndsT]:
+    """The pairs in an order that needs few encodings when features of `capacity` images fit the memory.
+
+    Either as they stand, by name, which suits sequences; or by blocks: the first capacity - 2
+    images stay while all others pass by, then the next (some N^2 / 2 capacity encodings for all
+    pairs of N images, where the order by name needs capacity times as many). The better of the two
+    by count.
+    """
+    by_name = sorted(pairs, key=lambda pair: (pair.name0, pair.name1))
+    rank = {name: i for i, name in enumerate(sorted({name for pair in pairs for name in (pair.name0, pair.name1)}))}
+    block = max(1, capacity - 2)
+    by_block = sorted(pairs, key=lambda pair: (rank[pair.name0] // block, pair.name1, pair.name0))
+    return min((by_block, by_name), key=lambda order: count_encodings(order, capacity))
+
+
+def count_encodings(order: Sequence[Ends], capacity: int) -> int:
+    """How many features are encoded when the pairs are matched in this order, one by one."""
+    cache: FeatureCache[_OneUnit] = FeatureCache(order, budget=capacity)
+    num_encoded = 0
+    for position, pair in enumerate(order):
+        missing = [name for name in (pair.name0, pair.name1) if name not in cache]
+        for name in missing:
+            cache.put(name, _OneUnit())
+        num_encoded += len(missing)
+        cache.shrink(position, keep={pair.name0, pair.name1})
+    return num_encoded
+
+
+class _OneUnit:
+    """Features that cost one unit of the budget, for counting."""
+
+    nbytes = 1
+
+
+class FeatureCache(Generic[_FeaturesT]):
+    """Features of images within a budget of bytes, for a known order of pairs."""
+
+    def __init__(self, order: Sequence[Ends], budget: float) -> None:
+        self._budget = budget
+        self._features: dict[Hashable, _FeaturesT] = {}
+        self._uses: dict[Hashable, list[int]] = {}
+        self._nbytes = 0
+        for position, pair in enumerate(order):
+            self._uses.setdefault(pair.name0, []).append(position)
+            self._uses.setdefault(pair.name1, []).append(position)
+
+    def __contains__(self, name: Hashable) -> bool:
+        return name in self._features
+
+    def __getitem__(self, name: Hashable) -> _FeaturesT:
+        return self._features[name]
+
+    def put(self, name: Hashable, features: _FeaturesT) -> None:
+        """Keeps the features; the budget may be exceeded until `shrink`."""
+        self._features[name] = features
+        self._nbytes += features.nbytes
+
+    def shrink(self, position: int, keep: Set[Any]) -> None:
+        """Drops what no pair after `position` uses, then what is used farthest ahead, until the budget holds."""
+        while self._nbytes > self._budget:
+            loose = [name for name in self._features if name not in keep]
+            if not loose:
+                return
+            self._nbytes -= self._features.pop(max(loose, key=lambda name: self._next_use(name, position))).nbytes
+
+    def _next_use(self, name: Hashable, position: int) -> float:
+        uses = self._uses.get(name, [])
+        index = bisect_left(uses, position + 1)
+        return uses[index] if index < len(uses) else float("inf")

@@ -1,0 +1,106 @@
+"""The focal length of photos that do not tell it, from the fundamental matrices of their pairs.
+
+With the principal point at the centre of the photo and square pixels, K1ᵀ F K0 is an essential
+matrix at the right focal length only: its two singular values are equal there (Mendonca and
+Cipolla, A simple technique for self-calibration, CVPR 1999). One unknown is best found by trying:
+the cost of all pairs of a camera is scanned over every focal length that a photo may have.
+
+Not every set of photos determines it. A camera that circles an object, its axis always towards it,
+gives pairs that fit any focal length (Sturm, On focal length calibration from two views, CVPR
+2001). Then the pairs' own minima scatter, and there is no answer. Pixels are COLMAP's (sfm.types).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pycolmap
+
+from sfm.types import CameraPrior, Float64, ImageRecord, TwoViewGeometry
+
+SCAN = np.geomspace(0.4, 10.0, 200)  # focal lengths over the longer side
+TRUNCATION = 0.03  # of 1 - s2 / s1; a pair that is further off says nothing of the focal length
+MIN_PAIRS, MAX_PAIRS = 5, 300  # the strongest pairs of one camera
+MAX_SPREAD = 1.5  # of the upper over the lower quartile of the pairs' own minima
+
+
+def calibration(focal: Float64, width: int, height: int) -> Float64:
+    """K (N, 3, 3) of focal lengths (N,) px, principal point at the centre."""
+    K = np.zeros((len(focal), 3, 3))
+    K[:, 0, 0] = K[:, 1, 1] = focal
+    K[:, 0, 2], K[:, 1, 2], K[:, 2, 2] = width / 2, height / 2, 1.0
+    return K
+
+
+def essential_cost(F: Float64, K0: Float64, K1: Float64) -> Float64:
+    """1 - s2 / s1 of K1ᵀ F K0, (...): 0 for an essential matrix, up to 1. F, K0, K1 (..., 3, 3), broadcast."""
+    values = np.linalg.svd(np.swapaxes(K1, -1, -2) @ F @ K0, compute_uv=False)
+    cost: Float64 = 1.0 - values[..., 1] / np.maximum(values[..., 0], np.finfo(float).tiny)
+    return cost
+
+
+def scan_focal(F: Float64, num_inliers: Float64, width: int, height: int) -> float | None:
+    """Focal length in px shared by both images of P pairs; None where they do not determine it.
+
+    F: (P, 3, 3) px. num_inliers: (P,) weights. width, height: px of the photos.
+    """
+    if len(F) < MIN_PAIRS:
+        return None
+    strongest = np.argsort(-num_inliers, kind="stable")[:MAX_PAIRS]
+    F, weights = F[strongest], num_inliers[strongest]
+    K = calibration(SCAN * max(width, height), width, height)[:, None]  # (N, 1, 3, 3)
+    cost = essential_cost(F[None], K, K)  # (N, P)
+    best = int((np.minimum(cost, TRUNCATION) @ weights).argmin())
+    lower, upper = _quartiles(SCAN[cost.argmin(axis=0)], weights)
+    agree = upper <= MAX_SPREAD * lower and lower / MAX_SPREAD <= SCAN[best] <= upper * MAX_SPREAD
+    if not agree or best in (0, len(SCAN) - 1):
+        return None
+    return float(SCAN[best] * max(width, height))
+
+
+def _quartiles(values: Float64, weights: Float64) -> tuple[float, float]:
+    """Weighted quartiles."""
+    order = np.argsort(values)
+    share = np.cumsum(weights[order]) / weights.sum()
+    lower, upper = (float(values[order[np.searchsorted(share, q)]]) for q in (0.25, 0.75))
+    return lower, upper
+
+
+def with_focal(camera: CameraPrior, focal: float, width: int, height: int) -> CameraPrior:
+    """The camera with a focal length, px, that counts as a prior; in both directions where its model has two."""
+    params = np.array(camera.params)
+    own = pycolmap.Camera(model=camera.model, width=width, height=height, params=params)
+    params[list(own.focal_length_idxs())] = focal
+    return replace(camera, params=params, has_focal_prior=True)
+
+
+def replace_focals(images: Sequence[ImageRecord], focals: Mapping[str, float]) -> tuple[ImageRecord, ...]:
+    """The images with the focal lengths (px, by camera group) in their cameras."""
+    return tuple(
+        replace(r, camera=with_focal(r.camera, focals[r.camera.group], r.width, r.height))
+        if r.camera.group in focals
+        else r
+        for r in images
+    )
+
+
+def estimate_focals(images: Sequence[ImageRecord], geometries: Sequence[TwoViewGeometry]) -> dict[str, float]:
+    """Focal length in px by camera group, of the cameras without a prior whose pairs determine it."""
+    of_name = {record.name: record for record in images}
+    pairs: dict[str, list[TwoViewGeometry]] = {}
+    for geometry in geometries:
+        camera0, camera1 = of_name[geometry.pair.name0].camera, of_name[geometry.pair.name1].camera
+        usable = geometry.F is not None and geometry.kind in ("calibrated", "uncalibrated")
+        if usable and camera0.group == camera1.group and not camera0.has_focal_prior:
+            pairs.setdefault(camera0.group, []).append(geometry)
+    focals = {}
+    for group, members in pairs.items():
+        record = of_name[members[0].pair.name0]
+        F = np.stack([g.F for g in members if g.F is not None])
+        num_inliers = np.array([len(g.inliers) for g in members], np.float64)
+        focal = scan_focal(F, num_inliers, record.width, record.height)
+        if focal is not None:
+            focals[group] = focal
+    return focals
