@@ -155,15 +155,9 @@ def _step(state: _State, batch: Batch, done: float, options: TrainingOptions) ->
     with torch.no_grad():
         for mean, value in zip(state.average.parameters(), state.model.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
-<<<<<<< HEAD
-        for mean_buffer, buffer in zip(state.average.buffers(), state.model.buffers(), strict=True):
-            mean_buffer.copy_(buffer)  # running statistics are averages already
-    return float(coarse.detach()), float(fine.detach())
-=======
         for old, new in zip(state.average.buffers(), state.model.buffers(), strict=True):
             old.copy_(new)  # running statistics are averages already
     return coarse.item(), fine.item()
->>>>>>> main
 
 
 def batch_losses(model: LoFTR, batch: Batch, options: TrainingOptions) -> tuple[Tensor, Tensor]:
