@@ -144,7 +144,7 @@ def _num_cores() -> int:
 
 def _resized(image: GreyImage, hw: tuple[int, int]) -> Tensor:
     """(1, h, w) f32 in [0, 1], antialiased."""
-    tensor = torch.from_numpy(np.ascontiguousarray(image))[None, None].float() / 255
+    tensor = torch.from_numpy(np.array(image))[None, None].float() / 255
     if tensor.shape[2:] != hw:
         tensor = F.interpolate(tensor, size=hw, mode="bilinear", antialias=True)
     return tensor[0]
