@@ -20,7 +20,7 @@ def loftr_sfm() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "reconstruct.py"), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
 
     return run
 
