@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfm.matchers.base import Features, GreyImage, Mask, Matcher
-from sfm.types import Int64, Matches
-
-Grid = tuple[float, float, int]  # Matcher.grid: cell width px, cell height px, columns
+from sfm.types import Grid, Int64, Matches
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from sfm.journal import FileLock, JournaledFile, replace_durably
 from sfm.match_table import MatchTable
 from sfm.schema import SCHEMA, SCHEMA_VERSION, STAGE_OF
 from sfm.types import (
+    Grid,
     ImagePair,
     ImageRecord,
     KeypointMatches,
@@ -279,11 +280,11 @@ class FeatureDatabase:
         """For each matcher key: (key, pairs that fit the photos as they are now, their rows, is it the current)."""
         return tuple(self._matches.describe())
 
-    def write_grids(self, grids: Mapping[str, schema.Grid | None]) -> None:
+    def write_grids(self, grids: Mapping[str, Grid | None]) -> None:
         """Write Matcher.grid of each image, by name: (cell width px, cell height px, columns), None for none."""
         self._write("grids", schema.grids_columns(grids, self._rows))
 
-    def read_grids(self) -> dict[str, schema.Grid | None]:
+    def read_grids(self) -> dict[str, Grid | None]:
         """Matcher.grid by image name."""
         with reading(self.path, _REMEDY):
             return schema.grids(self._read("grids"), self._names)

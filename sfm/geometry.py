@@ -10,7 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sfm.types import Float64
+from sfm.types import Float64, Grid
+
+NETWORK_STRIDE = 8  # network px a coarse cell
 
 Array = NDArray[np.floating]
 
@@ -53,6 +55,11 @@ def fundamental_matrix(K0: Array, K1: Array, cam1_from_cam0: Array) -> Float64:
     """F (3, 3) with p1ᵀ F p0 = 0 for pixels of two cameras with calibration matrices K0, K1 (3, 3)."""
     F: Float64 = np.linalg.inv(K1).T @ essential_matrix(cam1_from_cam0) @ np.linalg.inv(K0)
     return F
+
+
+def reduction(grid: Grid | None) -> float:
+    """Photo px per network px, from a matcher's coarse grid; 1 for a detector."""
+    return 1.0 if grid is None else max(grid[0], grid[1]) / NETWORK_STRIDE
 
 
 def epipolar_distance(points0: Array, points1: Array, F: Array) -> Float64:

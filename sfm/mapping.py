@@ -27,17 +27,16 @@ from numpy.typing import NDArray
 from sfm.colmap_database import write_colmap_database
 from sfm.errors import BadFile, NoModel
 from sfm.focal import estimate_focals, replace_focals
+from sfm.geometry import reduction
 from sfm.options import MappingOptions
 from sfm.progress import progress_bar
-from sfm.types import ImageRecord, KeypointMatches, Keypoints, StageSummary, TwoViewGeometry
+from sfm.types import Grid, ImageRecord, KeypointMatches, Keypoints, StageSummary, TwoViewGeometry
 
 if TYPE_CHECKING:
     from sfm.database import FeatureDatabase
 
-Grid = tuple[float, float, int] | None  # Matcher.grid: cell width px, cell height px, columns; None: detector
 ReadRGB = Callable[[str], NDArray[np.uint8]]  # (H, W, 3) of an image name, EXIF rotation applied
 
-NETWORK_STRIDE = 8  # network px a coarse cell
 # Thresholds of semi-dense matches in network px, where COLMAP has 4, 12 and 4 photo px. The filter is tighter than
 # COLMAP's in units of the network's pixels: there are matches to spare, and the least exact of them bend the model.
 INIT_ERROR, REGISTRATION_ERROR, FILTER_ERROR = 4.0, 12.0, 2.0
@@ -77,7 +76,7 @@ class MappingInput:
     keypoints: tuple[Keypoints, ...]
     geometries: tuple[TwoViewGeometry, ...]
     matches: tuple[KeypointMatches, ...]
-    grids: Mapping[str, Grid]
+    grids: Mapping[str, Grid | None]
     known_intrinsics: bool = False
 
     @property
@@ -88,8 +87,7 @@ class MappingInput:
     @property
     def reduction(self) -> float:
         """Photo px per network px, the median over images; 1 for a detector."""
-        scales = [max(grid[0], grid[1]) / NETWORK_STRIDE for grid in self.grids.values() if grid is not None]
-        return float(np.median(scales)) if scales else 1.0
+        return float(np.median([reduction(grid) for grid in self.grids.values()] or [1.0]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import numpy as np
 from sfm.columns import Array, Columns, check_offsets, offsets_of
 from sfm.types import (
     CameraPrior,
+    Grid,
     ImagePair,
     ImageRecord,
     KeypointMatches,
@@ -24,7 +25,6 @@ from sfm.types import (
 )
 
 SCHEMA_VERSION = 1
-Grid = tuple[float, float, int]  # Matcher.grid: cell width px, cell height px, columns
 Row = Mapping[str, Array]
 
 # I images, P pairs, G grids, N keypoints of all images, K rows of all pairs, T tracks, O observations

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from sfm.options import TrackOptions
 from sfm.types import (
     Float64,
+    Grid,
     ImagePair,
     Int64,
     KeypointMatches,
@@ -42,7 +43,6 @@ from sfm.types import (
 if TYPE_CHECKING:
     from sfm.database import FeatureDatabase
 
-Grid = tuple[float, float, int] | None  # Matcher.grid: cell width px, cell height px, columns; None: detector
 
 NUM_RINGS = 3  # how far from its reference an observation may be placed
 ANCHOR_SIGMA = 0.25  # of a cell: rows that start further from a placed position count less
@@ -78,7 +78,7 @@ class TrackSet:
     matches: tuple[KeypointMatches, ...]
 
 
-def cell_keys(points: NDArray[np.floating], cells: Int64, grid: Grid, cell_size: float) -> Int64:
+def cell_keys(points: NDArray[np.floating], cells: Int64, grid: Grid | None, cell_size: float) -> Int64:
     """Keypoint key (M,) i64 of each row's end in one image; equal keys are one keypoint.
 
     A detector's ids are kept. On a grid, cell_size 1 keeps the matcher's cells, a larger one joins
@@ -104,7 +104,7 @@ def _quantised(xy: NDArray[Any]) -> Int64:
 def collect_links(
     names: Sequence[str],
     pairs: Sequence[tuple[TwoViewGeometry, Matches]],
-    grids: Mapping[str, Grid],
+    grids: Mapping[str, Grid | None],
     options: TrackOptions,
 ) -> Links:
     """Verified rows of all pairs as columns, their ends numbered as nodes. `names` gives the images' order."""
@@ -146,7 +146,7 @@ def _joined(parts: Sequence[NDArray[Any]], width: int = 0) -> NDArray[Any]:
     return np.concatenate(parts)
 
 
-def _sigma_px(grid: Grid, cell_size: float) -> float:
+def _sigma_px(grid: Grid | None, cell_size: float) -> float:
     if grid is None:
         return DETECTOR_SIGMA_PX
     return float(np.sqrt(grid[0] * grid[1])) * ANCHOR_SIGMA * max(cell_size, 0.1)
@@ -289,7 +289,7 @@ def _usual_position(node: Int64, points: Float64, confidence: Float64, num: int)
 def build_tracks(
     names: Sequence[str],
     pairs: Sequence[tuple[TwoViewGeometry, Matches]],
-    grids: Mapping[str, Grid],
+    grids: Mapping[str, Grid | None],
     options: TrackOptions,
 ) -> TrackSet:
     """Keypoints, tracks and keypoint matches from verified matches. Pure; deterministic in its arguments."""

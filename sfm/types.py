@@ -19,6 +19,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 UInt32 = NDArray[np.uint32]
 Int64 = NDArray[np.int64]
+Grid = tuple[float, float, int]  # a matcher's coarse grid on an image: cell width px, cell height px, columns
 
 
 def _frozen(value: Any, dtype: Any, shape: tuple[int | None, ...], what: str) -> NDArray[Any]:

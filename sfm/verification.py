@@ -26,17 +26,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pycolmap
 
-from sfm.geometry import epipolar_distance
+from sfm.geometry import epipolar_distance, reduction
 from sfm.options import VerificationOptions
 from sfm.progress import progress_bar
-from sfm.types import Float64, ImagePair, ImageRecord, Int64, Matches, StageSummary, TwoViewGeometry
+from sfm.types import Float64, Grid, ImagePair, ImageRecord, Int64, Matches, StageSummary, TwoViewGeometry
 
 if TYPE_CHECKING:
     from sfm.database import FeatureDatabase
 
-Grid = tuple[float, float, int] | None  # Matcher.grid: cell width px, cell height px, columns; None: detector
 
-NETWORK_STRIDE = 8  # network px a coarse cell
 SCREEN_ROWS = 500  # most confident matches that the screen samples from
 SCREEN_TRIALS = 1000
 CHANCE_SAMPLES = 5000
@@ -52,11 +50,6 @@ def colmap_camera(record: ImageRecord) -> pycolmap.Camera:
     )
     camera.has_prior_focal_length = record.camera.has_focal_prior
     return camera
-
-
-def reduction(grid: Grid) -> float:
-    """Photo px per network px, from a matcher's coarse grid; 1 for a detector."""
-    return 1.0 if grid is None else max(grid[0], grid[1]) / NETWORK_STRIDE
 
 
 def log_false_alarms(num_inliers: int, num_matches: int, probability: float) -> float:
@@ -187,7 +180,7 @@ def _pose(geometry: pycolmap.TwoViewGeometry) -> Float64 | None:
 def verify(
     items: Sequence[tuple[ImagePair, Matches]],
     records: Mapping[str, ImageRecord],
-    grids: Mapping[str, Grid],
+    grids: Mapping[str, Grid | None],
     options: VerificationOptions,
     *,
     seed: int = 0,
@@ -213,7 +206,7 @@ def verify(
     return result
 
 
-def pair_error(pair: ImagePair, grids: Mapping[str, Grid], options: VerificationOptions) -> float:
+def pair_error(pair: ImagePair, grids: Mapping[str, Grid | None], options: VerificationOptions) -> float:
     """Allowed epipolar error in photo px: the option is in network px; of two images the coarser one's."""
     return options.max_error * max(reduction(grids.get(pair.name0)), reduction(grids.get(pair.name1)))
 
