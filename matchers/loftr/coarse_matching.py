@@ -131,11 +131,16 @@ def _first_best(ids: Tensor, value: Tensor, num: int) -> Tensor:
 
 
 def _tiles(feat0: Tensor, feat1: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Row slices and their similarities (rows, S)."""
-    rows = max(1, (CUDA_TILE if feat0.is_cuda else TILE) // len(feat1))
+    """Row slices and their similarities (rows, S); the next tile overwrites it.
+
+    One buffer for all: with one each, the few candidates that are kept between two tiles would stop the
+    allocator from reusing the memory of the last, and in the end all tiles would be resident.
+    """
+    rows = min(len(feat0), max(1, (CUDA_TILE if feat0.is_cuda else TILE) // len(feat1)))
+    buffer = feat0.new_empty(rows, len(feat1))
     for start in range(0, len(feat0), rows):
         part = slice(start, min(start + rows, len(feat0)))
-        yield part, feat0[part] @ feat1.T
+        yield part, torch.mm(feat0[part], feat1.T, out=buffer[: part.stop - start])
 
 
 def _exponentials(tile: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,11 +158,13 @@ class _ColumnSums:
     def __init__(self, num: int, like: Tensor) -> None:
         self.top = like.new_full((), -math.inf)
         self.sum = like.new_zeros(num)
+        self._part = like.new_empty(num)  # reused, as the tiles' buffer is
 
     def add(self, exponentials: Tensor, offset: Tensor) -> None:
         """exponentials: (rows, S) in [0, 1]; offset: (rows,)."""
         top = torch.maximum(self.top, offset.max())
-        self.sum = self.sum * torch.exp(self.top - top) + torch.exp(offset - top) @ exponentials
+        torch.mv(exponentials.T, torch.exp(offset - top), out=self._part)
+        self.sum.mul_(torch.exp(self.top - top)).add_(self._part)
         self.top = top
 
     @property
@@ -187,13 +194,15 @@ def _dual_softmax(feat0: Tensor, feat1: Tensor, threshold: float) -> _Candidates
     rows = feat0.new_empty(len(feat0))
     sums = _ColumnSums(len(feat1), feat0)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
+    above = torch.empty(0, dtype=torch.bool, device=feat0.device)  # reused, as the tiles' buffer is
     for part, tile in _tiles(feat0, feat1):
         exponentials, top = _exponentials(tile)
         total = exponentials.sum(dim=1)
         rows[part] = top + total.log()
         sums.add(exponentials, top)
         if one_sweep:  # a little under the threshold, so that rounding loses none
-            i_ids, j_ids = torch.where(exponentials > (0.999 * threshold * total)[:, None])
+            torch.gt(exponentials, (0.999 * threshold * total)[:, None], out=above.resize_(exponentials.shape))
+            i_ids, j_ids = torch.where(above)
             found.append((i_ids + part.start, j_ids, exponentials[i_ids, j_ids].log() + top[i_ids]))
     columns = sums.log() if sums.exact else _column_logsumexp(feat0, feat1, torch.zeros_like(rows))
     if not one_sweep:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,13 +144,14 @@ def test_equal_columns_match_once() -> None:
 
 
 def test_memory_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No tile exceeds the limit, and together they cover each row once a sweep."""
-    plain, sizes, rows = coarse_matching._tiles, [], []
+    """No tile exceeds the limit, all lie in the same memory, and together they cover each row once a sweep."""
+    plain, sizes, rows, places = coarse_matching._tiles, [], [], set()
 
     def watched(*args: Any) -> Iterator[tuple[slice, Tensor]]:
         for part, tile in plain(*args):
             sizes.append(tile.numel())
             rows.append(tile.shape[0])
+            places.add(tile.data_ptr())
             yield part, tile
 
     monkeypatch.setattr(coarse_matching, "_tiles", watched)
@@ -156,6 +160,7 @@ def test_memory_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
     CoarseMatching(replace(CONFIG, threshold=0.2))(feat0, feat1, (50, 60), (50, 50))
     assert max(sizes) <= 1 << 16
     assert sum(rows) == 3000  # one sweep
+    assert len(places) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -167,3 +172,26 @@ def test_similarities_stay_in_fp32_under_autocast(dtype: torch.dtype) -> None:
         found = matching(feat0, feat1, HW0, HW1)
     assert torch.equal(found.i_ids, expected.i_ids)
     assert torch.equal(found.confidence, expected.confidence)
+
+
+RESIDENT = """
+import resource, sys, torch
+from sfm.matchers.loftr.coarse_matching import CoarseMatching
+from sfm.matchers.loftr.config import LoFTRConfig
+torch.set_num_threads(1)
+feat0 = torch.randn(14_400, 16, generator=torch.Generator().manual_seed(0)) * 0.9
+matching = CoarseMatching(LoFTRConfig(backbone="compact", d_coarse=16, num_heads_coarse=4))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = matching(feat0, feat0.flip(0), (120, 120), (120, 120))
+print(len(found.i_ids), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux gives it, in KiB")
+def test_resident_memory_stays_bounded() -> None:
+    """The whole matrix takes 830 MB; what is kept between tiles must not keep the tiles resident."""
+    root = Path(__file__).parents[3]
+    ran = subprocess.run([sys.executable, "-c", RESIDENT], cwd=root, capture_output=True, text=True, check=True)
+    num_matches, grown_kib = map(int, ran.stdout.split())
+    assert num_matches > 100
+    assert grown_kib < 150 * 1024
