@@ -68,6 +68,8 @@ REGISTRY: dict[str, Weights] = {
         purpose="our own small LoFTR, shipped with the package: for the CPU and without a network",
         config="compact",
         file_names=("loftr_compact.safetensors",),
+        size=4_244_680,
+        sha256="1cc26d9f20159c57f2afc9ed5338149029c88e610b475dc812a644f935de38db",
     ),
 }
 
