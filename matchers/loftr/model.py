@@ -29,6 +29,7 @@ from sfm.matchers.loftr.position_encoding import position_encoding
 from sfm.matchers.loftr.transformer import LocalFeatureTransformer
 
 FINE_CHUNK = 128  # matches refined at once on a CPU: their windows fit its cache
+SHARED_FINE_CHUNK = 2048  # where several threads share an operation, which must then be worth sharing
 CUDA_FINE_CHUNK = 8192  # and on a GPU, where it bounds the memory of the fine stage
 
 
@@ -124,7 +125,8 @@ class LoFTR(nn.Module):
         feat0, feat1 = feat0[: len(f0.coarse)], feat1[: len(f1.coarse)]
         cells = self.coarse_matching(feat0, feat1, f0.hw, f1.hw, f0.valid, f1.valid)
         offset0, offset1 = (feat0.new_zeros(len(cells.i_ids), 2, dtype=torch.float32) for _ in range(2))
-        chunk = CUDA_FINE_CHUNK if feat0.is_cuda else FINE_CHUNK
+        chunk = FINE_CHUNK if torch.get_num_threads() == 1 else SHARED_FINE_CHUNK
+        chunk = CUDA_FINE_CHUNK if feat0.is_cuda else chunk
         for start in range(0, len(offset0), chunk):
             part = slice(start, start + chunk)
             offsets = self._refine(f0, f1, feat0, feat1, cells.i_ids[part], cells.j_ids[part])
