@@ -40,7 +40,7 @@ def viewpoint(truth: pycolmap.Reconstruction) -> np.ndarray:
     depth = np.median([(pose[:, :3] @ p.xyz + pose[:, 3])[2] for p in truth.points3D.values()])
     tilt = np.deg2rad(14)
     down = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
-    moved = np.column_stack([down @ pose[:, :3], down @ (pose[:, 3] + [0, 0.28 * depth, 0.45 * depth])])
+    moved = np.column_stack([down @ pose[:, :3], down @ (pose[:, 3] + [0, 0.2 * depth, 0.25 * depth])])
     return moved
 
 
