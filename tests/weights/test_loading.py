@@ -33,11 +33,20 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def compact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands in for the embedded file."""
+    """Stands in for the embedded file, registered with its own size and checksum."""
     path = tmp_path / "loftr_compact.safetensors"
     save_file(dict(LoFTR(CONFIGS["compact"]).state_dict()), path, metadata=header(CONFIGS["compact"]))
     monkeypatch.setattr(type(REGISTRY["compact"]), "embedded", property(lambda w: None if w.urls else path))
+    known = replace(REGISTRY["compact"], size=path.stat().st_size, sha256=loading.sha256_of(path))
+    monkeypatch.setitem(REGISTRY, "compact", known)
     return path
+
+
+def test_shipped_weights_are_the_registered_ones() -> None:
+    entry = REGISTRY["compact"]
+    assert entry.embedded is not None
+    assert (entry.embedded.stat().st_size, loading.sha256_of(entry.embedded)) == (entry.size, entry.sha256)
+    assert entry.embedded.stat().st_size <= 10_000_000
 
 
 def header(config: LoFTRConfig) -> dict[str, str]:
