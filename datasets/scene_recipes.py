@@ -56,7 +56,7 @@ def random_cameras(
         focal = size[1] / (2 * math.tan(field / 2)) * rng.uniform(0.95, 1.05)
         distance = 2 * focal * half_height * factor / size[0]
         target = aims.target + 0.12 * half_height * rng.normal(size=3)
-        roll = float(np.clip(rng.normal(0, math.radians(roll_deg)), -math.pi / 6, math.pi / 6))
+        roll = float(np.clip(rng.normal(0, math.radians(roll_deg)), -math.pi / 4, math.pi / 4))
         position = target + distance * direction
         cameras.append(Camera.looking_at(position, target, up=aims.up, roll=roll, focal=focal, size=size))
     return cameras[0], cameras[1]

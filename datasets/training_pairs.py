@@ -45,7 +45,7 @@ class TrainingPair:
 class Difficulty:
     """What pairs are made and how hard they are."""
 
-    weights: tuple[float, float, float] = (0.2, 0.4, 0.4)
+    weights: tuple[float, float, float] = (0.2, 0.3, 0.5)
     """Shares of homography, relief and objects pairs."""
     homography_turn_deg: float = 45.0
     """Largest in-plane rotation of a homography pair."""
@@ -55,13 +55,13 @@ class Difficulty:
     """Largest perspective: relative change of depth from the middle of the picture to its border."""
     relief_angle_deg: tuple[float, float] = (5.0, 60.0)
     """Relative rotation of relief pairs; four in five are in the middle (15 to 50 of 5 to 60)."""
-    objects_angle_deg: tuple[float, float] = (8.0, 50.0)
+    objects_angle_deg: tuple[float, float] = (8.0, 60.0)
     """Orbit between the two views of objects pairs."""
-    scale: float = 1.6
+    scale: float = 2.0
     """Largest change of scale of relief and objects pairs."""
-    roll_deg: float = 8.0
-    """Standard deviation of the in-plane rotation of relief and objects pairs, cut at 30."""
-    plaster_share: float = 0.5
+    roll_deg: float = 12.0
+    """Standard deviation of the in-plane rotation of each view of relief and objects pairs, cut at 45."""
+    plaster_share: float = 0.6
     """Share of objects pairs whose bodies are nearly textureless."""
     dark_share: float = 0.55
     """Share of objects pairs before a black or dark background."""
