@@ -1,0 +1,113 @@
+"""A COLMAP model as columns: what is counted in millions is held in arrays, and goes back into the model in one call.
+
+Pixels are COLMAP's, poses cam_from_world (sfm.types).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from sfm.types import Float64, Int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelColumns:
+    """Registered images, points and observations; observations are sorted by point, then image.
+
+    image_ids: (N,) of COLMAP. rotations (N, 3, 3), translations (N, 3): cam_from_world. cameras: of each image.
+    point_ids: (T,) of COLMAP. xyz: (T, 3). point: (O,) row of the points. image: (O,) row of the images.
+    point2D: (O,) row of that image's points2D in COLMAP. xy: (O, 2) px.
+    """
+
+    image_ids: Int64
+    names: tuple[str, ...]
+    rotations: Float64
+    translations: Float64
+    cameras: tuple[pycolmap.Camera, ...]
+    point_ids: Int64
+    xyz: Float64
+    point: Int64
+    image: Int64
+    point2D: Int64
+    xy: Float64
+
+    @classmethod
+    def of(cls, model: pycolmap.Reconstruction) -> ModelColumns:
+        """All that the model holds."""
+        image_ids = np.array(sorted(model.reg_image_ids()), np.int64)
+        images = [model.images[int(i)] for i in image_ids]
+        point_ids = np.array(sorted(model.point3D_ids()), np.int64)
+        point, image, point2D, xy = [], [], [], []
+        for row, own in enumerate(images):
+            seen = [(j, p.point3D_id, p.xy) for j, p in enumerate(own.points2D) if p.has_point3D()]
+            point.append(np.searchsorted(point_ids, np.array([s[1] for s in seen], np.int64)))
+            image.append(np.full(len(seen), row, np.int64))
+            point2D.append(np.array([s[0] for s in seen], np.int64))
+            xy.append(np.array([s[2] for s in seen], np.float64).reshape(-1, 2))
+        poses = [own.cam_from_world() for own in images]
+        columns = [np.concatenate(parts) if parts else np.zeros(0, np.int64) for parts in (point, image, point2D)]
+        order = np.lexsort((columns[1], columns[0]))
+        return cls(
+            image_ids,
+            tuple(own.name for own in images),
+            np.array([pose.rotation.matrix() for pose in poses]).reshape(-1, 3, 3),
+            np.array([pose.translation for pose in poses]).reshape(-1, 3),
+            tuple(model.cameras[own.camera_id] for own in images),
+            point_ids,
+            np.array([model.points3D[int(i)].xyz for i in point_ids]).reshape(-1, 3),
+            *(column[order] for column in columns),
+            np.concatenate(xy)[order] if xy else np.zeros((0, 2)),
+        )
+
+    @property
+    def centres(self) -> Float64:
+        """(N, 3) camera centres."""
+        return -np.einsum("nij,ni->nj", self.rotations, self.translations)
+
+    @property
+    def focals(self) -> Float64:
+        """(N,) px."""
+        return np.array([camera.mean_focal_length() for camera in self.cameras])
+
+    @property
+    def track_lengths(self) -> Int64:
+        """(T,) observations of each point."""
+        return np.bincount(self.point, minlength=len(self.xyz))
+
+    def project(self, image: Int64, xyz: Float64) -> Float64:
+        """Where points (M, 3) lie in images (M,), row by row: (M, 2) px, NaN behind the camera."""
+        xy = np.full((len(xyz), 2), np.nan)
+        for row in np.unique(image):
+            own = np.flatnonzero(image == row)
+            local = xyz[own] @ self.rotations[row].T + self.translations[row]
+            front = local[:, 2] > 0
+            xy[own[front]] = self.cameras[row].img_from_cam(local[front])
+        return xy
+
+    def residuals(self) -> Float64:
+        """(O, 2) px, observed less projected; NaN behind the camera."""
+        return self.xy - self.project(self.image, self.xyz[self.point])
+
+
+def move_observations(model: pycolmap.Reconstruction, columns: ModelColumns, xy: Float64) -> None:
+    """Gives every observation of the model its position (O, 2) px."""
+    for row, image_id in enumerate(columns.image_ids):
+        points2D = model.images[int(image_id)].points2D
+        own = np.flatnonzero(columns.image == row)
+        for j, position in zip(columns.point2D[own], xy[own], strict=True):
+            points2D[int(j)].xy = position
+
+
+def delete_observations(model: pycolmap.Reconstruction, columns: ModelColumns, gone: NDArray[np.bool_]) -> int:
+    """Takes observations (O,) out of the model, and points that are left with one; returns how many it took."""
+    manager = pycolmap.ObservationManager(model)
+    rows = np.flatnonzero(gone)
+    for row in rows:
+        image_id, j = int(columns.image_ids[columns.image[row]]), int(columns.point2D[row])
+        if model.images[image_id].points2D[j].has_point3D():  # a point of two goes whole
+            manager.delete_observation(image_id, j)
+    return len(rows)
