@@ -31,6 +31,8 @@ examples:
   {PROGRAM} photos/ out/ --pairs sequential   photos taken in a row: each with its next 10 only
   {PROGRAM} photos/ out/ --resize 1024        finer matches, more time
   {PROGRAM} photos/ out/ --matcher sift       the same photos by COLMAP's SIFT
+  {PROGRAM} photos/ out/ --mapper global      COLMAP's global mapping: all photos at once
+  {PROGRAM} photos/ out/ --known-poses MODEL  keep a COLMAP model's cameras and poses, triangulate only
   {PROGRAM} photos/ out/ --stop-after tracks  all but the mapping; the same command without it carries on
 
 The same command again reuses what still holds: after an interruption it carries on, with other options it

@@ -20,6 +20,7 @@ import pycolmap
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from sfm.colmap_log import silent
 from sfm.errors import BadFile, BadImage, BadOption
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -237,7 +238,9 @@ def _export_undistorted(model: pycolmap.Reconstruction, images_dir: Path, out: P
         names = [image.name for image in images]
         for name in names:
             (out / "images" / name).unlink(missing_ok=True)
-        pycolmap.undistort_images(str(out), str(upright), str(photos), names, num_threads=1 if len(names) < 4 else -1)
+        threads = 1 if len(names) < 4 else -1
+        with silent():
+            pycolmap.undistort_images(str(out), str(upright), str(photos), names, num_threads=threads)
     lost = next((name for name in names if not (out / "images" / name).is_file()), None)
     if lost is not None:
         raise BadImage(f"{images_dir / lost}: could not be undistorted; check that it opens and has the camera's size")

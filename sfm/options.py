@@ -127,8 +127,18 @@ class TrackOptions:
 
 @dataclass(frozen=True, slots=True)
 class MappingOptions:
-    """COLMAP's incremental mapping."""
+    """COLMAP's mapping, or triangulation with poses that are known."""
 
+    mapper: str = _option(
+        "incremental",
+        "incremental (photo by photo) or global (all at once, for large sets)",
+        choices=("incremental", "global"),
+    )
+    known_poses: Path | None = _option(
+        None,
+        "COLMAP model whose cameras and poses are kept as they are: the matches are only triangulated",
+        metavar="MODEL",
+    )
     min_model_size: int = _option(3, "sub-models with fewer images are dropped", metavar="N")
     threads: int = _option(-1, "threads of the mapper; -1 takes all cores", metavar="N")
     seed: int = _option(0, "random seed of everything that draws", metavar="N")

@@ -19,9 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sfm import __version__, hloc, images, mapping, matching, pairs, tracks, verification
+from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, tracks, verification
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadOption, MissingStage, NoModel
+from sfm.mapper import MappingInput
 from sfm.matchers.base import Matcher
 from sfm.options import MatchingOptions, Options
 from sfm.summary import DATABASE, write_run_json
@@ -159,19 +160,20 @@ def _run_import(run: _Run) -> StageSummary:
 def _no_model(db: FeatureDatabase) -> StageSummary:
     """The mapping stage where there is no model: why not, photo by photo."""
     matches = db.read_keypoint_matches()
-    data = mapping.MappingInput(db.read_images(), db.read_keypoints(), db.read_two_view(), matches, db.read_grids())
+    data = MappingInput(db.read_images(), db.read_keypoints(), db.read_two_view(), matches, db.read_grids())
     return StageSummary("mapping", {"models": 0}, 0.0, mapping.unregistered(data, ()))
 
 
+def _mapping_depends_on(run: _Run) -> Any:
+    options = run.options.mapping
+    poses = None if options.known_poses is None else known_poses.digest(options.known_poses)
+    known_intrinsics = run.options.images.intrinsics is not None
+    return [options.mapper, poses, options.min_model_size, options.seed, known_intrinsics]
+
+
 def _run_mapping(run: _Run) -> StageSummary:
-    records = {record.name: record for record in run.db.read_images()}
-    return mapping.run(
-        run.db,
-        run.options.mapping,
-        output=run.out,
-        read_rgb=lambda name: images.read_rgb(run.folder, records[name]),
-        known_intrinsics=run.options.images.intrinsics is not None,
-    )
+    known_intrinsics = run.options.images.intrinsics is not None
+    return mapping.run(run.db, run.options.mapping, output=run.out, known_intrinsics=known_intrinsics)
 
 
 STAGES = (
@@ -195,16 +197,7 @@ STAGES = (
         lambda run: asdict(run.options.tracks),
         lambda run: tracks.run(run.db, run.options.tracks),
     ),
-    Stage(
-        "mapping",
-        ("images", "verification", "tracks"),
-        lambda run: [
-            run.options.mapping.min_model_size,
-            run.options.mapping.seed,
-            run.options.images.intrinsics is not None,
-        ],
-        _run_mapping,
-    ),
+    Stage("mapping", ("images", "verification", "tracks"), _mapping_depends_on, _run_mapping),
 )
 IMPORT_STAGES = (  # pairs and matches come from hloc's files
     STAGES[0],
@@ -236,6 +229,8 @@ def reconstruct(
     if not folder.is_dir():
         raise BadFile(f"{folder}: no such folder; give the folder of your photos")
     _check_writable(out)
+    if options.mapping.known_poses is not None:
+        known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is told before the matching
     summaries: list[StageSummary] = []
     with FeatureDatabase.open(out / DATABASE) as db:
         run = _Run(db, folder, out, options, imported)
@@ -299,7 +294,7 @@ def _with_skipped(stage: Stage, fingerprint: str, summary: StageSummary) -> str:
 
 def _is_there(stage: Stage, out: Path) -> bool:
     """Mapping's results are files of their own, which somebody may have moved."""
-    return stage.name != "mapping" or all((out / name).is_file() for name in ("sparse/0/images.bin", "points.ply"))
+    return stage.name != "mapping" or (out / mapping.UNREFINED / "0" / "images.bin").is_file()
 
 
 def _digest(value: Any) -> str:

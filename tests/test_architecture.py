@@ -22,6 +22,7 @@ LAYER_2 = (
     LAYER_1
     | STORES
     | {"sfm.images", "sfm.cameras", "sfm.feature_cache", "sfm.turns", "sfm.focal", "sfm.colmap_database"}
+    | {"sfm.colmap_log", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
     | {"sfm.weights", "sfm.datasets"}
 )
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
@@ -40,6 +41,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.turns": set(),
     "sfm.focal": LAYER_1,
     "sfm.colmap_database": LAYER_0,
+    "sfm.colmap_log": set(),
+    "sfm.model_files": LAYER_0,
+    "sfm.mapper": LAYER_1 | {"sfm.colmap_database", "sfm.colmap_log"},
+    "sfm.agreement": LAYER_1,
+    "sfm.attempts": LAYER_1 | {"sfm.mapper", "sfm.agreement", "sfm.focal", "sfm.colmap_log"},
+    "sfm.known_poses": LAYER_1 | {"sfm.mapper", "sfm.colmap_log"},
     "sfm.images": LAYER_0 | {"sfm.cameras"},
     "sfm.columns": LAYER_0 | STORES,
     "sfm.schema": LAYER_0 | STORES,
@@ -83,6 +90,12 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.tracks": NUMPY | {"scipy"},
     "sfm.verification": NUMPY | {"pycolmap", "scipy"},
     "sfm.mapping": NUMPY | {"pycolmap"},
+    "sfm.mapper": NUMPY | {"pycolmap"},
+    "sfm.agreement": NUMPY | {"pycolmap"},
+    "sfm.attempts": {"pycolmap"},
+    "sfm.known_poses": NUMPY | {"pycolmap"},
+    "sfm.model_files": NUMPY | {"pycolmap"},
+    "sfm.colmap_log": {"pycolmap"},
     "sfm.evaluation": NUMPY | {"pycolmap"},
     "sfm.comparison": NUMPY,
     "sfm.export": NUMPY | {"pycolmap", "PIL"},

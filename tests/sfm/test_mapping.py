@@ -6,124 +6,55 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
+from mapping_scene import FOCAL, HEIGHT, NAMES, NUM, OPTIONS, WIDTH, K, camera_poses, poses_of, with_cameras
 from scipy.spatial.transform import Rotation
 
 from sfm import mapping as M
+from sfm.attempts import Outcome
 from sfm.errors import BadFile, NoModel
 from sfm.geometry import pose_error_deg, relative_pose
-from sfm.options import MappingOptions, TrackOptions, VerificationOptions
-from sfm.tracks import build_tracks
-from sfm.types import CameraPrior, ImagePair, ImageRecord, KeypointMatches, Keypoints, Matches
-from sfm.verification import verify
-
-WIDTH, HEIGHT, FOCAL, NUM = 640, 480, 600.0, 6
-K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
-NAMES = [f"dir/{i}.jpg" for i in range(NUM)]
-GRID = (8.0, 8.0, 80)
-OPTIONS = MappingOptions(threads=1)
+from sfm.mapper import Attempt, MappingInput, Strategy
+from sfm.types import ImagePair, KeypointMatches, Keypoints
 
 
-def camera_poses():
-    """cam_from_world (3, 4) of cameras on an arc around the origin, 12 degrees apart."""
-    poses = []
-    for i in range(NUM):
-        rotation = Rotation.from_euler("yx", [12.0 * i, 3.0 * (i % 2)], degrees=True).as_matrix()
-        poses.append(np.concatenate([rotation, [[0.0], [0.0], [6.0]]], 1))
-    return poses
-
-
-def project(poses, xyz):
-    return [(p := (xyz @ pose[:, :3].T + pose[:, 3]) @ K.T)[:, :2] / p[:, 2:] for pose in poses]
-
-
-def semi_dense_pair(p0, p1, rng, share_false=0.1):
-    """Rows as a detector-free matcher gives them: each end once on its cell's centre, the other moved with it."""
-    cells = [(np.floor(p[:, 1] / 8) * 80 + np.floor(p[:, 0] / 8)).astype(np.int64) for p in (p0, p1)]
-    centres = [np.stack([c % 80 + 0.5, c // 80 + 0.5], 1) * 8 for c in cells]
-    noise = rng.normal(0, 0.2, (2, *p0.shape))
-    points0 = np.concatenate([centres[0], p0 + centres[1] - p1 + noise[0]])
-    points1 = np.concatenate([p1 + centres[0] - p0 + noise[1], centres[1]])
-    wrong = rng.uniform(size=len(points0)) < share_false
-    points1[wrong] = rng.uniform(0, [WIDTH, HEIGHT], (wrong.sum(), 2))
-    limit = [WIDTH - 0.01, HEIGHT - 0.01]
-    confidence = np.where(wrong, 0.3, 0.8) * rng.uniform(0.8, 1, len(wrong))
-    ends = np.tile(cells[0], 2), np.tile(cells[1], 2)
-    return Matches(np.clip(points0, 0, limit), np.clip(points1, 0, limit), confidence, *ends)
-
-
-def record(name):
-    prior = CameraPrior("SIMPLE_RADIAL", np.array([FOCAL, WIDTH / 2, HEIGHT / 2, 0.0]), True, "one")
-    return ImageRecord(name, WIDTH, HEIGHT, prior, "")
-
-
-def make_input(extra=()):
-    rng = np.random.default_rng(1)
-    xyz = rng.uniform([-1.5, -1.2, -1.5], [1.5, 1.2, 1.5], (700, 3))
-    points = project(camera_poses(), xyz)
-    items = []
-    for i in range(NUM):
-        for j in range(i + 1, NUM):
-            inside = np.all(
-                [(p > 8).all(1) & (p < [WIDTH - 8, HEIGHT - 8]).all(1) for p in (points[i], points[j])], axis=0
-            )
-            items.append((ImagePair(NAMES[i], NAMES[j]), semi_dense_pair(points[i][inside], points[j][inside], rng)))
-    names = [*NAMES, *extra]
-    records, grids = {n: record(n) for n in names}, dict.fromkeys(names, GRID)
-    geometries = verify(items, records, grids, VerificationOptions(max_error=2.0))
-    matches = dict(items)
-    pairs = [(g, matches[g.pair]) for g in geometries if len(g.inliers)]
-    result = build_tracks(names, pairs, grids, TrackOptions())
-    return M.MappingInput(tuple(records.values()), result.keypoints, tuple(g for g, _ in pairs), result.matches, grids)
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_input(extra=("zzz.jpg",))
-
-
-@pytest.fixture(scope="module")
-def built(data, tmp_path_factory):
-    output = tmp_path_factory.mktemp("out")
-    models, strategy = M.reconstruct(
-        data, OPTIONS, output, read_rgb=lambda _: np.full((HEIGHT, WIDTH, 3), [10, 200, 30], np.uint8)
-    )
-    return output, models, strategy
-
-
-def poses_of(model):
-    return {model.image(i).name: model.image(i).cam_from_world().matrix() for i in model.reg_image_ids()}
-
-
-def test_poses_are_recovered_to_a_fraction_of_a_degree(built):
-    _, models, strategy = built
-    poses, truth = poses_of(models[0]), camera_poses()
-    assert strategy == "default"
-    assert sorted(poses) == NAMES
+def assert_poses_are_right(poses, limit_deg):
+    truth = camera_poses()
     for i in range(NUM):
         for j in range(i + 1, NUM):
             estimate = relative_pose(poses[NAMES[i]], poses[NAMES[j]])
-            assert max(pose_error_deg(estimate, relative_pose(truth[i], truth[j]))) < 0.5
-    assert models[0].compute_mean_track_length() > 3.0
-    assert models[0].compute_mean_reprojection_error() < 0.5
+            assert max(pose_error_deg(estimate, relative_pose(truth[i], truth[j]))) < limit_deg
 
 
-def test_files_are_colmaps_own(built):
-    output, models, _ = built
-    found = {p.name for p in (output / "sparse" / "0").iterdir()}
+def test_poses_are_recovered_to_a_fraction_of_a_degree(mapped):
+    _, result = mapped
+    model = result.models[0]
+    assert result.attempt == "default"
+    assert sorted(poses_of(model)) == NAMES
+    assert_poses_are_right(poses_of(model), 0.5)
+    assert model.compute_mean_track_length() > 3.0
+    assert model.compute_mean_reprojection_error() < 0.5
+
+
+def test_global_mapping_recovers_them_too(mapping_data, tmp_path):
+    result = M.reconstruct(mapping_data, replace(OPTIONS, mapper="global"), tmp_path)
+    model = pycolmap.Reconstruction(tmp_path / "unrefined" / "0")
+    assert sorted(poses_of(model)) == NAMES
+    assert_poses_are_right(poses_of(model), 0.5)
+    assert result.models[0].num_points3D() == model.num_points3D() > 500
+    assert [name for name, _ in M.unregistered(mapping_data, result.models)] == ["zzz.jpg"]
+
+
+def test_files_are_colmaps_own(mapped):
+    output, result = mapped
+    found = {p.name for p in (output / "unrefined" / "0").iterdir()}
     assert found >= {"cameras.bin", "images.bin", "points3D.bin", "rigs.bin", "frames.bin"}
-    assert pycolmap.Reconstruction(output / "sparse" / "0").num_points3D() == models[0].num_points3D()
-    assert sorted(p.name for p in output.iterdir()) == ["database.db", "points.ply", "sparse"]
-    assert (output / "points.ply").read_bytes()[:3] == b"ply"
+    assert pycolmap.Reconstruction(output / "unrefined" / "0").num_points3D() == result.models[0].num_points3D()
+    assert sorted(p.name for p in output.iterdir()) == ["database.db", "unrefined"]
 
 
-def test_points_take_their_colour_from_the_reader(built):
-    output, _, _ = built
-    model = pycolmap.Reconstruction(output / "sparse" / "0")
-    assert {tuple(int(c) for c in p.color) for p in model.points3D.values()} == {(10, 200, 30)}
-
-
-def test_database_reads_back_as_written(built, data):
-    database = pycolmap.Database.open(built[0] / "database.db")
+def test_database_reads_back_as_written(mapped, mapping_data):
+    data = mapping_data
+    database = pycolmap.Database.open(mapped[0] / "database.db")
     try:
         assert [(i.image_id, i.name) for i in database.read_all_images()] == [
             (k + 1, r.name) for k, r in enumerate(data.images)
@@ -139,115 +70,114 @@ def test_database_reads_back_as_written(built, data):
         database.close()
 
 
-def test_same_seed_same_model(built, data, tmp_path):
-    models, _ = M.reconstruct(data, OPTIONS, tmp_path)
-    first, again = poses_of(built[1][0]), poses_of(models[0])
-    assert all(np.array_equal(first[n], again[n]) for n in NAMES)
+def test_same_seed_same_model(mapped, mapping_data, tmp_path):
+    again = M.reconstruct(mapping_data, OPTIONS, tmp_path)
+    first, second = poses_of(mapped[1].models[0]), poses_of(again.models[0])
+    assert all(np.array_equal(first[n], second[n]) for n in NAMES)
 
 
-def test_two_photos_make_a_model(data, tmp_path):
+def test_two_photos_make_a_model(mapping_data, tmp_path):
+    data = mapping_data
     matches = tuple(m for m in data.matches if m.pair == ImagePair(NAMES[0], NAMES[2]))
     images, keypoints = (data.images[0], data.images[2]), (data.keypoints[0], data.keypoints[2])
-    two = M.MappingInput(images, keypoints, data.geometries, matches, data.grids)
-    models, _ = M.reconstruct(two, OPTIONS, tmp_path)
-    assert models[0].num_reg_images() == 2
-    assert models[0].num_points3D() > 0.5 * len(matches[0].indices)
-    assert M.unregistered(two, models) == ()
+    two = MappingInput(images, keypoints, data.geometries, matches, data.grids)
+    result = M.reconstruct(two, OPTIONS, tmp_path)
+    assert result.models[0].num_reg_images() == 2
+    assert result.models[0].num_points3D() > 0.5 * len(matches[0].indices)
+    assert M.unregistered(two, result.models) == ()
 
 
-def test_reasons_of_unregistered_images(built, data):
-    reasons = dict(M.unregistered(data, built[1]))
+def test_reasons_of_unregistered_images(mapped, mapping_data):
+    data, models = mapping_data, mapped[1].models
+    reasons = dict(M.unregistered(data, models))
     assert list(reasons) == ["zzz.jpg"]
     assert reasons["zzz.jpg"].startswith("matched nothing")
     weak = KeypointMatches(ImagePair(NAMES[0], "zzz.jpg"), np.stack([np.arange(12)] * 2, 1), np.ones(12))
-    with_weak = M.MappingInput(data.images, data.keypoints, data.geometries, (*data.matches, weak), data.grids)
-    assert M.unregistered(with_weak, built[1])[0][1] == f"too few inliers (12 at most, with {NAMES[0]})"
+    with_weak = replace(data, matches=(*data.matches, weak))
+    assert M.unregistered(with_weak, models)[0][1] == f"too few inliers (12 at most, with {NAMES[0]})"
+    assert M.unregistered(data, models, {"zzz.jpg": "because"}) == (("zzz.jpg", "because"),)
 
 
-def test_an_old_model_survives_a_run_without_a_model(tmp_path, data):
-    (tmp_path / "sparse" / "0").mkdir(parents=True)
-    (tmp_path / "sparse" / "0" / "points3D.bin").write_bytes(b"old")
-    nothing = M.MappingInput(
-        data.images, tuple(Keypoints(np.zeros((0, 2)), np.zeros(0)) for _ in data.images), (), (), {}
+def test_an_image_in_a_wrong_place_is_taken_out_and_says_so(mapped, mapping_data):
+    model = pycolmap.Reconstruction(mapped[1].models[0])
+    outcome = Outcome(
+        Attempt("default", Strategy("", 0, 0, 0, 0), mapping_data), (model,), frozenset({NAMES[2]}), Path()
     )
-    with pytest.raises(NoModel, match="no pair was verified"):
-        M.reconstruct(nothing, OPTIONS, tmp_path)
-    assert (tmp_path / "sparse" / "0" / "points3D.bin").read_bytes() == b"old"
+    left_out = M._drop_misplaced(outcome)
+    assert sorted(poses_of(model)) == [n for n in NAMES if n != NAMES[2]]
+    assert dict(M.unregistered(mapping_data, [model], left_out))[NAMES[2]] == M.MISPLACED
+    assert min(p.track.length() for p in model.points3D.values()) >= 2
+
+
+def test_an_old_model_survives_a_run_without_a_model(tmp_path, mapping_data):
+    (tmp_path / "unrefined" / "0").mkdir(parents=True)
+    (tmp_path / "unrefined" / "0" / "points3D.bin").write_bytes(b"old")
+    empty = tuple(Keypoints(np.zeros((0, 2)), np.zeros(0)) for _ in mapping_data.images)
+    for mapper in ("incremental", "global"):
+        with pytest.raises(NoModel, match="no pair was verified"):
+            M.reconstruct(
+                MappingInput(mapping_data.images, empty, (), (), {}), replace(OPTIONS, mapper=mapper), tmp_path
+            )
+    assert (tmp_path / "unrefined" / "0" / "points3D.bin").read_bytes() == b"old"
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_unwritable_output_is_one_clear_line(data, tmp_path):
+def test_unwritable_output_is_one_clear_line(mapping_data, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(BadFile, match="cannot be written"):
-        M.reconstruct(data, OPTIONS, Path(blocked) / "out")
+        M.reconstruct(mapping_data, OPTIONS, Path(blocked) / "out")
 
 
-def test_thresholds_follow_the_reduction_and_detectors_keep_colmaps(data):
-    wide = M.MappingInput(
-        data.images, data.keypoints, data.geometries, data.matches, dict.fromkeys(NAMES, (16.0, 16.0, 80))
-    )
-    sparse = M.MappingInput(data.images, data.keypoints, data.geometries, data.matches, dict.fromkeys(NAMES))
-    default = pycolmap.IncrementalPipelineOptions().mapper
-    as_sparse, as_wide = (M.mapper_options(d, OPTIONS, M.STRATEGIES[0]) for d in (sparse, wide))
-    names = ("init_max_error", "abs_pose_max_error", "filter_max_reproj_error")
-    assert [getattr(as_sparse.mapper, n) for n in names] == [getattr(default, n) for n in names] == [4, 12, 4]
-    expected = [2 * e for e in (M.INIT_ERROR, M.REGISTRATION_ERROR, M.FILTER_ERROR)]
-    assert [getattr(as_wide.mapper, n) for n in names] == expected
-    assert as_wide.triangulation.merge_max_reproj_error == 2 * M.FILTER_ERROR
-    assert {as_wide.random_seed, as_wide.mapper.random_seed, as_wide.triangulation.random_seed} == {OPTIONS.seed}
-
-
-def with_cameras(data, params, has_focal_prior):
-    prior = CameraPrior("SIMPLE_RADIAL", np.array(params), has_focal_prior, "one")
-    return replace(data, images=tuple(replace(r, camera=prior) for r in data.images))
-
-
-def test_given_intrinsics_stay_as_they_are(data, tmp_path):
+@pytest.mark.parametrize("mapper", ["incremental", "global"])
+def test_given_intrinsics_stay_as_they_are(mapping_data, tmp_path, mapper):
     given = [1.01 * FOCAL, WIDTH / 2 + 1, HEIGHT / 2, 0.01]
-    known = replace(with_cameras(data, given, True), known_intrinsics=True)
-    models, _ = M.reconstruct(known, OPTIONS, tmp_path)
-    np.testing.assert_array_equal(models[0].cameras[1].params, given)
-    assert models[0].num_reg_images() == NUM
+    known = replace(with_cameras(mapping_data, given, True), known_intrinsics=True)
+    result = M.reconstruct(known, replace(OPTIONS, mapper=mapper), tmp_path)
+    np.testing.assert_array_equal(result.models[0].cameras[1].params, given)
+    assert result.models[0].num_reg_images() == NUM
 
 
-def test_held_distortion_leaves_the_focal_length_free(data):
-    options = M.mapper_options(data, OPTIONS, M.STRATEGIES[0], hold_distortion=True)
-    assert not options.ba_refine_extra_params
-    assert not options.mapper.abs_pose_refine_extra_params
-    assert options.ba_refine_focal_length
-    assert options.mapper.abs_pose_refine_focal_length
+def known_model(path, names, size=(WIDTH, HEIGHT)):
+    """A COLMAP model with the true poses of the images, in a world of its own scale and frame, and odd ids."""
+    model = pycolmap.Reconstruction()
+    camera = pycolmap.Camera(model="PINHOLE", width=size[0], height=size[1], params=[FOCAL, FOCAL, *K[:2, 2]])
+    camera.camera_id = 7
+    model.add_camera_with_trivial_rig(camera)
+    turn = Rotation.from_rotvec([0.3, 1.0, -0.4]).as_matrix()
+    poses = {}
+    for i, name in enumerate(names):
+        true = camera_poses()[NAMES.index(name)] if name in NAMES else camera_poses()[0]
+        poses[name] = np.concatenate([true[:, :3] @ turn, 10 * true[:, 3:]], axis=1)
+        image = pycolmap.Image(name=name, camera_id=7, image_id=40 - i)
+        model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(poses[name]))
+    path.mkdir()
+    model.write_text(path)
+    return poses
 
 
-def test_a_further_attempt_begins_at_the_focal_length_that_the_best_model_found(built, data):
-    guessed = with_cameras(data, [1.2 * WIDTH, WIDTH / 2, HEIGHT / 2, 0.0], False)
-    first = M.Attempt("default", M.STRATEGIES[0], guessed)
-    found = built[1][0].cameras[1].mean_focal_length()
-    (refined,) = M._again(first, built[1], NUM)
-    assert refined.hold_distortion
-    assert {r.camera.params[0] for r in refined.data.images} == {found}
-    names = [a.name for a in M._again(first, built[1], 3 * NUM)]
-    assert names == ["refined focal", "long focal", "longest focal"]
-    focals = [a.data.images[0].camera.params[0] / WIDTH for a in M._again(first, [], NUM)]
-    assert focals == [2.5, 5.0]
+def test_known_poses_and_cameras_are_kept(mapping_data, tmp_path):
+    poses = known_model(tmp_path / "known", [*NAMES[:4], "elsewhere.jpg"])
+    result = M.reconstruct(mapping_data, replace(OPTIONS, known_poses=tmp_path / "known"), tmp_path / "out")
+    model = pycolmap.Reconstruction(tmp_path / "out" / "unrefined" / "0")
+    found = poses_of(model)
+    assert sorted(found) == NAMES[:4]
+    assert all(np.allclose(found[name], poses[name], atol=1e-12) for name in found)
+    image = next(i for i in model.images.values() if i.name == NAMES[0])
+    np.testing.assert_array_equal(image.camera.params, [FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2])
+    assert model.num_points3D() > 300
+    assert model.compute_mean_reprojection_error() < 0.6
+    reasons = dict(M.unregistered(mapping_data, result.models, result.left_out))
+    assert reasons == dict.fromkeys([*NAMES[4:], "zzz.jpg"], "not in the model of known poses")
 
 
-def test_focal_lengths_with_a_prior_are_not_replaced(built, data):
-    (again,) = M._again(M.Attempt("default", M.STRATEGIES[0], data), built[1], 3 * NUM)
-    assert {r.camera.params[0] for r in again.data.images} == {FOCAL}
-
-
-def test_support_counts_images_times_observations_of_long_tracks(built):
-    model = built[1][0]
-    lengths = [p.track.length() for p in model.points3D.values()]
-    assert M.support(model) == NUM * sum(n for n in lengths if n >= 3) > 0
-
-
-def test_freed_distortion_comes_back_from_a_wrong_value(built):
-    model = pycolmap.Reconstruction(built[0] / "sparse" / "0")
-    right = model.compute_mean_reprojection_error()
-    model.cameras[1].params = [FOCAL, WIDTH / 2, HEIGHT / 2, 0.05]
-    M.free_distortion(model)
-    model.update_point_3d_errors()
-    assert abs(model.cameras[1].params[3]) < 0.01
-    assert model.compute_mean_reprojection_error() < right + 0.02
+@pytest.mark.parametrize(
+    ("names", "size", "message"),
+    [(["other.jpg"], (WIDTH, HEIGHT), "none of the photos"), (NAMES, (WIDTH // 2, HEIGHT), "320 x 480 px, the photo")],
+)
+def test_poses_of_other_photos_are_one_clear_line(mapping_data, tmp_path, names, size, message):
+    known_model(tmp_path / "known", names, size)
+    with pytest.raises(BadFile, match=message) as error:
+        M.reconstruct(mapping_data, replace(OPTIONS, known_poses=tmp_path / "known"), tmp_path / "out")
+    assert str(tmp_path / "known") in str(error.value)
+    assert "\n" not in str(error.value)

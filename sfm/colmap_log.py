@@ -1,0 +1,58 @@
+"""COLMAP without its log on the terminal, and bundle adjustment that leaves the log as it is.
+
+Three of pycolmap's functions (bundle_adjustment, triangulate_points, undistort_images) make COLMAP's
+option manager, which sets the log level back to "everything" and lets it go to standard error. No
+setting of the log survives that, so `silent` takes away standard error itself while they run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pycolmap
+
+FATAL = 3  # glog's level: what failed is told by our own summaries and errors
+SETTINGS = ("minloglevel", "stderrthreshold", "alsologtostderr", "logtostderr")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """COLMAP's log of every step is left out while it runs; afterwards its settings are as before."""
+    log = pycolmap.logging
+    before = {name: getattr(log, name) for name in SETTINGS}
+    log.minloglevel = FATAL
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(log, name, value)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """As `quiet`, and nothing of this process reaches standard error: no progress bar may run inside."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        with quiet():
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def adjust_bundle(model: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions) -> None:
+    """Bundle adjustment of a whole model in place, as pycolmap.bundle_adjustment, but quietly. Errors are updated."""
+    config = pycolmap.BundleAdjustmentConfig()
+    for image_id in sorted(model.reg_image_ids()):
+        config.add_image(image_id)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    with quiet():
+        pycolmap.create_default_bundle_adjuster(options, config, model).solve()
+    model.update_point_3d_errors()
