@@ -35,7 +35,9 @@ class Freedom:
     fixed_cameras: frozenset[int] = frozenset()
 
 
-def adjust(model: pycolmap.Reconstruction, covariances: Mapping[int, Float64], freedom: Freedom, threads: int = -1) -> None:
+def adjust(
+    model: pycolmap.Reconstruction, covariances: Mapping[int, Float64], freedom: Freedom, threads: int = -1
+) -> None:
     """Bundle adjustment of a model, in place.
 
     covariances: by image id (P, 2, 2) px², of each of the image's points2D.

@@ -23,7 +23,7 @@ from sfm.options import Options
 
 PROGRAM = "loftr-sfm"
 FORMATS = ("nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "hloc")
-STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping")
+STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
 
 EXAMPLES = f"""\
 examples:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pycolmap
@@ -22,6 +23,9 @@ from sfm.geometry import reduction
 from sfm.options import MappingOptions
 from sfm.progress import progress_bar
 from sfm.types import Grid, ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
+
+if TYPE_CHECKING:
+    from sfm.database import FeatureDatabase
 
 # Thresholds of semi-dense matches in network px, where COLMAP has 4, 12 and 4 photo px. The filter is tighter than
 # COLMAP's in units of the network's pixels: there are matches to spare, and the least exact of them bend the model.
@@ -65,6 +69,13 @@ class MappingInput:
     def reduction(self) -> float:
         """Photo px per network px, the median over images; 1 for a detector."""
         return float(np.median([reduction(grid) for grid in self.grids.values()] or [1.0]))
+
+
+def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
+    """What the stages before mapping left."""
+    geometries = tuple(g for g in db.read_two_view() if len(g.inliers))
+    matches = db.read_keypoint_matches()
+    return MappingInput(db.read_images(), db.read_keypoints(), geometries, matches, db.read_grids(), known_intrinsics)
 
 
 @dataclass(frozen=True, slots=True)

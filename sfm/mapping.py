@@ -32,15 +32,14 @@ from sfm.attempts import (
 from sfm.errors import BadFile, NoModel
 from sfm.focal import estimate_focals, replace_focals
 from sfm.known_poses import REASON, posed_input, read_known_model, triangulate
-from sfm.mapper import MappingInput
-from sfm.model_files import write_models
+from sfm.mapper import MappingInput, read_input
+from sfm.model_files import UNREFINED, write_models
 from sfm.options import MappingOptions
 from sfm.types import StageSummary
 
 if TYPE_CHECKING:
     from sfm.database import FeatureDatabase
 
-UNREFINED = "unrefined"  # folder of this stage's models under OUT
 MISPLACED = "in a wrong place: it did not see half of the points that its matches lead to"
 
 
@@ -158,10 +157,8 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
     without a prior mapping begins at the focal length that their pairs determine, if they do.
     """
     started = time.perf_counter()
-    geometries = tuple(g for g in db.read_two_view() if len(g.inliers))
-    data = MappingInput(db.read_images(), db.read_keypoints(), geometries, db.read_keypoint_matches(), db.read_grids())
-    data = replace(data, known_intrinsics=known_intrinsics)
-    focals = estimate_focals(data.images, geometries) if data.semi_dense and options.known_poses is None else {}
+    data = read_input(db, known_intrinsics=known_intrinsics)
+    focals = estimate_focals(data.images, data.geometries) if data.semi_dense and options.known_poses is None else {}
     data = replace(data, images=replace_focals(data.images, focals))
     mapped = reconstruct(data, options, output)
     best = mapped.models[0]

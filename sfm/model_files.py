@@ -11,6 +11,9 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.errors import BadFile
+
+UNREFINED = "unrefined"  # folder under OUT of the models that mapping leaves to refinement
 ReadRGB = Callable[[str], NDArray[np.uint8]]  # (H, W, 3) of an image name, EXIF rotation applied
 
 
@@ -29,6 +32,19 @@ def write_models(models: Sequence[pycolmap.Reconstruction], folder: Path) -> lis
             os.replace(folder, Path(scratch) / "old")
         os.replace(fresh, folder)
     return [folder / str(i) for i in range(len(models))]
+
+
+def read_models(folder: Path) -> list[pycolmap.Reconstruction]:
+    """The models folder/0, 1, ... Raises BadFile where one cannot be read."""
+    models = []
+    for path in sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name)):
+        try:
+            models.append(pycolmap.Reconstruction(path))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise BadFile(
+                f"{path}: cannot be read as a COLMAP model ({error}); delete {folder} and run again"
+            ) from None
+    return models
 
 
 def write_ply(model: pycolmap.Reconstruction, path: Path) -> None:

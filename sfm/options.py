@@ -145,6 +145,24 @@ class MappingOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class RefinementOptions:
+    """Sub-pixel tracks: every observation aligned with its track's reference in the photos, then bundle adjustment."""
+
+    no_refine: bool = _option(False, "keep the models as mapping leaves them")
+    rounds: int = _option(2, "rounds of alignment, bundle adjustment and completion", metavar="N")
+    align_size: int = _option(
+        1600, "longer side of the photos that are aligned, px; 0 keeps the photos' size", metavar="PX"
+    )
+    fix_principal_point: bool = _option(
+        False, "leave the principal point, and all else that mapping did not estimate of the cameras, as it is"
+    )
+
+    def __post_init__(self) -> None:
+        _require(self.rounds >= 1, f"--rounds {self.rounds}: must be at least 1; to refine nothing use --no-refine")
+        _require(self.align_size == 0 or self.align_size >= 64, f"--align-size {self.align_size}: 0, or at least 64")
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """All options of a run, stage by stage."""
 
@@ -154,6 +172,7 @@ class Options:
     verification: VerificationOptions = field(default_factory=VerificationOptions)
     tracks: TrackOptions = field(default_factory=TrackOptions)
     mapping: MappingOptions = field(default_factory=MappingOptions)
+    refinement: RefinementOptions = field(default_factory=RefinementOptions)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Nested plain values, for JSON."""

@@ -9,7 +9,6 @@ comes with each position says so. Pixels are COLMAP's (sfm.types), of the images
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,7 +174,7 @@ def align(
     prior_inverse = torch.linalg.inv(prior.shape)
     eye = torch.eye(2, device=xy.device)
     for _ in range(ITERATIONS):
-        error, gradient, information = _linearised(pyramid, templates, window, xy, shape, level)
+        _, gradient, information = _linearised(pyramid, templates, window, xy, shape, level)
         hessian = templates.hessian * information[:, None, None]
         gradient = gradient * information[:, None]
         position_weight = torch.bmm(shape.transpose(1, 2), shape) / prior_sigma**2  # (N, 2, 2), of template samples
@@ -233,16 +232,3 @@ def _position_information(hessian: Tensor, weight: Tensor, shape: Tensor) -> Ten
     inner = full[:, :2, :2] - full[:, :2, 2:] @ torch.linalg.solve(full[:, 2:, 2:], full[:, 2:, :2])
     inverse = torch.linalg.inv(shape)
     return torch.bmm(torch.bmm(inverse.transpose(1, 2), inner), inverse)
-
-
-def rows_of(alignment: Alignment, rows: Tensor) -> Alignment:
-    """Some of the patches."""
-    return Alignment(
-        alignment.xy[rows], alignment.shape[rows], alignment.correlation[rows], alignment.information[rows]
-    )
-
-
-def joined(parts: Sequence[Alignment]) -> Alignment:
-    """All the patches of some alignments, in order."""
-    columns = zip(*((p.xy, p.shape, p.correlation, p.information) for p in parts), strict=True)
-    return Alignment(*(torch.cat(column) for column in columns))

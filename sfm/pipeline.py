@@ -19,11 +19,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, tracks, verification
+from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, refinement, tracks, verification
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadOption, MissingStage, NoModel
-from sfm.mapper import MappingInput
+from sfm.mapper import read_input
 from sfm.matchers.base import Matcher
+from sfm.model_files import UNREFINED
 from sfm.options import MatchingOptions, Options
 from sfm.summary import DATABASE, write_run_json
 from sfm.types import CameraPrior, ReconstructionSummary, StageSummary
@@ -57,6 +58,11 @@ class _Run:
         if self.imported is not None:
             return {"matcher": "hloc", "files": hloc.matcher_key(self.imported.features, self.imported.matches)}
         return self.matcher.provenance
+
+    @property
+    def known_intrinsics(self) -> bool:
+        """The user gave the cameras' parameters."""
+        return self.options.images.intrinsics is not None
 
     @cached_property
     def matcher(self) -> Matcher:
@@ -159,21 +165,38 @@ def _run_import(run: _Run) -> StageSummary:
 
 def _no_model(db: FeatureDatabase) -> StageSummary:
     """The mapping stage where there is no model: why not, photo by photo."""
-    matches = db.read_keypoint_matches()
-    data = MappingInput(db.read_images(), db.read_keypoints(), db.read_two_view(), matches, db.read_grids())
+    data = read_input(db, known_intrinsics=False)
     return StageSummary("mapping", {"models": 0}, 0.0, mapping.unregistered(data, ()))
 
 
 def _mapping_depends_on(run: _Run) -> Any:
     options = run.options.mapping
     poses = None if options.known_poses is None else known_poses.digest(options.known_poses)
-    known_intrinsics = run.options.images.intrinsics is not None
-    return [options.mapper, poses, options.min_model_size, options.seed, known_intrinsics]
+    return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics]
 
 
 def _run_mapping(run: _Run) -> StageSummary:
-    known_intrinsics = run.options.images.intrinsics is not None
-    return mapping.run(run.db, run.options.mapping, output=run.out, known_intrinsics=known_intrinsics)
+    return mapping.run(run.db, run.options.mapping, output=run.out, known_intrinsics=run.known_intrinsics)
+
+
+def _run_refinement(run: _Run) -> StageSummary:
+    records = {record.name: record for record in run.db.read_images()}
+    refiner = refinement.Refiner(
+        read_input(run.db, known_intrinsics=run.known_intrinsics),
+        run.options.refinement,
+        run.options.mapping,
+        lambda name: images.read_grey(run.folder, records[name]),
+        run.options.matching.memory,
+        _device(run.options.matching),
+    )
+    summary = run.db.summary("mapping")
+    assert summary is not None
+    return refinement.run(
+        refiner,
+        output=run.out,
+        read_rgb=lambda name: images.read_rgb(run.folder, records[name]),
+        left_out=summary.skipped,
+    )
 
 
 STAGES = (
@@ -198,6 +221,7 @@ STAGES = (
         lambda run: tracks.run(run.db, run.options.tracks),
     ),
     Stage("mapping", ("images", "verification", "tracks"), _mapping_depends_on, _run_mapping),
+    Stage("refinement", ("mapping",), lambda run: asdict(run.options.refinement), _run_refinement),
 )
 IMPORT_STAGES = (  # pairs and matches come from hloc's files
     STAGES[0],
@@ -293,8 +317,12 @@ def _with_skipped(stage: Stage, fingerprint: str, summary: StageSummary) -> str:
 
 
 def _is_there(stage: Stage, out: Path) -> bool:
-    """Mapping's results are files of their own, which somebody may have moved."""
-    return stage.name != "mapping" or (out / mapping.UNREFINED / "0" / "images.bin").is_file()
+    """Some results are files of their own, which somebody may have moved."""
+    files = {
+        "mapping": (f"{UNREFINED}/0/images.bin", "database.db"),
+        "refinement": ("sparse/0/images.bin", "points.ply", "database.db"),
+    }
+    return all((out / name).is_file() for name in files.get(stage.name, ()))
 
 
 def _digest(value: Any) -> str:
@@ -317,9 +345,11 @@ def _matcher_used(db: FeatureDatabase) -> dict[str, str]:
 def _summarise(out: Path, stages: list[StageSummary]) -> ReconstructionSummary:
     """What the stages say, put together; a run without mapping has no model and no photo registered."""
     by_name = {stage.stage: stage for stage in stages}
-    counts = by_name["mapping"].counts if "mapping" in by_name else {}
+    last = by_name.get("refinement", by_name.get("mapping"))
+    counts = last.counts if last is not None else {}
     num_models = int(counts.get("models", 0))
-    folders = [out / "sparse" / str(i) for i in range(num_models)]
+    kept = out / ("sparse" if "refinement" in by_name else UNREFINED)
+    folders = [kept / str(i) for i in range(num_models)]
     found, skipped = by_name["images"], by_name["images"].skipped
     return ReconstructionSummary(
         images=int(found.counts["images"]) + len(skipped),
@@ -331,16 +361,17 @@ def _summarise(out: Path, stages: list[StageSummary]) -> ReconstructionSummary:
         unregistered=_unregistered(by_name),
         stages=tuple(stages),
         models=tuple((folder, _num_registered(folder)) for folder in folders),
-        model_dir=out / "sparse" / "0",
+        model_dir=kept / "0",
     )
 
 
 def _unregistered(by_name: dict[str, StageSummary]) -> tuple[tuple[str, str], ...]:
     """(photo, reason) of all that are not in the largest model; the earliest reason counts."""
     reasons: dict[str, str] = {}
-    for name in ("images", "matching", "mapping"):
+    last = "refinement" if "refinement" in by_name else "mapping"
+    for name in ("images", "matching", last):
         for photo, reason in by_name[name].skipped if name in by_name else ():
-            reasons.setdefault(photo, reason if name == "mapping" else f"skipped: {reason}")
+            reasons.setdefault(photo, reason if name == last else f"skipped: {reason}")
     return tuple(sorted(reasons.items()))
 
 

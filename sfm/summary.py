@@ -16,7 +16,7 @@ from sfm.types import ReconstructionSummary, StageSummary
 
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
-STAGE_ORDER = ("images", "pairs", "matching", "verification", "tracks", "mapping")
+STAGE_ORDER = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
 _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 
 

@@ -12,7 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,12 +166,14 @@ def _align_block(
 ) -> Iterator[tuple[_Job, Alignment]]:
     """The alignment of each part of the job, one image a part."""
     device = window.x.device
-    stages = [_reference_patches(job, stage, positions, columns, pyramids, window) for stage in range(from_level, -1, -1)]
+    stages = [
+        _reference_patches(job, stage, positions, columns, pyramids, window) for stage in range(from_level, -1, -1)
+    ]
     order = np.lexsort((job.reference, job.image))
     bounds = np.flatnonzero(np.diff(job.image[order], prepend=-1, append=-1))
     parts = [
         rows[start : start + CHUNK]
-        for rows in (order[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+        for rows in (order[a:b] for a, b in pairwise(bounds))
         for start in range(0, len(rows), CHUNK)
     ]
 
@@ -234,12 +238,17 @@ def _on_cores(
         yield from pool.map(work, parts)
 
 
-def reduced_grey(grey: NDArray[np.uint8], max_size: int) -> NDArray[np.floating]:
-    """A photo (H, W) made smaller, antialiased, so that no side is longer than max_size px; f32 or as it was."""
-    height, width = grey.shape
-    factor = max_size / max(height, width)
-    if factor >= 1:
+def reduced_size(width: int, height: int, max_size: int) -> tuple[int, int]:
+    """Size (width, height) of a photo reduced so that no side is longer than max_size px; 0 leaves it as it is."""
+    factor = min(1.0, max_size / max(width, height)) if max_size else 1.0
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def reduced_grey(grey: NDArray[np.uint8], max_size: int) -> NDArray[Any]:
+    """A photo (H, W) u8 at its reduced size, antialiased: f32, or as it was."""
+    width, height = reduced_size(grey.shape[1], grey.shape[0], max_size)
+    if (height, width) == grey.shape:
         return grey
-    size = max(1, round(height * factor)), max(1, round(width * factor))
     image = torch.from_numpy(np.array(grey, np.float32))[None, None]
-    return np.asarray(torch.nn.functional.interpolate(image, size=size, mode="bilinear", antialias=True)[0, 0].numpy())
+    reduced = torch.nn.functional.interpolate(image, size=(height, width), mode="bilinear", antialias=True)
+    return np.asarray(reduced[0, 0].numpy())

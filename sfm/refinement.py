@@ -1,0 +1,298 @@
+"""Sub-pixel tracks: the last stage, from the models of mapping to the models that are kept.
+
+The matcher's positions are good to about a pixel of its network's image. Here every track gets a reference observation,
+and all others are aligned with it in the photos themselves (sfm.track_alignment), to a few hundredths of a pixel where
+there is texture; the reference defines the point, so its own position costs nothing. Then bundle adjustment with each
+observation's covariance, a filter, and a second round on the better model, whose tracks have been completed and merged
+in between. The idea is that of He et al., Detector-Free Structure from Motion, CVPR 2024, with patches in the place of
+its network. Pixels are COLMAP's (sfm.types).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from sfm import __version__
+from sfm.bundle import Freedom, adjust, whitened
+from sfm.geometry import reduction
+from sfm.mapper import MappingInput, write_database
+from sfm.model_columns import ModelColumns, delete_observations, move_observations
+from sfm.model_files import UNREFINED, ReadRGB, colour_points, read_models, write_models, write_ply
+from sfm.options import MappingOptions, RefinementOptions
+from sfm.track_completion import complete, refined_input
+from sfm.track_geometry import references
+from sfm.types import Float64, StageSummary
+
+if TYPE_CHECKING:
+    from sfm.track_alignment import AlignedTracks, Photos
+
+ReadGrey = Callable[[str], NDArray[np.uint8]]  # (H, W) of an image name, EXIF rotation applied
+
+MIN_CORRELATION = 0.7  # patches of one place that agree less are of different things, or one of them is hidden
+MATCH_SIGMA = 2.0  # network px; of an observation of which the pixels say nothing
+ALIGNMENT_SIGMA = 0.1  # px of the aligned images; no position is better, whatever the pixels say
+REFERENCE_SIGMA = 0.2  # px of the aligned images
+MAX_WHITENED = (
+    4.0,
+    3.0,
+)  # standard deviations; an observation that is further off is wrong. Of each round, the last on
+MAX_ERROR = (2.0, 1.0)  # network px; likewise
+MIN_ANGLE = 1.5  # degrees
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """A model after some rounds. covariances: by image id (P, 2, 2) px² of each of its points2D.
+
+    moved_px: median over observations of how far the first round moved them.
+    """
+
+    model: pycolmap.Reconstruction
+    covariances: dict[int, Float64]
+    rounds: int = 0
+    num_registered: int = 0
+    num_rejected: int = 0
+    moved_px: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refiner:
+    """What all rounds on all models of a run share. data: what mapping read. read_grey: (H, W) u8 of an image name.
+    memory: gigabytes for photos and patches.
+
+    Poses that the user gave stay as they are, and intrinsics likewise.
+    """
+
+    data: MappingInput
+    options: RefinementOptions
+    mapping: MappingOptions
+    read_grey: ReadGrey
+    memory: float = 1.0
+    device: str = "cpu"
+
+    @property
+    def units(self) -> dict[str, float]:
+        """Photo px per network px, by image name."""
+        return {record.name: reduction(self.data.grids.get(record.name)) for record in self.data.images}
+
+    def freedom(self, model: pycolmap.Reconstruction) -> Freedom:
+        """What bundle adjustment may change."""
+        known_poses = self.mapping.known_poses is not None
+        fixed = model.cameras if self.data.known_intrinsics or known_poses else ()
+        return Freedom(poses=not known_poses, fixed_cameras=frozenset(fixed))
+
+    def start(self, model: pycolmap.Reconstruction) -> Refined:
+        """A model before the first round."""
+        return Refined(model, _unaligned(model, self.units))
+
+    def next_round(self, before: Refined, scratch: Path) -> Refined:
+        """Completion (from the second round on), alignment, adjustment, rejection. `before` stays as it is."""
+        number, units = before.rounds, self.units
+        model = pycolmap.Reconstruction(before.model)
+        num_registered = self._complete(model, number, scratch) if number > 0 else 0
+        covariances = _unaligned(model, units) | {i: own.copy() for i, own in before.covariances.items()}
+        columns = ModelColumns.of(model)
+        reference = references(columns)
+        aligned, photos = _aligned(columns, reference, self, first=number == 0)
+        _take_over(model, covariances, columns, reference, aligned, photos)
+        num_rejected = delete_observations(model, columns, aligned.correlation < MIN_CORRELATION)
+        adjust(model, covariances, self.freedom(model), self.mapping.threads)
+        num_rejected += _reject(model, covariances, units, number)
+        adjust(model, covariances, self.freedom(model), self.mapping.threads)
+        moved = float(np.median(np.linalg.norm(aligned.xy - columns.xy, axis=1))) if number == 0 else before.moved_px
+        return Refined(
+            model,
+            covariances,
+            number + 1,
+            before.num_registered + num_registered,
+            before.num_rejected + num_rejected,
+            moved,
+        )
+
+    def _complete(self, model: pycolmap.Reconstruction, number: int, scratch: Path) -> int:
+        return complete(
+            model,
+            refined_input(self.data, model),
+            self.mapping,
+            scratch,
+            max_error=_of_round(MAX_ERROR, number) * self.data.reduction,
+            register=self.mapping.known_poses is None,
+        )
+
+
+def _of_round(values: tuple[float, ...], number: int) -> float:
+    return values[min(number, len(values) - 1)]
+
+
+def _unaligned(model: pycolmap.Reconstruction, units: dict[str, float]) -> dict[int, Float64]:
+    """Covariances of all points2D of the registered images, before anything is aligned."""
+    return {
+        image_id: np.tile(np.eye(2) * (MATCH_SIGMA * units[image.name]) ** 2, (len(image.points2D), 1, 1))
+        for image_id in model.reg_image_ids()
+        for image in [model.images[image_id]]
+    }
+
+
+def _aligned(
+    columns: ModelColumns, reference: NDArray[np.int64], refiner: Refiner, *, first: bool
+) -> tuple[AlignedTracks, Photos]:
+    from sfm.patch_alignment import Pyramid  # torch is loaded only where something is aligned
+    from sfm.track_alignment import NUM_LEVELS, Photos, align_tracks, reduced_grey, reduced_size
+
+    options, units = refiner.options, refiner.units
+    sizes = np.array([(camera.width, camera.height) for camera in columns.cameras], np.float64)
+    scale = np.array([reduced_size(w, h, options.align_size) for w, h in sizes.astype(int)]) / sizes
+    unit = np.array([units[name] for name in columns.names]) * scale.mean(axis=1)
+
+    def read(row: int) -> Pyramid:
+        return Pyramid.of(
+            reduced_grey(refiner.read_grey(columns.names[row]), options.align_size), NUM_LEVELS, refiner.device
+        )
+
+    photos = Photos(read, scale, unit)
+    # The first round begins where a network's pixel is a pixel or less; later ones, where little is left to do.
+    level = max(1, int(np.ceil(np.log2(np.median(unit))))) if first else 0
+    memory = int(refiner.memory * 1e9)
+    from_level = min(level, NUM_LEVELS - 1)
+    return align_tracks(columns, reference, photos, from_level=from_level, memory=memory, device=refiner.device), photos
+
+
+def _take_over(
+    model: pycolmap.Reconstruction,
+    covariances: dict[int, Float64],
+    columns: ModelColumns,
+    reference: NDArray[np.int64],
+    aligned: AlignedTracks,
+    photos: Photos,
+) -> None:
+    """Gives the model the aligned positions, and the covariances what is known of them."""
+    move_observations(model, columns, aligned.xy)
+    px = 1 / photos.scale.mean(axis=1)[columns.image]  # photo px per px of the aligned images
+    prior = 1 / (MATCH_SIGMA * photos.unit[columns.image] * px) ** 2
+    eye = np.eye(2)
+    own = np.linalg.inv(aligned.information + prior[:, None, None] * eye)
+    own += (ALIGNMENT_SIGMA * px[:, None, None]) ** 2 * eye
+    own[reference] = (REFERENCE_SIGMA * px[reference, None, None]) ** 2 * eye
+    for row, image_id in enumerate(columns.image_ids):
+        seen = columns.image == row
+        covariances[int(image_id)][columns.point2D[seen]] = own[seen]
+
+
+def _reject(
+    model: pycolmap.Reconstruction, covariances: dict[int, Float64], units: dict[str, float], number: int
+) -> int:
+    """Takes out of the model what does not fit it; returns how many observations."""
+    columns = ModelColumns.of(model)
+    own = np.empty((len(columns.xy), 2, 2))
+    for row, image_id in enumerate(columns.image_ids):
+        seen = columns.image == row
+        own[seen] = covariances[int(image_id)][columns.point2D[seen]]
+    residuals = columns.residuals()
+    unit = np.array([units[name] for name in columns.names])[columns.image]
+    with np.errstate(invalid="ignore"):
+        far = ~(np.linalg.norm(residuals, axis=1) <= _of_round(MAX_ERROR, number) * unit)  # NaN is far
+    wrong = far | (whitened(residuals, own) > _of_round(MAX_WHITENED, number))
+    num = delete_observations(model, columns, wrong)
+    pycolmap.ObservationManager(model).filter_all_points3D(np.inf, MIN_ANGLE)
+    return num
+
+
+# --- the stage: rounds that survive a kill, files -------------------------------------------------
+
+
+def save_round(state: Refined, folder: Path) -> None:
+    """Keeps a state in a folder, in place of the one before; whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".round-", dir=folder) as scratch:
+        fresh = Path(scratch) / "state"
+        fresh.mkdir()
+        state.model.write_binary(fresh)
+        np.savez(fresh / "covariances.npz", **{str(i): own for i, own in state.covariances.items()})
+        counts = {name: getattr(state, name) for name in ("rounds", "num_registered", "num_rejected", "moved_px")}
+        (fresh / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+        if (folder / "state").exists():
+            os.replace(folder / "state", Path(scratch) / "before")
+        os.replace(fresh, folder / "state")
+
+
+def load_round(folder: Path) -> Refined | None:
+    """The state that an interrupted run kept, None where there is none that can be read."""
+    try:
+        counts = json.loads((folder / "state" / "counts.json").read_text(encoding="utf-8"))
+        model = pycolmap.Reconstruction(folder / "state")
+        with np.load(folder / "state" / "covariances.npz", allow_pickle=False) as arrays:
+            covariances = {int(name): np.asarray(arrays[name], np.float64) for name in arrays.files}
+        return Refined(model, covariances, **counts)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError):
+        return None
+
+
+def refine(refiner: Refiner, model: pycolmap.Reconstruction, scratch: Path) -> Refined:
+    """All rounds of one model. Each is kept in `scratch` when it is done, and found there after an interruption."""
+    state = load_round(scratch) or refiner.start(model)
+    while state.rounds < refiner.options.rounds:
+        state = refiner.next_round(state, scratch)
+        save_round(state, scratch)
+    return state
+
+
+def _scratch(output: Path, refiner: Refiner) -> Path:
+    """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
+    digest = hashlib.sha256(json.dumps([__version__, asdict(refiner.options), refiner.mapping.seed]).encode())
+    for path in sorted((output / UNREFINED).rglob("*.bin")):
+        digest.update(path.read_bytes())
+    folder = output / ".refinement" / digest.hexdigest()[:16]
+    for other in folder.parent.glob("*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tuple[str, str], ...]) -> StageSummary:
+    """The stage: OUT/unrefined/N in, OUT/sparse/N, OUT/points.ply and OUT/database.db out.
+
+    left_out: (image, reason) of all that mapping did not register. A detector's keypoints stay as they are.
+    """
+    started = time.perf_counter()
+    models = read_models(output / UNREFINED)
+    states = [refiner.start(model) for model in models]
+    if refiner.data.semi_dense and not refiner.options.no_refine:
+        scratch = _scratch(output, refiner)
+        states = [refine(refiner, model, scratch / str(i)) for i, model in enumerate(models)]
+        write_database(scratch / "database.db", refined_input(refiner.data, states[0].model))
+        os.replace(scratch / "database.db", output / "database.db")
+    for state in states:
+        colour_points(state.model, read_rgb)
+    write_models([state.model for state in states], output / "sparse")
+    write_ply(states[0].model, output / "points.ply")
+    shutil.rmtree(output / ".refinement", ignore_errors=True)
+    best = states[0].model
+    registered = {best.images[i].name for i in best.reg_image_ids()}
+    counts: dict[str, int | float] = {
+        "models": len(states),
+        "registered": best.num_reg_images(),
+        "points3D": best.num_points3D(),
+        "observations": best.compute_num_observations(),
+        "track_length": best.compute_mean_track_length(),
+        "reprojection_error": best.compute_mean_reprojection_error(),
+        "rounds": states[0].rounds,
+        "moved_px": states[0].moved_px,
+        "rejected": states[0].num_rejected,
+        "newly_registered": states[0].num_registered,
+    }
+    skipped = tuple((name, reason) for name, reason in left_out if name not in registered)
+    return StageSummary("refinement", counts, time.perf_counter() - started, skipped)
