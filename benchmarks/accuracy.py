@@ -7,8 +7,9 @@ unknown, incremental and global mapping.
 A scene is a folder with images/ and a COLMAP model gt/; one without gt/ is run where --scenes names it, with unknown
 intrinsics. Each cell is a process of its own, `python reconstruct.py IMAGES OUT` with the cell's options, in
 FOLDER/SCENE/CELL. Matching is run once a scene and matcher, from where its cells take the matches. SIFT is COLMAP's,
-with COLMAP's defaults. FOLDER/accuracy.md and FOLDER/accuracy.json are written after every cell, and hold all that
-FOLDER has; a cell that was finished with the same command is not run again (delete its folder to have it run).
+with COLMAP's defaults, in our pipeline; `--methods colmap` is COLMAP without any of ours (benchmarks/colmap_sift.py).
+FOLDER/accuracy.md and FOLDER/accuracy.json are written after every cell, and hold all that FOLDER has; a cell that was
+finished with the same command is not run again (delete its folder to have it run).
 """
 
 from __future__ import annotations
@@ -35,17 +36,21 @@ SYNTHETIC = {"rich": "rich", "low-texture": "low"}
 
 @dataclass(frozen=True)
 class Method:
-    """matcher: options of reconstruct.py that choose it. more: what else makes the method."""
+    """matcher: options of reconstruct.py that choose it. more: what else makes the method. module: what is run in place
+    of reconstruct.py; it maps incrementally, and matches for itself."""
 
-    matcher: tuple[str, ...]
-    more: tuple[str, ...]
+    matcher: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    module: str | None = None
 
 
 METHODS = {
     "sift": Method(("--matcher", "sift"), ("--no-refine",)),
     "loftr-unrefined": Method(("--matcher", "loftr"), ("--no-refine",)),
-    "loftr": Method(("--matcher", "loftr"), ()),
+    "loftr": Method(("--matcher", "loftr")),
+    "colmap": Method(module="benchmarks.colmap_sift"),
 }
+DEFAULT_METHODS = ("sift", "loftr-unrefined", "loftr")
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,10 @@ class Bench:
     program: tuple[str, ...]
     options: tuple[str, ...]
 
-    def command(self, scene: Path, folder: Path, options: Sequence[str]) -> list[str]:
+    def command(self, scene: Path, folder: Path, options: Sequence[str], module: str | None = None) -> list[str]:
         """What is run for one folder of results."""
-        return [*self.program, str((scene / "images").resolve()), str(folder), *options, *self.options]
+        program, more = (self.program, self.options) if module is None else ((sys.executable, "-m", module), ())
+        return [*program, str((scene / "images").resolve()), str(folder), *options, *more]
 
 
 # What is run
@@ -112,19 +118,22 @@ def cells_of(scene: Path, methods: Sequence[str], intrinsics: Sequence[str], map
     """The scene's cells; those with known intrinsics only where they can be given."""
     possible = [kind for kind in intrinsics if kind == "unknown" or known_intrinsics(scene)]
     for mapper, kind, method in product(mappers, possible, methods):
-        yield Cell(scene, method, kind, mapper)
+        if mapper == MAPPERS[0] or METHODS[method].module is None:
+            yield Cell(scene, method, kind, mapper)
 
 
 def render(texture: str, folder: Path) -> None:
-    """A synthetic scene at the fixed seed 0, unless it is there; in a process of its own, so that we stay small."""
+    """A synthetic scene at the fixed seed 0, unless it is there; in a process of its own, so that we stay small.
+
+    Its photos have no EXIF: their focal length would be the true one, and unknown intrinsics known."""
     if (folder / "gt").is_dir():
         return
     started = folder.with_name(f"{folder.name}.started")
     shutil.rmtree(started, ignore_errors=True)
     started.mkdir(parents=True)
     script = (
-        "import sys; from pathlib import Path; from sfm.datasets.synthetic import render_scene; "
-        "render_scene(Path(sys.argv[1]), texture=sys.argv[2], seed=0)"
+        "import sys; from pathlib import Path; from sfm.datasets.synthetic import SyntheticScene, write_scene; "
+        "write_scene(SyntheticScene.render(texture=sys.argv[2], seed=0), Path(sys.argv[1]), with_exif=False)"
     )
     done = run_measured([sys.executable, "-c", script, str(started), texture], started / "log.txt")
     if done.exit_code:
@@ -153,10 +162,11 @@ def matched(bench: Bench, scene: Path, method: Method) -> Matched | None:
 def run_cell(bench: Bench, cell: Cell) -> Row:
     """Run a cell and judge its model, or read what was found before."""
     folder = cell.folder(bench.out)
-    command = bench.command(cell.scene, folder, cell.options)
+    method = METHODS[cell.method]
+    command = bench.command(cell.scene, folder, cell.options, method.module)
     if _is_of(folder / "row.json", command):
         return Row(**json.loads((folder / "row.json").read_text()))
-    matches = matched(bench, cell.scene, METHODS[cell.method])
+    matches = matched(bench, cell.scene, method) if method.matcher else None
     measured = _run(command, folder, matches)
     if measured.exit_code:
         print(f"exit code {measured.exit_code}, see {folder / 'log.txt'}", file=sys.stderr)
@@ -250,7 +260,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--datasets", type=Path, default=DATASETS, metavar="FOLDER", help=f"scenes ({DATASETS})")
     parser.add_argument("--scenes", nargs="*", metavar="NAME", help="default: all that have images/ and gt/")
     parser.add_argument("--synthetic", nargs="+", choices=tuple(SYNTHETIC), default=(), help="rendered scenes as well")
-    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=tuple(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=DEFAULT_METHODS)
     parser.add_argument("--intrinsics", nargs="+", choices=INTRINSICS, default=INTRINSICS)
     parser.add_argument("--mappers", nargs="+", choices=MAPPERS, default=MAPPERS)
     parser.add_argument("options", nargs="*", metavar="OPTION", help="of reconstruct.py, after --")

@@ -21,7 +21,7 @@ from sfm.evaluation import (
     read_truth,
 )
 
-LABELS = {"sift": "SIFT", "loftr-unrefined": "LoFTR, unrefined", "loftr": "LoFTR"}
+LABELS = {"colmap": "COLMAP", "sift": "SIFT", "loftr-unrefined": "LoFTR, unrefined", "loftr": "LoFTR"}
 INTRINSICS = ("known", "unknown")
 MAPPERS = ("incremental", "global")
 EVERY_RUN = ("images", "pairs")  # stages that take no time worth a column

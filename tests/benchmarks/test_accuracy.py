@@ -70,7 +70,7 @@ def test_every_cell_is_run_once_and_matching_once_a_matcher(scene: Path) -> None
     assert Counter(call.split()[0] for call in calls) == Counter(
         [
             *("matches-sift", "matches-loftr"),
-            *(f"{method}-{kind}-incremental" for method in accuracy.METHODS for kind in ("known", "unknown")),
+            *(f"{method}-{kind}-incremental" for method in accuracy.DEFAULT_METHODS for kind in ("known", "unknown")),
         ]
     )
     by_folder = {call.split()[0]: call.split()[1:] for call in calls}
@@ -170,6 +170,16 @@ def test_scenes_without_truth_are_run_where_named(scene: Path) -> None:
     ]
     cells = list(accuracy.cells_of(scene, ["sift"], accuracy.INTRINSICS, ["global"]))
     assert [cell.options for cell in cells] == [["--matcher", "sift", "--no-refine", "--mapper", "global"]]
+
+
+def test_colmap_itself_is_run_as_it_is(scene: Path, tmp_path: Path) -> None:
+    cells = list(accuracy.cells_of(scene, ["colmap"], ["unknown"], accuracy.MAPPERS))
+    assert [cell.mapper for cell in cells] == ["incremental"]
+    bench = accuracy.Bench(tmp_path / "out", (), ("--resize", "800"))  # options are reconstruct.py's
+    row = accuracy.run_cell(bench, cells[0])  # there are no photos to make a model of
+    assert row.command[1:] == ["-m", "benchmarks.colmap_sift", *row.command[3:5]]
+    assert (row.registered, row.total, row.stages) == (0, 12, {})
+    assert not list((tmp_path / "out" / "demo").glob("matches-*"))
 
 
 def test_missing_scenes_are_said(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
