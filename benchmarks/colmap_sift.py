@@ -1,9 +1,9 @@
 """COLMAP's own SIFT pipeline through pycolmap: what a reconstruction by our matches is measured against.
 
-    python -m benchmarks.colmap_sift IMAGES OUT
+    python -m benchmarks.colmap_sift IMAGES OUT [--camera-model MODEL --intrinsics P1,P2,...]
 
 Defaults throughout, exhaustive matching, one shared camera where all photos have one size (as our own default
-groups them), models into OUT/sparse.
+groups them), models into OUT/sparse. Given intrinsics are kept.
 """
 
 from __future__ import annotations
@@ -27,18 +27,23 @@ def of_one_size(images: Path) -> bool:
     return len(sizes) == 1
 
 
-def reconstruct(images: Path, out: Path) -> None:
-    """Features, matches, models. Starts afresh: what an earlier run left in OUT is removed."""
+def reconstruct(images: Path, out: Path, camera_model: str, intrinsics: str) -> None:
+    """Features, matches, models. intrinsics: COLMAP's parameters, "" to estimate them. Starts afresh: what an earlier
+    run left in OUT is removed."""
     shutil.rmtree(out / "sparse", ignore_errors=True)
     (out / "sparse").mkdir(parents=True)
     database = out / "database.db"
     database.unlink(missing_ok=True)
     pycolmap.set_random_seed(SEED)
     mode = pycolmap.CameraMode.SINGLE if of_one_size(images) else pycolmap.CameraMode.AUTO
-    pycolmap.extract_features(database, images, camera_mode=mode)
+    reader = pycolmap.ImageReaderOptions()
+    reader.camera_model, reader.camera_params = camera_model, intrinsics
+    pycolmap.extract_features(database, images, camera_mode=mode, reader_options=reader)
     pycolmap.match_exhaustive(database)
     options = pycolmap.IncrementalPipelineOptions()
     options.random_seed = SEED
+    if intrinsics:
+        options.ba_refine_focal_length = options.ba_refine_extra_params = False
     pycolmap.incremental_mapping(database, images, out / "sparse", options)
 
 
@@ -48,8 +53,10 @@ def main() -> None:
     )
     parser.add_argument("images", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--camera-model", default="SIMPLE_RADIAL", metavar="MODEL")
+    parser.add_argument("--intrinsics", default="", metavar="P1,P2,...")
     args = parser.parse_args()
-    reconstruct(args.images, args.out)
+    reconstruct(args.images, args.out, args.camera_model, args.intrinsics)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Wall time, processor time and peak memory of a command in a process of its own."""
+"""Wall time, processor time and peak memory of a command in a process of its own; and what it was measured on."""
 
 from __future__ import annotations
 
 import os
+import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -41,3 +43,26 @@ def run_measured(command: Sequence[str], log: Path) -> Measured:
         peak_mib=usage.ru_maxrss / 1024,
         output=log.read_text(errors="replace"),
     )
+
+
+def machine() -> str:
+    """The processor's name, how many cores this process may use, and the GPU where there is one."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpu = _first_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {cores} cores, {gpu or 'no GPU'}"
+
+
+def code_version() -> str:
+    """The commit of the checkout, marked where files differ from it; "" outside a git checkout."""
+    return _first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*")
+
+
+def _first_line(*command: str) -> str:
+    """First line that a command prints; "" where there is no such command or it fails."""
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.split("\n")[0].strip() if done.returncode == 0 else ""

@@ -224,15 +224,17 @@ def render_scene(
     return scene
 
 
-def write_scene(scene: SyntheticScene, out: Path, *, quality: int = 95, points_per_image: int = 250) -> None:
-    """Write out/images/*.jpg with EXIF, and out/gt: cameras, poses and visible surface points.
+def write_scene(
+    scene: SyntheticScene, out: Path, *, quality: int = 95, points_per_image: int = 250, with_exif: bool = True
+) -> None:
+    """Write out/images/*.jpg, and out/gt: cameras, poses and visible surface points.
 
     quality: JPEG's; below 90 colours are stored at half the resolution. points_per_image: about how many surface
-    points each photo adds.
+    points each photo adds. with_exif: the photos tell their focal length.
     """
     folder = out / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    exif = _exif(scene.focal_35mm)
+    exif = _exif(scene.focal_35mm) if with_exif else Image.Exif()
     for name, image in zip(scene.names, scene.images, strict=True):
         Image.fromarray(image).save(
             folder / name, quality=quality, subsampling=0 if quality >= 90 else 2, optimize=True, exif=exif

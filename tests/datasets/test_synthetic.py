@@ -192,3 +192,9 @@ def test_many_cameras_stay_in_the_courtyard() -> None:
 def test_bad_values_are_refused(arguments: dict[str, object], word: str) -> None:
     with pytest.raises(BadOption, match=word):
         SyntheticScene.render(**arguments)  # type: ignore[arg-type]
+
+
+def test_photos_may_keep_their_focal_length_to_themselves(synthetic_scene: SyntheticScene, tmp_path: Path) -> None:
+    write_scene(synthetic_scene, tmp_path, with_exif=False)
+    with Image.open(tmp_path / "images" / synthetic_scene.names[0]) as photo:
+        assert len(photo.getexif()) == 0
