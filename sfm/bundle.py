@@ -20,7 +20,7 @@ from sfm.types import Float64
 
 LOSS_SCALE = 2.0  # standard deviations at which an observation begins to count less (Cauchy)
 MAX_ITERATIONS = 50
-FUNCTION_TOLERANCE = 1e-6
+FUNCTION_TOLERANCE = 1e-4  # of the cost, in one step; 1e-6 takes twice the steps to the same poses
 DENSE_IMAGES, SPARSE_IMAGES = 50, 1000  # up to so many images COLMAP takes this solver
 
 

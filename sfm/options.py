@@ -149,7 +149,11 @@ class RefinementOptions:
     """Sub-pixel tracks: every observation aligned with its track's reference in the photos, then bundle adjustment."""
 
     no_refine: bool = _option(False, "keep the models as mapping leaves them")
-    rounds: int = _option(2, "rounds of alignment, bundle adjustment and completion", metavar="N")
+    rounds: int = _option(
+        3,
+        "rounds of alignment, bundle adjustment and completion at most; none follows one that moved little",
+        metavar="N",
+    )
     align_size: int = _option(
         1600, "longer side of the photos that are aligned, px; 0 keeps the photos' size", metavar="PX"
     )

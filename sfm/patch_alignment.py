@@ -67,12 +67,19 @@ class Pyramid:
 
 
 def _blurred(image: Tensor) -> Tensor:
-    radius = 3
-    steps = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)
-    kernel = torch.exp(-0.5 * (steps / BLUR_SIGMA) ** 2)
-    kernel /= kernel.sum()
-    padded = F.pad(image[None, None], (radius, radius, radius, radius), mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel[None, None, None]), kernel[None, None, :, None])[0, 0]
+    """(H, W) under a Gaussian of BLUR_SIGMA, the border repeated; a sum of shifted images is faster than conv2d."""
+    radius = 2
+    weights = [float(np.exp(-0.5 * (step / BLUR_SIGMA) ** 2)) for step in range(radius + 1)]
+    total = weights[0] + 2 * sum(weights[1:])
+    for axis in (0, 1):
+        size = image.shape[axis]
+        pad = (0, 0, radius, radius) if axis == 0 else (radius, radius, 0, 0)
+        padded = F.pad(image[None, None], pad, mode="replicate")[0, 0]
+        shifted = [padded.narrow(axis, start, size) for start in range(2 * radius + 1)]
+        image = shifted[radius] * (weights[0] / total)
+        for step in range(1, radius + 1):
+            image = image.add(shifted[radius - step] + shifted[radius + step], alpha=weights[step] / total)
+    return image
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,13 +51,17 @@ MAX_WHITENED = (
 )  # standard deviations; an observation that is further off is wrong. Of each round, the last on
 MAX_ERROR = (2.0, 1.0)  # network px; likewise
 MIN_ANGLE = 1.5  # degrees
+SETTLED, SETTLED_SHARE = 0.1, 0.1  # network px; no round follows one that moved fewer than a tenth by more
+
+
+COUNTS = ("rounds", "num_registered", "num_rejected", "moved_px", "settled")  # what of a state is kept as JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Refined:
     """A model after some rounds. covariances: by image id (P, 2, 2) px² of each of its points2D.
 
-    moved_px: median over observations of how far the first round moved them.
+    moved_px: median over observations of how far the first round moved them. settled: the last one moved few of them.
     """
 
     model: pycolmap.Reconstruction
@@ -66,6 +70,7 @@ class Refined:
     num_registered: int = 0
     num_rejected: int = 0
     moved_px: float = 0.0
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +117,15 @@ class Refiner:
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
         num_rejected += _reject(model, covariances, units, number)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
-        moved = float(np.median(np.linalg.norm(aligned.xy - columns.xy, axis=1))) if number == 0 else before.moved_px
+        moved = np.linalg.norm(aligned.xy - columns.xy, axis=1)
         return Refined(
             model,
             covariances,
             number + 1,
             before.num_registered + num_registered,
             before.num_rejected + num_rejected,
-            moved,
+            float(np.median(moved)) if number == 0 else before.moved_px,
+            bool(np.quantile(moved / photos.unit_px[columns.image], 1 - SETTLED_SHARE) < SETTLED),
         )
 
     def _complete(self, model: pycolmap.Reconstruction, number: int, scratch: Path) -> int:
@@ -180,8 +186,8 @@ def _take_over(
 ) -> None:
     """Gives the model the aligned positions, and the covariances what is known of them."""
     move_observations(model, columns, aligned.xy)
-    px = 1 / photos.scale.mean(axis=1)[columns.image]  # photo px per px of the aligned images
-    prior = 1 / (MATCH_SIGMA * photos.unit[columns.image] * px) ** 2
+    px = (photos.unit_px / photos.unit)[columns.image]  # photo px per px of the aligned images
+    prior = 1 / (MATCH_SIGMA * photos.unit_px[columns.image]) ** 2
     eye = np.eye(2)
     own = np.linalg.inv(aligned.information + prior[:, None, None] * eye)
     own += (ALIGNMENT_SIGMA * px[:, None, None]) ** 2 * eye
@@ -221,7 +227,9 @@ def save_round(state: Refined, folder: Path) -> None:
         fresh.mkdir()
         state.model.write_binary(fresh)
         np.savez(fresh / "covariances.npz", **{str(i): own for i, own in state.covariances.items()})
-        counts = {name: getattr(state, name) for name in ("rounds", "num_registered", "num_rejected", "moved_px")}
+        counts = {
+            name: getattr(state, name) for name in ("rounds", "num_registered", "num_rejected", "moved_px", "settled")
+        }
         (fresh / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
         if (folder / "state").exists():
             os.replace(folder / "state", Path(scratch) / "before")
@@ -243,7 +251,7 @@ def load_round(folder: Path) -> Refined | None:
 def refine(refiner: Refiner, model: pycolmap.Reconstruction, scratch: Path) -> Refined:
     """All rounds of one model. Each is kept in `scratch` when it is done, and found there after an interruption."""
     state = load_round(scratch) or refiner.start(model)
-    while state.rounds < refiner.options.rounds:
+    while state.rounds < refiner.options.rounds and not state.settled:
         state = refiner.next_round(state, scratch)
         save_round(state, scratch)
     return state

@@ -45,6 +45,11 @@ class Photos:
     scale: Float64
     unit: Float64
 
+    @property
+    def unit_px(self) -> Float64:
+        """(N,) photo px per network px."""
+        return np.asarray(self.unit / self.scale.mean(axis=1))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedTracks:
