@@ -32,7 +32,7 @@ from sfm.mapper import MappingInput, write_database
 from sfm.model_columns import ModelColumns, delete_observations, move_observations
 from sfm.model_files import UNREFINED, ReadRGB, colour_points, read_models, write_models, write_ply
 from sfm.options import MappingOptions, RefinementOptions
-from sfm.track_completion import complete, refined_input
+from sfm.track_completion import add_proposals, complete, propose, refined_input
 from sfm.track_geometry import references
 from sfm.types import Float64, StageSummary
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 ReadGrey = Callable[[str], NDArray[np.uint8]]  # (H, W) of an image name, EXIF rotation applied
 
 MIN_CORRELATION = 0.7  # patches of one place that agree less are of different things, or one of them is hidden
+CERTAIN_CORRELATION, CERTAIN_SIGMA = 0.9, 0.5  # network px; what an observation needs that no match speaks for
+PROPOSING_ROUND = 1  # the second, when poses are good
 MATCH_SIGMA = 2.0  # network px; of an observation of which the pixels say nothing
 ALIGNMENT_SIGMA = 0.1  # px of the aligned images; no position is better, whatever the pixels say
 REFERENCE_SIGMA = 0.2  # px of the aligned images
@@ -101,23 +103,25 @@ class Refiner:
 
     def start(self, model: pycolmap.Reconstruction) -> Refined:
         """A model before the first round."""
-        return Refined(model, _unaligned(model, self.units))
+        return Refined(model, _covariances(model, self.units, {}))
 
     def next_round(self, before: Refined, scratch: Path) -> Refined:
         """Completion (from the second round on), alignment, adjustment, rejection. `before` stays as it is."""
         number, units = before.rounds, self.units
         model = pycolmap.Reconstruction(before.model)
         num_registered = self._complete(model, number, scratch) if number > 0 else 0
-        covariances = _unaligned(model, units) | {i: own.copy() for i, own in before.covariances.items()}
+        covariances = _covariances(model, units, before.covariances)
         columns = ModelColumns.of(model)
         reference = references(columns)
         aligned, photos = _aligned(columns, reference, self, first=number == 0)
         _take_over(model, covariances, columns, reference, aligned, photos)
-        num_rejected = delete_observations(model, columns, aligned.correlation < MIN_CORRELATION)
+        different = aligned.correlation < MIN_CORRELATION
+        different |= self._proposed(columns) & ~_is_certain(aligned, columns, photos)
+        num_rejected = delete_observations(model, columns, different)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
         num_rejected += _reject(model, covariances, units, number)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
-        moved = np.linalg.norm(aligned.xy - columns.xy, axis=1)
+        moved = np.linalg.norm(aligned.xy - columns.xy, axis=1)[~different]
         return Refined(
             model,
             covariances,
@@ -125,11 +129,16 @@ class Refiner:
             before.num_registered + num_registered,
             before.num_rejected + num_rejected,
             float(np.median(moved)) if number == 0 else before.moved_px,
-            bool(np.quantile(moved / photos.unit_px[columns.image], 1 - SETTLED_SHARE) < SETTLED),
+            bool(np.quantile(moved / photos.unit_px[columns.image[~different]], 1 - SETTLED_SHARE) < SETTLED),
         )
 
+    def _proposed(self, columns: ModelColumns) -> NDArray[np.bool_]:
+        """(O,) which observations are of keypoints that no matcher found."""
+        num_matched = {r.name: len(own) for r, own in zip(self.data.images, self.data.keypoints, strict=True)}
+        return np.asarray(columns.point2D >= np.array([num_matched[name] for name in columns.names])[columns.image])
+
     def _complete(self, model: pycolmap.Reconstruction, number: int, scratch: Path) -> int:
-        return complete(
+        num_registered = complete(
             model,
             refined_input(self.data, model),
             self.mapping,
@@ -137,19 +146,28 @@ class Refiner:
             max_error=_of_round(MAX_ERROR, number) * self.data.reduction,
             register=self.mapping.known_poses is None,
         )
+        if number == PROPOSING_ROUND:
+            columns = ModelColumns.of(model)
+            add_proposals(model, columns, propose(columns, references(columns)))
+        return num_registered
 
 
 def _of_round(values: tuple[float, ...], number: int) -> float:
     return values[min(number, len(values) - 1)]
 
 
-def _unaligned(model: pycolmap.Reconstruction, units: dict[str, float]) -> dict[int, Float64]:
-    """Covariances of all points2D of the registered images, before anything is aligned."""
-    return {
-        image_id: np.tile(np.eye(2) * (MATCH_SIGMA * units[image.name]) ** 2, (len(image.points2D), 1, 1))
-        for image_id in model.reg_image_ids()
-        for image in [model.images[image_id]]
-    }
+def _covariances(
+    model: pycolmap.Reconstruction, units: dict[str, float], known: dict[int, Float64]
+) -> dict[int, Float64]:
+    """Covariances of all points2D of the registered images: those that are known, then the matcher's."""
+    result = {}
+    for image_id in model.reg_image_ids():
+        image = model.images[image_id]
+        own = np.tile(np.eye(2) * (MATCH_SIGMA * units[image.name]) ** 2, (len(image.points2D), 1, 1))
+        before = known.get(image_id, own[:0])
+        own[: len(before)] = before
+        result[image_id] = own
+    return result
 
 
 def _aligned(
@@ -174,6 +192,15 @@ def _aligned(
     memory = int(refiner.memory * 1e9)
     from_level = min(level, NUM_LEVELS - 1)
     return align_tracks(columns, reference, photos, from_level=from_level, memory=memory, device=refiner.device), photos
+
+
+def _is_certain(aligned: AlignedTracks, columns: ModelColumns, photos: Photos) -> NDArray[np.bool_]:
+    """(O,) which observations would have been found without a match: unlike others, and exact in every direction."""
+    moved = np.linalg.norm(aligned.xy - columns.xy, axis=1) / photos.unit_px[columns.image]
+    weakest = np.linalg.eigvalsh(aligned.information)[:, 0] * photos.unit_px[columns.image] ** 2  # per network px²
+    enough = (aligned.correlation > CERTAIN_CORRELATION) & (weakest > CERTAIN_SIGMA**-2) & (moved < MATCH_SIGMA)
+    enough |= aligned.correlation == 1.0  # a reference
+    return np.asarray(enough)
 
 
 def _take_over(

@@ -1,12 +1,14 @@
 """Between two rounds of refinement: what the better model explains that the first one did not.
 
 COLMAP's own triangulator completes tracks, merges those that are one point, triangulates again pairs that drifted
-apart, and registers images that fitted no pose before; all on the refined keypoints, with tighter thresholds.
+apart, and registers images that fitted no pose before; all on the refined keypoints, with tighter thresholds. Then each
+point is proposed to the images that should see it though no match says so: pairs that were not verified, cells that
+another match took. Whether they do, the next round's alignment tells. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,13 @@ import pycolmap
 from sfm.attempts import STRATEGIES
 from sfm.colmap_log import quiet
 from sfm.mapper import Attempt, MappingInput, incremental_options, write_database
+from sfm.model_columns import ModelColumns
 from sfm.options import MappingOptions
-from sfm.types import Keypoints
+from sfm.types import Float64, Int64, Keypoints
+
+MIN_SHARED = 15  # points
+MIN_COSINE = 0.5  # of the angle between the viewing directions: 60 degrees
+MARGIN = 0.01  # of the longer side: patches at the rim of a photo are cut off
 
 
 def refined_input(data: MappingInput, model: pycolmap.Reconstruction) -> MappingInput:
@@ -26,7 +33,7 @@ def refined_input(data: MappingInput, model: pycolmap.Reconstruction) -> Mapping
     for record, own in zip(data.images, data.keypoints, strict=True):
         if record.name in moved:
             xy = np.array([p.xy for p in moved[record.name].points2D], np.float32).reshape(-1, 2)
-            own = Keypoints(xy, own.score)
+            own = Keypoints(xy, np.pad(own.score, (0, len(xy) - len(own))))  # those that were proposed have no score
         keypoints.append(own)
     return replace(data, keypoints=tuple(keypoints))
 
@@ -80,3 +87,53 @@ def _register(mapper: pycolmap.IncrementalMapper, options: pycolmap.IncrementalP
             return num
         mapper.triangulate_image(options.triangulation, image_id)
         num += 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposals:
+    """Observations that a model should have. point: (C,) row of the points. image: (C,) row of the images. xy: (C, 2)
+    px, where the point lies by the model."""
+
+    point: Int64
+    image: Int64
+    xy: Float64
+
+
+def propose(columns: ModelColumns, reference: Int64) -> Proposals:
+    """For each point the images that do not observe it, but see its surroundings from a direction not too different.
+
+    reference: (T,) row of each point's reference observation. An image sees the surroundings if it shares MIN_SHARED
+    points with the reference's image.
+    """
+    num_images = len(columns.image_ids)
+    reference_image = columns.image[reference]
+    shared = np.zeros((num_images, num_images), np.int64)  # points by their reference's image, and image
+    np.add.at(shared, (reference_image[columns.point], columns.image), 1)
+    points_of = [np.flatnonzero(reference_image == row) for row in range(num_images)]
+    observers = [columns.point[columns.image == row] for row in range(num_images)]
+    towards = _unit(columns.centres[reference_image] - columns.xyz)
+    parts = []
+    for row in range(num_images):
+        near = [points_of[other] for other in np.flatnonzero(shared[:, row] >= MIN_SHARED) if other != row]
+        points = np.setdiff1d(np.concatenate([*near, np.zeros(0, np.int64)]), observers[row])
+        cosine = np.einsum("ni,ni->n", towards[points], _unit(columns.centres[row] - columns.xyz[points]))
+        points = points[cosine > MIN_COSINE]
+        xy = columns.project(np.full(len(points), row), columns.xyz[points])
+        size = np.array([columns.cameras[row].width, columns.cameras[row].height])
+        with np.errstate(invalid="ignore"):
+            inside = ((xy > MARGIN * size.max()) & (xy < size - MARGIN * size.max())).all(axis=1)  # NaN is not
+        parts.append(Proposals(points[inside], np.full(int(inside.sum()), row), xy[inside]))
+    return Proposals(*(np.concatenate([getattr(part, name) for part in parts]) for name in Proposals.__slots__))
+
+
+def _unit(vectors: Float64) -> Float64:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def add_proposals(model: pycolmap.Reconstruction, columns: ModelColumns, proposals: Proposals) -> None:
+    """Gives the model the proposed observations, each with a new keypoint at the end of its image's, in place."""
+    for point, row, xy in zip(proposals.point, proposals.image, proposals.xy, strict=True):
+        image_id = int(columns.image_ids[row])
+        points2D = model.images[image_id].points2D
+        points2D.append(pycolmap.Point2D(xy))
+        model.add_observation(int(columns.point_ids[point]), pycolmap.TrackElement(image_id, len(points2D) - 1))
