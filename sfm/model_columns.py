@@ -88,6 +88,19 @@ class ModelColumns:
             xy[own[front]] = self.cameras[row].img_from_cam(local[front])
         return xy
 
+    def observed_in(self, model: pycolmap.Reconstruction) -> NDArray[np.bool_]:
+        """(O,) which observations are some point's in another state of this model, too."""
+        known = np.zeros(len(self.image), bool)
+        for row, image_id in enumerate(self.image_ids):
+            if int(image_id) not in model.images:
+                continue
+            points2D = model.images[int(image_id)].points2D
+            seen = np.zeros(max(len(points2D), int(self.point2D.max(initial=-1)) + 1), bool)
+            seen[: len(points2D)] = [p.has_point3D() for p in points2D]
+            own = self.image == row
+            known[own] = seen[self.point2D[own]]
+        return known
+
     def residuals(self) -> Float64:
         """(O, 2) px, observed less projected; NaN behind the camera."""
         return self.xy - self.project(self.image, self.xyz[self.point])

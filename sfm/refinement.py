@@ -42,16 +42,13 @@ if TYPE_CHECKING:
 ReadGrey = Callable[[str], NDArray[np.uint8]]  # (H, W) of an image name, EXIF rotation applied
 
 MIN_CORRELATION = 0.7  # patches of one place that agree less are of different things, or one of them is hidden
-CERTAIN_CORRELATION, CERTAIN_SIGMA = 0.9, 0.5  # network px; what an observation needs that no match speaks for
+CERTAIN_CORRELATION, CERTAIN_SIGMA = 0.8, 0.5  # network px; what an observation needs that no match speaks for
 PROPOSING_ROUND = 1  # the second, when poses are good
 MATCH_SIGMA = 2.0  # network px; of an observation of which the pixels say nothing
 ALIGNMENT_SIGMA = 0.1  # px of the aligned images; no position is better, whatever the pixels say
 REFERENCE_SIGMA = 0.2  # px of the aligned images
-MAX_WHITENED = (
-    4.0,
-    3.0,
-)  # standard deviations; an observation that is further off is wrong. Of each round, the last on
-MAX_ERROR = (2.0, 1.0)  # network px; likewise
+MAX_WHITENED = 4.0  # standard deviations; an observation that is further off the model is wrong
+MAX_ERROR = (2.0, 1.0)  # network px; likewise, in the first round and in later ones
 MIN_ANGLE = 1.5  # degrees
 SETTLED, SETTLED_SHARE = 0.1, 0.1  # network px; no round follows one that moved fewer than a tenth by more
 
@@ -116,12 +113,14 @@ class Refiner:
         aligned, photos = _aligned(columns, reference, self, first=number == 0)
         _take_over(model, covariances, columns, reference, aligned, photos)
         different = aligned.correlation < MIN_CORRELATION
-        different |= self._proposed(columns) & ~_is_certain(aligned, columns, photos)
+        proposed = self._proposed(columns)
+        different |= proposed & ~_is_certain(aligned, columns, photos)
         num_rejected = delete_observations(model, columns, different)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
         num_rejected += _reject(model, covariances, units, number)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
-        moved = np.linalg.norm(aligned.xy - columns.xy, axis=1)[~different]
+        held = ~different & columns.observed_in(before.model)
+        moved = np.linalg.norm(aligned.xy - columns.xy, axis=1)[held]
         return Refined(
             model,
             covariances,
@@ -129,7 +128,7 @@ class Refiner:
             before.num_registered + num_registered,
             before.num_rejected + num_rejected,
             float(np.median(moved)) if number == 0 else before.moved_px,
-            bool(np.quantile(moved / photos.unit_px[columns.image[~different]], 1 - SETTLED_SHARE) < SETTLED),
+            bool(np.quantile(moved / photos.unit_px[columns.image[held]], 1 - SETTLED_SHARE) < SETTLED),
         )
 
     def _proposed(self, columns: ModelColumns) -> NDArray[np.bool_]:
@@ -237,7 +236,7 @@ def _reject(
     unit = np.array([units[name] for name in columns.names])[columns.image]
     with np.errstate(invalid="ignore"):
         far = ~(np.linalg.norm(residuals, axis=1) <= _of_round(MAX_ERROR, number) * unit)  # NaN is far
-    wrong = far | (whitened(residuals, own) > _of_round(MAX_WHITENED, number))
+    wrong = far | (whitened(residuals, own) > MAX_WHITENED)
     num = delete_observations(model, columns, wrong)
     pycolmap.ObservationManager(model).filter_all_points3D(np.inf, MIN_ANGLE)
     return num
