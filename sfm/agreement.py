@@ -47,14 +47,31 @@ def _point_ids(image: pycolmap.Image) -> Int64:
     return np.array([p.point3D_id if p.has_point3D() else -1 for p in image.points2D], np.int64)
 
 
-def misplaced(model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches]) -> frozenset[str]:
-    """Names of the images that do not observe even half of the points that their matches lead to.
+def misplaced(
+    model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches], contradicted: frozenset[ImagePair]
+) -> frozenset[str]:
+    """Names of images in wrong places.
 
-    Two images alone cannot be judged.
+    They do not observe even half of the points that their matches lead to, or no chain of pairs that
+    agree with the model connects them with most of its images. Two images alone cannot be judged.
+    contradicted: of `contradicted_pairs`.
     """
     if model.num_reg_images() < 3:
         return frozenset()
-    return frozenset(name for name, share in shares_seen(model, matches).items() if share < 0.5)
+    shares = shares_seen(model, matches)
+    agreeing = [m.pair for m in matches if len(m.indices) and m.pair not in contradicted]
+    apart = frozenset(shares) - _largest_group(sorted(shares), agreeing)
+    return apart | {name for name, share in shares.items() if share < 0.5}
+
+
+def _largest_group(names: Sequence[str], pairs: Sequence[ImagePair]) -> frozenset[str]:
+    """The most names that pairs connect with each other (ties: the group of the first name)."""
+    group = {name: {name} for name in names}
+    for pair in pairs:
+        if pair.name0 in group and pair.name1 in group and group[pair.name0] is not group[pair.name1]:
+            merged = group[pair.name0] | group[pair.name1]
+            group.update(dict.fromkeys(merged, merged))
+    return frozenset(max((group[name] for name in names), key=lambda members: len(members)))
 
 
 def contradicted_pairs(

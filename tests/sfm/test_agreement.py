@@ -19,7 +19,7 @@ def test_images_of_a_right_model_see_the_points_that_their_matches_lead_to(mappe
     shares = A.shares_seen(model, mapping_data.matches)
     assert sorted(shares) == NAMES
     assert 0.8 < min(shares.values()) <= max(shares.values()) <= 1.0
-    assert A.misplaced(model, mapping_data.matches) == frozenset()
+    assert A.misplaced(model, mapping_data.matches, frozenset()) == frozenset()
 
 
 def test_an_image_that_lost_most_of_its_points_is_misplaced(mapped, mapping_data):
@@ -30,7 +30,7 @@ def test_an_image_that_lost_most_of_its_points_is_misplaced(mapped, mapping_data
         model.delete_observation(image.image_id, row)
     shares = A.shares_seen(model, mapping_data.matches)
     assert 0.2 < shares[NAMES[1]] < 0.4
-    assert A.misplaced(model, mapping_data.matches) == {NAMES[1]}
+    assert A.misplaced(model, mapping_data.matches, frozenset()) == {NAMES[1]}
 
 
 def test_exact_pairs_agree_and_permuted_ones_contradict(mapped, mapping_data):
@@ -53,5 +53,14 @@ def test_pairs_of_a_turned_image_contradict(mapped, mapping_data):
     assert found == {ImagePair.of(NAMES[2], NAMES[i]) for i in range(NUM) if i != 2}
 
 
+def test_images_that_no_agreeing_pair_connects_are_misplaced(mapped, mapping_data):
+    first, rest = set(NAMES[:2]), set(NAMES[2:])
+    across = frozenset(m.pair for m in mapping_data.matches if (m.pair.name0 in first) != (m.pair.name1 in first))
+    assert len(across) == len(first) * len(rest)
+    assert A.misplaced(mapped[1].models[0], mapping_data.matches, across) == first
+    one_left = across - {ImagePair(NAMES[1], NAMES[2])}
+    assert A.misplaced(mapped[1].models[0], mapping_data.matches, one_left) == frozenset()
+
+
 def test_two_images_alone_cannot_be_judged(mapping_data):
-    assert A.misplaced(pycolmap.Reconstruction(), mapping_data.matches) == frozenset()
+    assert A.misplaced(pycolmap.Reconstruction(), mapping_data.matches, frozenset()) == frozenset()
