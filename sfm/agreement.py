@@ -71,7 +71,7 @@ def _largest_group(names: Sequence[str], pairs: Sequence[ImagePair]) -> frozense
         if pair.name0 in group and pair.name1 in group and group[pair.name0] is not group[pair.name1]:
             merged = group[pair.name0] | group[pair.name1]
             group.update(dict.fromkeys(merged, merged))
-    return frozenset(max((group[name] for name in names), key=lambda members: len(members)))
+    return frozenset(group[max(names, key=lambda name: len(group[name]))])
 
 
 def contradicted_pairs(
