@@ -48,42 +48,48 @@ def _point_ids(image: pycolmap.Image) -> Int64:
 
 
 def misplaced(
-    model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches], contradicted: frozenset[ImagePair]
+    model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches], votes: Mapping[ImagePair, int]
 ) -> frozenset[str]:
     """Names of images in wrong places.
 
-    They do not observe even half of the points that their matches lead to, or no chain of pairs that
-    agree with the model connects them with most of its images. Two images alone cannot be judged.
-    contradicted: of `contradicted_pairs`.
+    They do not observe even half of the points that their matches lead to, or they are of a group of
+    images whose matches with the others contradict the model. Two images alone cannot be judged.
+    votes: of `pair_votes`.
     """
     if model.num_reg_images() < 3:
         return frozenset()
     shares = shares_seen(model, matches)
-    agreeing = [m.pair for m in matches if len(m.indices) and m.pair not in contradicted]
-    apart = frozenset(shares) - _largest_group(sorted(shares), agreeing)
+    apart = frozenset(shares) - _largest_group(sorted(shares), votes)
     return apart | {name for name, share in shares.items() if share < 0.5}
 
 
-def _largest_group(names: Sequence[str], pairs: Sequence[ImagePair]) -> frozenset[str]:
-    """The most names that pairs connect with each other (ties: the group of the first name)."""
-    group = {name: {name} for name in names}
-    for pair in pairs:
-        if pair.name0 in group and pair.name1 in group and group[pair.name0] is not group[pair.name1]:
-            merged = group[pair.name0] | group[pair.name1]
-            group.update(dict.fromkeys(merged, merged))
-    return frozenset(group[max(names, key=lambda name: len(group[name]))])
+def _largest_group(names: Sequence[str], votes: Mapping[ImagePair, int]) -> frozenset[str]:
+    """The most names of one group (ties: the first name's); groups join, strongest pair first, where all their
+    pairs together agree."""
+    group = {name: frozenset({name}) for name in names}
+    for pair in sorted(votes, key=lambda p: (-votes[p], p)):
+        a, b = group[pair.name0], group[pair.name1]
+        if a == b or votes[pair] < 0:
+            continue
+        between = [n for p, n in votes.items() if (p.name0 in a and p.name1 in b) or (p.name0 in b and p.name1 in a)]
+        if sum(between) >= 0:
+            group.update(dict.fromkeys(a | b, a | b))
+    return group[max(names, key=lambda name: len(group[name]))]
 
 
-def contradicted_pairs(
+def pair_votes(
     model: pycolmap.Reconstruction,
     keypoints: Mapping[str, Keypoints],
     matches: Sequence[KeypointMatches],
     max_error: float,
-) -> frozenset[ImagePair]:
-    """Pairs in the model of which not even half of the matches are within max_error px of their epipolar lines."""
+) -> dict[ImagePair, int]:
+    """Of each pair in the model how many more of its matches agree with it than contradict it.
+
+    A match agrees where it is within max_error px of its epipolar lines.
+    """
     images = {model.image(i).name: model.image(i) for i in model.reg_image_ids()}
     views = {name: _pinhole_px(image, keypoints[name]) for name, image in images.items()}
-    result = set()
+    result = {}
     for own in matches:
         name0, name1 = own.pair.name0, own.pair.name1
         if name0 not in images or name1 not in images or len(own.indices) == 0:
@@ -92,9 +98,8 @@ def contradicted_pairs(
         pose0, pose1 = (images[name].cam_from_world().matrix() for name in (name0, name1))
         F = fundamental_matrix(K0, K1, relative_pose(pose0, pose1))
         distance = epipolar_distance(points0[own.indices[:, 0]], points1[own.indices[:, 1]], F)
-        if 2 * np.count_nonzero(distance <= max_error) < len(distance):
-            result.add(own.pair)
-    return frozenset(result)
+        result[own.pair] = int(2 * np.count_nonzero(distance <= max_error) - len(distance))
+    return result
 
 
 def _pinhole_px(image: pycolmap.Image, keypoints: Keypoints) -> tuple[Float64, Float64]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pycolmap
 
-from sfm.agreement import contradicted_pairs, misplaced
+from sfm.agreement import misplaced, pair_votes
 from sfm.colmap_log import adjust_bundle
 from sfm.focal import replace_focals
 from sfm.mapper import INIT_ERROR, Attempt, MappingInput, Strategy, register_more, run_mapper
@@ -146,8 +146,9 @@ def _judge(
     if not models or not data.semi_dense:
         return Outcome(attempt, models, frozenset(), folder), frozenset()
     keypoints = {record.name: own for record, own in zip(data.images, data.keypoints, strict=True)}
-    wrong = contradicted_pairs(models[0], keypoints, data.matches, INIT_ERROR * data.reduction)
-    return Outcome(attempt, models, misplaced(models[0], data.matches, wrong), folder), wrong
+    votes = pair_votes(models[0], keypoints, data.matches, INIT_ERROR * data.reduction)
+    wrong = frozenset(pair for pair, net in votes.items() if net < 0)
+    return Outcome(attempt, models, misplaced(models[0], data.matches, votes), folder), wrong
 
 
 def _narrower(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:
