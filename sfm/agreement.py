@@ -47,26 +47,49 @@ def _point_ids(image: pycolmap.Image) -> Int64:
     return np.array([p.point3D_id if p.has_point3D() else -1 for p in image.points2D], np.int64)
 
 
-def misplaced(model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches]) -> frozenset[str]:
-    """Names of the images that do not observe even half of the points that their matches lead to.
+def misplaced(
+    model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches], votes: Mapping[ImagePair, int]
+) -> frozenset[str]:
+    """Names of images in wrong places.
 
-    Two images alone cannot be judged.
+    They do not observe even half of the points that their matches lead to, or they are of a group of
+    images whose matches with the others contradict the model. Two images alone cannot be judged.
+    votes: of `pair_votes`.
     """
     if model.num_reg_images() < 3:
         return frozenset()
-    return frozenset(name for name, share in shares_seen(model, matches).items() if share < 0.5)
+    shares = shares_seen(model, matches)
+    apart = frozenset(shares) - _largest_group(sorted(shares), votes)
+    return apart | {name for name, share in shares.items() if share < 0.5}
 
 
-def contradicted_pairs(
+def _largest_group(names: Sequence[str], votes: Mapping[ImagePair, int]) -> frozenset[str]:
+    """The most names of one group (ties: the first name's); groups join, strongest pair first, where all their
+    pairs together agree."""
+    group = {name: frozenset({name}) for name in names}
+    for pair in sorted(votes, key=lambda p: (-votes[p], p)):
+        a, b = group[pair.name0], group[pair.name1]
+        if a == b or votes[pair] < 0:
+            continue
+        between = [n for p, n in votes.items() if (p.name0 in a and p.name1 in b) or (p.name0 in b and p.name1 in a)]
+        if sum(between) >= 0:
+            group.update(dict.fromkeys(a | b, a | b))
+    return group[max(names, key=lambda name: len(group[name]))]
+
+
+def pair_votes(
     model: pycolmap.Reconstruction,
     keypoints: Mapping[str, Keypoints],
     matches: Sequence[KeypointMatches],
     max_error: float,
-) -> frozenset[ImagePair]:
-    """Pairs in the model of which not even half of the matches are within max_error px of their epipolar lines."""
+) -> dict[ImagePair, int]:
+    """Of each pair in the model how many more of its matches agree with it than contradict it.
+
+    A match agrees where it is within max_error px of its epipolar lines.
+    """
     images = {model.image(i).name: model.image(i) for i in model.reg_image_ids()}
     views = {name: _pinhole_px(image, keypoints[name]) for name, image in images.items()}
-    result = set()
+    result = {}
     for own in matches:
         name0, name1 = own.pair.name0, own.pair.name1
         if name0 not in images or name1 not in images or len(own.indices) == 0:
@@ -75,9 +98,8 @@ def contradicted_pairs(
         pose0, pose1 = (images[name].cam_from_world().matrix() for name in (name0, name1))
         F = fundamental_matrix(K0, K1, relative_pose(pose0, pose1))
         distance = epipolar_distance(points0[own.indices[:, 0]], points1[own.indices[:, 1]], F)
-        if 2 * np.count_nonzero(distance <= max_error) < len(distance):
-            result.add(own.pair)
-    return frozenset(result)
+        result[own.pair] = int(2 * np.count_nonzero(distance <= max_error) - len(distance))
+    return result
 
 
 def _pinhole_px(image: pycolmap.Image, keypoints: Keypoints) -> tuple[Float64, Float64]:

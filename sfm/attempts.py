@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pycolmap
 
-from sfm.agreement import contradicted_pairs, misplaced
+from sfm.agreement import misplaced, pair_votes
 from sfm.colmap_log import adjust_bundle
 from sfm.focal import replace_focals
-from sfm.mapper import INIT_ERROR, Attempt, MappingInput, Strategy, run_mapper
+from sfm.mapper import INIT_ERROR, Attempt, MappingInput, Strategy, register_more, run_mapper
 from sfm.options import MappingOptions
+from sfm.types import ImagePair
 
 STRATEGIES = (
     Strategy("default", 100, 16.0, 30, 0.25),
@@ -44,7 +45,7 @@ class Outcome:
     @property
     def support(self) -> int:
         """Support of the first model; -1 where there is none."""
-        return support(self.models[0], num_misplaced=len(self.misplaced)) if self.models else -1
+        return support(self.models[0], self.misplaced) if self.models else -1
 
     @property
     def num_placed(self) -> int:
@@ -52,15 +53,16 @@ class Outcome:
         return self.models[0].num_reg_images() - len(self.misplaced) if self.models else 0
 
 
-def support(model: pycolmap.Reconstruction, *, num_misplaced: int = 0) -> int:
-    """How much a model explains: its well placed images times its observations in tracks of three and more.
+def support(model: pycolmap.Reconstruction, misplaced: frozenset[str] = frozenset()) -> int:
+    """How much a model explains: its well placed images times their observations in tracks of three and more.
 
     A wrong focal length or a wrong pose may register an image more, but breaks tracks: what two
     images see agrees with nearly any camera, what three see does not.
     """
-    least = min(3, model.num_reg_images())
-    lengths = (point.track.length() for point in model.points3D.values())
-    return int((model.num_reg_images() - num_misplaced) * sum(length for length in lengths if length >= least))
+    placed = {i for i in model.reg_image_ids() if model.image(i).name not in misplaced}
+    least = min(3, len(placed))
+    lengths = (sum(e.image_id in placed for e in point.track.elements) for point in model.points3D.values())
+    return len(placed) * sum(length for length in lengths if length >= least)
 
 
 def strongest_pairs(data: MappingInput) -> dict[str, tuple[int, str]]:
@@ -88,11 +90,8 @@ def map_images(data: MappingInput, options: MappingOptions, scratch: Path) -> Ou
     A detector's matches get the first one only, COLMAP's own thresholds: they are for comparison.
     """
     first = Attempt(STRATEGIES[0].name, STRATEGIES[0], data)
-    if not data.semi_dense:
-        folder = scratch / first.name
-        return Outcome(first, tuple(run_mapper(first, options, folder)), frozenset(), folder)
     best = _attempt(first, options, scratch)
-    for stage in (_narrower, _other_focals, _weaker):
+    for stage in (_narrower, _other_focals, _weaker) if data.semi_dense else ():
         start = replace(best.attempt, data=replace(best.attempt.data, geometries=data.geometries, matches=data.matches))
         for attempt in () if _complete(best) else tuple(stage(replace(best, attempt=start), options)):
             outcome = _attempt(attempt, options, scratch)
@@ -107,13 +106,12 @@ def _complete(outcome: Outcome) -> bool:
 
 
 def _attempt(attempt: Attempt, options: MappingOptions, scratch: Path) -> Outcome:
-    """Makes an attempt, and once more without the pairs that contradict its model; the better of the two."""
-    outcome = _judged(attempt, options, scratch / attempt.name)
-    if not outcome.models:
-        return outcome
+    """Makes an attempt, and once more without the pairs that contradict its model; the better of the two.
+
+    Where both place as many images, the one without contradictions is.
+    """
     data = attempt.data
-    keypoints = {record.name: own for record, own in zip(data.images, data.keypoints, strict=True)}
-    wrong = contradicted_pairs(outcome.models[0], keypoints, data.matches, INIT_ERROR * data.reduction)
+    outcome, wrong = _judged(attempt, options, scratch / attempt.name)
     if not wrong:
         return outcome
     kept = replace(
@@ -121,14 +119,36 @@ def _attempt(attempt: Attempt, options: MappingOptions, scratch: Path) -> Outcom
         geometries=tuple(g for g in data.geometries if g.pair not in wrong),
         matches=tuple(m for m in data.matches if m.pair not in wrong),
     )
-    again = _judged(replace(attempt, data=kept), options, scratch / f"{attempt.name} again")
-    return replace(again, removed_pairs=len(wrong)) if again.support > outcome.support else outcome
+    again, _ = _judged(replace(attempt, data=kept), options, scratch / f"{attempt.name} again")
+    better = again.num_placed >= outcome.num_placed or again.support > outcome.support
+    return replace(again, removed_pairs=len(wrong)) if better else outcome
 
 
-def _judged(attempt: Attempt, options: MappingOptions, folder: Path) -> Outcome:
+def _judged(attempt: Attempt, options: MappingOptions, folder: Path) -> tuple[Outcome, frozenset[ImagePair]]:
+    """The outcome of an attempt, and the pairs that contradict its largest model.
+
+    Images in wrong places are taken out of that, where they are the fewer, and registered again.
+    """
     models = tuple(run_mapper(attempt, options, folder))
-    wrong = misplaced(models[0], attempt.data.matches) if models else frozenset()
-    return Outcome(attempt, models, wrong, folder)
+    outcome, wrong = _judge(attempt, models, folder)
+    if not 0 < 2 * len(outcome.misplaced) < outcome.num_placed:
+        return outcome, wrong
+    model = pycolmap.Reconstruction(models[0])
+    drop_images(model, outcome.misplaced)
+    again = _judge(attempt, (register_more(attempt, options, folder, model), *models[1:]), folder)
+    return again if again[0].support > outcome.support else (outcome, wrong)
+
+
+def _judge(
+    attempt: Attempt, models: tuple[pycolmap.Reconstruction, ...], folder: Path
+) -> tuple[Outcome, frozenset[ImagePair]]:
+    data = attempt.data
+    if not models or not data.semi_dense:
+        return Outcome(attempt, models, frozenset(), folder), frozenset()
+    keypoints = {record.name: own for record, own in zip(data.images, data.keypoints, strict=True)}
+    votes = pair_votes(models[0], keypoints, data.matches, INIT_ERROR * data.reduction)
+    wrong = frozenset(pair for pair, net in votes.items() if net < 0)
+    return Outcome(attempt, models, misplaced(models[0], data.matches, votes), folder), wrong
 
 
 def _narrower(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:

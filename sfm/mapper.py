@@ -170,7 +170,9 @@ def run_mapper(attempt: Attempt, options: MappingOptions, folder: Path) -> list[
     return sorted(models.values(), key=lambda m: (-m.num_reg_images(), -m.num_points3D()))
 
 
-def _run_incremental(attempt: Attempt, options: MappingOptions, folder: Path) -> dict[int, pycolmap.Reconstruction]:
+def _run_incremental(
+    attempt: Attempt, options: MappingOptions, folder: Path, start: Path | None = None
+) -> dict[int, pycolmap.Reconstruction]:
     num_images = len(attempt.data.images)
     with quiet(), progress_bar(num_images, desc="mapping", unit="image") as bar:
 
@@ -182,15 +184,33 @@ def _run_incremental(attempt: Attempt, options: MappingOptions, folder: Path) ->
             folder,
             folder,
             incremental_options(attempt, options),
+            input_path=start or "",
             initial_image_pair_callback=lambda: advance(2),
             next_image_callback=lambda: advance(1),
         )
     return models
 
 
+def register_more(
+    attempt: Attempt, options: MappingOptions, folder: Path, model: pycolmap.Reconstruction
+) -> pycolmap.Reconstruction:
+    """The model with the images that incremental mapping can add to it. folder: of the attempt's run."""
+    start = folder / "start"
+    start.mkdir()
+    model.write_binary(start)
+    models = _run_incremental(attempt, options, folder, start)
+    return max(models.values(), key=lambda m: m.num_reg_images(), default=model)
+
+
 def _run_global(attempt: Attempt, options: MappingOptions, folder: Path) -> dict[int, pycolmap.Reconstruction]:
+    """Without focal lengths to go by, COLMAP finds them from the pairs first: rotations come from them alone."""
+    database = folder / "database.db"
     with quiet():
+        if not all(record.camera.has_focal_prior for record in attempt.data.images):
+            calibration = pycolmap.ViewGraphCalibrationOptions()
+            calibration.random_seed = options.seed
+            pycolmap.calibrate_view_graph(database, calibration)
         models: dict[int, pycolmap.Reconstruction] = pycolmap.global_mapping(
-            folder / "database.db", folder, folder, global_options(attempt, options)
+            database, folder, folder, global_options(attempt, options)
         )
     return models

@@ -7,7 +7,7 @@ import pycolmap
 from mapping_scene import FOCAL, HEIGHT, NAMES, NUM, OPTIONS, WIDTH, with_cameras
 
 from sfm import attempts as A
-from sfm.mapper import Attempt
+from sfm.mapper import Attempt, write_database
 from sfm.types import ImagePair, KeypointMatches, TwoViewGeometry
 
 
@@ -39,7 +39,10 @@ def test_support_counts_well_placed_images_times_observations_of_long_tracks(map
     model = mapped[1].models[0]
     observations = sum(n for p in model.points3D.values() if (n := p.track.length()) >= 3)
     assert A.support(model) == NUM * observations > 0
-    assert outcome(mapping_data, (model,), num_misplaced=2).support == (NUM - 2) * observations
+    placed = [
+        sum(model.image(e.image_id).name not in NAMES[:2] for e in p.track.elements) for p in model.points3D.values()
+    ]
+    assert outcome(mapping_data, (model,), num_misplaced=2).support == (NUM - 2) * sum(n for n in placed if n >= 3)
     assert outcome(mapping_data, ()).support == -1
 
 
@@ -67,7 +70,7 @@ def with_false_pair(data):
 
 def test_a_false_pair_is_left_out_where_that_explains_more(mapping_data, tmp_path):
     pair, data = with_false_pair(mapping_data)
-    with_all = A._judged(Attempt("default", A.STRATEGIES[0], data), OPTIONS, tmp_path / "all")
+    with_all, _ = A._judged(Attempt("default", A.STRATEGIES[0], data), OPTIONS, tmp_path / "all")
     best = A.map_images(data, OPTIONS, tmp_path)
     assert best.removed_pairs == 1
     assert pair not in {m.pair for m in best.attempt.data.matches}
@@ -89,3 +92,25 @@ def test_images_are_dropped_with_their_observations(mapped):
     A.drop_images(model, frozenset(NAMES[:1]))
     assert model.num_reg_images() == NUM - 1
     assert model.compute_num_observations() < before
+
+
+def test_an_image_in_a_wrong_place_is_registered_again(mapped, mapping_data, tmp_path, monkeypatch):
+    model = pycolmap.Reconstruction(mapped[1].models[0])
+    image = model.find_image_with_name(NAMES[1])
+    for row in [i for i, p in enumerate(image.points2D) if p.has_point3D()][::2]:
+        model.delete_observation(image.image_id, row)
+    for row in [i for i, p in enumerate(image.points2D) if p.has_point3D()][::2]:
+        model.delete_observation(image.image_id, row)
+    right = image.cam_from_world().matrix()
+    model.frame(image.frame_id).rig_from_world = pycolmap.Rigid3d(np.eye(3, 4))
+
+    def wrong_model(attempt, options, folder):
+        folder.mkdir()
+        write_database(folder / "database.db", attempt.data)
+        return [model]
+
+    monkeypatch.setattr(A, "run_mapper", wrong_model)
+    found, wrong = A._judged(Attempt("default", A.STRATEGIES[0], mapping_data), OPTIONS, tmp_path / "run")
+    assert (found.num_placed, found.misplaced, wrong) == (NUM, frozenset(), frozenset())
+    pose = found.models[0].find_image_with_name(NAMES[1]).cam_from_world().matrix()
+    np.testing.assert_allclose(pose, right, atol=0.02)

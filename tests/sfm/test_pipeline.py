@@ -14,7 +14,7 @@ from PIL import Image
 from sfm import pipeline
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadImage, BadOption, NoModel
-from sfm.options import ImageOptions, Options, PairOptions, TrackOptions
+from sfm.options import ImageOptions, MappingOptions, Options, PairOptions, TrackOptions
 from sfm.pipeline import STAGE_NAMES, HlocFiles, reconstruct
 from sfm.types import Matches
 
@@ -309,3 +309,23 @@ def test_bad_input_is_one_line_before_any_work(photos, tmp_path):
     pairs.write_text("0.png absent.png\n")
     with pytest.raises(BadFile, match=r"absent\.png"):
         reconstruct(photos, out, replace(OPTIONS, pairs=PairOptions(str(pairs))))
+
+
+def test_known_poses_are_looked_at_before_the_matching(photos, tmp_path):
+    options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path / "absent"))
+    with pytest.raises(BadFile, match="absent: is no COLMAP model"):
+        reconstruct(photos, tmp_path / "out", options)
+    assert ExactMatcher.num_matched == 0
+
+
+def test_mapping_depends_on_the_content_of_known_poses(tmp_path):
+    for name in ("cameras", "images", "points3D"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path))
+    run = pipeline._Run(None, tmp_path, tmp_path, options, None)
+    first = pipeline._mapping_depends_on(run)
+    assert pipeline._mapping_depends_on(run) == first
+    (tmp_path / "images.txt").write_text("other")
+    assert pipeline._mapping_depends_on(run) != first
+    plain, known = (pipeline._Run(None, tmp_path, tmp_path, o, None) for o in (OPTIONS, options))
+    assert pipeline._mapping_depends_on(plain) != pipeline._mapping_depends_on(known)
