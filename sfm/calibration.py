@@ -9,7 +9,8 @@ it: the Bayes factor against holding them must be strong (Savage-Dickey).
 
 Both need honest errors. Matches err together (silhouettes, shading, blur), and covariances that
 count them as independent are far too small. So the model is cut in halves, of images and of space,
-and what the halves say is compared: how much they differ beyond their covariances inflates them.
+and what the halves say is compared: how much they differ beyond their covariances inflates them. Errors that all photos share
+do not show there; for them a share of the noise counts as smooth over the image.
 
 Each camera is judged by its own images. Sample sizes bound the time. Pixels are COLMAP's (sfm.types).
 
@@ -29,13 +30,16 @@ from sfm.bundle import Lens, Noise, Prior, State, Views, adjust, information, re
 from sfm.types import Float64
 
 MIN_IMAGES, MAX_IMAGES = 5, 80  # of one camera
-MIN_OBSERVATIONS, MAX_OBSERVATIONS = 200, 20_000
+MIN_OBSERVATIONS, MAX_OBSERVATIONS = 200, 12_000
 STRONG = 3.0  # log of the Bayes factor from which on a further parameter is freed: 20 to 1
 
 # Standard deviations of real cameras. Lengths are over the longer side; a radial term's unit leaves
 # long lenses, which see little of it, little distortion.
 FOCAL_SD, SHAPE_SD, CENTRE_SD, DISTORTION_SD, TANGENTIAL_SD = 1.0, 0.003, 0.02, 0.1, 0.003
-UNKNOWN_INFLATION = 10.0  # of variances, where a model is too small to be cut in halves
+
+# What halves cannot show is an error that all of the photos share. So a part of the residuals' variance counts as
+# smooth over the image: PATCHES of it err alike, however many matches they hold.
+SMOOTH_SHARE, PATCHES = 0.25, 20
 
 # Camera models whose further parameters may be added, and the one that holds them all.
 WIDER = {"SIMPLE_PINHOLE": "PINHOLE", "PINHOLE": "PINHOLE", "SIMPLE_RADIAL": "OPENCV", "RADIAL": "OPENCV"}
@@ -207,10 +211,16 @@ def _halves(views: Views, state: State) -> list[NDArray[np.bool_]]:
     return [image % 2 == 0, image < len(state.R) / 2, *sides.T]
 
 
+def shared_inflation(num_observations: int, num_images: int) -> float:
+    """Of variances where a share of the error is common to all matches in a patch of an image."""
+    return 1 + SMOOTH_SHARE * num_observations / (num_images * PATCHES)
+
+
 def inflation(views: Views, state: State, prior: Prior, noise: Noise) -> float:
     """How much larger variances are than independent errors make them, at least 1.
 
-    Mean over halves of d' C^-1 d per parameter, d what the halves differ by and C its covariance.
+    Mean over halves of d' C^-1 d per parameter, d what the halves differ by and C its covariance; but
+    no less than matches err together in any case.
     """
     noise = replace(noise, inflation=1.0)
     total, freedom = 0.0, 0
@@ -227,7 +237,7 @@ def inflation(views: Views, state: State, prior: Prior, noise: Noise) -> float:
             d = np.linalg.solve(H0, g0) - np.linalg.solve(H1, g1)
             total += float(d @ np.linalg.solve(np.linalg.inv(H0) + np.linalg.inv(H1), d))
             freedom += len(d)
-    return max(total / freedom, 1.0) if freedom else UNKNOWN_INFLATION
+    return max(total / max(freedom, 1), shared_inflation(len(views), len(state.R)))
 
 
 def bayes_factor(prior: Prior, theta: Float64, covariance: Float64, places: NDArray[np.int64]) -> float:
@@ -238,8 +248,8 @@ def bayes_factor(prior: Prior, theta: Float64, covariance: Float64, places: NDAr
     at = np.flatnonzero(np.isin(prior.free, places))
     away = theta[prior.free[at]] - prior.mean[at]
     C = covariance[np.ix_(at, at)]
-    occam = np.log(prior.sd[at] ** 2).sum() - np.linalg.slogdet(C)[1]
-    return float((occam + away @ np.linalg.solve(C, away) - (away**2 / prior.sd[at] ** 2).sum()) / 2)
+    occam = np.linalg.slogdet(C)[1] - np.log(prior.sd[at] ** 2).sum()
+    return float((away @ np.linalg.solve(C, away) + occam) / 2)
 
 
 # ---- one camera ----
@@ -249,8 +259,9 @@ def _solve(problem: _Problem) -> _Solution:
     """The most probable intrinsics; further parameters are dropped one by one until each left has strong evidence."""
     views, state, prior = problem.views, problem.state, problem.prior
     own = prior.without(np.concatenate(list(problem.further.values())))
-    state = adjust(views, state, own, Noise.of(views, state, inflation=UNKNOWN_INFLATION))
-    noise = Noise.of(views, state, inflation=UNKNOWN_INFLATION)
+    least = shared_inflation(len(views), len(state.R))
+    state = adjust(views, state, own, Noise.of(views, state, inflation=least))
+    noise = Noise.of(views, state, inflation=least)
     state = adjust(views, state, prior, noise)
     noise = Noise.of(views, state, inflation=inflation(views, state, prior, noise))
     further, dropped = dict(problem.further), []
