@@ -325,9 +325,7 @@ def adjust(views: Views, state: State, prior: Prior, noise: Noise) -> State:
     return state
 
 
-def information(
-    views: Views, state: State, free: NDArray[np.int64], noise: Noise
-) -> tuple[Float64, Float64]:
+def information(views: Views, state: State, free: NDArray[np.int64], noise: Noise) -> tuple[Float64, Float64]:
     """What the observations say of the free intrinsics, whatever poses and points are: (F, F) and (F,).
 
     The inverse covariance (with noise.inflation in it), and the gradient; near `state`, without prior.

@@ -9,8 +9,8 @@ it: the Bayes factor against holding them must be strong (Savage-Dickey).
 
 Both need honest errors. Matches err together (silhouettes, shading, blur), and covariances that
 count them as independent are far too small. So the model is cut in halves, of images and of space,
-and what the halves say is compared: how much they differ beyond their covariances inflates them. Errors that all photos share
-do not show there; for them a share of the noise counts as smooth over the image.
+and what the halves say is compared: how much they differ beyond their covariances inflates them. Errors that all photos
+share do not show there; for them a share of the noise counts as smooth over the image.
 
 Each camera is judged by its own images. Sample sizes bound the time. Pixels are COLMAP's (sfm.types).
 
@@ -33,9 +33,9 @@ MIN_IMAGES, MAX_IMAGES = 5, 80  # of one camera
 MIN_OBSERVATIONS, MAX_OBSERVATIONS = 200, 12_000
 STRONG = 3.0  # log of the Bayes factor from which on a further parameter is freed: 20 to 1
 
-# Standard deviations of real cameras. Lengths are over the longer side; a radial term's unit leaves
-# long lenses, which see little of it, little distortion.
-FOCAL_SD, SHAPE_SD, CENTRE_SD, DISTORTION_SD, TANGENTIAL_SD = 1.0, 0.003, 0.02, 0.1, 0.003
+# Standard deviations of real cameras, of the focal length around what mapping found. The centre's is over the longer
+# side; the unit of radial terms leaves long lenses, which see little of it, little distortion.
+FOCAL_SD, SHAPE_SD, CENTRE_SD, DISTORTION_SD, TANGENTIAL_SD = 0.3, 0.003, 0.02, 0.1, 0.003
 
 # What halves cannot show is an error that all of the photos share. So a part of the residuals' variance counts as
 # smooth over the image: PATCHES of it err alike, however many matches they hold.
@@ -108,11 +108,8 @@ class _Solution:
     dropped: tuple[tuple[str, str], ...]
 
 
-# ---- sampling ----
-
-
 def _choose_images(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Of images by points (N, T) at most MAX_IMAGES rows, ascending, each of most points in common with those before."""
+    """At most MAX_IMAGES rows of images by points (N, T), ascending, each of most points in common with the others."""
     if len(seen) <= MAX_IMAGES:
         return np.arange(len(seen))
     shared = seen.astype(np.float32) @ seen.T.astype(np.float32)
@@ -164,9 +161,6 @@ def _sample(model: pycolmap.Reconstruction, image_ids: list[int], lens: Lens, th
     return views, replace(state, t=(state.t + state.R @ centre) / size, xyz=(state.xyz - centre) / size)
 
 
-# ---- what may be free, and priors ----
-
-
 def _names(lens: Lens) -> list[str]:
     """Of theta's places, by COLMAP's names of the parameters."""
     rest = [name.strip() for name in lens.camera(None).params_info.split(",")][lens.num_focals :]
@@ -197,9 +191,6 @@ def _prepare(model: pycolmap.Reconstruction, camera: pycolmap.Camera, image_ids:
     views, state = _sample(model, image_ids, lens, theta)
     prior = Prior(free, mean, np.array([_prior_sd(names[i]) for i in free]))
     return _Problem(views, state, prior, {name: np.array(places) for name, places in further.items()})
-
-
-# ---- honest errors ----
 
 
 def _halves(views: Views, state: State) -> list[NDArray[np.bool_]]:
@@ -252,9 +243,6 @@ def bayes_factor(prior: Prior, theta: Float64, covariance: Float64, places: NDAr
     return float((away @ np.linalg.solve(C, away) + occam) / 2)
 
 
-# ---- one camera ----
-
-
 def _solve(problem: _Problem) -> _Solution:
     """The most probable intrinsics; further parameters are dropped one by one until each left has strong evidence."""
     views, state, prior = problem.views, problem.state, problem.prior
@@ -264,10 +252,12 @@ def _solve(problem: _Problem) -> _Solution:
     noise = Noise.of(views, state, inflation=least)
     state = adjust(views, state, prior, noise)
     noise = Noise.of(views, state, inflation=inflation(views, state, prior, noise))
-    further, dropped = dict(problem.further), []
+    further = dict(problem.further)
+    dropped: list[tuple[str, str]] = []
     while True:
         state = adjust(views, state, prior, noise)
-        covariance = np.linalg.inv(information(views, state, prior.free, noise)[0] + prior.precision)
+        known = information(views, state, prior.free, noise)[0] + prior.precision
+        covariance = np.asarray(np.linalg.inv(known), np.float64)
         evidence = {name: bayes_factor(prior, state.theta, covariance, at) for name, at in further.items()}
         weakest = min(evidence, key=lambda name: evidence[name], default=None)
         if weakest is None or evidence[weakest] >= STRONG:
@@ -332,7 +322,7 @@ def _calibrate_camera(
     """The new camera, or None where it stays as it is, the report, and the scale of the noise, px."""
 
     def left(reason: str) -> tuple[None, CameraReport, float]:
-        return None, CameraReport(camera.camera_id, len(image_ids), held=((("intrinsics"), reason),)), 0.0
+        return None, CameraReport(camera.camera_id, len(image_ids), held=(("intrinsics", reason),)), 0.0
 
     if len(image_ids) < MIN_IMAGES:
         return left(f"fewer than {MIN_IMAGES} images")
@@ -352,9 +342,6 @@ def _calibrate_camera(
     return _camera(camera, solution, lens), report, solution.noise.scale
 
 
-# ---- the whole model ----
-
-
 def _adjust_rest(model: pycolmap.Reconstruction, constant: Collection[int], loss_px: float) -> None:
     """Bundle adjustment of all poses and points, and of the intrinsics of cameras that are not constant."""
     options = pycolmap.BundleAdjustmentOptions()
@@ -369,7 +356,12 @@ def _adjust_rest(model: pycolmap.Reconstruction, constant: Collection[int], loss
     for camera_id in constant:
         config.set_constant_cam_intrinsics(camera_id)
     config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
-    pycolmap.create_default_bundle_adjuster(options, config, model).solve()
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = 3  # fatal errors only
+    try:
+        pycolmap.create_default_bundle_adjuster(options, config, model).solve()
+    finally:
+        pycolmap.logging.minloglevel = before
     model.update_point_3d_errors()
 
 
@@ -382,7 +374,7 @@ def calibrate(
     not judged here; their focal length and distortion are adjusted with the rest. Where no camera was
     judged the copy is equal to the model. Deterministic.
     """
-    model = pycolmap.Reconstruction(model)
+    model = pycolmap.Reconstruction(model)  # a copy
     images: dict[int, list[int]] = {}
     for image_id in sorted(model.reg_image_ids()):
         images.setdefault(model.image(image_id).camera_id, []).append(image_id)
