@@ -74,7 +74,7 @@ class Lens:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Views:
-    """O observations of T points in N images of one camera, ordered by point.
+    """O observations of T points in N images of one camera, ordered by point, a point at most once in an image.
 
     point_idx, image_idx: (O,) i64. xy: (O, 2) f64 px.
     """
@@ -342,3 +342,9 @@ def information(views: Views, state: State, free: NDArray[np.int64], noise: Nois
     gradient = g[size:] - S[size:, :size] @ solved[:, -1]
     H = H / scale[size:, None] / scale[size:] / unit
     return (H + H.T) / 2, gradient / scale[size:] / unit
+
+
+def covariance_of(precision: Float64) -> Float64:
+    """The inverse. Raises LinAlgError where the matrix is not positive definite."""
+    factor = np.linalg.inv(np.linalg.cholesky(precision))
+    return np.asarray(factor.T @ factor)

@@ -26,7 +26,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from sfm.bundle import Lens, Noise, Prior, State, Views, adjust, information, residuals, select
+from sfm.bundle import Lens, Noise, Prior, State, Views, adjust, covariance_of, information, residuals, select
 from sfm.types import Float64
 
 MIN_IMAGES, MAX_IMAGES = 5, 80  # of one camera
@@ -132,6 +132,13 @@ def _observations(model: pycolmap.Reconstruction, image_ids: list[int]) -> tuple
     return np.array(rows, np.int64).reshape(-1, 2), np.array(xy, np.float64).reshape(-1, 2)
 
 
+def _first_of(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(O,) which rows are the first of their kind: COLMAP's tracks may have two observations in one image."""
+    first = np.zeros(len(rows), bool)
+    first[np.unique(rows, axis=0, return_index=True)[1]] = True
+    return first
+
+
 def _sample(model: pycolmap.Reconstruction, image_ids: list[int], lens: Lens, theta: Float64) -> tuple[Views, State]:
     """The images' longest tracks, up to MAX_OBSERVATIONS, scaled to unit size around their mean."""
     rows, xy = _observations(model, image_ids)
@@ -151,6 +158,7 @@ def _sample(model: pycolmap.Reconstruction, image_ids: list[int], lens: Lens, th
     xyz = np.array([model.point3D(int(i)).xyz for i in point_ids]).reshape(-1, 3)
     depth = np.einsum("oj,oj->o", R[rows[:, 0], 2], xyz[point_idx]) + t[rows[:, 0], 2]
     keep &= within[point_idx] & (depth > 0)
+    keep &= _first_of(np.stack([point_idx, rows[:, 0]], 1))
     by_point = np.argsort(point_idx, kind="stable")
     views = Views(lens, point_idx[by_point], rows[by_point, 0], xy[by_point])
     views, state = select(views, State(R, t, xyz, theta), keep[by_point])
@@ -226,7 +234,7 @@ def inflation(views: Views, state: State, prior: Prior, noise: Noise) -> float:
         if len(said) == 2:
             (H0, g0), (H1, g1) = said
             d = np.linalg.solve(H0, g0) - np.linalg.solve(H1, g1)
-            total += float(d @ np.linalg.solve(np.linalg.inv(H0) + np.linalg.inv(H1), d))
+            total += float(d @ np.linalg.solve(covariance_of(H0) + covariance_of(H1), d))
             freedom += len(d)
     return max(total / max(freedom, 1), shared_inflation(len(views), len(state.R)))
 
@@ -256,8 +264,7 @@ def _solve(problem: _Problem) -> _Solution:
     dropped: list[tuple[str, str]] = []
     while True:
         state = adjust(views, state, prior, noise)
-        known = information(views, state, prior.free, noise)[0] + prior.precision
-        covariance = np.asarray(np.linalg.inv(known), np.float64)
+        covariance = covariance_of(information(views, state, prior.free, noise)[0] + prior.precision)
         evidence = {name: bayes_factor(prior, state.theta, covariance, at) for name, at in further.items()}
         weakest = min(evidence, key=lambda name: evidence[name], default=None)
         if weakest is None or evidence[weakest] >= STRONG:
@@ -278,9 +285,7 @@ def _held(state: State, prior: Prior, places: NDArray[np.int64]) -> State:
 def _reason(problem: _Problem, covariance: Float64, prior: Prior, places: NDArray[np.int64]) -> str:
     at = np.isin(prior.free, places)
     share = np.sqrt(np.diag(covariance))[at] / prior.sd[at]
-    if share.max() > 0.5:
-        return "the photos do not determine it"
-    return "the photos do not contradict the usual value"
+    return "the photos do not determine it" if share.max() > 0.5 else "the photos do not contradict the usual value"
 
 
 def _model_of(own: str, solution: _Solution, lens: Lens) -> str:
@@ -374,7 +379,7 @@ def calibrate(
     not judged here; their focal length and distortion are adjusted with the rest. Where no camera was
     judged the copy is equal to the model. Deterministic.
     """
-    model = pycolmap.Reconstruction(model)  # a copy
+    model = pycolmap.Reconstruction(model)
     images: dict[int, list[int]] = {}
     for image_id in sorted(model.reg_image_ids()):
         images.setdefault(model.image(image_id).camera_id, []).append(image_id)

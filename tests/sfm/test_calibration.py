@@ -146,6 +146,18 @@ def test_what_the_motion_does_not_determine_is_held(shape):
     assert list(new.camera(1).params[1:3]) == list(CENTRE)
 
 
+def test_tracks_that_see_a_point_twice_in_an_image_do_no_harm():
+    camera = true_camera(0.02, -0.01)
+    model = arc_model(camera)
+    ids = sorted(model.point3D_ids())
+    for one, other in zip(ids[::10], ids[1::10], strict=True):
+        model.merge_points3D(one, other)
+    new, (report,) = calibrate(model)
+    assert report.freed
+    assert all(estimate.sd > 0 for estimate in report.estimated)
+    np.testing.assert_allclose(new.camera(1).params[1:3], camera.params[1:3], atol=3.0)
+
+
 def test_the_argument_is_unchanged_and_the_result_repeats():
     model = arc_model(true_camera(0.02))
     before = pycolmap.Reconstruction(model)
