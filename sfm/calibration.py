@@ -26,7 +26,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from sfm.bundle import Lens, Noise, Prior, State, Views, adjust, covariance_of, information, residuals, select
+from sfm.intrinsics_posterior import Lens, Noise, Prior, State, Views, adjust, covariance_of, information, residuals, select
 from sfm.types import Float64
 
 MIN_IMAGES, MAX_IMAGES = 5, 80  # of one camera

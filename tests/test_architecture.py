@@ -22,7 +22,7 @@ LAYER_2 = (
     LAYER_1
     | STORES
     | {"sfm.images", "sfm.cameras", "sfm.feature_cache", "sfm.turns", "sfm.focal", "sfm.colmap_database"}
-    | {"sfm.bundle", "sfm.calibration"}
+    | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.weights", "sfm.datasets"}
 )
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
@@ -40,8 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.feature_cache": {"sfm.matchers"},
     "sfm.turns": set(),
     "sfm.focal": LAYER_1,
-    "sfm.bundle": set(),
-    "sfm.calibration": {"sfm.bundle"},
+    "sfm.intrinsics_posterior": set(),
+    "sfm.calibration": {"sfm.intrinsics_posterior"},
     "sfm.colmap_database": LAYER_0,
     "sfm.images": LAYER_0 | {"sfm.cameras"},
     "sfm.columns": LAYER_0 | STORES,
@@ -74,7 +74,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.cameras": NUMPY | {"PIL", "pycolmap"},
     "sfm.turns": NUMPY,
     "sfm.focal": NUMPY | {"pycolmap"},
-    "sfm.bundle": NUMPY | {"pycolmap"},
+    "sfm.intrinsics_posterior": NUMPY | {"pycolmap"},
     "sfm.calibration": NUMPY | {"pycolmap"},
     "sfm.colmap_database": NUMPY | {"pycolmap"},
     "sfm.images": NUMPY | {"PIL"},

@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sfm import calibration as C
-from sfm.bundle import Prior
+from sfm.intrinsics_posterior import Prior
 from sfm.calibration import calibrate
 
 WIDTH, HEIGHT, FOCAL = 800, 600, 700.0
