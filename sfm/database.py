@@ -147,7 +147,10 @@ class FeatureDatabase:
         """Summary that the stage was committed with; None where it is not committed."""
         value = self._stage_json(stage).get("summary")
         with reading(self.path, _REMEDY):
-            return value and StageSummary(**{**value, "skipped": tuple((str(n), str(r)) for n, r in value["skipped"])})
+            if not value:
+                return None
+            skipped = tuple((str(name), str(reason)) for name, reason in value["skipped"])
+            return StageSummary(**value | {"skipped": skipped, "notes": tuple(map(str, value.get("notes", ())))})
 
     def provenance(self, stage: str) -> dict[str, Any]:
         """What the stage's data were made with, as it was given to `commit`; empty where not committed."""

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from sfm import __version__
 from sfm.bundle import Freedom, adjust, whitened
+from sfm.calibration import calibrated_cameras
 from sfm.geometry import reduction
 from sfm.mapper import MappingInput, write_database
 from sfm.model_columns import ModelColumns, delete_observations, move_observations
@@ -283,6 +284,24 @@ def refine(refiner: Refiner, model: pycolmap.Reconstruction, scratch: Path) -> R
     return state
 
 
+def calibrate(refiner: Refiner, state: Refined) -> tuple[pycolmap.Reconstruction, tuple[str, ...]]:
+    """The model with the cameras that its geometry determines, all else adjusted to them, and what became of each.
+
+    Cameras that the user gave stay, and so does the argument.
+    """
+    freedom = refiner.freedom(state.model)
+    if refiner.options.fix_principal_point or len(freedom.fixed_cameras) == len(state.model.cameras):
+        return state.model, ()
+    cameras, reports = calibrated_cameras(state.model, fixed=freedom.fixed_cameras)
+    model = pycolmap.Reconstruction(state.model)
+    for camera_id, camera in cameras.items():
+        model.cameras[camera_id] = camera
+    if cameras:
+        held = freedom.fixed_cameras | frozenset(cameras)
+        adjust(model, state.covariances, replace(freedom, fixed_cameras=held), refiner.mapping.threads)
+    return model, tuple(str(report) for report in reports)
+
+
 def _scratch(output: Path, refiner: Refiner) -> Path:
     """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
     digest = hashlib.sha256(json.dumps([__version__, asdict(refiner.options), refiner.mapping.seed]).encode())
@@ -303,21 +322,23 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
     """
     started = time.perf_counter()
     models = read_models(output / UNREFINED)
-    states = [refiner.start(model) for model in models]
+    states, notes = [refiner.start(model) for model in models], ()
     if refiner.data.semi_dense and not refiner.options.no_refine:
         scratch = _scratch(output, refiner)
         states = [refine(refiner, model, scratch / str(i)) for i, model in enumerate(models)]
-        write_database(scratch / "database.db", refined_input(refiner.data, states[0].model))
+        models, reports = zip(*(calibrate(refiner, state) for state in states), strict=True)
+        notes = reports[0]
+        write_database(scratch / "database.db", refined_input(refiner.data, models[0]))
         os.replace(scratch / "database.db", output / "database.db")
-    for state in states:
-        colour_points(state.model, read_rgb)
-    write_models([state.model for state in states], output / "sparse")
-    write_ply(states[0].model, output / "points.ply")
+    for model in models:
+        colour_points(model, read_rgb)
+    write_models(models, output / "sparse")
+    write_ply(models[0], output / "points.ply")
     shutil.rmtree(output / ".refinement", ignore_errors=True)
-    best = states[0].model
+    best = models[0]
     registered = {best.images[i].name for i in best.reg_image_ids()}
     counts: dict[str, int | float] = {
-        "models": len(states),
+        "models": len(models),
         "registered": best.num_reg_images(),
         "points3D": best.num_points3D(),
         "observations": best.compute_num_observations(),
@@ -329,4 +350,4 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         "newly_registered": states[0].num_registered,
     }
     skipped = tuple((name, reason) for name, reason in left_out if name not in registered)
-    return StageSummary("refinement", counts, time.perf_counter() - started, skipped)
+    return StageSummary("refinement", counts, time.perf_counter() - started, skipped, notes=notes)

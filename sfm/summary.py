@@ -50,6 +50,8 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path) -> str
     if len(summary.models) > 1:
         others = ", ".join(f"{path.parent.name}/{path.name} ({num} images)" for path, num in summary.models[1:])
         lines.append(f"other models            {others}")
+    notes = [note for stage in summary.stages for note in stage.notes]
+    lines += ["", *notes] if notes else []
     if summary.unregistered:
         lines += ["", "not registered:", *(f"  {name}: {reason}" for name, reason in summary.unregistered)]
     return "\n".join([*lines, "", *_files(summary, out), "", *_next_commands(folder, out)])

@@ -200,13 +200,16 @@ class Tracks:
 
 @dataclass(frozen=True, slots=True)
 class StageSummary:
-    """What a stage did: counts by name, wall seconds, what it skipped and why, whether it was reused."""
+    """What a stage did: counts by name, wall seconds, what it skipped and why, whether it was reused.
+
+    notes: lines for people, of what counts do not tell."""
 
     stage: str
     counts: dict[str, int | float]
     seconds: float
     skipped: tuple[tuple[str, str], ...] = ()
     reused: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

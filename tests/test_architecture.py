@@ -23,6 +23,7 @@ LAYER_2 = (
     | STORES
     | {"sfm.images", "sfm.cameras", "sfm.feature_cache", "sfm.turns", "sfm.focal", "sfm.colmap_database"}
     | {"sfm.colmap_log", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
+    | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.weights", "sfm.datasets"}
 )
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
@@ -40,6 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.feature_cache": {"sfm.matchers"},
     "sfm.turns": set(),
     "sfm.focal": LAYER_1,
+    "sfm.intrinsics_posterior": set(),
+    "sfm.calibration": {"sfm.intrinsics_posterior"},
     "sfm.colmap_database": LAYER_0,
     "sfm.colmap_log": set(),
     "sfm.model_files": LAYER_0,
@@ -78,6 +81,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.cameras": NUMPY | {"PIL", "pycolmap"},
     "sfm.turns": NUMPY,
     "sfm.focal": NUMPY | {"pycolmap"},
+    "sfm.intrinsics_posterior": NUMPY | {"pycolmap"},
+    "sfm.calibration": NUMPY | {"pycolmap"},
     "sfm.colmap_database": NUMPY | {"pycolmap"},
     "sfm.images": NUMPY | {"PIL"},
     "sfm.columns": NUMPY | {"h5py"},
