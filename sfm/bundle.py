@@ -48,6 +48,7 @@ def adjust(
     for image_id in image_ids:
         image = model.images[image_id]
         camera, frame = model.cameras[image.camera_id], model.frames[image.frame_id]
+        assert frame.rig_from_world is not None  # the image is registered
         pose, params, own = frame.rig_from_world.params, camera.params, covariances[image_id]
         for j, point in enumerate(image.points2D):
             if not point.has_point3D():

@@ -16,10 +16,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pycolmap
@@ -253,7 +253,8 @@ def save_round(state: Refined, folder: Path) -> None:
         fresh = Path(scratch) / "state"
         fresh.mkdir()
         state.model.write_binary(fresh)
-        np.savez(fresh / "covariances.npz", **{str(i): own for i, own in state.covariances.items()})
+        arrays: dict[str, Any] = {str(i): own for i, own in state.covariances.items()}
+        np.savez(fresh / "covariances.npz", **arrays)
         counts = {
             name: getattr(state, name) for name in ("rounds", "num_registered", "num_rejected", "moved_px", "settled")
         }
@@ -321,7 +322,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
     left_out: (image, reason) of all that mapping did not register. A detector's keypoints stay as they are.
     """
     started = time.perf_counter()
-    models = read_models(output / UNREFINED)
+    models: Sequence[pycolmap.Reconstruction] = read_models(output / UNREFINED)
     states, notes = [refiner.start(model) for model in models], ()
     if refiner.data.semi_dense and not refiner.options.no_refine:
         scratch = _scratch(output, refiner)

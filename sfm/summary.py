@@ -130,6 +130,7 @@ def _stage_dict(stage: StageSummary) -> dict[str, Any]:
         "seconds": round(stage.seconds, 3),
         "counts": stage.counts,
         "skipped": skipped,
+        "notes": list(stage.notes),
     }
 
 

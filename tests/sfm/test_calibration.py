@@ -19,6 +19,8 @@ def calibrate(model, *, fixed=()):
     new = pycolmap.Reconstruction(model)
     for camera_id, camera in cameras.items():
         new.cameras[camera_id] = camera
+    if not cameras:
+        return new, reports
     covariances = {i: np.tile(0.09 * np.eye(2), (len(new.image(i).points2D), 1, 1)) for i in new.reg_image_ids()}
     adjust(new, covariances, Freedom(fixed_cameras=frozenset([*cameras, *fixed])))
     return new, reports
