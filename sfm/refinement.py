@@ -51,7 +51,7 @@ REFERENCE_SIGMA = 0.2  # px of the aligned images
 MAX_WHITENED = 4.0  # standard deviations; an observation that is further off the model is wrong
 MAX_ERROR = (2.0, 1.0)  # network px; likewise, in the first round and in later ones
 MIN_ANGLE = 1.5  # degrees
-SETTLED, SETTLED_SHARE = 0.1, 0.1  # network px; no round follows one that moved fewer than a tenth by more
+SETTLED, SETTLED_SHARE = 0.1, 0.25  # network px; no round follows one that moved fewer than a quarter by more
 
 
 COUNTS = ("rounds", "num_registered", "num_rejected", "moved_px", "settled")  # what of a state is kept as JSON
