@@ -54,7 +54,7 @@ def adjust(
                 continue
             cost = pycolmap.cost_functions.ReprojErrorCost(camera.model, own[j], point.xy)
             problem.add_residual_block(cost, loss, [model.points3D[point.point3D_id].xyz, pose, params])
-        if not freedom.poses:
+        if not freedom.poses and problem.has_parameter_block(pose):  # not there where nothing is observed
             problem.set_parameter_block_constant(pose)
     for camera_id in {model.images[i].camera_id for i in image_ids}:
         _hold_intrinsics(problem, model.cameras[camera_id], freedom)
