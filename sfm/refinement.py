@@ -220,23 +220,33 @@ def save_round(state: Refined, folder: Path) -> None:
         fresh = Path(scratch) / "state"
         fresh.mkdir()
         state.model.write_binary(fresh)
-        np.savez(fresh / "covariances.npz", **{str(i): own for i, own in state.covariances.items()})
+        np.savez(fresh / "covariances.npz", **{str(i): own for i, own in state.covariances.items()})  # type: ignore[arg-type]
         counts = {name: getattr(state, name) for name in ("rounds", "num_registered", "num_rejected", "moved_px")}
-        (fresh / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+        (fresh / "counts.json").write_text(json.dumps({**counts, "digest": _digest(fresh)}), encoding="utf-8")
         if (folder / "state").exists():
             os.replace(folder / "state", Path(scratch) / "before")
         os.replace(fresh, folder / "state")
 
 
+def _digest(folder: Path) -> str:
+    """Hash of a kept model and its covariances."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.bin"), *folder.glob("*.npz")]):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def load_round(folder: Path) -> Refined | None:
-    """The state that an interrupted run kept, None where there is none that can be read."""
+    """The state that an interrupted run kept, None where there is none that is whole."""
     try:
         counts = json.loads((folder / "state" / "counts.json").read_text(encoding="utf-8"))
+        if counts.pop("digest") != _digest(folder / "state"):  # COLMAP may read damaged files, or take all memory
+            return None
         model = pycolmap.Reconstruction(folder / "state")
         with np.load(folder / "state" / "covariances.npz", allow_pickle=False) as arrays:
             covariances = {int(name): np.asarray(arrays[name], np.float64) for name in arrays.files}
         return Refined(model, covariances, **counts)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
         return None
 
 
