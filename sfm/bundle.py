@@ -47,8 +47,9 @@ def adjust(
     loss = pyceres.CauchyLoss(LOSS_SCALE)
     for image_id in image_ids:
         image = model.images[image_id]
-        camera, frame = model.cameras[image.camera_id], model.frames[image.frame_id]
-        pose, params, own = frame.rig_from_world.params, camera.params, covariances[image_id]
+        camera, rig_from_world = model.cameras[image.camera_id], model.frames[image.frame_id].rig_from_world
+        assert rig_from_world is not None  # it is registered
+        pose, params, own = rig_from_world.params, camera.params, covariances[image_id]
         for j, point in enumerate(image.points2D):
             if not point.has_point3D():
                 continue

@@ -68,7 +68,7 @@ def surface_points(num=160, seed=3):
     """(num, 3) points of the surface, off its ridge, that all images see well inside."""
     xy = np.random.default_rng(seed).uniform([-2.2, -1.6], [2.2, 1.6], (20 * num, 2))
     xyz = np.column_stack([xy, SLOPE * np.abs(xy[:, 0])])[np.abs(xy[:, 0]) > 0.3]
-    inside = [((p > 12) & (p < [WIDTH - 12, HEIGHT - 12])).all(1) for p in map(lambda i: project(i, xyz), range(5))]
+    inside = [((p > 12) & (p < [WIDTH - 12, HEIGHT - 12])).all(1) for p in [project(i, xyz) for i in range(5)]]
     return xyz[np.all(inside, axis=0)][:num]
 
 

@@ -79,7 +79,9 @@ def test_a_model_without_points_has_empty_columns(model):
 
 def test_moved_observations_are_the_models(model):
     columns = ModelColumns.of(model)
-    loose = {(i, j): p.xy.copy() for i, m in model.images.items() for j, p in enumerate(m.points2D) if not p.has_point3D()}
+    loose = {
+        (i, j): p.xy.copy() for i, m in model.images.items() for j, p in enumerate(m.points2D) if not p.has_point3D()
+    }
     target = columns.xy + np.random.default_rng(0).normal(size=columns.xy.shape)
     move_observations(model, columns, target)
     np.testing.assert_array_equal(ModelColumns.of(model).xy, target)

@@ -76,7 +76,10 @@ def test_every_level_of_a_pyramid_keeps_the_pixels_of_the_photo():
     pyramid = Pyramid.of(0.8 * x + 1.1 * y, 3)
     assert [tuple(level.shape) for level in pyramid.levels] == [(75, 101), (37, 50), (18, 25)]
     assert pyramid.nbytes == 4 * (75 * 101 + 37 * 50 + 18 * 25)
-    at = torch.tensor([[30.2, 50.0], [41.7, 60.3], [37.1, 50.9]]), torch.tensor([[30.0, 41.5], [33.3, 26.0], [40.9, 36.2]])
+    at = (
+        torch.tensor([[30.2, 50.0], [41.7, 60.3], [37.1, 50.9]]),
+        torch.tensor([[30.0, 41.5], [33.3, 26.0], [40.9, 36.2]]),
+    )
     ramp = pyramid.sample(torch.tensor([0, 2, 1]), *at)
     np.testing.assert_allclose(ramp, 0.8 * at[0] + 1.1 * at[1], atol=2e-3)
     np.testing.assert_array_equal(pyramid.sample(torch.ones(3, dtype=torch.int64), *at)[2], ramp[2])

@@ -166,7 +166,7 @@ def test_the_cache_holds_what_fits_and_reads_the_rest_again():
     assert [float(cache(row).levels[0][20, 20]) for row in (0, 1, 0, 2, 0, 1)] == pytest.approx([0, 1, 0, 2, 0, 1])
     assert reads == [0, 1, 2, 1]  # 1 went for 2, as it was used longest ago
     tiny = T.PyramidCache(read, 0)
-    tiny(5), tiny(5)
+    assert tiny(5) is tiny(5)
     assert reads == [0, 1, 2, 1, 5]  # the one in use is held, however large
 
 

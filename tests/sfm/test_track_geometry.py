@@ -133,5 +133,7 @@ def test_maps_are_the_derivative_of_the_planes_homography(model):
 
 
 def test_there_is_no_map_behind_a_camera():
-    columns = columns_of([[0.0, 0.0, -5.0], [0.0, 0.0, 5.0]], [[0.0, 0.0, 0.0]], rotations=np.tile(np.eye(3), (2, 1, 1)))
+    columns = columns_of(
+        [[0.0, 0.0, -5.0], [0.0, 0.0, 5.0]], [[0.0, 0.0, 0.0]], rotations=np.tile(np.eye(3), (2, 1, 1))
+    )
     assert np.isnan(patch_maps(columns, np.array([1]), np.array([0]), np.array([[0.0, 0.0, -1.0]]))).all()
