@@ -150,6 +150,33 @@ def test_observations_of_another_place_are_rejected(refined):
             assert not own.points2D[j].has_point3D() or off < 3
 
 
+def test_covariances_are_of_the_pixels_where_there_is_texture(refined):
+    state = refined[1]
+    parts = [state.covariances[i][[p.has_point3D() for p in image.points2D]] for i, image in state.model.images.items()]
+    own = np.linalg.eigvalsh(np.concatenate(parts))
+    references = np.isclose(own, R.REFERENCE_SIGMA**2).all(axis=1)
+    assert 0.9 * state.model.num_points3D() < references.sum() <= state.model.num_points3D()
+    assert np.median(own[~references]) < (1.5 * R.ALIGNMENT_SIGMA) ** 2
+
+
+def test_what_does_not_fit_is_rejected():
+    """Further off than MAX_ERROR, or than MAX_WHITENED deviations; what is unknown along the error is not."""
+    xyz = surface_points()
+    exact = [project(i, xyz) for i in range(5)]
+    model = make_model(xyz, exact)
+    own = {i: np.tile(0.01 * np.eye(2), (len(xyz), 1, 1)) for i in range(1, 6)}
+    offsets = {(1, 0): [0.0, 0.35], (2, 1): [0.5, 0.0], (3, 2): [0.0, 1.9], (4, 3): [2.2, 0.0]}
+    for (image_id, j), offset in offsets.items():
+        model.images[image_id].points2D[j].xy += offset
+    own[3][2] = np.diag([0.01, 4.0])
+    own[4][3] = np.diag([4.0, 0.01])
+    assert R._reject(model, own, dict.fromkeys(NAMES, 1.0), 0) == 2
+    assert [model.images[i].points2D[j].has_point3D() for i, j in offsets] == [True, False, True, False]
+    assert model.compute_num_observations() == 5 * len(xyz) - 2
+    assert R._reject(model, own, dict.fromkeys(NAMES, 1.0), 1) == 2  # later rounds ask for more: 3 deviations, 1 px
+    assert [model.images[i].points2D[j].has_point3D() for i, j in offsets] == [False] * 4
+
+
 def test_before_stays_as_it_is(data, model, tmp_path):
     refiner = refiner_of(data)
     before, untouched = refiner.start(model), pycolmap.Reconstruction(model)

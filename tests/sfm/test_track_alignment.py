@@ -129,6 +129,26 @@ def test_reduced_photos_give_positions_in_px_of_the_photos(aligned):
     assert 1 / 4 / 2 < np.sqrt(np.median(share)) < 2 / 4
 
 
+def test_photos_of_several_scales_are_compared():
+    """One photo is read at half its size, and so are patches of others that are compared with it."""
+    columns, reference, truth, photos = observed()
+    half = 4
+    scale = photos.scale.copy()
+    scale[half] = 0.5
+
+    def read(row):
+        grey = photo(NAMES.index(columns.names[row]))
+        return Pyramid.of(T.reduced_grey(grey, WIDTH // 2 if row == half else 0), T.NUM_LEVELS)
+
+    found = T.align_tracks(columns, reference, T.Photos(read, scale, np.ones(5)), from_level=1, memory=MEMORY)
+    rows = others(columns, reference)
+    error = np.linalg.norm((found.xy - truth)[rows], axis=1)
+    at_half = columns.image[rows] == half
+    assert np.median(error[at_half]) < 0.1
+    assert np.median(error[~at_half]) < 0.05
+    assert np.median(found.correlation[rows][at_half]) > 0.95
+
+
 def test_what_stands_in_front_has_a_low_correlation():
     columns, reference, truth, photos = observed(grey=occluded)
     found = T.align_tracks(columns, reference, photos, from_level=1, memory=MEMORY)
