@@ -47,15 +47,15 @@ def adjust(
     loss = pyceres.CauchyLoss(LOSS_SCALE)
     for image_id in image_ids:
         image = model.images[image_id]
-        camera, frame = model.cameras[image.camera_id], model.frames[image.frame_id]
-        assert frame.rig_from_world is not None  # the image is registered
-        pose, params, own = frame.rig_from_world.params, camera.params, covariances[image_id]
+        camera, rig_from_world = model.cameras[image.camera_id], model.frames[image.frame_id].rig_from_world
+        assert rig_from_world is not None  # it is registered
+        pose, params, own = rig_from_world.params, camera.params, covariances[image_id]
         for j, point in enumerate(image.points2D):
             if not point.has_point3D():
                 continue
             cost = pycolmap.cost_functions.ReprojErrorCost(camera.model, own[j], point.xy)
             problem.add_residual_block(cost, loss, [model.points3D[point.point3D_id].xyz, pose, params])
-        if not freedom.poses:
+        if not freedom.poses and problem.has_parameter_block(pose):  # not there where nothing is observed
             problem.set_parameter_block_constant(pose)
     for camera_id in {model.images[i].camera_id for i in image_ids}:
         _hold_intrinsics(problem, model.cameras[camera_id], freedom)

@@ -49,8 +49,9 @@ class ModelColumns:
             point2D.append(np.array([s[0] for s in seen], np.int64))
             xy.append(np.array([s[2] for s in seen], np.float64).reshape(-1, 2))
         poses = [own.cam_from_world() for own in images]
-        points, rows, places = (np.concatenate([*parts, np.zeros(0, np.int64)]) for parts in (point, image, point2D))
-        order = np.lexsort((rows, points))
+        none = np.zeros(0, np.int64)
+        all_point, all_image, all_point2D = (np.concatenate([none, *parts]) for parts in (point, image, point2D))
+        order = np.lexsort((all_image, all_point))
         return cls(
             image_ids,
             tuple(own.name for own in images),
@@ -59,10 +60,10 @@ class ModelColumns:
             tuple(model.cameras[own.camera_id] for own in images),
             point_ids,
             np.array([model.points3D[int(i)].xyz for i in point_ids]).reshape(-1, 3),
-            points[order],
-            rows[order],
-            places[order],
-            np.concatenate([*xy, np.zeros((0, 2))])[order],
+            all_point[order],
+            all_image[order],
+            all_point2D[order],
+            np.concatenate(xy)[order] if xy else np.zeros((0, 2)),
         )
 
     @property

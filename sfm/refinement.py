@@ -43,13 +43,14 @@ if TYPE_CHECKING:
 ReadGrey = Callable[[str], NDArray[np.uint8]]  # (H, W) of an image name, EXIF rotation applied
 
 MIN_CORRELATION = 0.7  # patches of one place that agree less are of different things, or one of them is hidden
+STRANGE_SHARE = 0.5  # of a photo's observations; one of which more differ looks different as a whole
 CERTAIN_CORRELATION, CERTAIN_SIGMA = 0.8, 0.5  # network px; what an observation needs that no match speaks for
 PROPOSING_ROUND = 1  # the second, when poses are good
 MATCH_SIGMA = 2.0  # network px; of an observation of which the pixels say nothing
 ALIGNMENT_SIGMA = 0.1  # px of the aligned images; no position is better, whatever the pixels say
 REFERENCE_SIGMA = 0.2  # px of the aligned images
 MAX_WHITENED = 4.0  # standard deviations; an observation that is further off the model is wrong
-MAX_ERROR = (2.0, 1.0)  # network px; likewise, in the first round and in later ones
+MAX_ERROR = (2.0, 1.0)  # network px; likewise, in the first round and in later ones, once it was aligned
 MIN_ANGLE = 1.5  # degrees
 SETTLED, SETTLED_SHARE = 0.1, 0.25  # network px; no round follows one that moved fewer than a quarter by more
 
@@ -112,9 +113,9 @@ class Refiner:
         columns = ModelColumns.of(model)
         reference = references(columns)
         aligned, photos = _aligned(columns, reference, self, first=number == 0)
-        _take_over(model, covariances, columns, reference, aligned, photos)
-        different = aligned.correlation < MIN_CORRELATION
         proposed = self._proposed(columns)
+        aligned, different = _without_strangers(aligned, columns, proposed)
+        _take_over(model, covariances, columns, reference, aligned, photos)
         different |= proposed & ~_is_certain(aligned, columns, photos)
         num_rejected = delete_observations(model, columns, different)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
@@ -194,6 +195,24 @@ def _aligned(
     return align_tracks(columns, reference, photos, from_level=from_level, memory=memory, device=refiner.device), photos
 
 
+def _without_strangers(
+    aligned: AlignedTracks, columns: ModelColumns, proposed: NDArray[np.bool_]
+) -> tuple[AlignedTracks, NDArray[np.bool_]]:
+    """The alignment, and which observations (O,) differ from their reference.
+
+    A photo that looks different as a whole (at night, in another season) cannot be aligned. It is held where it is by
+    its matches, which keep their positions; those that seem to agree do so by chance.
+    """
+    different = aligned.correlation < MIN_CORRELATION
+    num_images = len(columns.image_ids)
+    matched = np.bincount(columns.image[~proposed], minlength=num_images)
+    strange = np.bincount(columns.image[~proposed & different], minlength=num_images) > STRANGE_SHARE * matched
+    held = strange[columns.image] & ~proposed & (aligned.correlation < 1)  # but references
+    xy = np.where(held[:, None], columns.xy, aligned.xy)
+    information = np.where(held[:, None, None], 0.0, aligned.information)
+    return replace(aligned, xy=xy, information=information), different & ~held
+
+
 def _is_certain(aligned: AlignedTracks, columns: ModelColumns, photos: Photos) -> NDArray[np.bool_]:
     """(O,) which observations would have been found without a match: unlike others, and exact in every direction."""
     moved = np.linalg.norm(aligned.xy - columns.xy, axis=1) / photos.unit_px[columns.image]
@@ -235,8 +254,10 @@ def _reject(
         own[seen] = covariances[int(image_id)][columns.point2D[seen]]
     residuals = columns.residuals()
     unit = np.array([units[name] for name in columns.names])[columns.image]
+    aligned = np.trace(own, axis1=1, axis2=2) < 1.8 * (MATCH_SIGMA * unit) ** 2  # exact in one direction at least
+    limit = np.where(aligned, _of_round(MAX_ERROR, number), MAX_ERROR[0]) * unit
     with np.errstate(invalid="ignore"):
-        far = ~(np.linalg.norm(residuals, axis=1) <= _of_round(MAX_ERROR, number) * unit)  # NaN is far
+        far = ~(np.linalg.norm(residuals, axis=1) <= limit)  # NaN is far
     wrong = far | (whitened(residuals, own) > MAX_WHITENED)
     num = delete_observations(model, columns, wrong)
     pycolmap.ObservationManager(model).filter_all_points3D(np.inf, MIN_ANGLE)
@@ -255,24 +276,32 @@ def save_round(state: Refined, folder: Path) -> None:
         state.model.write_binary(fresh)
         arrays: dict[str, Any] = {str(i): own for i, own in state.covariances.items()}
         np.savez(fresh / "covariances.npz", **arrays)
-        counts = {
-            name: getattr(state, name) for name in ("rounds", "num_registered", "num_rejected", "moved_px", "settled")
-        }
-        (fresh / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+        counts = {name: getattr(state, name) for name in COUNTS}
+        (fresh / "counts.json").write_text(json.dumps({**counts, "digest": _digest(fresh)}), encoding="utf-8")
         if (folder / "state").exists():
             os.replace(folder / "state", Path(scratch) / "before")
         os.replace(fresh, folder / "state")
 
 
+def _digest(folder: Path) -> str:
+    """Hash of a kept model and its covariances."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.bin"), *folder.glob("*.npz")]):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def load_round(folder: Path) -> Refined | None:
-    """The state that an interrupted run kept, None where there is none that can be read."""
+    """The state that an interrupted run kept, None where there is none that is whole."""
     try:
         counts = json.loads((folder / "state" / "counts.json").read_text(encoding="utf-8"))
+        if counts.pop("digest") != _digest(folder / "state"):  # COLMAP may read damaged files, or take all memory
+            return None
         model = pycolmap.Reconstruction(folder / "state")
         with np.load(folder / "state" / "covariances.npz", allow_pickle=False) as arrays:
             covariances = {int(name): np.asarray(arrays[name], np.float64) for name in arrays.files}
         return Refined(model, covariances, **counts)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
         return None
 
 

@@ -55,7 +55,6 @@ def complete(
     pipeline = incremental_options(Attempt("completion", STRATEGIES[0], data), options)
     triangulation, mapper_options = pipeline.triangulation, pipeline.mapper
     triangulation.complete_max_reproj_error = triangulation.merge_max_reproj_error = max_error
-    mapper_options.filter_max_reproj_error = max_error
     database = pycolmap.Database.open(scratch / "completion.db")
     try:
         with quiet():

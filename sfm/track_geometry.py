@@ -51,7 +51,7 @@ def surface_normals(columns: ModelColumns, reference: Int64) -> Float64:
         return facing
     _, nearest = cKDTree(columns.xyz).query(columns.xyz, k=min(NEIGHBOURS, len(columns.xyz)))
     spread = columns.xyz[nearest]
-    spread = spread - np.median(spread, axis=1, keepdims=True)
+    spread = spread - spread.mean(axis=1, keepdims=True)
     values, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", spread, spread))
     normals = vectors[:, :, 0]
     cosine = np.einsum("ni,ni->n", normals, facing)

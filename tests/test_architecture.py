@@ -15,7 +15,7 @@ FOLDERS = ("sfm", "matchers", "weights", "datasets")
 # Modules that may be imported, by module or package; every module may import those of BASE.
 BASE = {"sfm", "sfm.errors", "sfm.types"}
 STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.journal"}
-STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping"}
+STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping", "sfm.refinement"}
 LAYER_0 = {"sfm.options", "sfm.progress"}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers"}
 LAYER_2 = (
@@ -24,7 +24,8 @@ LAYER_2 = (
     | {"sfm.images", "sfm.cameras", "sfm.feature_cache", "sfm.turns", "sfm.focal", "sfm.colmap_database"}
     | {"sfm.colmap_log", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
     | {"sfm.intrinsics_posterior", "sfm.calibration"}
-    | {"sfm.weights", "sfm.datasets"}
+    | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
+    | {"sfm.track_completion", "sfm.weights", "sfm.datasets"}
 )
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
 LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training"}
@@ -50,6 +51,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.agreement": LAYER_1,
     "sfm.attempts": LAYER_1 | {"sfm.mapper", "sfm.agreement", "sfm.focal", "sfm.colmap_log"},
     "sfm.known_poses": LAYER_1 | {"sfm.mapper", "sfm.colmap_log"},
+    "sfm.model_columns": set(),
+    "sfm.track_geometry": {"sfm.model_columns"},
+    "sfm.patch_alignment": set(),
+    "sfm.track_alignment": LAYER_0 | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment"},
+    "sfm.bundle": set(),
+    "sfm.track_completion": LAYER_1 | {"sfm.model_columns", "sfm.mapper", "sfm.attempts", "sfm.colmap_log"},
     "sfm.images": LAYER_0 | {"sfm.cameras"},
     "sfm.columns": LAYER_0 | STORES,
     "sfm.schema": LAYER_0 | STORES,
@@ -100,6 +107,13 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.attempts": {"pycolmap"},
     "sfm.known_poses": NUMPY | {"pycolmap"},
     "sfm.model_files": NUMPY | {"pycolmap"},
+    "sfm.model_columns": NUMPY | {"pycolmap"},
+    "sfm.track_geometry": NUMPY | {"scipy"},
+    "sfm.patch_alignment": NUMPY | {"torch"},
+    "sfm.track_alignment": NUMPY | {"torch"},
+    "sfm.bundle": NUMPY | {"pycolmap", "pyceres"},
+    "sfm.track_completion": NUMPY | {"pycolmap"},
+    "sfm.refinement": NUMPY | {"pycolmap"},
     "sfm.colmap_log": {"pycolmap"},
     "sfm.evaluation": NUMPY | {"pycolmap"},
     "sfm.comparison": NUMPY,

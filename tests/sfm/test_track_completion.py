@@ -1,0 +1,119 @@
+"""track_completion: split tracks become one, missing images are registered, all on the keypoints of the model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+from plane_scene import NAMES, make_input, make_model, perturbed, poses, surface_points
+
+from sfm.geometry import pose_error_deg, relative_pose
+from sfm.options import MappingOptions
+from sfm.track_completion import complete, refined_input
+
+OPTIONS = MappingOptions(threads=1)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    xyz = surface_points()
+    observations = perturbed(xyz, 0.05)
+    return xyz, observations, make_input(observations)
+
+
+def track_of(model, image_id, j):
+    """(image, row) of all observations of the point that this one is of."""
+    point = model.points3D[model.images[image_id].points2D[j].point3D_id]
+    return sorted((e.image_id, e.point2D_idx) for e in point.track.elements)
+
+
+def split(model, j):
+    """Makes two points of the point of row j: images 1 to 3 see one, 4 and 5 the other."""
+    point_id = model.images[1].points2D[j].point3D_id
+    xyz = model.points3D[point_id].xyz.copy()
+    model.delete_point3D(point_id)
+    for images in ((1, 2, 3), (4, 5)):
+        model.add_point3D(xyz + 0.002, pycolmap.Track([pycolmap.TrackElement(i, j) for i in images]))
+
+
+def done(model, data, tmp_path, **changes):
+    return complete(model, data, OPTIONS, tmp_path, **{"max_error": 1.0, "register": True, **changes})
+
+
+def test_a_split_track_is_one_afterwards(scene, tmp_path):
+    xyz, observations, data = scene
+    model = make_model(xyz, observations)
+    for j in (0, 7):
+        split(model, j)
+    model.delete_observation(2, 9)
+    assert (model.num_points3D(), model.compute_num_observations()) == (len(xyz) + 2, 5 * len(xyz) - 1)
+    assert done(model, data, tmp_path) == 0
+    assert (model.num_points3D(), model.compute_num_observations()) == (len(xyz), 5 * len(xyz))
+    for j in (0, 7, 9):
+        assert track_of(model, 1, j) == [(i, j) for i in range(1, 6)]
+
+
+def test_a_point_that_is_missing_is_triangulated(scene, tmp_path):
+    xyz, observations, data = scene
+    model = make_model(xyz, observations)
+    model.delete_point3D(model.images[1].points2D[4].point3D_id)
+    done(model, data, tmp_path)
+    assert track_of(model, 1, 4) == [(i, 4) for i in range(1, 6)]
+    found = model.points3D[model.images[1].points2D[4].point3D_id].xyz
+    np.testing.assert_allclose(found, xyz[4], atol=0.02)
+
+
+@pytest.mark.parametrize("register", [True, False])
+def test_an_image_left_out_is_registered(scene, tmp_path, register):
+    xyz, observations, data = scene
+    model = make_model(xyz, observations, images=[0, 1, 3, 4])
+    assert done(model, data, tmp_path, register=register) == register
+    assert sorted(model.images[i].name for i in model.reg_image_ids()) == [
+        n for n in NAMES if register or n != NAMES[2]
+    ]
+    if register:
+        found = [model.images[i].cam_from_world().matrix() for i in (1, 3)]
+        assert max(pose_error_deg(relative_pose(*found), relative_pose(poses()[0], poses()[2]))) < 0.2
+        assert track_of(model, 3, 5) == [(i, 5) for i in range(1, 6)]
+
+
+def test_observations_that_are_too_far_off_join_nothing(scene, tmp_path):
+    xyz, observations, _ = scene
+    moved = [own.copy() for own in observations]
+    moved[1][6] += [3.0, -3.0]
+    model = make_model(xyz, moved)
+    model.delete_observation(2, 6)
+    done(model, make_input(moved), tmp_path, max_error=2.0)
+    assert (2, 6) not in track_of(model, 1, 6)
+    assert len(track_of(model, 1, 6)) == 4
+
+
+def test_poses_and_cameras_stay(scene, tmp_path):
+    xyz, observations, data = scene
+    model = make_model(xyz, observations)
+    before = {i: model.images[i].cam_from_world().matrix() for i in range(1, 6)}
+    params = model.cameras[1].params.copy()
+    done(model, data, tmp_path)
+    for i in range(1, 6):
+        np.testing.assert_allclose(model.images[i].cam_from_world().matrix(), before[i], atol=1e-12)
+    np.testing.assert_array_equal(model.cameras[1].params, params)
+
+
+def test_the_models_keypoints_are_what_mapping_reads(scene):
+    xyz, observations, data = scene
+    moved = [own + 0.25 for own in observations]
+    result = refined_input(data, make_model(xyz, moved, images=[0, 1, 4]))
+    for i in range(5):
+        expected = moved[i] if i in (0, 1, 4) else observations[i]
+        np.testing.assert_array_equal(result.keypoints[i].xy, expected.astype(np.float32))
+        np.testing.assert_array_equal(result.keypoints[i].score, data.keypoints[i].score)
+    assert replace(result, keypoints=data.keypoints) == data
+
+
+def test_the_database_of_an_interrupted_run_is_replaced(scene, tmp_path):
+    xyz, observations, data = scene
+    Path(tmp_path / "completion.db").write_bytes(b"half of a database")
+    model = make_model(xyz, observations)
+    assert done(model, data, tmp_path) == 0
+    assert model.num_points3D() == len(xyz)
