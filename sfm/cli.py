@@ -244,6 +244,8 @@ def _train(argv: Sequence[str]) -> int:
     parser.add_argument("--size", type=int, nargs=2, default=(256, 320), metavar=("H", "W"), help="of the pairs, px")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make pairs (default: 1)")
     parser.add_argument("--init", type=Path, metavar="FILE", help="weights to start from: ours, or XFeat's xfeat.pt")
+    rate = "of new layers; the pretrained ones learn at 0.3 of it (default: 1e-3, to train on from ours: 6e-4)"
+    parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help=rate)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     args = parser.parse_args(argv)

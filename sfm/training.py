@@ -134,7 +134,8 @@ def run_training(args: Namespace) -> str:
     torch.manual_seed(args.seed)
     scenes = reconstruct_scenes(args.scenes, args.out / "scenes") if args.scenes else ()
     run = TrainingRun(args.photos, scenes, tuple(args.size), args.batch, workers=args.workers, seed=args.seed)
-    options = TrainingOptions(out=args.out, hours=args.hours, steps=args.steps, device=device)
+    rates = args.learning_rate, 0.3 * args.learning_rate
+    options = TrainingOptions(args.out, args.hours, args.steps, *rates, device=device)
     weights = train(_network(args.init), lambda step: batches(run, step, device), options)
     return f"weights: {weights}\nnext: loftr-sfm IMAGES OUT --weights {weights}"
 

@@ -69,7 +69,7 @@ REGISTRY: dict[str, Weights] = {
         config="compact",
         file_names=("loftr_compact.safetensors",),
         size=4_244_680,
-        sha256="1cc26d9f20159c57f2afc9ed5338149029c88e610b475dc812a644f935de38db",
+        sha256="e59ba8ec76730e410e04e9ef786e1d8dce1fb09005c4b80a051c601785a554b5",
     ),
 }
 
