@@ -36,11 +36,17 @@ class Freedom:
 
 
 def adjust(
-    model: pycolmap.Reconstruction, covariances: Mapping[int, Float64], freedom: Freedom, threads: int = -1
+    model: pycolmap.Reconstruction,
+    covariances: Mapping[int, Float64],
+    freedom: Freedom,
+    threads: int = -1,
+    *,
+    tolerance: float = FUNCTION_TOLERANCE,
 ) -> None:
     """Bundle adjustment of a model, in place.
 
-    covariances: by image id (P, 2, 2) px², of each of the image's points2D.
+    covariances: by image id (P, 2, 2) px², of each of the image's points2D. tolerance: share of the cost that a step
+    must take away, or be the last.
     """
     image_ids = sorted(model.reg_image_ids())
     problem, _keep = _problem_of_poses(model, freedom)
@@ -59,7 +65,7 @@ def adjust(
             problem.set_parameter_block_constant(pose)
     for camera_id in {model.images[i].camera_id for i in image_ids}:
         _hold_intrinsics(problem, model.cameras[camera_id], freedom)
-    pyceres.solve(_solver_options(len(image_ids), threads), problem, pyceres.SolverSummary())
+    pyceres.solve(_solver_options(len(image_ids), threads, tolerance), problem, pyceres.SolverSummary())
     model.update_point_3d_errors()
 
 
@@ -96,7 +102,7 @@ def _hold_intrinsics(problem: pyceres.Problem, camera: pycolmap.Camera, freedom:
         problem.set_manifold(camera.params, pyceres.SubsetManifold(len(camera.params), sorted(held)))
 
 
-def _solver_options(num_images: int, threads: int) -> pyceres.SolverOptions:
+def _solver_options(num_images: int, threads: int, tolerance: float) -> pyceres.SolverOptions:
     options = pyceres.SolverOptions()
     kinds = pyceres.LinearSolverType
     options.linear_solver_type = (
@@ -109,7 +115,7 @@ def _solver_options(num_images: int, threads: int) -> pyceres.SolverOptions:
     if num_images > SPARSE_IMAGES:
         options.preconditioner_type = pyceres.PreconditionerType.SCHUR_JACOBI
     options.max_num_iterations = MAX_ITERATIONS
-    options.function_tolerance = FUNCTION_TOLERANCE
+    options.function_tolerance = tolerance
     options.num_threads = threads if threads > 0 else -1
     return options
 

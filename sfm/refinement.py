@@ -52,6 +52,7 @@ REFERENCE_SIGMA = 0.2  # px of the aligned images
 MAX_WHITENED = 4.0  # standard deviations; an observation that is further off the model is wrong
 MAX_ERROR = (2.0, 1.0)  # network px; likewise, in the first round and in later ones, once it was aligned
 MIN_ANGLE = 1.5  # degrees
+ROUGH = 1e-3  # tolerance of the bundle adjustment that only shows what does not fit
 SETTLED, SETTLED_SHARE = 0.1, 0.25  # network px; no round follows one that moved fewer than a quarter by more
 
 
@@ -118,7 +119,7 @@ class Refiner:
         _take_over(model, covariances, columns, reference, aligned, photos)
         different |= proposed & ~_is_certain(aligned, columns, photos)
         num_rejected = delete_observations(model, columns, different)
-        adjust(model, covariances, self.freedom(model), self.mapping.threads)
+        adjust(model, covariances, self.freedom(model), self.mapping.threads, tolerance=ROUGH)
         num_rejected += _reject(model, covariances, units, number)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
         held = ~different & columns.observed_in(before.model)
