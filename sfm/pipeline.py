@@ -181,11 +181,13 @@ def _run_mapping(run: _Run) -> StageSummary:
 
 def _run_refinement(run: _Run) -> StageSummary:
     records = {record.name: record for record in run.db.read_images()}
+    masks = run.options.images.masks
     refiner = refinement.Refiner(
         read_input(run.db, known_intrinsics=run.known_intrinsics),
         run.options.refinement,
         run.options.mapping,
         lambda name: images.read_grey(run.folder, records[name]),
+        lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
         run.options.matching.memory,
         _device(run.options.matching),
     )

@@ -33,7 +33,7 @@ from sfm.mapper import MappingInput, write_database
 from sfm.model_columns import ModelColumns, delete_observations, move_observations
 from sfm.model_files import UNREFINED, ReadRGB, colour_points, read_models, write_models, write_ply
 from sfm.options import MappingOptions, RefinementOptions
-from sfm.track_completion import add_proposals, complete, propose, refined_input
+from sfm.track_completion import add_proposals, complete, on_usable, propose, refined_input
 from sfm.track_geometry import references
 from sfm.types import Float64, StageSummary
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sfm.track_alignment import AlignedTracks, Photos
 
 ReadGrey = Callable[[str], NDArray[np.uint8]]  # (H, W) of an image name, EXIF rotation applied
+ReadMask = Callable[[str], NDArray[np.bool_] | None]
 
 MIN_CORRELATION = 0.7  # patches of one place that agree less are of different things, or one of them is hidden
 STRANGE_SHARE = 0.5  # of a photo's observations; one of which more differ looks different as a whole
@@ -56,14 +57,14 @@ ROUGH = 1e-3  # tolerance of the bundle adjustment that only shows what does not
 SETTLED, SETTLED_SHARE = 0.1, 0.25  # network px; no round follows one that moved fewer than a quarter by more
 
 
-COUNTS = ("rounds", "num_registered", "num_rejected", "moved_px", "settled")  # what of a state is kept as JSON
+COUNTS = ("rounds", "num_registered", "num_rejected", "moved", "settled")  # what of a state is kept as JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Refined:
     """A model after some rounds. covariances: by image id (P, 2, 2) px² of each of its points2D.
 
-    moved_px: median over observations of how far the first round moved them. settled: the last one moved few of them.
+    moved: median over observations of how far the first round moved them, network px. settled: the last one moved few.
     """
 
     model: pycolmap.Reconstruction
@@ -71,14 +72,14 @@ class Refined:
     rounds: int = 0
     num_registered: int = 0
     num_rejected: int = 0
-    moved_px: float = 0.0
+    moved: float = 0.0
     settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Refiner:
     """What all rounds on all models of a run share. data: what mapping read. read_grey: (H, W) u8 of an image name.
-    memory: gigabytes for photos and patches.
+    read_mask: (H, W) bool, where the photo may be used, or None for all. memory: gigabytes for photos and patches.
 
     Poses that the user gave stay as they are, and intrinsics likewise.
     """
@@ -87,6 +88,7 @@ class Refiner:
     options: RefinementOptions
     mapping: MappingOptions
     read_grey: ReadGrey
+    read_mask: ReadMask = lambda name: None
     memory: float = 1.0
     device: str = "cpu"
 
@@ -123,15 +125,15 @@ class Refiner:
         num_rejected += _reject(model, covariances, units, number)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
         held = ~different & columns.observed_in(before.model)
-        moved = np.linalg.norm(aligned.xy - columns.xy, axis=1)[held]
+        moved = (np.linalg.norm(aligned.xy - columns.xy, axis=1) / photos.unit_px[columns.image])[held]  # network px
         return Refined(
             model,
             covariances,
             number + 1,
             before.num_registered + num_registered,
             before.num_rejected + num_rejected,
-            float(np.median(moved)) if number == 0 else before.moved_px,
-            bool(np.quantile(moved / photos.unit_px[columns.image[held]], 1 - SETTLED_SHARE) < SETTLED),
+            float(np.median(moved)) if number == 0 else before.moved,
+            bool((moved >= SETTLED).mean() <= SETTLED_SHARE),
         )
 
     def _proposed(self, columns: ModelColumns) -> NDArray[np.bool_]:
@@ -150,7 +152,7 @@ class Refiner:
         )
         if number == PROPOSING_ROUND:
             columns = ModelColumns.of(model)
-            add_proposals(model, columns, propose(columns, references(columns)))
+            add_proposals(model, columns, on_usable(propose(columns, references(columns)), columns, self.read_mask))
         return num_registered
 
 
@@ -309,7 +311,7 @@ def load_round(folder: Path) -> Refined | None:
 def refine(refiner: Refiner, model: pycolmap.Reconstruction, scratch: Path) -> Refined:
     """All rounds of one model. Each is kept in `scratch` when it is done, and found there after an interruption."""
     state = load_round(scratch) or refiner.start(model)
-    while state.rounds < refiner.options.rounds and not state.settled:
+    while state.rounds < refiner.options.rounds and not state.settled and state.model.num_points3D() > 0:
         state = refiner.next_round(state, scratch)
         save_round(state, scratch)
     return state
@@ -376,7 +378,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         "track_length": best.compute_mean_track_length(),
         "reprojection_error": best.compute_mean_reprojection_error(),
         "rounds": states[0].rounds,
-        "moved_px": states[0].moved_px,
+        "moved_network_px": states[0].moved,
         "rejected": states[0].num_rejected,
         "newly_registered": states[0].num_registered,
     }

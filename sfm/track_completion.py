@@ -8,11 +8,13 @@ another match took. Whether they do, the next round's alignment tells. Pixels ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pycolmap
+from numpy.typing import NDArray
 
 from sfm.attempts import STRATEGIES
 from sfm.colmap_log import quiet
@@ -123,6 +125,20 @@ def propose(columns: ModelColumns, reference: Int64) -> Proposals:
             inside = ((xy > MARGIN * size.max()) & (xy < size - MARGIN * size.max())).all(axis=1)  # NaN is not
         parts.append(Proposals(points[inside], np.full(int(inside.sum()), row), xy[inside]))
     return Proposals(*(np.concatenate([getattr(part, name) for part in parts]) for name in Proposals.__slots__))
+
+
+def on_usable(
+    proposals: Proposals, columns: ModelColumns, read_mask: Callable[[str], NDArray[np.bool_] | None]
+) -> Proposals:
+    """Those that do not lie on a masked-out pixel. read_mask: (H, W) bool of an image name, None for no mask."""
+    usable = np.ones(len(proposals.point), bool)
+    for row in np.unique(proposals.image):
+        mask = read_mask(columns.names[row])
+        if mask is not None:
+            own = np.flatnonzero(proposals.image == row)
+            x, y = proposals.xy[own].astype(np.int64).T
+            usable[own] = mask[y.clip(0, mask.shape[0] - 1), x.clip(0, mask.shape[1] - 1)]
+    return Proposals(proposals.point[usable], proposals.image[usable], proposals.xy[usable])
 
 
 def _unit(vectors: Float64) -> Float64:

@@ -129,8 +129,8 @@ def test_tracks_are_consistent_to_a_few_hundredths_of_a_pixel(refined):
 def test_what_a_round_tells_of_itself(refined):
     first, second, _ = refined
     assert (first.rounds, second.rounds) == (1, 2)
-    assert 0.8 < first.moved_px < 2.0
-    assert second.moved_px == first.moved_px
+    assert 0.8 < first.moved < 2.0
+    assert second.moved == first.moved
     assert second.num_registered == 0
     assert WRONG <= first.num_rejected <= second.num_rejected < 40
     num_images = {i: len(m.points2D) for i, m in second.model.images.items()}
@@ -257,7 +257,7 @@ def test_a_round_that_is_kept_comes_back(refined, tmp_path):
         R.save_round(state, tmp_path)
         back = R.load_round(tmp_path)
         assert_same(back.model, state.model, rtol=0)
-        for name in ("rounds", "num_registered", "num_rejected", "moved_px"):
+        for name in ("rounds", "num_registered", "num_rejected", "moved"):
             assert getattr(back, name) == getattr(state, name)
         assert back.covariances.keys() == state.covariances.keys()
         assert all((back.covariances[i] == own).all() for i, own in state.covariances.items())
@@ -361,7 +361,7 @@ def test_models_stay_without_refinement(observations, data, model, tmp_path, cas
         assert_same(pycolmap.Reconstruction(output / "sparse" / str(i)), model, rtol=0)
     assert (output / "database.db").read_bytes() == b"of mapping"
     assert (output / "points.ply").stat().st_size > 1000
-    assert (summary.counts["models"], summary.counts["rounds"], summary.counts["moved_px"]) == (2, 0, 0)
+    assert (summary.counts["models"], summary.counts["rounds"], summary.counts["moved_network_px"]) == (2, 0, 0)
     assert not (output / ".refinement").exists()
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
-from plane_scene import NAMES, make_input, make_model, perturbed, poses, surface_points
+from plane_scene import HEIGHT, NAMES, WIDTH, make_input, make_model, perturbed, poses, project, surface_points
 
 from sfm.geometry import pose_error_deg, relative_pose
+from sfm.model_columns import ModelColumns
 from sfm.options import MappingOptions
-from sfm.track_completion import complete, refined_input
+from sfm.track_completion import MARGIN, add_proposals, complete, on_usable, propose, refined_input
+from sfm.track_geometry import references
 
 OPTIONS = MappingOptions(threads=1)
 
@@ -117,3 +119,60 @@ def test_the_database_of_an_interrupted_run_is_replaced(scene, tmp_path):
     model = make_model(xyz, observations)
     assert done(model, data, tmp_path) == 0
     assert model.num_points3D() == len(xyz)
+
+
+def missing_in(model, image_id, rows):
+    """Takes the observations of these points out of an image."""
+    for j in rows:
+        model.delete_observation(image_id, j)
+    return model
+
+
+def test_points_are_proposed_where_they_should_be_seen(scene):
+    """Just those that were taken out, at their projections; points near the rim of a photo are not."""
+    xyz = scene[0]
+    model = missing_in(make_model(xyz, [project(i, xyz) for i in range(5)]), 2, range(0, 40))
+    columns = ModelColumns.of(model)
+    found = propose(columns, references(columns))
+    there = project(1, xyz)
+    inside = ((there > MARGIN * WIDTH) & (there < np.array([WIDTH, HEIGHT]) - MARGIN * WIDTH)).all(axis=1)
+    assert sorted(found.point[found.image == 1]) == [j for j in range(40) if inside[j]]
+    np.testing.assert_allclose(found.xy, there[found.point], atol=1e-6)
+    assert (found.image == 1).all()
+
+
+def test_proposals_become_observations_with_keypoints_of_their_own(scene):
+    xyz = scene[0]
+    model = missing_in(make_model(xyz, [project(i, xyz) for i in range(5)]), 2, range(0, 40))
+    columns = ModelColumns.of(model)
+    found = propose(columns, references(columns))
+    num = len(model.images[2].points2D)
+    add_proposals(model, columns, found)
+    assert len(model.images[2].points2D) == num + len(found.point)
+    assert model.compute_num_observations() == len(columns.point) + len(found.point)
+    last = model.images[2].points2D[num]
+    assert last.point3D_id == columns.point_ids[found.point[0]]
+    np.testing.assert_array_equal(last.xy, found.xy[0])
+    keypoints = refined_input(scene[2], model).keypoints[1]
+    assert len(keypoints) == num + len(found.point)
+    assert (keypoints.score[num:] == 0).all()
+
+
+def test_no_point_is_proposed_to_a_photo_that_shares_next_to_nothing(scene):
+    xyz = scene[0]
+    model = missing_in(make_model(xyz, [project(i, xyz) for i in range(5)]), 2, range(len(xyz) - 5))
+    columns = ModelColumns.of(model)
+    assert len(propose(columns, references(columns)).point) == 0
+
+
+def test_masked_out_pixels_get_no_proposal(scene):
+    xyz = scene[0]
+    model = missing_in(make_model(xyz, [project(i, xyz) for i in range(5)]), 2, range(0, 40))
+    columns = ModelColumns.of(model)
+    found = propose(columns, references(columns))
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[:, : WIDTH // 2] = True
+    kept = on_usable(found, columns, lambda name: mask if name == NAMES[1] else None)
+    assert 0 < len(kept.point) < len(found.point)
+    np.testing.assert_array_equal(kept.xy, found.xy[found.xy[:, 0] < WIDTH // 2])
+    assert len(on_usable(found, columns, lambda name: None).point) == len(found.point)
