@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sfm.matchers.base import GreyImage, Mask
+from sfm.matchers.cores import map_on_cores, num_cores
 from sfm.types import Float32, Matches
 
 _TILE = 2048  # rows of the distance matrix that are held at once
@@ -67,7 +68,7 @@ class SiftMatcher:
     """Detects on the CPU, matches on `device`."""
 
     name = "sift"
-    batch_size = 1
+    batch_size = 8
     rotation_invariant = True
     anchor = 0.5
 
@@ -103,7 +104,8 @@ class SiftMatcher:
 
     def match(self, pairs: Sequence[tuple[SiftFeatures, SiftFeatures]]) -> list[Matches]:
         """One-to-one matches of each pair, most certain first; confidence = 1 - ratio of angles."""
-        return [self._match_one(features0, features1) for features0, features1 in pairs]
+        cores = num_cores() if self.device.type == "cpu" else 1
+        return list(map_on_cores(lambda pair: self._match_one(*pair), pairs, cores=cores))
 
     def _encode_one(self, image: GreyImage, mask: Mask | None) -> SiftFeatures:
         height, width = image.shape
@@ -127,8 +129,9 @@ class SiftMatcher:
         if min(len(features0.xy), len(features1.xy)) == 0:
             return Matches.empty()
         desc0, desc1 = features0.descriptors.float(), features1.descriptors.float()
-        nearest1, ratio = self._nearest(desc0, desc1)
-        nearest0, _ = self._nearest(desc1, desc0)
+        rows, columns = _two_best(desc0, desc1)
+        nearest1, ratio = self._accepted(rows)
+        nearest0, _ = self._accepted(columns)
         index0 = torch.arange(len(desc0), device=self.device)
         # Entry -1 of nearest0 is never read: rows without a neighbour are dropped first.
         mutual = (nearest1 >= 0) & (nearest0[nearest1.clamp(min=0)] == index0)
@@ -138,16 +141,51 @@ class SiftMatcher:
         confidence = 1 - ratio[mutual][order].cpu().numpy()
         return Matches(features0.xy[cells0], features1.xy[cells1], confidence, cells0, cells1)
 
-    def _nearest(self, desc0: Tensor, desc1: Tensor) -> tuple[Tensor, Tensor]:
-        """For each row of desc0 (N, 128) the accepted nearest row of desc1 (M, 128), and the ratio of angles.
+    def _accepted(self, best: _TwoBest) -> tuple[Tensor, Tensor]:
+        """The nearest where it is near and unambiguous enough, else -1: (N,) i64; and the ratio of angles (N,) f32."""
+        first, second = (product.div(_UNIT).clamp(max=1).arccos() for product in (best.first, best.second))  # rad
+        accepted = (first <= self.options.max_angle) & (first < self.options.max_ratio * second)
+        ratio = (first / second.clamp(min=1e-6)).clamp(max=1)
+        return torch.where(accepted, best.index, -1), ratio
 
-        Returns (N,) i64, -1 where the nearest is too far or too ambiguous, and (N,) f32 in [0, 1].
-        Products of bytes are whole numbers below 2^24, so fp32 sums are exact in any order.
-        """
-        best = [torch.topk(tile @ desc1.T, min(2, len(desc1)), dim=1) for tile in torch.split(desc0, _TILE)]
-        angle = torch.cat([b.values for b in best]).div(_UNIT).clamp(max=1).arccos()  # (N, 1 or 2) rad
-        index = torch.cat([b.indices[:, 0] for b in best])
-        second = angle[:, 1] if angle.shape[1] == 2 else torch.full_like(angle[:, 0], torch.pi / 2)
-        accepted = (angle[:, 0] <= self.options.max_angle) & (angle[:, 0] < self.options.max_ratio * second)
-        ratio = (angle[:, 0] / second.clamp(min=1e-6)).clamp(max=1)
-        return torch.where(accepted, index, -1), ratio
+
+@dataclass(frozen=True, slots=True)
+class _TwoBest:
+    """Of N descriptors the largest product with any of the others and its index, and the second largest: (N,) each.
+    Without a second it is 0, a right angle."""
+
+    first: Tensor
+    index: Tensor
+    second: Tensor
+
+
+def _two_best(desc0: Tensor, desc1: Tensor) -> tuple[_TwoBest, _TwoBest]:
+    """Of the rows of desc0 (N, 128) among desc1 (M, 128), and the other way round, from one product, tile by tile.
+
+    Products of bytes are whole numbers below 2^24, so fp32 sums are exact in any order.
+    """
+    rows = []
+    columns = _TwoBest(
+        *(desc1.new_zeros(len(desc1), dtype=dtype) for dtype in (torch.float32, torch.int64, torch.float32))
+    )
+    for start in range(0, len(desc0), _TILE):
+        products = desc0[start : start + _TILE] @ desc1.T  # (tile, M)
+        rows.append(_best_along(products, 1))
+        own = _best_along(products, 0)
+        better = own.first > columns.first
+        columns = _TwoBest(
+            torch.where(better, own.first, columns.first),
+            torch.where(better, own.index + start, columns.index),
+            torch.maximum(torch.minimum(own.first, columns.first), torch.maximum(own.second, columns.second)),
+        )
+    return _TwoBest(*(torch.cat([getattr(part, name) for part in rows]) for name in _TwoBest.__slots__)), columns
+
+
+def _best_along(products: Tensor, dim: int) -> _TwoBest:
+    """The two largest along a dimension; `products` is as it was afterwards."""
+    first, index = products.max(dim=dim)
+    at = index.unsqueeze(dim)
+    products.scatter_(dim, at, 0.0)
+    second = products.amax(dim=dim)
+    products.scatter_(dim, at, first.unsqueeze(dim))
+    return _TwoBest(first, index, second)

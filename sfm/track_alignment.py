@@ -7,10 +7,8 @@ where all photos fit. Alignment goes from a coarse pyramid level, where the matc
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from threading import Lock
@@ -20,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sfm.matchers.cores import map_on_cores, num_cores
 from sfm.model_columns import ModelColumns
 from sfm.patch_alignment import Alignment, Pyramid, Templates, Window, align, cut_patches
 from sfm.progress import progress_bar
@@ -206,7 +205,7 @@ def _align_block(
             found = _spaced(found, 1 / spacing)
         return part, found
 
-    yield from _on_cores(work, parts, parallel=device.type == "cpu")
+    yield from map_on_cores(work, parts, cores=num_cores() if device.type == "cpu" else 1)
 
 
 def _spaced(alignment: Alignment, spacing: torch.Tensor) -> Alignment:
@@ -229,18 +228,6 @@ def _reference_patches(
         cut = cut_patches(pyramids(int(image)), xy, torch.from_numpy(level[rows]).to(device), window)
         patches[torch.from_numpy(rows)] = cut.cpu()
     return patches, patch_of.ravel()
-
-
-def _on_cores(
-    work: Callable[[Int64], tuple[_Job, Alignment]], parts: Sequence[Int64], *, parallel: bool
-) -> Iterator[tuple[_Job, Alignment]]:
-    """The work of each part, in order; on the CPU one part a core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not parallel or cores == 1 or len(parts) < 2:
-        yield from map(work, parts)
-        return
-    with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(work, parts)
 
 
 def reduced_size(width: int, height: int, max_size: int) -> tuple[int, int]:

@@ -54,7 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.model_columns": set(),
     "sfm.track_geometry": {"sfm.model_columns"},
     "sfm.patch_alignment": set(),
-    "sfm.track_alignment": LAYER_0 | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment"},
+    "sfm.track_alignment": LAYER_0
+    | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.matchers.cores"},
     "sfm.bundle": set(),
     "sfm.track_completion": LAYER_1 | {"sfm.model_columns", "sfm.mapper", "sfm.attempts", "sfm.colmap_log"},
     "sfm.images": LAYER_0 | {"sfm.cameras"},

@@ -36,5 +36,5 @@ def test_mypy(tmp_path):
     package.mkdir()
     for path in [*(ROOT / "sfm").glob("*.py"), *(ROOT / name for name in ("matchers", "weights", "datasets"))]:
         (package / path.name).symlink_to(path)
-    config, cache = ROOT / "pyproject.toml", ROOT / ".mypy_cache"
+    config, cache = ROOT / "pyproject.toml", ROOT / ".mypy_cache" / "as_installed"
     check("mypy", "--config-file", str(config), "--cache-dir", str(cache), "-p", "sfm", cwd=tmp_path)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfm.matchers.base import GreyImage, Mask
+from sfm.matchers.cores import map_on_cores, num_cores
 from sfm.matchers.loftr.config import COARSE_STRIDE
 from sfm.matchers.loftr.model import ImageFeatures, LoFTR, PairMatches
 from sfm.types import Matches
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +41,7 @@ class LoFTRMatcher:
 
     resize: longer side of the image that the network sees, px; 0 keeps the photo's size. Each coarse
     match gives two rows: the first cell's anchor refined in image 1, and the second's in image 0.
-    On the CPU each core works on a pair of its own: a pair's many small operations gain little from
-    sharing it between cores, and wait for each other where another program is busy on one of them.
+    On the CPU each core works on a pair of its own.
     """
 
     rotation_invariant = False
@@ -58,7 +52,7 @@ class LoFTRMatcher:
     ) -> None:
         self.name = name
         self._device = torch.device(device)
-        self._cores = 1 if self._device.type != "cpu" else _num_cores()
+        self._cores = 1 if self._device.type != "cpu" else num_cores()
         self.batch_size = batch_size or (8 if self._device.type != "cpu" else 4 * self._cores)
         self._resize = resize
         self._checksum = checksum
@@ -94,7 +88,7 @@ class LoFTRMatcher:
         for _, group in groupby(items, key=lambda item: item[0].shape):
             same_size = list(group)
             batches += [same_size[start : start + size] for start in range(0, len(same_size), size)]
-        encoded = self._on_cores(lambda batch: self._encode_batch(*zip(*batch, strict=True)), batches)
+        encoded = map_on_cores(lambda batch: self._encode_batch(*zip(*batch, strict=True)), batches, cores=self._cores)
         return [features for batch in encoded for features in batch]
 
     @torch.inference_mode()
@@ -118,9 +112,8 @@ class LoFTRMatcher:
     def match(self, pairs: Sequence[tuple[LoFTRFeatures, LoFTRFeatures]]) -> list[Matches]:
         """Matches of each pair in photo pixels, most confident first."""
         if self._cores > 1:
-            return [
-                matches for part in self._on_cores(self._match_batch, [[pair] for pair in pairs]) for matches in part
-            ]
+            parts = map_on_cores(self._match_batch, [[pair] for pair in pairs], cores=self._cores)
+            return [matches for part in parts for matches in part]
         return self._match_batch(pairs) if pairs else []
 
     @torch.inference_mode()
@@ -128,18 +121,6 @@ class LoFTRMatcher:
         with self._precision():
             found = self._model.match([(f0.features, f1.features) for f0, f1 in pairs])
         return [_to_photo(m, f0, f1) for m, (f0, f1) in zip(found, pairs, strict=True)]
-
-    def _on_cores(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """The work of each item, in order, one item a core."""
-        if self._cores == 1 or len(items) < 2:
-            return [work(item) for item in items]
-        with ThreadPoolExecutor(min(self._cores, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, items))
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _resized(image: GreyImage, hw: tuple[int, int]) -> Tensor:

@@ -1,0 +1,31 @@
+"""Work on the CPU: one item a core.
+
+A pair's many small operations gain little from being shared between cores, and wait for each other where another
+program is busy on one of them. So each core gets items of its own, and torch one thread in each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_on_cores(work: Callable[[Item], Result], items: Sequence[Item], *, cores: int) -> Iterator[Result]:
+    """The work of each item, in order; on one core in this thread."""
+    if cores == 1 or len(items) < 2:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(min(cores, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.map(work, items)

@@ -1,0 +1,40 @@
+import threading
+
+import pytest
+import torch
+
+from sfm.matchers.cores import map_on_cores, num_cores
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_results_come_in_the_order_of_the_items(cores: int) -> None:
+    assert list(map_on_cores(lambda n: n * n, range(7), cores=cores)) == [n * n for n in range(7)]
+
+
+def test_each_core_gives_torch_one_thread_and_the_caller_keeps_its_own() -> None:
+    before = torch.get_num_threads()
+    together = threading.Barrier(2, timeout=10)
+
+    def work(_: int) -> tuple[int, int]:
+        together.wait()
+        return threading.get_ident(), torch.get_num_threads()
+
+    found = list(map_on_cores(work, range(2), cores=2))
+    assert {threads for _, threads in found} == {1}
+    assert len({thread for thread, _ in found}) == 2
+    assert torch.get_num_threads() == before
+
+
+def test_an_error_in_one_item_reaches_the_caller() -> None:
+    def work(n: int) -> int:
+        if n == 3:
+            raise ValueError("item 3")
+        return n
+
+    with pytest.raises(ValueError, match="item 3"):
+        list(map_on_cores(work, range(5), cores=2))
+
+
+def test_no_items_no_work() -> None:
+    assert num_cores() >= 1
+    assert list(map_on_cores(lambda n: n, [], cores=2)) == []
