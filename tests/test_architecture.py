@@ -28,7 +28,7 @@ LAYER_2 = (
     | {"sfm.track_completion", "sfm.weights", "sfm.datasets"}
 )
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
-LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training"}
+LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training", "sfm.views"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "sfm": set(),
@@ -72,7 +72,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.summary": LAYER_2 | {"sfm.hloc"},
     "sfm.comparison": LAYER_2 | {"sfm.evaluation"},
     "sfm.export": LAYER_2 | {"sfm.evaluation", "sfm.hloc", "sfm.mapping"},
-    "sfm.pipeline": LAYER_3,
+    "sfm.views": set(),
+    "sfm.views.scene": LAYER_1 | {"sfm.evaluation", "sfm.model_columns"},
+    "sfm.pipeline": LAYER_3 | {"sfm.views"},
     "sfm.demo": LAYER_2 | {"sfm.evaluation"},
     "sfm.training": LAYER_2,
     "sfm.cli": LAYER_4,
@@ -119,6 +121,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.evaluation": NUMPY | {"pycolmap"},
     "sfm.comparison": NUMPY,
     "sfm.export": NUMPY | {"pycolmap", "PIL"},
+    "sfm.views.scene": NUMPY | {"pycolmap"},
     "sfm.training": NUMPY | {"torch"},
     "sfm.pipeline": {"torch"},  # to ask for a CUDA device, inside a function
 }

@@ -34,7 +34,11 @@ def test_mypy(tmp_path):
     sfm/ with matchers/, weights/ and datasets/ inside, as links."""
     package = tmp_path / "sfm"
     package.mkdir()
-    for path in [*(ROOT / "sfm").glob("*.py"), *(ROOT / name for name in ("matchers", "weights", "datasets"))]:
+    for path in [
+        *(ROOT / "sfm").glob("*.py"),
+        ROOT / "sfm" / "views",
+        *(ROOT / name for name in ("matchers", "weights", "datasets")),
+    ]:
         (package / path.name).symlink_to(path)
     config, cache = ROOT / "pyproject.toml", ROOT / ".mypy_cache" / "as_installed"
     check("mypy", "--config-file", str(config), "--cache-dir", str(cache), "-p", "sfm", cwd=tmp_path)

@@ -1,0 +1,193 @@
+"""What there is to see of a model: points, cameras, who sees what. Columns, in the model's own frame.
+
+Camera frames are COLMAP's: x right, y down, z forward. A world that is upright has its z axis up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from sfm.evaluation import Similarity, align, read_model
+from sfm.model_columns import ModelColumns
+from sfm.types import Float32, Float64, Int64
+
+UInt8 = NDArray[np.uint8]
+LEVEL = 0.02  # sine of the angle under which a camera counts as level
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """N points: xyz (N, 3) f32, rgb (N, 3) u8, error (N,) f32 px (mean over their observations), length (N,) i64
+    observations each."""
+
+    xyz: Float32
+    rgb: UInt8
+    error: Float32
+    length: Int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cameras:
+    """C registered images in the order of their names. cam_from_world (C, 3, 4) f64; size (C, 2) i64 px, width and
+    height; focal, principal (C, 2) f64 px."""
+
+    names: tuple[str, ...]
+    cam_from_world: Float64
+    size: Int64
+    focal: Float64
+    principal: Float64
+
+    @property
+    def centres(self) -> Float64:
+        """(C, 3) in the world."""
+        return np.asarray(-np.einsum("cij,ci->cj", self.cam_from_world[:, :, :3], self.cam_from_world[:, :, 3]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observations:
+    """O observations, sorted by camera. camera, point (O,) i64: rows; xy (O, 2) f32 px; error (O,) f32 px, inf
+    behind the camera."""
+
+    camera: Int64
+    point: Int64
+    xy: Float32
+    error: Float32
+
+    def of_camera(self, row: int) -> slice:
+        """Rows of one camera."""
+        return slice(*np.searchsorted(self.camera, [row, row + 1]).tolist())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """A model to look at. title: what to call it."""
+
+    title: str
+    points: Points
+    cameras: Cameras
+    observations: Observations
+
+    def observation_counts(self) -> Int64:
+        """(C,) observations of each camera."""
+        return np.bincount(self.observations.camera, minlength=len(self.cameras.names))
+
+    def shared_points(self) -> Int64:
+        """(C, C) points that two cameras both see; the diagonal is 0."""
+        num = len(self.cameras.names)
+        shared = np.zeros((num, num), np.int64)
+        order = np.argsort(self.observations.point, kind="stable")
+        camera, point = self.observations.camera[order], self.observations.point[order]
+        for step in range(1, int(self.points.length.max(initial=1))):
+            same = point[step:] == point[:-step]
+            np.add.at(shared, (camera[:-step][same], camera[step:][same]), 1)
+        return shared + shared.T
+
+
+def read_scene(path: Path, title: str | None = None) -> Scene:
+    """The model at a path: a COLMAP model, or a run's output folder, of which the largest counts. Raises BadFile."""
+    return scene_of(read_model(path), title or path.name or str(path))
+
+
+def scene_of(model: pycolmap.Reconstruction, title: str) -> Scene:
+    """All that can be seen of a model. Stores the recomputed errors in its points."""
+    model.update_point_3d_errors()
+    columns = ModelColumns.of(model)
+    by_name = np.array(sorted(range(len(columns.names)), key=columns.names.__getitem__), np.int64)
+    points = [model.points3D[int(i)] for i in columns.point_ids]
+    cameras = [columns.cameras[row] for row in by_name]
+    row_of = np.argsort(by_name)
+    camera = row_of[columns.image]
+    order = np.argsort(camera, kind="stable")
+    residual = np.linalg.norm(columns.residuals(), axis=1)[order]
+    return Scene(
+        title,
+        Points(
+            columns.xyz.astype(np.float32),
+            np.array([p.color for p in points], np.uint8).reshape(-1, 3),
+            np.array([p.error for p in points], np.float32),
+            columns.track_lengths,
+        ),
+        Cameras(
+            tuple(columns.names[row] for row in by_name),
+            np.concatenate([columns.rotations, columns.translations[:, :, None]], axis=2)[by_name],
+            np.array([(c.width, c.height) for c in cameras], np.int64).reshape(-1, 2),
+            np.array([(c.focal_length_x, c.focal_length_y) for c in cameras]).reshape(-1, 2),
+            np.array([(c.principal_point_x, c.principal_point_y) for c in cameras]).reshape(-1, 2),
+        ),
+        Observations(
+            camera[order],
+            columns.point[order],
+            columns.xy[order].astype(np.float32),
+            np.where(np.isnan(residual), np.inf, residual).astype(np.float32),
+        ),
+    )
+
+
+def moved(scene: Scene, new_from_old: Similarity) -> Scene:
+    """The scene in another frame; errors, in pixels, stay."""
+    cameras, xyz = scene.cameras, new_from_old(scene.points.xyz.astype(np.float64)).astype(np.float32)
+    poses = np.array([new_from_old.transform_pose(pose) for pose in cameras.cam_from_world]).reshape(-1, 3, 4)
+    return replace(scene, points=replace(scene.points, xyz=xyz), cameras=replace(cameras, cam_from_world=poses))
+
+
+def aligned(scene: Scene, target: Scene) -> Scene | None:
+    """The scene laid over another by the centres of their common images (names); None where too few are common."""
+    poses, to = (dict(zip(s.cameras.names, s.cameras.cam_from_world, strict=True)) for s in (scene, target))
+    found = align(poses, to)
+    return None if found is None else moved(scene, found[0])
+
+
+def upright(scene: Scene) -> Scene:
+    """The scene turned so that its z axis is up, centred on its points, at a scale where half of them lie within 1.
+
+    People hold cameras level more often than not: up is the direction that is most nearly square to all the cameras'
+    x axes, on the side where most of their heads are. Photos on their side or upside down are a minority that the
+    direction, fitted with absolute values, withstands. Cameras that all look along one line leave it to their heads.
+    """
+    rotations = scene.cameras.cam_from_world[:, :, :3]
+    right, head = rotations[:, 0], -rotations[:, 1]  # (C, 3) in the world
+    up = _level_up(right, head)
+    centre, radius = _middle(scene)
+    turn = _rotation_to_z(up)
+    return moved(scene, Similarity(1 / radius, turn, -turn @ centre / radius))
+
+
+def _level_up(right: Float64, head: Float64) -> Float64:
+    """Unit (3,). Where the cameras' x axes span a plane its normal, otherwise the mean of their heads."""
+    weights = np.ones(len(right))
+    up, spread = np.array([0.0, 0.0, 1.0]), np.zeros(3)
+    for _ in range(20):  # reweighted least squares: the sum of absolute sines
+        spread, axes = np.linalg.eigh(np.einsum("c,ci,cj->ij", weights, right, right))
+        up = axes[:, 0]
+        weights = 1 / np.maximum(np.abs(right @ up), LEVEL)
+    if spread[1] < 0.04 * spread[2] or len(right) < 3:
+        up = head.sum(axis=0)
+    length = float(np.linalg.norm(up))
+    side = np.sign(np.median(head @ up)) if len(head) else 1.0
+    return (side or 1.0) * up / length if length > 0 else np.array([0.0, 0.0, 1.0])
+
+
+def _middle(scene: Scene) -> tuple[Float64, float]:
+    """Geometric median (3,) of the points, and their median distance from it; of the cameras where there are none."""
+    xyz = scene.points.xyz.astype(np.float64) if len(scene.points.xyz) else scene.cameras.centres
+    if len(xyz) == 0:
+        return np.zeros(3), 1.0
+    centre = np.median(xyz, axis=0)
+    for _ in range(20):  # Weiszfeld's iteration
+        weights = 1 / np.maximum(np.linalg.norm(xyz - centre, axis=1), 1e-9)
+        centre = weights @ xyz / weights.sum()
+    return centre, float(np.median(np.linalg.norm(xyz - centre, axis=1))) or 1.0
+
+
+def _rotation_to_z(up: Float64) -> Float64:
+    """The smallest rotation (3, 3) that brings a unit vector to (0, 0, 1)."""
+    axis, cosine = np.cross(up, [0.0, 0.0, 1.0]), float(up[2])
+    if cosine < -1 + 1e-12:
+        return np.diag([1.0, -1.0, -1.0])
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.asarray(np.eye(3) + cross + cross @ cross / (1 + cosine))
