@@ -51,16 +51,17 @@ def adjust(
     image_ids = sorted(model.reg_image_ids())
     problem, _keep = _problem_of_poses(model, freedom)
     loss = pyceres.CauchyLoss(LOSS_SCALE)
+    xyz = {point_id: point.xyz for point_id, point in model.points3D.items()}
     for image_id in image_ids:
         image = model.images[image_id]
         camera, rig_from_world = model.cameras[image.camera_id], model.frames[image.frame_id].rig_from_world
         assert rig_from_world is not None  # it is registered
         pose, params, own = rig_from_world.params, camera.params, covariances[image_id]
-        for j, point in enumerate(image.points2D):
-            if not point.has_point3D():
-                continue
-            cost = pycolmap.cost_functions.ReprojErrorCost(camera.model, own[j], point.xy)
-            problem.add_residual_block(cost, loss, [model.points3D[point.point3D_id].xyz, pose, params])
+        points2D, kind = image.points2D, camera.model
+        for j in image.get_observation_point2D_idxs():
+            point = points2D[j]
+            cost = pycolmap.cost_functions.ReprojErrorCost(kind, own[j], point.xy)
+            problem.add_residual_block(cost, loss, [xyz[point.point3D_id], pose, params])
         if not freedom.poses and problem.has_parameter_block(pose):  # not there where nothing is observed
             problem.set_parameter_block_constant(pose)
     for camera_id in {model.images[i].camera_id for i in image_ids}:
