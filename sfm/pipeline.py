@@ -22,7 +22,7 @@ from typing import Any
 from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, refinement, tracks, verification
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadOption, MissingStage, NoModel
-from sfm.mapper import read_input
+from sfm.mapper import MappingInput, read_input
 from sfm.matchers.base import Matcher
 from sfm.model_files import UNREFINED
 from sfm.options import MatchingOptions, Options
@@ -179,11 +179,19 @@ def _run_mapping(run: _Run) -> StageSummary:
     return mapping.run(run.db, run.options.mapping, output=run.out, known_intrinsics=run.known_intrinsics)
 
 
+def _mapped_input(run: _Run) -> MappingInput:
+    """What mapping read, with the cameras of the known poses where they were given."""
+    data, folder = read_input(run.db, known_intrinsics=run.known_intrinsics), run.options.mapping.known_poses
+    if folder is None:
+        return data
+    return known_poses.posed_input(data, known_poses.read_known_model(folder), folder)[0]
+
+
 def _run_refinement(run: _Run) -> StageSummary:
     records = {record.name: record for record in run.db.read_images()}
     masks = run.options.images.masks
     refiner = refinement.Refiner(
-        read_input(run.db, known_intrinsics=run.known_intrinsics),
+        _mapped_input(run),
         run.options.refinement,
         run.options.mapping,
         lambda name: images.read_grey(run.folder, records[name]),
