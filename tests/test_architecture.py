@@ -27,7 +27,7 @@ LAYER_2 = (
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
     | {"sfm.track_completion", "sfm.weights", "sfm.datasets"}
 )
-LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
+LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.matcher_choice", "sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
 LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training", "sfm.views"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -68,6 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.datasets": LAYER_1 | {"sfm.datasets"},
     **dict.fromkeys(STAGE_MODULES, LAYER_2),
     "sfm.evaluation": LAYER_2,
+    "sfm.matcher_choice": LAYER_2,
     "sfm.hloc": LAYER_2,
     "sfm.summary": LAYER_2 | {"sfm.hloc"},
     "sfm.comparison": LAYER_2 | {"sfm.evaluation"},
@@ -123,7 +124,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.export": NUMPY | {"pycolmap", "PIL"},
     "sfm.views.scene": NUMPY | {"pycolmap"},
     "sfm.training": NUMPY | {"torch"},
-    "sfm.pipeline": {"torch"},  # to ask for a CUDA device, inside a function
+    "sfm.matcher_choice": {"torch"},  # to ask for a CUDA device, inside a function
 }
 
 
