@@ -19,11 +19,18 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 from sfm import __version__
 from sfm.errors import NoModel, SfMError
-from sfm.options import Options
+from sfm.options import ChallengeEvaluation, Options, PairEvaluation
 
 PROGRAM = "loftr-sfm"
 FORMATS = ("nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "hloc")
 STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
+
+EVALUATIONS = {
+    "model": "a model against true poses: AUC@1/3/5 over the relative poses of all pairs of photos",
+    "pairs": "a matcher on pairs of photos: AUC@5/10/20 of the relative pose that each pair's matches give",
+    "imc2022": "a matcher on the Image Matching Challenge 2022: mean Average Accuracy, or submission.csv",
+}
+TRUTH_OF_PAIRS = "COLMAP model of the photos, or a file of pairs with cameras (name0 name1 rot0 rot1 K0 K1 T_0to1)"
 
 EXAMPLES = f"""\
 examples:
@@ -41,6 +48,7 @@ redoes what depends on them, with more photos it matches the new ones only.
 other verbs (each has its own --help):
   {PROGRAM} demo [OUT]                        reconstruct a shipped scene, compare with the truth
   {PROGRAM} compare A B [--ground-truth GT]   two models side by side
+  {PROGRAM} evaluate model|pairs|imc2022 ...  a model or a matcher against known cameras, as the literature does
   {PROGRAM} export OUT FORMAT [DEST]          nerfstudio, undistorted, ply, text, nvm, bundler, hloc
   {PROGRAM} import IMAGES OUT --features F --matches M    carry on from hloc's files
   {PROGRAM} inspect OUT                       what the feature database holds, stage by stage
@@ -69,12 +77,12 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 # --- options from dataclasses -------------------------------------------------------------------
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, root: type[Any] = Options, without: Sequence[str] = ()) -> None:
     """An option for every field of every stage's dataclass, grouped by stage, with its help and its default."""
-    for stage, kind in get_type_hints(Options).items():
+    for stage, kind in get_type_hints(root).items():
         group = parser.add_argument_group(f"{stage}: {(kind.__doc__ or '').rstrip('.')}")
         hints = get_type_hints(kind)
-        for option in fields(kind):
+        for option in (option for option in fields(kind) if option.name not in without):
             group.add_argument("--" + option.name.replace("_", "-"), **_argument(stage, option, hints[option.name]))
 
 
@@ -89,14 +97,12 @@ def _argument(stage: str, option: Field[Any], hint: Any) -> dict[str, Any]:
     return {**shared, "type": kind, "choices": choices, "metavar": option.metadata.get("metavar")}
 
 
-def options_from(args: argparse.Namespace) -> Options:
-    """The options that were parsed. Raises BadOption for values that make no sense."""
-    return Options(
-        **{
-            stage: kind(**{option.name: getattr(args, f"{stage}.{option.name}") for option in fields(kind)})
-            for stage, kind in get_type_hints(Options).items()
-        }
-    )
+def options_from(args: argparse.Namespace, root: type[Any] = Options) -> Any:
+    """The options that were parsed, of the type `root`. Raises BadOption for values that make no sense."""
+    given = vars(args)
+    stages = get_type_hints(root)
+    names = {stage: [o.name for o in fields(kind) if f"{stage}.{o.name}" in given] for stage, kind in stages.items()}
+    return root(**{stage: kind(**{n: given[f"{stage}.{n}"] for n in names[stage]}) for stage, kind in stages.items()})
 
 
 # --- verbs: parse, call, print ------------------------------------------------------------------
@@ -185,6 +191,37 @@ def _compare(argv: Sequence[str]) -> int:
     return 0
 
 
+def _evaluate(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} evaluate", description="How good a model or a matcher is, against known cameras.")
+    forms = parser.add_subparsers(dest="form", required=True, metavar="model|pairs|imc2022")
+    model, pairs, challenge = (
+        forms.add_parser(name, help=text, description=text) for name, text in EVALUATIONS.items()
+    )
+    model.add_argument("model", type=Path, metavar="MODEL", help="OUT of a run, or a COLMAP model")
+    model.add_argument("ground_truth", type=Path, metavar="GT", help="COLMAP model with the true poses")
+    pairs.add_argument("images", type=Path, metavar="IMAGES", help="folder of photos")
+    pairs.add_argument("ground_truth", type=Path, metavar="GT", help=TRUTH_OF_PAIRS)
+    challenge.add_argument("folder", type=Path, metavar="FOLDER", help="has train/, or test.csv and test_images/")
+    for form in (model, pairs, challenge):
+        form.add_argument("--out", type=Path, default=Path("evaluation"), help="results (default: evaluation)")
+    add_options(pairs, PairEvaluation, without=["turns"])
+    add_options(challenge, ChallengeEvaluation, without=["turns"])
+    args = parser.parse_args(argv)
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    from sfm import challenge, evaluation
+    from sfm import pair_evaluation as matches
+
+    calls: dict[str, Callable[[], str]] = {
+        "model": lambda: evaluation.report(args.model, args.ground_truth, args.out),
+        "pairs": lambda: matches.evaluate_pairs(
+            args.images, args.ground_truth, args.out, options_from(args, PairEvaluation)
+        ),
+        "imc2022": lambda: challenge.evaluate_challenge(args.folder, args.out, options_from(args, ChallengeEvaluation)),
+    }
+    print(calls[args.form]())
+    return 0
+
+
 def _export(argv: Sequence[str]) -> int:
     parser = _Parser(prog=f"{PROGRAM} export", description="Write a run's model in another program's format.")
     parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run")
@@ -258,6 +295,7 @@ def _train(argv: Sequence[str]) -> int:
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": _demo,
     "compare": _compare,
+    "evaluate": _evaluate,
     "export": _export,
     "import": _import,
     "inspect": _inspect,
