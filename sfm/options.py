@@ -213,7 +213,7 @@ class PairEvaluationOptions:
     )
     max_pairs: int = _option(0, "judge a random sample of so many pairs; 0 takes all", metavar="N")
     max_error: float = _option(
-        1.0, "largest epipolar error of an inlier, px of the photo reduced to --resize", metavar="PX"
+        0.5, "largest epipolar error of an inlier, px of the photo reduced to --resize", metavar="PX"
     )
     seeds: int = _option(
         5, "estimations of each pose with different random seeds; their AUCs are averaged", metavar="N"
@@ -234,7 +234,7 @@ class ChallengeOptions:
     min_covisibility: float = _option(0.1, "train: pairs with less do not count, 0 to 1", metavar="C")
     max_pairs: int = _option(0, "train: judge a random sample of so many pairs a scene; 0 takes all", metavar="N")
     max_error: float = _option(
-        1.0, "largest epipolar error of an inlier, px of the photo reduced to --resize", metavar="PX"
+        0.5, "largest epipolar error of an inlier, px of the photo reduced to --resize", metavar="PX"
     )
 
     def __post_init__(self) -> None:
