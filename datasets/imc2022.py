@@ -244,7 +244,7 @@ def write_scene(
     posed = sorted((model.image(image_id) for image_id in model.reg_image_ids()), key=lambda image: image.name)
     ids = _ids([image.name for image in posed])
     target = folder / "train" / scene
-    calibrations = {image.name: _calibration(image) for image in posed}
+    calibrations = {image.name: _calibration(image, model.camera(image.camera_id)) for image in posed}
     (target / "images").mkdir(parents=True, exist_ok=True)
     for image in posed:
         _save_photo(images / image.name, target / "images" / f"{ids[image.name]}.jpg")
@@ -279,8 +279,7 @@ def _ids(names: Sequence[str]) -> dict[str, str]:
     return ids
 
 
-def _calibration(image: pycolmap.Image) -> Calibration:
-    camera = image.camera
+def _calibration(image: pycolmap.Image, camera: pycolmap.Camera) -> Calibration:
     if camera.model.name not in ("SIMPLE_PINHOLE", "PINHOLE"):
         raise BadFile(f"{image.name}: camera {camera.model.name} has distortion; undistort the photos first")
     return Calibration(camera.calibration_matrix(), image.cam_from_world().matrix())
@@ -297,7 +296,8 @@ def _covisibility(model: pycolmap.Reconstruction, image_1: pycolmap.Image, image
     shares = []
     for image, xy_of in zip((image_1, image_2), seen, strict=True):
         xy = np.array([xy_of[point] for point in common])
-        shares.append(float(np.prod(np.ptp(xy, axis=0)) / (image.camera.width * image.camera.height)))
+        camera = model.camera(image.camera_id)
+        shares.append(float(np.prod(np.ptp(xy, axis=0)) / (camera.width * camera.height)))
     return min(*shares, 1.0)
 
 
@@ -307,7 +307,7 @@ def _save_photo(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
     else:
         with Image.open(source) as photo:
-            photo.convert("RGB").save(target, **({"quality": 95} if target.suffix == ".jpg" else {}))
+            photo.convert("RGB").save(target, quality=95)  # PNG has no quality and passes over it
 
 
 def _words_of(image: str, calibration: Calibration) -> tuple[str, str, str, str]:

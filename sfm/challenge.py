@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pycolmap
@@ -208,13 +207,11 @@ def table(scores: Sequence[SceneScore], mean: float) -> str:
 def _answer_test(folder: Path, out: Path, options: ChallengeEvaluation, log: ResultLog) -> str:
     samples = imc2022.read_test_pairs(folder)
     photos, stems = _read_photos(folder / "test_images")
-    pairs = [
-        PhotoPair(*(_photo(f"{one.batch}/{image}", stems, photos) for image in (one.image_1, one.image_2)))
-        for one in samples
-    ]
+    names = [[_photo(f"{one.batch}/{image}", stems, photos) for image in (one.image_1, one.image_2)] for one in samples]
+    pairs = [PhotoPair(first, second) for first, second in names]
     matcher = load_matcher(options.matching)
     results = judge_pairs(photos, pairs, _judging(photos, matcher, options, log), desc="answering")
     matrices = {one.sample: _matrix(result) for one, result in zip(samples, results, strict=True)}
     imc2022.write_submission(out / "submission.csv", matrices)
-    without: Any = sum(F is None for F in matrices.values())
+    without = sum(F is None for F in matrices.values())
     return f"{out / 'submission.csv'}: {len(samples)} pairs by {matcher.name}, {without} of them without an answer"

@@ -192,34 +192,34 @@ def _compare(argv: Sequence[str]) -> int:
 
 
 def _evaluate(argv: Sequence[str]) -> int:
+    args = _evaluation_parser().parse_args(argv)
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    from sfm import challenge, evaluation, pair_evaluation
+
+    if args.form == "model":
+        print(evaluation.report(args.model, args.ground_truth, args.out))
+    elif args.form == "pairs":
+        options = options_from(args, PairEvaluation)
+        print(pair_evaluation.evaluate_pairs(args.images, args.ground_truth, args.out, options))
+    else:
+        print(challenge.evaluate_challenge(args.folder, args.out, options_from(args, ChallengeEvaluation)))
+    return 0
+
+
+def _evaluation_parser() -> _Parser:
     parser = _Parser(prog=f"{PROGRAM} evaluate", description="How good a model or a matcher is, against known cameras.")
-    forms = parser.add_subparsers(dest="form", required=True, metavar="model|pairs|imc2022")
-    model, pairs, challenge = (
-        forms.add_parser(name, help=text, description=text) for name, text in EVALUATIONS.items()
-    )
+    forms = parser.add_subparsers(dest="form", required=True, metavar="|".join(EVALUATIONS))
+    model, pairs, imc = (forms.add_parser(name, help=text, description=text) for name, text in EVALUATIONS.items())
     model.add_argument("model", type=Path, metavar="MODEL", help="OUT of a run, or a COLMAP model")
     model.add_argument("ground_truth", type=Path, metavar="GT", help="COLMAP model with the true poses")
     pairs.add_argument("images", type=Path, metavar="IMAGES", help="folder of photos")
     pairs.add_argument("ground_truth", type=Path, metavar="GT", help=TRUTH_OF_PAIRS)
-    challenge.add_argument("folder", type=Path, metavar="FOLDER", help="has train/, or test.csv and test_images/")
-    for form in (model, pairs, challenge):
+    imc.add_argument("folder", type=Path, metavar="FOLDER", help="has train/, or test.csv and test_images/")
+    for form in (model, pairs, imc):
         form.add_argument("--out", type=Path, default=Path("evaluation"), help="results (default: evaluation)")
     add_options(pairs, PairEvaluation, without=["turns"])
-    add_options(challenge, ChallengeEvaluation, without=["turns"])
-    args = parser.parse_args(argv)
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    from sfm import challenge, evaluation
-    from sfm import pair_evaluation as matches
-
-    calls: dict[str, Callable[[], str]] = {
-        "model": lambda: evaluation.report(args.model, args.ground_truth, args.out),
-        "pairs": lambda: matches.evaluate_pairs(
-            args.images, args.ground_truth, args.out, options_from(args, PairEvaluation)
-        ),
-        "imc2022": lambda: challenge.evaluate_challenge(args.folder, args.out, options_from(args, ChallengeEvaluation)),
-    }
-    print(calls[args.form]())
-    return 0
+    add_options(imc, ChallengeEvaluation, without=["turns"])
+    return parser
 
 
 def _export(argv: Sequence[str]) -> int:

@@ -94,7 +94,8 @@ def _pairs_of_model(
     """The listed pairs, or all whose rotation is not too large."""
     model = read_model(path)
     posed = {image.name: image for image in (model.image(image_id) for image_id in model.reg_image_ids())}
-    cameras = {name: deepcopy(image.camera) for name, image in posed.items()}  # the model's own die with it
+    # Copies: the model's own cameras die with it.
+    cameras = {name: deepcopy(model.camera(image.camera_id)) for name, image in posed.items()}
     for name, camera in cameras.items():
         _check_size(path, camera, _record(path, name, records))
     if options.pairs is not None:
@@ -166,10 +167,11 @@ def _posed_pair(words: Sequence[str], where: str, records: Mapping[str, ImageRec
     rotation = pose[:, :3]
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
         raise BadFile(f"{where}: T_0to1 holds no rotation")
-    cameras = [
-        _camera(values[9 * i : 9 * i + 9].reshape(3, 3), _record(Path(where), words[i], records), where) for i in (0, 1)
-    ]
-    return PosedPair(words[0], words[1], *cameras, pose, (turns[1] - turns[0]) % 4)
+    camera0, camera1 = (
+        _camera(K.reshape(3, 3), _record(Path(where), name, records), where)
+        for K, name in ((values[:9], words[0]), (values[9:18], words[1]))
+    )
+    return PosedPair(words[0], words[1], camera0, camera1, pose, (turns[1] - turns[0]) % 4)
 
 
 def _camera(K: Float64, record: ImageRecord, where: str) -> pycolmap.Camera:
