@@ -34,6 +34,8 @@ from sfm.result_log import Result, ResultLog
 from sfm.text_table import aligned, write_json
 from sfm.types import Float64
 
+LOG = "imc2022.jsonl"
+
 
 @dataclass(frozen=True, slots=True)
 class SceneScore:
@@ -57,11 +59,11 @@ def evaluate_challenge(folder: Path, out: Path, options: ChallengeEvaluation | N
     out/imc2022.jsonl pair by pair: a run that was stopped carries on. Raises SfMError.
     """
     options = options or ChallengeEvaluation()
-    log = ResultLog(out / "imc2022.jsonl")
     if options.evaluation.split == "test":
-        return _answer_test(folder, out, options, log)
+        return _answer_test(folder, out, options)
     scales = imc2022.read_scaling_factors(folder)
     scenes = [_read_scene(folder, scene, scale, options) for scene, scale in scales.items()]
+    log = ResultLog(out / LOG)
     matcher = load_matcher(options.matching)
     scores = [_score(scene, _judging(scene.photos, matcher, options, log)) for scene in scenes]
     mean = float(np.mean([score.mAA for score in scores]))
@@ -77,7 +79,7 @@ def evaluate_challenge(folder: Path, out: Path, options: ChallengeEvaluation | N
             "scenes": [asdict(score) for score in scores],
         },
     )
-    return f"{matcher.name} on {folder}\n\n{table(scores, mean)}"
+    return f"{matcher.name} on {folder}\n\n{table(scores, mean)}\n\nwritten: {out / 'imc2022.json'}"
 
 
 # --- fundamental matrices ------------------------------------------------------------------------
@@ -204,11 +206,12 @@ def table(scores: Sequence[SceneScore], mean: float) -> str:
 # --- the test split ------------------------------------------------------------------------------
 
 
-def _answer_test(folder: Path, out: Path, options: ChallengeEvaluation, log: ResultLog) -> str:
+def _answer_test(folder: Path, out: Path, options: ChallengeEvaluation) -> str:
     samples = imc2022.read_test_pairs(folder)
     photos, stems = _read_photos(folder / "test_images")
     names = [[_photo(f"{one.batch}/{image}", stems, photos) for image in (one.image_1, one.image_2)] for one in samples]
     pairs = [PhotoPair(first, second) for first, second in names]
+    log = ResultLog(out / LOG)
     matcher = load_matcher(options.matching)
     results = judge_pairs(photos, pairs, _judging(photos, matcher, options, log), desc="answering")
     matrices = {one.sample: _matrix(result) for one, result in zip(samples, results, strict=True)}

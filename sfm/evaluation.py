@@ -306,7 +306,7 @@ def report(path: Path, ground_truth: Path, out: Path) -> str:
     evaluation = evaluate_folder(path, ground_truth)
     values = {"model": str(path), "ground_truth": str(ground_truth), **evaluation_dict(evaluation)}
     write_json(out / "model.json", values)
-    return f"{path} against {ground_truth}\n\n{evaluation_text(evaluation)}"
+    return f"{path} against {ground_truth}\n\n{evaluation_text(evaluation)}\n\nwritten: {out / 'model.json'}"
 
 
 def evaluation_text(evaluation: Evaluation) -> str:

@@ -144,9 +144,9 @@ def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEva
     carries on. Raises SfMError.
     """
     options = options or PairEvaluation()
-    log = ResultLog(out / "pairs.jsonl")
     records = {record.name: record for record in read_images_index(images, ImageOptions())[0]}
     posed = read_posed_pairs(ground_truth, records, options.evaluation)
+    log = ResultLog(out / "pairs.jsonl")
     matcher = load_matcher(options.matching)
     photo_pairs = [PhotoPair(pair.name0, pair.name1, pair.turn, pair.numbers) for pair in posed]
     truth_of = {(pair.name0, pair.name1): pair for pair in posed}
@@ -170,7 +170,7 @@ def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEva
             "pairs": [asdict(result) for result in results],
         },
     )
-    return f"{matcher.name}, {len(results)} pairs of {images}\n\n{table(groups)}"
+    return f"{matcher.name}, {len(results)} pairs of {images}\n\n{table(groups)}\n\nwritten: {out / 'pairs.json'}"
 
 
 def as_json(result: PairResult) -> Result:

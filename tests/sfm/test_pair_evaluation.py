@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +191,7 @@ def test_what_is_not_there_is_one_line(words, tmp_path, capsys, monkeypatch) -> 
     error = capsys.readouterr().err
     assert "nowhere" in error or "gt" in error
     assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_form_is_a_line_of_help(capsys) -> None:
@@ -199,4 +199,3 @@ def test_no_form_is_a_line_of_help(capsys) -> None:
         cli.main(["evaluate"])
     assert stop.value.code == 2
     assert "evaluate --help" in capsys.readouterr().err
-    assert Path.cwd().joinpath("evaluation").exists() is False
