@@ -17,7 +17,7 @@ from sfm.datasets import imc2022
 from sfm.errors import BadFile
 from sfm.geometry import relative_pose
 from sfm.images import read_images_index
-from sfm.matcher_choice import load_matcher
+from sfm.matcher_choice import make_matcher
 from sfm.matchers.base import Matcher
 from sfm.options import ChallengeEvaluation, ImageOptions
 from sfm.pair_evaluation import ransac_options, reduction_of
@@ -64,7 +64,7 @@ def evaluate_challenge(folder: Path, out: Path, options: ChallengeEvaluation | N
     scales = imc2022.read_scaling_factors(folder)
     scenes = [_read_scene(folder, scene, scale, options) for scene, scale in scales.items()]
     log = ResultLog(out / LOG)
-    matcher = load_matcher(options.matching)
+    matcher = make_matcher(options.matching)
     scores = [_score(scene, _judging(scene.photos, matcher, options, log)) for scene in scenes]
     mean = float(np.mean([score.mAA for score in scores]))
     write_json(
@@ -212,7 +212,7 @@ def _answer_test(folder: Path, out: Path, options: ChallengeEvaluation) -> str:
     names = [[_photo(f"{one.batch}/{image}", stems, photos) for image in (one.image_1, one.image_2)] for one in samples]
     pairs = [PhotoPair(first, second) for first, second in names]
     log = ResultLog(out / LOG)
-    matcher = load_matcher(options.matching)
+    matcher = make_matcher(options.matching)
     results = judge_pairs(photos, pairs, _judging(photos, matcher, options, log), desc="answering")
     matrices = {one.sample: _matrix(result) for one, result in zip(samples, results, strict=True)}
     imc2022.write_submission(out / "submission.csv", matrices)

@@ -15,11 +15,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from sfm import __version__
 from sfm.errors import NoModel, SfMError
 from sfm.options import ChallengeEvaluation, Options, PairEvaluation
+
+Root = TypeVar("Root")
 
 PROGRAM = "loftr-sfm"
 FORMATS = ("nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "hloc")
@@ -77,12 +79,12 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 # --- options from dataclasses -------------------------------------------------------------------
 
 
-def add_options(parser: argparse.ArgumentParser, root: type[Any] = Options, without: Sequence[str] = ()) -> None:
+def add_options(parser: argparse.ArgumentParser, root: type[Any] = Options) -> None:
     """An option for every field of every stage's dataclass, grouped by stage, with its help and its default."""
     for stage, kind in get_type_hints(root).items():
         group = parser.add_argument_group(f"{stage}: {(kind.__doc__ or '').rstrip('.')}")
         hints = get_type_hints(kind)
-        for option in (option for option in fields(kind) if option.name not in without):
+        for option in (option for option in fields(kind) if option.init):
             group.add_argument("--" + option.name.replace("_", "-"), **_argument(stage, option, hints[option.name]))
 
 
@@ -97,12 +99,14 @@ def _argument(stage: str, option: Field[Any], hint: Any) -> dict[str, Any]:
     return {**shared, "type": kind, "choices": choices, "metavar": option.metadata.get("metavar")}
 
 
-def options_from(args: argparse.Namespace, root: type[Any] = Options) -> Any:
-    """The options that were parsed, of the type `root`. Raises BadOption for values that make no sense."""
-    given = vars(args)
-    stages = get_type_hints(root)
-    names = {stage: [o.name for o in fields(kind) if f"{stage}.{o.name}" in given] for stage, kind in stages.items()}
-    return root(**{stage: kind(**{n: given[f"{stage}.{n}"] for n in names[stage]}) for stage, kind in stages.items()})
+def options_from(args: argparse.Namespace, root: type[Root] = Options) -> Root:  # type: ignore[assignment]
+    """The options that were parsed. Raises BadOption for values that make no sense."""
+    return root(
+        **{
+            stage: kind(**{o.name: getattr(args, f"{stage}.{o.name}") for o in fields(kind) if o.init})
+            for stage, kind in get_type_hints(root).items()
+        }
+    )
 
 
 # --- verbs: parse, call, print ------------------------------------------------------------------
@@ -217,8 +221,8 @@ def _evaluation_parser() -> _Parser:
     imc.add_argument("folder", type=Path, metavar="FOLDER", help="has train/, or test.csv and test_images/")
     for form in (model, pairs, imc):
         form.add_argument("--out", type=Path, default=Path("evaluation"), help="results (default: evaluation)")
-    add_options(pairs, PairEvaluation, without=["turns"])
-    add_options(imc, ChallengeEvaluation, without=["turns"])
+    add_options(pairs, PairEvaluation)
+    add_options(imc, ChallengeEvaluation)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""From the matching options to a ready matcher."""
+"""The matcher that the options name, with its weights on its device. torch is loaded only when one is made."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sfm.options import MatchingOptions
 log = logging.getLogger(__name__)
 
 
-def load_matcher(options: MatchingOptions) -> Matcher:
-    """The matcher that the options name, ready; says which weights it has and why. BadFile, BadOption."""
+def make_matcher(options: MatchingOptions) -> Matcher:
+    """Ready to match; says in a line of the log which weights it uses and why. Raises BadFile and BadOption."""
     return MATCHERS[options.matcher](options)
 
 
-def choose_device(options: MatchingOptions) -> str:
+def device_of(options: MatchingOptions) -> str:
     """The option's device, "auto" resolved. Raises BadOption where a GPU is asked for and there is none."""
     import torch
 
@@ -28,9 +28,9 @@ def choose_device(options: MatchingOptions) -> str:
 
 
 def _loftr(options: MatchingOptions) -> Matcher:
-    from sfm import weights  # torch is loaded only where something is matched
+    from sfm import weights
 
-    device = choose_device(options)
+    device = device_of(options)
     choice = weights.choose(options.weights, device=device, offline=options.offline)
     log.warning("%s", choice.reason)
     if options.confidence is not None:
@@ -41,7 +41,7 @@ def _loftr(options: MatchingOptions) -> Matcher:
 def _sift(options: MatchingOptions) -> Matcher:
     from sfm.matchers.sift import SiftMatcher
 
-    return SiftMatcher(device=choose_device(options))
+    return SiftMatcher(device=device_of(options))
 
 
 MATCHERS: dict[str, Callable[[MatchingOptions], Matcher]] = {"loftr": _loftr, "sift": _sift}

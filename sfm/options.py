@@ -199,6 +199,7 @@ class TwoViewMatchingOptions(MatchingOptions):
         "views, which can outvote false matches, at less (sift: does not apply)",
         metavar="C",
     )
+    turns: str = field(default="off", init=False)  # no option here: a pair is judged as it is
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ import pycolmap
 
 from sfm.evaluation import auc
 from sfm.images import read_images_index
-from sfm.matcher_choice import load_matcher
+from sfm.matcher_choice import make_matcher
 from sfm.options import ImageOptions, PairEvaluation
 from sfm.pair_judging import Judging, PhotoPair, Photos, judge_pairs
 from sfm.pair_truth import PosedPair, read_posed_pairs
@@ -147,7 +147,7 @@ def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEva
     records = {record.name: record for record in read_images_index(images, ImageOptions())[0]}
     posed = read_posed_pairs(ground_truth, records, options.evaluation)
     log = ResultLog(out / "pairs.jsonl")
-    matcher = load_matcher(options.matching)
+    matcher = make_matcher(options.matching)
     photo_pairs = [PhotoPair(pair.name0, pair.name1, pair.turn, pair.numbers) for pair in posed]
     truth_of = {(pair.name0, pair.name1): pair for pair in posed}
 

@@ -22,7 +22,7 @@ from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadOption, MissingStage, NoModel
 from sfm.mapper import read_input
-from sfm.matcher_choice import choose_device, load_matcher
+from sfm.matcher_choice import device_of, make_matcher
 from sfm.matchers.base import Matcher
 from sfm.model_files import UNREFINED
 from sfm.options import Options
@@ -65,7 +65,7 @@ class _Run:
     @cached_property
     def matcher(self) -> Matcher:
         """The matcher that the options name."""
-        return load_matcher(self.options.matching)
+        return make_matcher(self.options.matching)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def _run_refinement(run: _Run) -> StageSummary:
         lambda name: images.read_grey(run.folder, records[name]),
         lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
         run.options.matching.memory,
-        choose_device(run.options.matching),
+        device_of(run.options.matching),
     )
     summary = run.db.summary("mapping")
     assert summary is not None

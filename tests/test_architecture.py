@@ -25,9 +25,9 @@ LAYER_2 = (
     | {"sfm.colmap_log", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
     | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
-    | {"sfm.track_completion", "sfm.weights", "sfm.datasets"}
+    | {"sfm.track_completion", "sfm.weights", "sfm.datasets", "sfm.matcher_choice"}
 )
-LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.matcher_choice", "sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
+LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
 JUDGING = {"sfm.pair_judging", "sfm.pair_truth", "sfm.pair_evaluation"}
 LAYER_4 = (
     LAYER_3 | JUDGING | {"sfm.challenge"} | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training", "sfm.views"}
@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.geometry": set(),
     "sfm.pose_metrics": {"sfm.geometry"},
     "sfm.matchers": {"sfm.matchers"},
+    "sfm.matcher_choice": LAYER_1 | {"sfm.weights"},
     "sfm.cameras": LAYER_0,
     "sfm.feature_cache": {"sfm.matchers"},
     "sfm.turns": set(),
@@ -76,9 +77,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.evaluation": LAYER_2,
     "sfm.pair_judging": LAYER_2 | {"sfm.matching"},
     "sfm.pair_truth": LAYER_2 | {"sfm.pairs", "sfm.evaluation"},
-    "sfm.pair_evaluation": LAYER_2 | JUDGING | {"sfm.matcher_choice", "sfm.evaluation"},
-    "sfm.challenge": LAYER_2 | JUDGING | {"sfm.matcher_choice"},
-    "sfm.matcher_choice": LAYER_2,
+    "sfm.pair_evaluation": LAYER_2 | JUDGING | {"sfm.evaluation"},
+    "sfm.challenge": LAYER_2 | JUDGING,
     "sfm.hloc": LAYER_2,
     "sfm.summary": LAYER_2 | {"sfm.hloc"},
     "sfm.comparison": LAYER_2 | {"sfm.evaluation"},

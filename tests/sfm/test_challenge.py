@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from pair_scene import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
+from posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
 
 from sfm import cli, matcher_choice
 from sfm.challenge import estimate_fundamental, evaluate_challenge

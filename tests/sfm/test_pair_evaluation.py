@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pair_scene import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
 from PIL import Image
+from posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
 
 from sfm import cli, matcher_choice
 from sfm.datasets.colmap_model import read_model

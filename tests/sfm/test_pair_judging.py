@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pair_scene import NAMES, ExactMatcher, project, write_photos
+from posed_photos import NAMES, ExactMatcher, project, write_photos
 
 from sfm.errors import BadImage
 from sfm.images import read_images_index

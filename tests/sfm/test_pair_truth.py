@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from pair_scene import NAMES, NUM, STEP_DEG, K, pose, write_photos
+from posed_photos import NAMES, NUM, STEP_DEG, K, pose, write_photos
 
 from sfm.errors import BadFile
 from sfm.geometry import relative_pose
