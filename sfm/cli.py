@@ -34,6 +34,18 @@ EVALUATIONS = {
 }
 TRUTH_OF_PAIRS = "COLMAP model of the photos, or a file of pairs with cameras (name0 name1 rot0 rot1 K0 K1 T_0to1)"
 
+EVALUATE_EXAMPLES = f"""\
+examples:
+  {PROGRAM} evaluate model out/ gt/                          a run's model against a COLMAP model
+  {PROGRAM} evaluate pairs photos/ gt/ --weights compact     all pairs of a COLMAP model whose views may overlap
+  {PROGRAM} evaluate pairs photos/ gt/ --pairs pairs.txt     two names a line
+  {PROGRAM} evaluate pairs scannet/ pairs_with_gt.txt        published test sets of pairs with cameras
+  {PROGRAM} evaluate imc2022 image-matching-challenge-2022/ --max-pairs 100
+  {PROGRAM} evaluate imc2022 image-matching-challenge-2022/ --split test
+
+Results are in --out as JSON, pair by pair too: a run that was stopped carries on with the same command.
+"""
+
 EXAMPLES = f"""\
 examples:
   {PROGRAM} photos/ out/                      a folder of photos in, out/sparse/0 (COLMAP), out/points.ply
@@ -211,7 +223,8 @@ def _evaluate(argv: Sequence[str]) -> int:
 
 
 def _evaluation_parser() -> _Parser:
-    parser = _Parser(prog=f"{PROGRAM} evaluate", description="How good a model or a matcher is, against known cameras.")
+    text = "How good a model or a matcher is, against known cameras."
+    parser = _Parser(prog=f"{PROGRAM} evaluate", description=text, epilog=EVALUATE_EXAMPLES)
     forms = parser.add_subparsers(dest="form", required=True, metavar="|".join(EVALUATIONS))
     model, pairs, imc = (forms.add_parser(name, help=text, description=text) for name, text in EVALUATIONS.items())
     model.add_argument("model", type=Path, metavar="MODEL", help="OUT of a run, or a COLMAP model")
