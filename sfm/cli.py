@@ -21,7 +21,7 @@ from sfm import __version__
 from sfm.errors import NoModel, SfMError
 from sfm.options import ChallengeEvaluation, Options, PairEvaluation
 
-Root = TypeVar("Root")
+Root = TypeVar("Root", Options, PairEvaluation, ChallengeEvaluation)
 
 PROGRAM = "loftr-sfm"
 FORMATS = ("nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "hloc")
