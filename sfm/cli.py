@@ -15,15 +15,36 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from sfm import __version__
 from sfm.errors import NoModel, SfMError
-from sfm.options import Options
+from sfm.options import ChallengeEvaluation, Options, PairEvaluation
+
+Root = TypeVar("Root", Options, PairEvaluation, ChallengeEvaluation)
 
 PROGRAM = "loftr-sfm"
 FORMATS = ("nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "hloc")
 STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
+
+EVALUATIONS = {
+    "model": "a model against true poses: AUC@1/3/5 over the relative poses of all pairs of photos",
+    "pairs": "a matcher on pairs of photos: AUC@5/10/20 of the relative pose that each pair's matches give",
+    "imc2022": "a matcher on the Image Matching Challenge 2022: mean Average Accuracy, or submission.csv",
+}
+TRUTH_OF_PAIRS = "COLMAP model of the photos, or a file of pairs with cameras (name0 name1 rot0 rot1 K0 K1 T_0to1)"
+
+EVALUATE_EXAMPLES = f"""\
+examples:
+  {PROGRAM} evaluate model out/ gt/                          a run's model against a COLMAP model
+  {PROGRAM} evaluate pairs photos/ gt/ --weights compact     all pairs of a COLMAP model whose views may overlap
+  {PROGRAM} evaluate pairs photos/ gt/ --pairs pairs.txt     two names a line
+  {PROGRAM} evaluate pairs scannet/ pairs_with_gt.txt        published test sets of pairs with cameras
+  {PROGRAM} evaluate imc2022 image-matching-challenge-2022/ --max-pairs 100
+  {PROGRAM} evaluate imc2022 image-matching-challenge-2022/ --split test
+
+Results are in --out as JSON, pair by pair too: a run that was stopped carries on with the same command.
+"""
 
 EXAMPLES = f"""\
 examples:
@@ -41,6 +62,7 @@ redoes what depends on them, with more photos it matches the new ones only.
 other verbs (each has its own --help):
   {PROGRAM} demo [OUT]                        reconstruct a shipped scene, compare with the truth
   {PROGRAM} compare A B [--ground-truth GT]   two models side by side
+  {PROGRAM} evaluate model|pairs|imc2022 ...  a model or a matcher against known cameras, as the literature does
   {PROGRAM} export OUT FORMAT [DEST]          nerfstudio, undistorted, ply, text, nvm, bundler, hloc
   {PROGRAM} import IMAGES OUT --features F --matches M    carry on from hloc's files
   {PROGRAM} inspect OUT                       what the feature database holds, stage by stage
@@ -69,12 +91,12 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 # --- options from dataclasses -------------------------------------------------------------------
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, root: type[Any] = Options) -> None:
     """An option for every field of every stage's dataclass, grouped by stage, with its help and its default."""
-    for stage, kind in get_type_hints(Options).items():
+    for stage, kind in get_type_hints(root).items():
         group = parser.add_argument_group(f"{stage}: {(kind.__doc__ or '').rstrip('.')}")
         hints = get_type_hints(kind)
-        for option in fields(kind):
+        for option in (option for option in fields(kind) if option.init):
             group.add_argument("--" + option.name.replace("_", "-"), **_argument(stage, option, hints[option.name]))
 
 
@@ -89,12 +111,12 @@ def _argument(stage: str, option: Field[Any], hint: Any) -> dict[str, Any]:
     return {**shared, "type": kind, "choices": choices, "metavar": option.metadata.get("metavar")}
 
 
-def options_from(args: argparse.Namespace) -> Options:
+def options_from(args: argparse.Namespace, root: type[Root] = Options) -> Root:  # type: ignore[assignment]
     """The options that were parsed. Raises BadOption for values that make no sense."""
-    return Options(
+    return root(
         **{
-            stage: kind(**{option.name: getattr(args, f"{stage}.{option.name}") for option in fields(kind)})
-            for stage, kind in get_type_hints(Options).items()
+            stage: kind(**{o.name: getattr(args, f"{stage}.{o.name}") for o in fields(kind) if o.init})
+            for stage, kind in get_type_hints(root).items()
         }
     )
 
@@ -185,6 +207,38 @@ def _compare(argv: Sequence[str]) -> int:
     return 0
 
 
+def _evaluate(argv: Sequence[str]) -> int:
+    args = _evaluation_parser().parse_args(argv)
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    from sfm import challenge, evaluation, pair_evaluation
+
+    if args.form == "model":
+        print(evaluation.report(args.model, args.ground_truth, args.out))
+    elif args.form == "pairs":
+        options = options_from(args, PairEvaluation)
+        print(pair_evaluation.evaluate_pairs(args.images, args.ground_truth, args.out, options))
+    else:
+        print(challenge.evaluate_challenge(args.folder, args.out, options_from(args, ChallengeEvaluation)))
+    return 0
+
+
+def _evaluation_parser() -> _Parser:
+    text = "How good a model or a matcher is, against known cameras."
+    parser = _Parser(prog=f"{PROGRAM} evaluate", description=text, epilog=EVALUATE_EXAMPLES)
+    forms = parser.add_subparsers(dest="form", required=True, metavar="|".join(EVALUATIONS))
+    model, pairs, imc = (forms.add_parser(name, help=text, description=text) for name, text in EVALUATIONS.items())
+    model.add_argument("model", type=Path, metavar="MODEL", help="OUT of a run, or a COLMAP model")
+    model.add_argument("ground_truth", type=Path, metavar="GT", help="COLMAP model with the true poses")
+    pairs.add_argument("images", type=Path, metavar="IMAGES", help="folder of photos")
+    pairs.add_argument("ground_truth", type=Path, metavar="GT", help=TRUTH_OF_PAIRS)
+    imc.add_argument("folder", type=Path, metavar="FOLDER", help="has train/, or test.csv and test_images/")
+    for form in (model, pairs, imc):
+        form.add_argument("--out", type=Path, default=Path("evaluation"), help="results (default: evaluation)")
+    add_options(pairs, PairEvaluation)
+    add_options(imc, ChallengeEvaluation)
+    return parser
+
+
 def _export(argv: Sequence[str]) -> int:
     parser = _Parser(prog=f"{PROGRAM} export", description="Write a run's model in another program's format.")
     parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run")
@@ -258,6 +312,7 @@ def _train(argv: Sequence[str]) -> int:
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": _demo,
     "compare": _compare,
+    "evaluate": _evaluate,
     "export": _export,
     "import": _import,
     "inspect": _inspect,

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from sfm.errors import BadFile
 from sfm.geometry import rotation_angle_deg
+from sfm.text_table import write_json
 from sfm.types import Float64, PoseErrors
 
 THRESHOLDS_DEG = (1.0, 3.0, 5.0)
@@ -298,6 +299,14 @@ def evaluate_folder(path: Path, ground_truth: Path) -> Evaluation:
     if evaluation.statistics.registered and not evaluation.registered:
         raise BadFile(f"{path}: none of its images is in {ground_truth}; images are compared by name")
     return evaluation
+
+
+def report(path: Path, ground_truth: Path, out: Path) -> str:
+    """evaluate_folder for people; writes out/model.json as well."""
+    evaluation = evaluate_folder(path, ground_truth)
+    values = {"model": str(path), "ground_truth": str(ground_truth), **evaluation_dict(evaluation)}
+    write_json(out / "model.json", values)
+    return f"{path} against {ground_truth}\n\n{evaluation_text(evaluation)}\n\nwritten: {out / 'model.json'}"
 
 
 def evaluation_text(evaluation: Evaluation) -> str:

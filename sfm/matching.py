@@ -96,6 +96,25 @@ def run(
     return StageSummary("matching", counts, time.perf_counter() - start, skipped=session.skipped)
 
 
+def match_photos(
+    matcher: Matcher,
+    folder: Path,
+    records: Mapping[str, ImageRecord],
+    tasks: Sequence[TurnedPair],
+    options: MatchingOptions,
+) -> Iterator[list[tuple[TurnedPair, Matches]]]:
+    """Batch by batch the matches of pairs, in an order that saves encodings; no database.
+
+    Raises BadImage for a photo that cannot be read, SfMError as `run`.
+    """
+    with _PhotoReader(folder, records, None) as reader:
+        session = _Session(matcher, reader, options)
+        for results, _ in session.match_all(tasks):
+            for name, reason in session.skipped:
+                raise BadImage(f"{name}: {reason}")
+            yield results
+
+
 def _may_turn(matcher: Matcher, options: MatchingOptions) -> bool:
     return options.turns == "auto" and not matcher.rotation_invariant
 

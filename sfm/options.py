@@ -184,3 +184,76 @@ class Options:
             stage: {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
             for stage, values in asdict(self).items()
         }
+
+
+# --- evaluation of matchers ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TwoViewMatchingOptions(MatchingOptions):
+    """The matcher that is judged."""
+
+    confidence: float | None = _option(
+        0.4,
+        "matches below this confidence are dropped, 0 to 1; two views alone are best at 0.3 to 0.5, a model of many "
+        "views, which can outvote false matches, at less (sift: does not apply)",
+        metavar="C",
+    )
+    turns: str = field(default="off", init=False)  # no option here: a pair is judged as it is
+
+
+@dataclass(frozen=True, slots=True)
+class PairEvaluationOptions:
+    """Which pairs are judged, and how their relative pose is estimated."""
+
+    pairs: Path | None = _option(None, "only these pairs of the model: two photo names a line, as hloc", metavar="FILE")
+    max_rotation: float = _option(
+        60.0,
+        "without --pairs: pairs whose true cameras are turned by more against each other do not count",
+        metavar="DEG",
+    )
+    max_pairs: int = _option(0, "judge a random sample of so many pairs; 0 takes all", metavar="N")
+    max_error: float = _option(
+        0.5, "largest epipolar error of an inlier, px of the photo reduced to --resize", metavar="PX"
+    )
+    seeds: int = _option(
+        5, "estimations of each pose with different random seeds; their AUCs are averaged", metavar="N"
+    )
+
+    def __post_init__(self) -> None:
+        _require(self.max_rotation > 0, f"--max-rotation {self.max_rotation}: must be positive")
+        _require(self.max_pairs >= 0, f"--max-pairs {self.max_pairs}: must not be negative")
+        _require(self.max_error > 0, f"--max-error {self.max_error}: must be positive")
+        _require(self.seeds >= 1, f"--seeds {self.seeds}: must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeOptions:
+    """Which pairs are judged, and how their fundamental matrix is estimated."""
+
+    split: str = _option("train", "train (prints the score) or test (writes submission.csv)", choices=("train", "test"))
+    min_covisibility: float = _option(0.1, "train: pairs with less do not count, 0 to 1", metavar="C")
+    max_pairs: int = _option(0, "train: judge a random sample of so many pairs a scene; 0 takes all", metavar="N")
+    max_error: float = _option(
+        0.5, "largest epipolar error of an inlier, px of the photo reduced to --resize", metavar="PX"
+    )
+
+    def __post_init__(self) -> None:
+        _require(self.max_pairs >= 0, f"--max-pairs {self.max_pairs}: must not be negative")
+        _require(self.max_error > 0, f"--max-error {self.max_error}: must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class PairEvaluation:
+    """All options of `evaluate pairs`."""
+
+    matching: TwoViewMatchingOptions = field(default_factory=TwoViewMatchingOptions)
+    evaluation: PairEvaluationOptions = field(default_factory=PairEvaluationOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeEvaluation:
+    """All options of `evaluate imc2022`."""
+
+    matching: TwoViewMatchingOptions = field(default_factory=TwoViewMatchingOptions)
+    evaluation: ChallengeOptions = field(default_factory=ChallengeOptions)

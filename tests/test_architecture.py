@@ -16,8 +16,8 @@ FOLDERS = ("sfm", "matchers", "weights", "datasets")
 BASE = {"sfm", "sfm.errors", "sfm.types"}
 STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.journal"}
 STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping", "sfm.refinement"}
-LAYER_0 = {"sfm.options", "sfm.progress"}
-LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers"}
+LAYER_0 = {"sfm.options", "sfm.progress", "sfm.text_table", "sfm.result_log"}
+LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
 LAYER_2 = (
     LAYER_1
     | STORES
@@ -25,10 +25,13 @@ LAYER_2 = (
     | {"sfm.colmap_log", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
     | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
-    | {"sfm.track_completion", "sfm.weights", "sfm.datasets"}
+    | {"sfm.track_completion", "sfm.weights", "sfm.datasets", "sfm.matcher_choice"}
 )
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
-LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training", "sfm.views"}
+JUDGING = {"sfm.pair_judging", "sfm.pair_truth", "sfm.pair_evaluation"}
+LAYER_4 = (
+    LAYER_3 | JUDGING | {"sfm.challenge"} | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training", "sfm.views"}
+)
 
 MAY_IMPORT: dict[str, set[str]] = {
     "sfm": set(),
@@ -36,8 +39,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.types": set(),
     "sfm.options": set(),
     "sfm.progress": set(),
+    "sfm.text_table": set(),
+    "sfm.result_log": set(),
     "sfm.geometry": set(),
+    "sfm.pose_metrics": {"sfm.geometry"},
     "sfm.matchers": {"sfm.matchers"},
+    "sfm.matcher_choice": LAYER_1 | {"sfm.weights"},
     "sfm.cameras": LAYER_0,
     "sfm.feature_cache": {"sfm.matchers"},
     "sfm.turns": set(),
@@ -68,6 +75,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.datasets": LAYER_1 | {"sfm.datasets"},
     **dict.fromkeys(STAGE_MODULES, LAYER_2),
     "sfm.evaluation": LAYER_2,
+    "sfm.pair_judging": LAYER_2 | {"sfm.matching"},
+    "sfm.pair_truth": LAYER_2 | {"sfm.pairs", "sfm.evaluation"},
+    "sfm.pair_evaluation": LAYER_2 | JUDGING | {"sfm.evaluation"},
+    "sfm.challenge": LAYER_2 | JUDGING,
     "sfm.hloc": LAYER_2,
     "sfm.summary": LAYER_2 | {"sfm.hloc"},
     "sfm.comparison": LAYER_2 | {"sfm.evaluation"},
@@ -84,6 +95,7 @@ NUMPY = {"numpy"}
 THIRD_PARTY: dict[str, set[str]] = {
     "sfm.types": NUMPY,
     "sfm.geometry": NUMPY,
+    "sfm.pose_metrics": NUMPY,
     "sfm.progress": {"tqdm"},
     "sfm.cli": {"tqdm"},
     "sfm.matchers": NUMPY | {"torch", "einops", "safetensors"},
@@ -119,11 +131,15 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.refinement": NUMPY | {"pycolmap"},
     "sfm.colmap_log": {"pycolmap"},
     "sfm.evaluation": NUMPY | {"pycolmap"},
+    "sfm.pair_judging": NUMPY,
+    "sfm.pair_truth": NUMPY | {"pycolmap"},
+    "sfm.pair_evaluation": NUMPY | {"pycolmap"},
+    "sfm.challenge": NUMPY | {"pycolmap"},
     "sfm.comparison": NUMPY,
     "sfm.export": NUMPY | {"pycolmap", "PIL"},
     "sfm.views.scene": NUMPY | {"pycolmap"},
     "sfm.training": NUMPY | {"torch"},
-    "sfm.pipeline": {"torch"},  # to ask for a CUDA device, inside a function
+    "sfm.matcher_choice": {"torch"},  # to ask for a CUDA device, inside a function
 }
 
 
