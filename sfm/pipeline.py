@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,13 +22,12 @@ from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadOption, MissingStage, NoModel
 from sfm.mapper import read_input
+from sfm.matcher_choice import device_of, make_matcher
 from sfm.matchers.base import Matcher
 from sfm.model_files import UNREFINED
-from sfm.options import MatchingOptions, Options
+from sfm.options import Options
 from sfm.summary import DATABASE, write_run_json
 from sfm.types import CameraPrior, ReconstructionSummary, StageSummary
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class _Run:
     @cached_property
     def matcher(self) -> Matcher:
         """The matcher that the options name."""
-        return MATCHERS[self.options.matching.matcher](self.options.matching)
+        return make_matcher(self.options.matching)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,35 +76,6 @@ class Stage:
     reads: tuple[str, ...]
     depends_on: Callable[[_Run], Any]
     run: Callable[[_Run], StageSummary]
-
-
-def _loftr(options: MatchingOptions) -> Matcher:
-    from sfm import weights  # torch is loaded only where something is matched
-
-    device = _device(options)
-    choice = weights.choose(options.weights, device=device, offline=options.offline)
-    log.warning("%s", choice.reason)
-    if options.confidence is not None:
-        choice = replace(choice, config=replace(choice.config, threshold=options.confidence))
-    return weights.load_matcher(choice, device=device, resize=options.resize, batch_size=options.batch)
-
-
-def _sift(options: MatchingOptions) -> Matcher:
-    from sfm.matchers.sift import SiftMatcher
-
-    return SiftMatcher(device=_device(options))
-
-
-def _device(options: MatchingOptions) -> str:
-    """The option's device, "auto" resolved. Raises BadOption where a GPU is asked for and there is none."""
-    import torch
-
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise BadOption("--device cuda: torch sees no CUDA device here; use --device cpu")
-    return options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
-MATCHERS: dict[str, Callable[[MatchingOptions], Matcher]] = {"loftr": _loftr, "sift": _sift}
 
 
 def _images_depend_on(run: _Run) -> Any:
@@ -189,7 +158,7 @@ def _run_refinement(run: _Run) -> StageSummary:
         lambda name: images.read_grey(run.folder, records[name]),
         lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
         run.options.matching.memory,
-        _device(run.options.matching),
+        device_of(run.options.matching),
     )
     summary = run.db.summary("mapping")
     assert summary is not None

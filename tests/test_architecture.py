@@ -25,7 +25,7 @@ LAYER_2 = (
     | {"sfm.colmap_log", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
     | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
-    | {"sfm.track_completion", "sfm.weights", "sfm.datasets"}
+    | {"sfm.track_completion", "sfm.weights", "sfm.datasets", "sfm.pair_geometry", "sfm.matcher_choice"}
 )
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
 LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training", "sfm.views"}
@@ -38,6 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.progress": set(),
     "sfm.geometry": set(),
     "sfm.matchers": {"sfm.matchers"},
+    "sfm.matcher_choice": LAYER_1 | {"sfm.weights"},
+    "sfm.pair_geometry": LAYER_1,
     "sfm.cameras": LAYER_0,
     "sfm.feature_cache": {"sfm.matchers"},
     "sfm.turns": set(),
@@ -74,6 +76,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.export": LAYER_2 | {"sfm.evaluation", "sfm.hloc", "sfm.mapping"},
     "sfm.views": set(),
     "sfm.views.scene": LAYER_1 | {"sfm.evaluation", "sfm.model_columns"},
+    "sfm.two_view": LAYER_2,
+    "sfm.views.figures": LAYER_1 | {"sfm.two_view", "sfm.views"},
+    "sfm.views.network_figures": LAYER_1 | {"sfm.views"},
+    "sfm.views.match_folder": LAYER_2 | {"sfm.two_view", "sfm.views"},
     "sfm.pipeline": LAYER_3 | {"sfm.views"},
     "sfm.demo": LAYER_2 | {"sfm.evaluation"},
     "sfm.training": LAYER_2,
@@ -103,7 +109,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.weights": {"torch", "safetensors", "platformdirs", "tqdm"},
     "sfm.datasets": NUMPY | {"pycolmap", "PIL", "open3d", "scipy", "torch"},
     "sfm.tracks": NUMPY | {"scipy"},
-    "sfm.verification": NUMPY | {"pycolmap", "scipy"},
+    "sfm.pair_geometry": NUMPY | {"pycolmap"},
     "sfm.mapping": NUMPY | {"pycolmap"},
     "sfm.mapper": NUMPY | {"pycolmap"},
     "sfm.agreement": NUMPY | {"pycolmap"},
@@ -123,7 +129,11 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.export": NUMPY | {"pycolmap", "PIL"},
     "sfm.views.scene": NUMPY | {"pycolmap"},
     "sfm.training": NUMPY | {"torch"},
-    "sfm.pipeline": {"torch"},  # to ask for a CUDA device, inside a function
+    "sfm.matcher_choice": {"torch"},  # to ask for a CUDA device, inside a function
+    "sfm.two_view": NUMPY | {"pycolmap"},
+    "sfm.views.figures": NUMPY | {"matplotlib", "PIL"},
+    "sfm.views.network_figures": NUMPY | {"matplotlib"},
+    "sfm.views.match_folder": NUMPY,
 }
 
 

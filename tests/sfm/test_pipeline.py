@@ -11,7 +11,7 @@ import pycolmap
 import pytest
 from PIL import Image
 
-from sfm import pipeline
+from sfm import matcher_choice, pipeline
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadImage, BadOption, NoModel
 from sfm.options import ImageOptions, MappingOptions, Options, PairOptions, TrackOptions
@@ -80,7 +80,7 @@ class ExactMatcher:
 
 @pytest.fixture(autouse=True)
 def exact_matcher(monkeypatch):
-    monkeypatch.setitem(pipeline.MATCHERS, "loftr", lambda options: ExactMatcher())
+    monkeypatch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: ExactMatcher())
     monkeypatch.setattr(ExactMatcher, "num_matched", 0)
     monkeypatch.setattr(pycolmap.logging, "minloglevel", 2)
 
@@ -106,7 +106,7 @@ def finished(tmp_path_factory) -> tuple[Path, Path]:
     for i in range(NUM):
         write_photo(root / "photos" / f"{i}.png", i)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(pipeline.MATCHERS, "loftr", lambda options: ExactMatcher())
+        patch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: ExactMatcher())
         reconstruct(root / "photos", root / "out", OPTIONS)
     return root / "photos", root / "out"
 
