@@ -1,0 +1,270 @@
+"""Two photos: their matches, fundamental and essential matrix, relative pose, and how far to trust them.
+
+    result = match_photos("a.jpg", "b.jpg", weights="outdoor")
+    result.F, result.cam1_from_cam0, result.matches
+
+Photo A has suffix 0 and photo B suffix 1. Pixels are COLMAP's (sfm.types), of the photos at full
+size after their EXIF rotation; p1ᵀ F p0 = 0 for pixels, x1ᵀ E x0 = 0 for undistorted image plane
+coordinates. Two views do not tell the scale: the translation is of unit length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfm.cameras import GUESSED_FOCAL, Photo, cameras_of
+from sfm.errors import BadOption
+from sfm.geometry import (
+    angle_between_deg,
+    epipolar_line_distance,
+    essential_matrix,
+    homogeneous,
+    reduction,
+    rotation_angle_deg,
+)
+from sfm.images import check_photo, read_grey
+from sfm.matcher_choice import make_matcher
+from sfm.matchers.base import GreyImage, Matcher
+from sfm.matchers.turning import TurningMatcher
+from sfm.options import ImageOptions, TwoPhotoOptions, VerificationOptions
+from sfm.pair_geometry import DETECTOR_ERROR_PX, colmap_camera, verify_pair
+from sfm.turns import CLEARLY, TIED, TurnedPair, find_turns, strength
+from sfm.types import Float64, Grid, ImagePair, ImageRecord, Matches
+
+Records = tuple[ImageRecord, ImageRecord]
+
+A_AND_B = ImagePair("A", "B")
+LITTLE_PARALLAX_DEG = 2.0  # median; below it the direction of the translation is mostly noise
+FEW_INLIERS = 50
+LOW_RATIO = 0.4  # of inliers, below which most pairs of a detector-free matcher are wrong
+FLAT_KINDS = ("planar", "panoramic", "planar_or_panoramic")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwoViewResult:
+    """What two photos tell of each other.
+
+    photos: records of A and B, named by their paths. matches: all M of them. turn: quarter turns
+    counterclockwise of B with which they were matched. kind: COLMAP's word for the geometry
+    ("calibrated", "uncalibrated", "planar", "panoramic", "degenerate"). inliers: (M,) bool. F, E:
+    (3, 3) or None. cam1_from_cam0: (3, 4) with a translation of unit length (zero for a pure
+    rotation), or None. parallax_deg: median angle under which the inliers' points see the two
+    cameras. epipolar_px: mean distance of the inliers' points to their epipolar lines, px of the
+    photos. remarks: what speaks against the geometry or the pose, a line each; without any the pose
+    is trusted. matcher: its provenance.
+    """
+
+    photos: Records
+    matches: Matches
+    kind: str
+    inliers: NDArray[np.bool_]
+    F: Float64 | None = None
+    E: Float64 | None = None
+    cam1_from_cam0: Float64 | None = None
+    parallax_deg: float | None = None
+    epipolar_px: float | None = None
+    remarks: tuple[str, ...] = ()
+    turn: int = 0
+    matcher: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def num_inliers(self) -> int:
+        """Matches that fit the geometry."""
+        return int(np.count_nonzero(self.inliers))
+
+    @property
+    def inlier_ratio(self) -> float:
+        """Their share, 0 to 1."""
+        return self.num_inliers / max(len(self.matches), 1)
+
+    @property
+    def rotation_deg(self) -> float | None:
+        """Angle by which camera B is turned against camera A."""
+        return None if self.cam1_from_cam0 is None else float(rotation_angle_deg(self.cam1_from_cam0[:, :3]))
+
+    @property
+    def centre1_in_cam0(self) -> Float64 | None:
+        """(3,) direction from camera A to camera B in A's frame: x right, y down, z forward."""
+        pose = self.cam1_from_cam0
+        return None if pose is None else np.asarray(-pose[:, :3].T @ pose[:, 3])
+
+    @property
+    def trusted(self) -> bool:
+        """There is a pose, and nothing speaks against it."""
+        return self.cam1_from_cam0 is not None and not self.remarks
+
+
+# --- the front door -----------------------------------------------------------------------------
+
+
+def match_photos(
+    a: str | Path, b: str | Path, *, options: TwoPhotoOptions | None = None, **changes: Any
+) -> TwoViewResult:
+    """Matches and geometry of two photo files. changes: fields of TwoPhotoOptions, where options are not given.
+
+    Raises BadImage for what is no photo, BadOption and BadFile for options and weights that cannot be used.
+    """
+    options = options if options is not None else TwoPhotoOptions(**changes)
+    photos = read_photos(Path(a), Path(b), options)
+    return match_records(photos, make_matcher(options.matching()), options)
+
+
+def match_records(photos: Records, matcher: Matcher, options: TwoPhotoOptions) -> TwoViewResult:
+    """As `match_photos`, with photos that are known and a matcher that may serve many pairs."""
+    grey0, grey1 = (read_grey(Path(), photo) for photo in photos)
+    matches, turn = match_turned(matcher, grey0, grey1, try_turns=options.turns == "auto")
+    grids = [matcher.grid(photo.width, photo.height) for photo in photos]
+    error = allowed_error(grids, options.max_error)
+    return two_view(matches, photos, max_error=error, seed=options.seed, turn=turn, matcher=matcher.provenance)
+
+
+def read_photos(a: Path, b: Path, options: TwoPhotoOptions) -> Records:
+    """Records of two different photos, named by their paths, with the cameras that the options or EXIF give."""
+    (photo0, digest0), (photo1, digest1) = check_photo(a), check_photo(b)
+    if digest0 == digest1:
+        what = "is the same file as" if a.resolve() == b.resolve() else "is a copy of"
+        raise BadOption(f"{b}: {what} {a}; give two different photos")
+    camera0, camera1 = _cameras(photo0, photo1, options)
+    return ImageRecord(str(a), *photo0.size, camera0, digest0), ImageRecord(str(b), *photo1.size, camera1, digest1)
+
+
+def _cameras(photo0: Photo, photo1: Photo, options: TwoPhotoOptions) -> list[Any]:
+    given = (options.intrinsics, options.intrinsics_b or options.intrinsics)
+    if options.intrinsics and not options.intrinsics_b and photo0.size != photo1.size:
+        sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (photo0, photo1))
+        raise BadOption(f"--intrinsics holds for photos of one size: {sizes}; give those of B with --intrinsics-b")
+    alone = [
+        cameras_of([photo], ImageOptions(camera_model=options.camera_model, intrinsics=intrinsics))[photo.name]
+        for photo, intrinsics in zip((photo0, photo1), given, strict=True)
+    ]
+    return alone
+
+
+def match_turned(
+    matcher: Matcher, grey0: GreyImage, grey1: GreyImage, *, try_turns: bool = True
+) -> tuple[Matches, int]:
+    """Matches of two images (H, W), and the quarter turns of image 1 with which they were found.
+
+    Where they hardly match as they are, image 1 is turned as sfm.turns has it; what comes out is in
+    pixels of the image as it is.
+    """
+    turning = TurningMatcher(matcher)
+    features0, features1 = turning.encode([(grey0, None, 0), (grey1, None, 0)])
+    found = {0: turning.match([(features0, features1)])[0]}
+    if matcher.rotation_invariant or not try_turns:
+        return found[0], 0
+    cells = min(_num_cells(matcher, image) for image in (grey0, grey1))
+
+    def measure(probes: Sequence[TurnedPair]) -> dict[TurnedPair, float]:
+        turned = turning.encode([(grey1, None, probe.turn) for probe in probes])
+        matches = turning.match([(features0, features) for features in turned])
+        found.update({probe.turn: m for probe, m in zip(probes, matches, strict=True)})
+        return {probe: strength(found[probe.turn], cells) for probe in probes}
+
+    upright = strength(found[0], cells)
+    for _, turn in find_turns([A_AND_B], [A_AND_B] if upright >= TIED else [], measure):
+        if strength(found[turn], cells) > CLEARLY * upright:
+            return found[turn], turn
+    return found[0], 0
+
+
+def _num_cells(matcher: Matcher, image: GreyImage) -> int:
+    height, width = image.shape
+    grid = matcher.grid(width, height)
+    return 1 if grid is None else grid[2] * round(height / grid[1])
+
+
+def allowed_error(grids: Sequence[Grid | None], max_error: float) -> float:
+    """Epipolar error of an inlier in px of the photos. max_error: px of the network's image, of a matcher with a grid."""
+    if any(grid is None for grid in grids):
+        return DETECTOR_ERROR_PX
+    return max_error * max(reduction(grid) for grid in grids)
+
+
+# --- the pure core ------------------------------------------------------------------------------
+
+
+def two_view(
+    matches: Matches,
+    photos: Records,
+    *,
+    max_error: float,
+    seed: int = 0,
+    turn: int = 0,
+    matcher: Mapping[str, str] | None = None,
+) -> TwoViewResult:
+    """Geometry of the matches of two photos whose cameras are known or guessed. max_error: px of the photos."""
+    options = VerificationOptions()
+    geometry = verify_pair(A_AND_B, matches, photos, options, max_error=max_error, seed=seed)
+    inliers = np.zeros(len(matches), bool)
+    inliers[geometry.inliers] = True
+    pose = geometry.cam1_from_cam0
+    moved = pose is not None and bool(np.any(pose[:, 3]))
+    parallax = parallax_deg(matches, inliers, photos, pose) if pose is not None else None
+    error = None
+    if geometry.F is not None and inliers.any():
+        error = _finite(epipolar_line_distance(matches.points0[inliers], matches.points1[inliers], geometry.F).mean())
+    return TwoViewResult(
+        photos=photos,
+        matches=matches,
+        kind=geometry.kind,
+        inliers=inliers,
+        F=geometry.F,
+        E=essential_matrix(pose) if pose is not None and moved else None,
+        cam1_from_cam0=pose,
+        parallax_deg=parallax,
+        epipolar_px=error,
+        remarks=_remarks(geometry.kind, inliers, parallax, photos, options.min_inliers),
+        turn=turn,
+        matcher=matcher or {},
+    )
+
+
+def parallax_deg(matches: Matches, inliers: NDArray[np.bool_], photos: Records, pose: Float64) -> float | None:
+    """Median angle between the two rays of an inlier, degrees; None without inliers."""
+    if not inliers.any():
+        return None
+    points = (matches.points0[inliers], matches.points1[inliers])
+    plane0, plane1 = (
+        np.asarray(colmap_camera(photo).cam_from_img(xy.astype(np.float64)))
+        for photo, xy in zip(photos, points, strict=True)
+    )
+    return _finite(np.nanmedian(angle_between_deg(homogeneous(plane0) @ pose[:, :3].T, homogeneous(plane1))))
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _remarks(
+    kind: str, inliers: NDArray[np.bool_], parallax: float | None, photos: Records, min_inliers: int
+) -> tuple[str, ...]:
+    """What speaks against the geometry or the pose."""
+    num, num_inliers = len(inliers), int(inliers.sum())
+    if num < min_inliers:
+        return (f"too few matches for a geometry: {num}, at least {min_inliers} are needed",)
+    if num_inliers == 0:
+        return ("the matches fit no geometry better than chance: the photos may not show the same place",)
+    found = []
+    if kind in FLAT_KINDS:
+        found.append(
+            "what matches lies on one plane, or the camera only turned: F is not determined, the pose may be wrong"
+        )
+    if num_inliers < FEW_INLIERS:
+        found.append(f"only {num_inliers} inliers")
+    if num_inliers < LOW_RATIO * num:
+        found.append(f"only {num_inliers / num:.0%} of the matches are inliers")
+    if parallax is not None and parallax < LITTLE_PARALLAX_DEG:
+        found.append(f"hardly any parallax ({parallax:.1f}°): the direction of the translation is uncertain")
+    if not all(photo.camera.has_focal_prior for photo in photos):
+        found.append(
+            f"a focal length is only guessed ({GUESSED_FOCAL:g} x the longer side), and the pose depends on it: "
+            "give --intrinsics"
+        )
+    return tuple(found)
