@@ -254,7 +254,7 @@ class FigureOptions:
     max_drawn: int | None = _option(
         None,
         "matches drawn at most, evenly spread and the most confident of each place, inliers and outliers in their true "
-        "proportion; 0 draws all; the default is 300 lines, all points",
+        "proportion; 0 draws all; the default is 200 lines, all points",
         metavar="N",
     )
     colours: str = _option(

@@ -153,14 +153,14 @@ def verify_pair(
         return nothing
     if kind in REJECTED or len(inliers) < min_ratio * len(matches):
         return nothing
-    return TwoViewGeometry(pair, inliers.astype(np.uint32), kind, _pose(geometry), geometry.F)
+    return TwoViewGeometry(pair, inliers.astype(np.uint32), kind, unit_pose(geometry.cam2_from_cam1), geometry.F)
 
 
-def _pose(geometry: pycolmap.TwoViewGeometry) -> Float64 | None:
-    """cam1_from_cam0 (3, 4) with a translation of unit length (zero for a pure rotation), where COLMAP found one."""
-    if geometry.cam2_from_cam1 is None:
+def unit_pose(cam1_from_cam0: pycolmap.Rigid3d | None) -> Float64 | None:
+    """(3, 4) with a translation of unit length (zero for a pure rotation), where COLMAP found one."""
+    if cam1_from_cam0 is None:
         return None
-    pose: Float64 = np.array(geometry.cam2_from_cam1.matrix())
+    pose: Float64 = np.array(cam1_from_cam0.matrix())
     length = np.linalg.norm(pose[:, 3])
     if length > 0:
         pose[:, 3] /= length

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pycolmap
 from numpy.typing import NDArray
 
 from sfm.cameras import GUESSED_FOCAL, Photo, cameras_of
@@ -33,16 +34,18 @@ from sfm.matcher_choice import make_matcher
 from sfm.matchers.base import GreyImage, Matcher
 from sfm.matchers.turning import TurningMatcher
 from sfm.options import ImageOptions, TwoPhotoOptions, VerificationOptions
-from sfm.pair_geometry import DETECTOR_ERROR_PX, colmap_camera, verify_pair
+from sfm.pair_geometry import DETECTOR_ERROR_PX, colmap_camera, unit_pose, verify_pair
 from sfm.turns import CLEARLY, TIED, TurnedPair, find_turns, strength
-from sfm.types import Float64, Grid, ImagePair, ImageRecord, Matches
+from sfm.types import Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
 
 Records = tuple[ImageRecord, ImageRecord]
 
 A_AND_B = ImagePair("A", "B")
 LITTLE_PARALLAX_DEG = 2.0  # median; below it the direction of the translation is mostly noise
+WIDE_PARALLAX_DEG = 75.0  # no photos that far apart match: the pose is a wrong one
 FEW_INLIERS = 50
 LOW_RATIO = 0.4  # of inliers, below which most pairs of a detector-free matcher are wrong
+POSE_ERROR = 0.5  # of the allowed error: what the pose of cameras with known focal lengths is estimated with
 FLAT_KINDS = ("planar", "panoramic", "planar_or_panoramic")
 
 
@@ -204,7 +207,7 @@ def two_view(
     geometry = verify_pair(A_AND_B, matches, photos, options, max_error=max_error, seed=seed)
     inliers = np.zeros(len(matches), bool)
     inliers[geometry.inliers] = True
-    pose = geometry.cam1_from_cam0
+    pose = _pose(geometry, matches, photos, POSE_ERROR * max_error, seed)
     moved = pose is not None and bool(np.any(pose[:, 3]))
     parallax = parallax_deg(matches, inliers, photos, pose) if pose is not None else None
     error = None
@@ -224,6 +227,27 @@ def two_view(
         turn=turn,
         matcher=matcher or {},
     )
+
+
+def _pose(
+    geometry: TwoViewGeometry, matches: Matches, photos: Records, max_error: float, seed: int
+) -> Float64 | None:
+    """cam1_from_cam0 of the geometry's inliers. Where both focal lengths are known and the scene is not flat it is
+    estimated anew, with a stricter error, and refined: AUC@5 of 68 Strecha pairs is 92.7, and 88.7 without."""
+    known = all(photo.camera.has_focal_prior for photo in photos)
+    if geometry.cam1_from_cam0 is None or not known or geometry.kind in FLAT_KINDS:
+        return geometry.cam1_from_cam0
+    rows = geometry.inliers
+    points0, points1 = matches.points0[rows].astype(np.float64), matches.points1[rows].astype(np.float64)
+    camera0, camera1 = (colmap_camera(photo) for photo in photos)
+    ransac = pycolmap.RANSACOptions(max_error=max_error, random_seed=seed, max_num_trials=5000)
+    found = pycolmap.estimate_relative_pose(camera0, points0, camera1, points1, ransac)
+    if found is None or found["num_inliers"] < 8:
+        return geometry.cam1_from_cam0
+    of_inliers = (camera0, points0, camera1, points1, found["inlier_mask"])
+    refined = pycolmap.refine_relative_pose(found["cam2_from_cam1"], *of_inliers)
+    pose = unit_pose((refined if refined is not None else found)["cam2_from_cam1"])
+    return pose if pose is not None else geometry.cam1_from_cam0
 
 
 def parallax_deg(matches: Matches, inliers: NDArray[np.bool_], photos: Records, pose: Float64) -> float | None:
@@ -262,6 +286,8 @@ def _remarks(
         found.append(f"only {num_inliers / num:.0%} of the matches are inliers")
     if parallax is not None and parallax < LITTLE_PARALLAX_DEG:
         found.append(f"hardly any parallax ({parallax:.1f}°): the direction of the translation is uncertain")
+    if parallax is not None and parallax > WIDE_PARALLAX_DEG:
+        found.append(f"a parallax of {parallax:.0f}° is more than photos that match can have: the pose is likely wrong")
     if not all(photo.camera.has_focal_prior for photo in photos):
         found.append(
             f"a focal length is only guessed ({GUESSED_FOCAL:g} x the longer side), and the pose depends on it: "
