@@ -15,11 +15,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from sfm import __version__
 from sfm.errors import NoModel, SfMError
-from sfm.options import Options
+from sfm.options import MatchOptions, Options
+
+Root = TypeVar("Root", Options, MatchOptions)
 
 PROGRAM = "loftr-sfm"
 FORMATS = ("nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "hloc")
@@ -40,6 +42,7 @@ redoes what depends on them, with more photos it matches the new ones only.
 
 other verbs (each has its own --help):
   {PROGRAM} demo [OUT]                        reconstruct a shipped scene, compare with the truth
+  {PROGRAM} match A B [OUT]                   two photos: matches, fundamental matrix, relative pose, figures
   {PROGRAM} compare A B [--ground-truth GT]   two models side by side
   {PROGRAM} export OUT FORMAT [DEST]          nerfstudio, undistorted, ply, text, nvm, bundler, hloc
   {PROGRAM} import IMAGES OUT --features F --matches M    carry on from hloc's files
@@ -69,9 +72,9 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 # --- options from dataclasses -------------------------------------------------------------------
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, root: type[Any] = Options) -> None:
     """An option for every field of every stage's dataclass, grouped by stage, with its help and its default."""
-    for stage, kind in get_type_hints(Options).items():
+    for stage, kind in get_type_hints(root).items():
         group = parser.add_argument_group(f"{stage}: {(kind.__doc__ or '').rstrip('.')}")
         hints = get_type_hints(kind)
         for option in fields(kind):
@@ -89,12 +92,12 @@ def _argument(stage: str, option: Field[Any], hint: Any) -> dict[str, Any]:
     return {**shared, "type": kind, "choices": choices, "metavar": option.metadata.get("metavar")}
 
 
-def options_from(args: argparse.Namespace) -> Options:
+def options_from(args: argparse.Namespace, root: type[Root] = Options) -> Root:  # type: ignore[assignment]
     """The options that were parsed. Raises BadOption for values that make no sense."""
-    return Options(
+    return root(
         **{
             stage: kind(**{option.name: getattr(args, f"{stage}.{option.name}") for option in fields(kind)})
-            for stage, kind in get_type_hints(Options).items()
+            for stage, kind in get_type_hints(root).items()
         }
     )
 
@@ -156,6 +159,20 @@ def _demo(argv: Sequence[str]) -> int:
     _run(photos, args.out, args)
     if args.stop_after in (None, STAGES[-1]):
         print("\n" + report(args.out))
+    return 0
+
+
+def _match(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} match", description="Two photos: matches, F, relative pose; figures and JSON.")
+    parser.add_argument("a", type=Path, metavar="A", help="a photo")
+    parser.add_argument("b", type=Path, metavar="B", help="another photo of the same place")
+    parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="folder of the results (default: match_A_B)")
+    add_options(parser, MatchOptions)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    from sfm.views.match_folder import match_to_folder
+
+    print(match_to_folder(args.a, args.b, args.out, options_from(args, MatchOptions)))
     return 0
 
 
@@ -257,6 +274,7 @@ def _train(argv: Sequence[str]) -> int:
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": _demo,
+    "match": _match,
     "compare": _compare,
     "export": _export,
     "import": _import,

@@ -11,7 +11,7 @@ coordinates. Two views do not tell the scale: the translation is of unit length.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,11 @@ from sfm.matchers.turning import TurningMatcher
 from sfm.options import ImageOptions, TwoPhotoOptions, VerificationOptions
 from sfm.pair_geometry import DETECTOR_ERROR_PX, colmap_camera, unit_pose, verify_pair
 from sfm.turns import CLEARLY, TIED, TurnedPair, find_turns, strength
-from sfm.types import Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
+from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
 
 Records = tuple[ImageRecord, ImageRecord]
 
+GIVEN = "given"  # the group of a camera whose parameters the user gave
 A_AND_B = ImagePair("A", "B")
 LITTLE_PARALLAX_DEG = 2.0  # median; below it the direction of the translation is mostly noise
 WIDE_PARALLAX_DEG = 75.0  # no photos that far apart match: the pose is a wrong one
@@ -75,6 +76,15 @@ class TwoViewResult:
     remarks: tuple[str, ...] = ()
     turn: int = 0
     matcher: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def focal_sources(self) -> tuple[str, str]:
+        """Where the focal lengths of A and B come from: "given", "EXIF" or "guessed"."""
+        source0, source1 = (
+            camera.group if camera.group == GIVEN else "EXIF" if camera.has_focal_prior else "guessed"
+            for camera in (photo.camera for photo in self.photos)
+        )
+        return source0, source1
 
     @property
     def num_inliers(self) -> int:
@@ -137,16 +147,17 @@ def read_photos(a: Path, b: Path, options: TwoPhotoOptions) -> Records:
     return ImageRecord(str(a), *photo0.size, camera0, digest0), ImageRecord(str(b), *photo1.size, camera1, digest1)
 
 
-def _cameras(photo0: Photo, photo1: Photo, options: TwoPhotoOptions) -> list[Any]:
+def _cameras(photo0: Photo, photo1: Photo, options: TwoPhotoOptions) -> list[CameraPrior]:
     given = (options.intrinsics, options.intrinsics_b or options.intrinsics)
     if options.intrinsics and not options.intrinsics_b and photo0.size != photo1.size:
         sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (photo0, photo1))
         raise BadOption(f"--intrinsics holds for photos of one size: {sizes}; give those of B with --intrinsics-b")
-    alone = [
-        cameras_of([photo], ImageOptions(camera_model=options.camera_model, intrinsics=intrinsics))[photo.name]
-        for photo, intrinsics in zip((photo0, photo1), given, strict=True)
-    ]
-    return alone
+    cameras = []
+    for photo, intrinsics in zip((photo0, photo1), given, strict=True):
+        image_options = ImageOptions(camera_model=options.camera_model, intrinsics=intrinsics)
+        camera = cameras_of([photo], image_options)[photo.name]
+        cameras.append(replace(camera, group=GIVEN) if intrinsics else camera)
+    return cameras
 
 
 def match_turned(
@@ -184,7 +195,7 @@ def _num_cells(matcher: Matcher, image: GreyImage) -> int:
 
 
 def allowed_error(grids: Sequence[Grid | None], max_error: float) -> float:
-    """Epipolar error of an inlier in px of the photos. max_error: px of the network's image, of a matcher with a grid."""
+    """Epipolar error of an inlier, px of the photos. max_error: px of the image that a matcher with a grid sees."""
     if any(grid is None for grid in grids):
         return DETECTOR_ERROR_PX
     return max_error * max(reduction(grid) for grid in grids)
@@ -229,9 +240,7 @@ def two_view(
     )
 
 
-def _pose(
-    geometry: TwoViewGeometry, matches: Matches, photos: Records, max_error: float, seed: int
-) -> Float64 | None:
+def _pose(geometry: TwoViewGeometry, matches: Matches, photos: Records, max_error: float, seed: int) -> Float64 | None:
     """cam1_from_cam0 of the geometry's inliers. Where both focal lengths are known and the scene is not flat it is
     estimated anew, with a stricter error, and refined: AUC@5 of 68 Strecha pairs is 92.7, and 88.7 without."""
     known = all(photo.camera.has_focal_prior for photo in photos)
@@ -294,3 +303,78 @@ def _remarks(
             "give --intrinsics"
         )
     return tuple(found)
+
+
+# --- for people and programs --------------------------------------------------------------------
+
+
+def result_dict(result: TwoViewResult) -> dict[str, Any]:
+    """The numbers as plain finite values for JSON; arrays of matches are not among them."""
+    pose = result.cam1_from_cam0
+    return {
+        "photos": [_photo_dict(*both) for both in zip(result.photos, result.focal_sources, strict=True)],
+        "matcher": dict(result.matcher),
+        "turned_deg": 90 * result.turn,
+        "matches": len(result.matches),
+        "inliers": result.num_inliers,
+        "inlier_ratio": result.inlier_ratio,
+        "geometry": result.kind,
+        "F": _rows(result.F),
+        "E": _rows(result.E),
+        "cam1_from_cam0": _rows(pose),
+        "rotation_deg": result.rotation_deg,
+        "camera1_seen_from_camera0": None if result.centre1_in_cam0 is None else result.centre1_in_cam0.tolist(),
+        "parallax_median_deg": result.parallax_deg,
+        "epipolar_distance_mean_px": result.epipolar_px,
+        "trusted": result.trusted,
+        "remarks": list(result.remarks),
+    }
+
+
+def _photo_dict(photo: ImageRecord, focal_source: str) -> dict[str, Any]:
+    return {
+        "file": photo.name,
+        "sha256": photo.digest,
+        "width": photo.width,
+        "height": photo.height,
+        "camera_model": photo.camera.model,
+        "camera_params": photo.camera.params.tolist(),
+        "focal_px": focal_px(photo),
+        "focal_source": focal_source,
+    }
+
+
+def _rows(matrix: Float64 | None) -> list[list[float]] | None:
+    return None if matrix is None else [[float(value) for value in row] for row in matrix]
+
+
+def focal_px(photo: ImageRecord) -> float:
+    """Focal length of a photo's camera, px; the mean where its model has two."""
+    return float(colmap_camera(photo).mean_focal_length())
+
+
+def result_text(result: TwoViewResult) -> str:
+    """A few lines for people."""
+    num, cells = len(result.matches), len(np.unique(np.stack([result.matches.cells0, result.matches.cells1]), axis=1).T)
+    both = f" ({cells:,} pairs of cells, refined in both photos)" if 0 < cells < num else ""
+    lines = [
+        f"matches      {num:,}{both}" + (f", B turned by {90 * result.turn}°" if result.turn else ""),
+        f"inliers      {result.num_inliers:,} ({result.inlier_ratio:.0%}), geometry: {result.kind}",
+    ]
+    if result.epipolar_px is not None:
+        lines.append(f"epipolar     {result.epipolar_px:.2f} px mean distance of the inliers to their lines")
+    if result.cam1_from_cam0 is not None and result.rotation_deg is not None:
+        lines.append(f"rotation     {result.rotation_deg:.2f}° from A to B")
+    if result.centre1_in_cam0 is not None and result.E is not None:
+        lines.append(f"translation  camera B as seen from A: {_in_words(result.centre1_in_cam0)} (of length 1)")
+    if result.parallax_deg is not None:
+        lines.append(f"parallax     {result.parallax_deg:.1f}° median")
+    described = zip("AB", result.photos, result.focal_sources, strict=True)
+    focals = (f"{letter} {focal_px(photo):.0f} px ({source})" for letter, photo, source in described)
+    lines.append(f"focal        {', '.join(focals)}")
+    return "\n".join([*lines, *(f"beware       {remark}" for remark in result.remarks)])
+
+
+def _in_words(direction: Float64) -> str:
+    words = (("right", "left"), ("down", "up"), ("forward", "back"))
+    return ", ".join(f"{abs(v):.2f} {pair[int(v < 0)]}" for v, pair in zip(direction, words, strict=True))

@@ -57,8 +57,8 @@ def fitted(pixels: UInt8, box: Box) -> UInt8:
 
 
 def dimmed(pixels: UInt8, strength: float = 0.85) -> UInt8:
-    """A photo (H, W, 3) as grey (H, W, 3), darker, so that colours stand out on it."""
-    grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32) * strength
+    """A photo (H, W, 3) as grey (H, W, 3) of less contrast, so that colours stand out on it."""
+    grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32) * strength + 20
     return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
 
 
@@ -68,7 +68,9 @@ def short_name(name: str, limit: int = 44) -> str:
 
     font: Any = get_font(findfont(FontProperties()))  # type: ignore[arg-type]
     plain = unicodedata.normalize("NFC", name)
-    shown = "".join(c if c.isprintable() and font.get_char_index(ord(c)) else "\N{REPLACEMENT CHARACTER}" for c in plain)
+    shown = "".join(
+        c if c.isprintable() and font.get_char_index(ord(c)) else "\N{REPLACEMENT CHARACTER}" for c in plain
+    )
     return shown if len(shown) <= limit else f"{shown[: limit // 2]}…{shown[-limit // 2 + 1 :]}"
 
 

@@ -7,7 +7,6 @@ numbers on a figure are always those of all matches.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,7 +127,11 @@ def _photos(photos: PhotoPair, strength: float = 0.8) -> tuple[Sheet, list[Box]]
 
 
 def _corner(result: TwoViewResult, matcher: str, num_drawn: int) -> str:
-    lines = [matcher, f"Matches: {len(result.matches):,}", f"Inliers: {result.num_inliers:,} ({result.inlier_ratio:.0%})"]
+    lines = [
+        matcher,
+        f"Matches: {len(result.matches):,}",
+        f"Inliers: {result.num_inliers:,} ({result.inlier_ratio:.0%})",
+    ]
     if result.turn:
         lines.append(f"B turned by {90 * result.turn}° to match")
     if num_drawn < np.count_nonzero(_once_a_match(result)):
@@ -199,7 +202,7 @@ def epipolar_figure(photos: PhotoPair, result: TwoViewResult) -> Sheet:
         for i, (point, line) in enumerate(zip(box.at(xy, size), of_photo, strict=True)):
             _epipolar_line(sheet, box, size, line, i)
             _numbered(sheet, point, i)
-    told = f"Each line is where the other photo's point must lie: {len(rows)} of {result.num_inliers:,} inliers."
+    told = f"A point lies on the line of its number: {len(rows)} of {result.num_inliers:,} inliers."
     sheet.text(6, boxes[0].height + 94, told, size=26)
     if result.epipolar_px is not None:
         told = f"mean epipolar distance of all: {result.epipolar_px:.2f} px"
@@ -247,9 +250,3 @@ def _numbered(sheet: Sheet, point: Float64, i: int) -> None:
     x, y = point
     sheet.axes.plot([x], [y], "o", ms=points(36), color=TWELVE[i], mec="black", mew=points(2.5), zorder=5)
     sheet.text(x, y + 1, str(i + 1), size=22, align="center", color="black", weight="bold")
-
-
-def save(sheet: Sheet, *paths: Path) -> None:
-    """The sheet under every path, PNG or PDF by its ending."""
-    for path in paths:
-        sheet.save(path)
