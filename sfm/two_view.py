@@ -31,16 +31,17 @@ from sfm.geometry import (
 )
 from sfm.images import check_photo, read_grey
 from sfm.matcher_choice import make_matcher
-from sfm.matchers.base import GreyImage, Matcher
+from sfm.matchers.base import Matcher
 from sfm.matchers.turning import TurningMatcher
 from sfm.options import ImageOptions, TwoPhotoOptions, VerificationOptions
 from sfm.pair_geometry import DETECTOR_ERROR_PX, colmap_camera, unit_pose, verify_pair
-from sfm.turns import CLEARLY, TIED, TurnedPair, find_turns, strength
+from sfm.turns import CLEARLY, TURNS, strength
 from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
 
 Records = tuple[ImageRecord, ImageRecord]
 
 GIVEN = "given"  # the group of a camera whose parameters the user gave
+WEAK = 0.05  # share of cells with strong matches below which turns are tried; upright pairs that match have 0.04 to 0.3
 A_AND_B = ImagePair("A", "B")
 LITTLE_PARALLAX_DEG = 2.0  # median; below it the direction of the translation is mostly noise
 WIDE_PARALLAX_DEG = 75.0  # no photos that far apart match: the pose is a wrong one
@@ -129,12 +130,35 @@ def match_photos(
 
 
 def match_records(photos: Records, matcher: Matcher, options: TwoPhotoOptions) -> TwoViewResult:
-    """As `match_photos`, with photos that are known and a matcher that may serve many pairs."""
+    """As `match_photos`, with photos that are known and a matcher that may serve many pairs.
+
+    Where they hardly match as they are, B is turned by quarter turns; a turn is taken that has
+    clearly more inliers. What comes out is in pixels of the photos as they are.
+    """
     grey0, grey1 = (read_grey(Path(), photo) for photo in photos)
-    matches, turn = match_turned(matcher, grey0, grey1, try_turns=options.turns == "auto")
     grids = [matcher.grid(photo.width, photo.height) for photo in photos]
     error = allowed_error(grids, options.max_error)
-    return two_view(matches, photos, max_error=error, seed=options.seed, turn=turn, matcher=matcher.provenance)
+    turning = TurningMatcher(matcher)
+
+    def geometry(matches: Matches, turn: int) -> TwoViewResult:
+        return two_view(matches, photos, max_error=error, seed=options.seed, turn=turn, matcher=matcher.provenance)
+
+    features0, features1 = turning.encode([(grey0, None, 0), (grey1, None, 0)])
+    (matches,) = turning.match([(features0, features1)])
+    upright = geometry(matches, 0)
+    if matcher.rotation_invariant or options.turns == "off" or strength(matches, _num_cells(photos, grids)) >= WEAK:
+        return upright
+    turned = turning.encode([(grey1, None, turn) for turn in TURNS])
+    found = turning.match([(features0, features) for features in turned])
+    results = [geometry(matches, turn) for matches, turn in zip(found, TURNS, strict=True)]
+    best = max(results, key=lambda result: result.num_inliers)
+    return best if best.num_inliers > CLEARLY * upright.num_inliers else upright
+
+
+def _num_cells(photos: Records, grids: Sequence[Grid | None]) -> int:
+    """Cells of the smaller grid; 1 for a detector."""
+    cells = [1 if g is None else g[2] * round(p.height / g[1]) for p, g in zip(photos, grids, strict=True)]
+    return min(cells)
 
 
 def read_photos(a: Path, b: Path, options: TwoPhotoOptions) -> Records:
@@ -158,40 +182,6 @@ def _cameras(photo0: Photo, photo1: Photo, options: TwoPhotoOptions) -> list[Cam
         camera = cameras_of([photo], image_options)[photo.name]
         cameras.append(replace(camera, group=GIVEN) if intrinsics else camera)
     return cameras
-
-
-def match_turned(
-    matcher: Matcher, grey0: GreyImage, grey1: GreyImage, *, try_turns: bool = True
-) -> tuple[Matches, int]:
-    """Matches of two images (H, W), and the quarter turns of image 1 with which they were found.
-
-    Where they hardly match as they are, image 1 is turned as sfm.turns has it; what comes out is in
-    pixels of the image as it is.
-    """
-    turning = TurningMatcher(matcher)
-    features0, features1 = turning.encode([(grey0, None, 0), (grey1, None, 0)])
-    found = {0: turning.match([(features0, features1)])[0]}
-    if matcher.rotation_invariant or not try_turns:
-        return found[0], 0
-    cells = min(_num_cells(matcher, image) for image in (grey0, grey1))
-
-    def measure(probes: Sequence[TurnedPair]) -> dict[TurnedPair, float]:
-        turned = turning.encode([(grey1, None, probe.turn) for probe in probes])
-        matches = turning.match([(features0, features) for features in turned])
-        found.update({probe.turn: m for probe, m in zip(probes, matches, strict=True)})
-        return {probe: strength(found[probe.turn], cells) for probe in probes}
-
-    upright = strength(found[0], cells)
-    for _, turn in find_turns([A_AND_B], [A_AND_B] if upright >= TIED else [], measure):
-        if strength(found[turn], cells) > CLEARLY * upright:
-            return found[turn], turn
-    return found[0], 0
-
-
-def _num_cells(matcher: Matcher, image: GreyImage) -> int:
-    height, width = image.shape
-    grid = matcher.grid(width, height)
-    return 1 if grid is None else grid[2] * round(height / grid[1])
 
 
 def allowed_error(grids: Sequence[Grid | None], max_error: float) -> float:

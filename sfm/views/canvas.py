@@ -34,7 +34,7 @@ class Box(NamedTuple):
 
     def at(self, xy: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
         """Points (N, 2), px of a photo of size (width, height) that fills the box, on the sheet."""
-        return np.asarray(xy, np.float64) * (self.width / size[0], self.height / size[1]) + (self.x, self.y)
+        return np.asarray(xy, np.float64) * (self.width / size[0], self.height / size[1]) + np.array([self.x, self.y])
 
 
 def row_of_boxes(sizes: list[tuple[int, int]], top: float, *, left: float = 0, width: float = WIDTH) -> list[Box]:
@@ -53,6 +53,8 @@ def row_of_boxes(sizes: list[tuple[int, int]], top: float, *, left: float = 0, w
 def fitted(pixels: UInt8, box: Box) -> UInt8:
     """Pixels (H, W, 3) u8 in the box's size."""
     size = (round(box.width), round(box.height))
+    if pixels.shape[1::-1] == size:
+        return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 

@@ -99,7 +99,7 @@ def attention_figure(
 ) -> Sheet:
     """Self-attention above, cross-attention below, layer by layer. pixel: (x, y) px of A; partner: its match in B."""
     both = [[(i, m) for i, m in enumerate(maps) if m.name == name] for name in ("self", "cross")]
-    num_columns = max(len(row) for row in both)
+    num_columns = max(1, *(len(row) for row in both))
     width = (WIDTH - GAP * (num_columns - 1)) / num_columns
     marks = (np.array(pixel), partner)
     place: list[tuple[int, AttentionMap, int, Box]] = []
@@ -127,12 +127,13 @@ def _attention_panel(sheet: Sheet, rgb: UInt8, layer: AttentionMap, box: Box) ->
     """The photo in grey where the pixel hardly looks, in the colours of heat where it does."""
     size = (round(box.width), round(box.height))
     grid = Image.fromarray(layer.times_uniform.astype(np.float32))
-    times = np.asarray(grid.resize(size, Image.Resampling.BILINEAR), np.float64)
-    heat = np.clip((times - 1) / max(float(layer.times_uniform.max()) - 1, 1e-9), 0, 1)
-    colours = colour_map(HEAT, heat)[..., :3] * 255
-    opacity = 0.1 + 0.75 * np.sqrt(heat)[..., None]
-    mixed = (1 - opacity) * dimmed(fitted(rgb, box), 0.65) + opacity * colours
-    sheet.picture(np.rint(mixed).astype(np.uint8), box)
+    times = np.asarray(grid.resize(size, Image.Resampling.BILINEAR))
+    heat = np.clip((times - 1) * (255 / max(float(layer.times_uniform.max()) - 1, 1e-9)), 0, 255).astype(np.uint8)
+    levels = np.linspace(0, 1, 256)
+    opacity = 0.1 + 0.75 * np.sqrt(levels)
+    over = (opacity[:, None] * colour_map(HEAT, levels)[:, :3] * 255).astype(np.float32)  # (256, 3) by heat
+    under = (1 - opacity).astype(np.float32)[heat][..., None] * dimmed(fitted(rgb, box), 0.65)
+    sheet.picture((under + over[heat]).astype(np.uint8), box)
 
 
 def _mark(sheet: Sheet, at: Float64, *, is_query: bool) -> None:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
-from PIL import Image
 from pair_scene import FOCAL, HEIGHT, POSE, WIDTH, K, record, two_views
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from sfm.errors import BadImage, BadOption
@@ -74,7 +74,7 @@ def test_geometry_and_pose_of_an_exact_scene():
 
 
 def test_fundamental_matrix_is_as_good_as_opencvs():
-    matches, num_true = two_views(share_false=0.4)
+    matches, _ = two_views(share_false=0.4)
     result = two_view(matches, PHOTOS, max_error=2.0)
     theirs, _ = cv2.findFundamentalMat(matches.points0, matches.points1, cv2.USAC_MAGSAC, 1.0, 0.9999, 10_000)
     exact = two_views(share_false=0.0, seed=5)[0]  # other points of the same cameras
@@ -183,7 +183,7 @@ def test_a_photo_that_is_upside_down_is_turned(tmp_path):
     Image.open(B).transpose(Image.Transpose.ROTATE_180).save(turned)
     focal = read_photos(A, B, TwoPhotoOptions())[0].camera.params[0]
     known = f"{focal},320,240,0"
-    result = match_photos(A, turned, weights="compact", intrinsics=known)
+    result = match_photos(A, turned, weights="compact", intrinsics=known, resize=480)
     assert result.turn == 2
     assert result.focal_sources == ("given", "given")
     half = np.diag([-1.0, -1.0, 1.0])
@@ -191,7 +191,7 @@ def test_a_photo_that_is_upside_down_is_turned(tmp_path):
     assert rotation < 1.5
     assert translation < 8.0
     assert "B turned by 180°" in result_text(result)
-    off = match_photos(A, turned, weights="compact", intrinsics=known, turns="off")
+    off = match_photos(A, turned, weights="compact", intrinsics=known, turns="off", resize=320)
     assert off.turn == 0
     assert off.num_inliers < 0.2 * result.num_inliers
 
