@@ -98,7 +98,8 @@ def _write_numbers(out: Path, result: TwoViewResult) -> None:
 
 def _next(photos: Records, result: TwoViewResult, options: MatchOptions) -> list[str]:
     """What to run next."""
-    pair = shlex.join(["loftr-sfm", "match", *(photo.name for photo in photos)])
+    names = (photo.name if photo.name.isprintable() else letter for letter, photo in zip("AB", photos, strict=True))
+    pair = shlex.join(["loftr-sfm", "match", *names])
     if not result.trusted and options.matching.matcher == "loftr" and result.num_inliers < 100:
         return [f"next: {pair} --confidence 0.2 --resize 1024    (more matches, finer)"]
     if options.matching.matcher == "sift":
