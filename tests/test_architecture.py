@@ -77,6 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.views": set(),
     "sfm.views.scene": LAYER_1 | {"sfm.evaluation", "sfm.model_columns"},
     "sfm.two_view": LAYER_2,
+    "sfm.views.canvas": set(),
     "sfm.views.figures": LAYER_1 | {"sfm.two_view", "sfm.views"},
     "sfm.views.network_figures": LAYER_1 | {"sfm.views"},
     "sfm.views.match_folder": LAYER_2 | {"sfm.two_view", "sfm.views"},
@@ -131,8 +132,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.training": NUMPY | {"torch"},
     "sfm.matcher_choice": {"torch"},  # to ask for a CUDA device, inside a function
     "sfm.two_view": NUMPY | {"pycolmap"},
-    "sfm.views.figures": NUMPY | {"matplotlib", "PIL"},
-    "sfm.views.network_figures": NUMPY | {"matplotlib"},
+    "sfm.views.canvas": NUMPY | {"matplotlib", "PIL"},
+    "sfm.views.figures": NUMPY | {"matplotlib"},
+    "sfm.views.network_figures": NUMPY | {"PIL"},
     "sfm.views.match_folder": NUMPY,
 }
 

@@ -34,7 +34,8 @@ class Box(NamedTuple):
 
     def at(self, xy: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
         """Points (N, 2), px of a photo of size (width, height) that fills the box, on the sheet."""
-        return np.asarray(xy, np.float64) * (self.width / size[0], self.height / size[1]) + np.array([self.x, self.y])
+        scale = np.array([self.width / size[0], self.height / size[1]])
+        return np.asarray(xy * scale + np.array([self.x, self.y]), np.float64)
 
 
 def row_of_boxes(sizes: list[tuple[int, int]], top: float, *, left: float = 0, width: float = WIDTH) -> list[Box]:

@@ -141,8 +141,8 @@ def _corner(result: TwoViewResult, matcher: str, num_drawn: int) -> str:
 
 def _legend(sheet: Sheet, y: float, options: FigureOptions, *, outliers: bool) -> None:
     """What inliers and outliers look like."""
-    colour = colour_map(options.colours, np.array(0.85))
-    entries = [("inlier", colour, "-", "o"), ("outlier", "#8f8f8f", "--", "x")][: 1 + outliers]
+    inlier: Any = colour_map(options.colours, np.array(0.85))
+    entries = [("inlier", inlier, "-", "o"), ("outlier", "#8f8f8f", "--", "x")][: 1 + outliers]
     for i, (text, colour, dash, marker) in enumerate(entries):
         x = 6 + 220 * i
         if options.draw == "lines":
@@ -164,9 +164,9 @@ def _draw_lines(
         style: dict[str, Any] = {"linewidths": points(2.2), "alpha": 0.85, "zorder": 3}
         if not is_inlier:
             style = {"linewidths": points(1.5), "alpha": 0.8, "zorder": 2, "linestyles": (0, (5, 4))}
-        sheet.axes.add_collection(LineCollection(np.stack(ends, axis=1), colors=colour, **style), autolim=False)
+        sheet.axes.add_collection(LineCollection(list(np.stack(ends, axis=1)), colors=colour, **style), autolim=False)
         for end in ends:
-            sheet.axes.scatter(*end.T, s=points(7) ** 2, c=colour, linewidths=0, zorder=style["zorder"])
+            sheet.axes.scatter(end[:, 0], end[:, 1], s=points(7) ** 2, c=colour, linewidths=0, zorder=style["zorder"])
 
 
 def _draw_points(
@@ -177,9 +177,11 @@ def _draw_points(
         colour = colour_map(colours, result.matches.confidence[members]) if is_inlier else OUTLIER
         for end in _ends(boxes, photos, result, members):
             if is_inlier:
-                sheet.axes.scatter(*end.T, s=points(8) ** 2, c=colour, linewidths=0, zorder=3)
+                sheet.axes.scatter(end[:, 0], end[:, 1], s=points(8) ** 2, c=colour, linewidths=0, zorder=3)
             else:
-                sheet.axes.scatter(*end.T, s=points(8) ** 2, c=colour, marker="x", linewidths=points(1.5), zorder=2)
+                sheet.axes.scatter(
+                    end[:, 0], end[:, 1], s=points(8) ** 2, c=colour, marker="x", linewidths=points(1.5), zorder=2
+                )
 
 
 def _ends(boxes: list[Box], photos: PhotoPair, result: TwoViewResult, rows: Int64) -> list[Float64]:

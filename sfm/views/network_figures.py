@@ -113,8 +113,9 @@ def attention_figure(
         _attention_panel(sheet, (photos.rgb0, photos.rgb1)[photo], layer, box)
         title = f"layer {i + 1}, {layer.name}-attention in {'AB'[photo]}: up to {layer.times_uniform.max():.1f} × even"
         sheet.text(box.x + 4, box.y - TITLE_ROW / 2, title, size=28 if num_columns < 3 else 22)
-        if marks[photo] is not None:
-            _mark(sheet, box.at(marks[photo][None], photos.sizes[photo])[0], is_query=photo == 0)
+        mark = marks[photo]
+        if mark is not None:
+            _mark(sheet, box.at(mark[None], photos.sizes[photo])[0], is_query=photo == 0)
     told = "Where the pixel at the cross looks, mean of all heads" + (
         "." if partner is None else "; ring: its match in B."
     )
