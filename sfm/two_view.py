@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from sfm.cameras import GUESSED_FOCAL, Photo, cameras_of
 from sfm.errors import BadOption
+from sfm.focal import focal_of_pair, with_focal
 from sfm.geometry import (
     angle_between_deg,
     epipolar_line_distance,
@@ -40,7 +41,7 @@ from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matche
 
 Records = tuple[ImageRecord, ImageRecord]
 
-GIVEN = "given"  # the group of a camera whose parameters the user gave
+GIVEN, ESTIMATED = "given", "estimated"  # groups of cameras: by the user, from F
 WEAK = 0.05  # share of cells with strong matches below which turns are tried; upright pairs that match have 0.04 to 0.3
 A_AND_B = ImagePair("A", "B")
 LITTLE_PARALLAX_DEG = 2.0  # median; below it the direction of the translation is mostly noise
@@ -55,14 +56,14 @@ FLAT_KINDS = ("planar", "panoramic", "planar_or_panoramic")
 class TwoViewResult:
     """What two photos tell of each other.
 
-    photos: records of A and B, named by their paths. matches: all M of them. turn: quarter turns
-    counterclockwise of B with which they were matched. kind: COLMAP's word for the geometry
-    ("calibrated", "uncalibrated", "planar", "panoramic", "degenerate"). inliers: (M,) bool. F, E:
-    (3, 3) or None. cam1_from_cam0: (3, 4) with a translation of unit length (zero for a pure
-    rotation), or None. parallax_deg: median angle under which the inliers' points see the two
-    cameras. epipolar_px: mean distance of the inliers' points to their epipolar lines, px of the
-    photos. remarks: what speaks against the geometry or the pose, a line each; without any the pose
-    is trusted. matcher: its provenance.
+    photos: records of A and B, named by their paths, with the cameras that the pose holds for.
+    matches: all M of them. turn: quarter turns counterclockwise of B with which they were matched.
+    kind: COLMAP's word for the geometry ("calibrated", "uncalibrated", "planar", "panoramic",
+    "degenerate"). inliers: (M,) bool. F, E: (3, 3) or None. cam1_from_cam0: (3, 4) with a
+    translation of unit length (zero for a pure rotation), or None. parallax_deg: median angle under
+    which the inliers' points see the two cameras. epipolar_px: mean distance of the inliers' points
+    to their epipolar lines, px of the photos. remarks: what speaks against the geometry or the
+    pose, a line each; without any the pose is trusted. matcher: its provenance.
     """
 
     photos: Records
@@ -80,9 +81,9 @@ class TwoViewResult:
 
     @property
     def focal_sources(self) -> tuple[str, str]:
-        """Where the focal lengths of A and B come from: "given", "EXIF" or "guessed"."""
+        """Where the focal lengths of A and B come from: "given", "EXIF", "estimated" (from F) or "guessed"."""
         source0, source1 = (
-            camera.group if camera.group == GIVEN else "EXIF" if camera.has_focal_prior else "guessed"
+            camera.group if camera.group in (GIVEN, ESTIMATED) else "EXIF" if camera.has_focal_prior else "guessed"
             for camera in (photo.camera for photo in self.photos)
         )
         return source0, source1
@@ -208,6 +209,7 @@ def two_view(
     geometry = verify_pair(A_AND_B, matches, photos, options, max_error=max_error, seed=seed)
     inliers = np.zeros(len(matches), bool)
     inliers[geometry.inliers] = True
+    photos = _with_focal_of(geometry, photos)
     pose = _pose(geometry, matches, photos, POSE_ERROR * max_error, seed)
     moved = pose is not None and bool(np.any(pose[:, 3]))
     parallax = parallax_deg(matches, inliers, photos, pose) if pose is not None else None
@@ -228,6 +230,20 @@ def two_view(
         turn=turn,
         matcher=matcher or {},
     )
+
+
+def _with_focal_of(geometry: TwoViewGeometry, photos: Records) -> Records:
+    """The photos with the focal length that their F tells, where nothing else tells it."""
+    photo0, photo1 = photos
+    one_size = (photo0.width, photo0.height) == (photo1.width, photo1.height)
+    known = photo0.camera.has_focal_prior or photo1.camera.has_focal_prior
+    if known or not one_size or geometry.F is None or geometry.kind in FLAT_KINDS:
+        return photos
+    focal = focal_of_pair(geometry.F, photo0.width, photo0.height)
+    if focal is None:
+        return photos
+    cameras = [replace(with_focal(p.camera, focal, p.width, p.height), group=ESTIMATED) for p in photos]
+    return replace(photo0, camera=cameras[0]), replace(photo1, camera=cameras[1])
 
 
 def _pose(geometry: TwoViewGeometry, matches: Matches, photos: Records, max_error: float, seed: int) -> Float64 | None:
@@ -287,6 +303,8 @@ def _remarks(
         found.append(f"hardly any parallax ({parallax:.1f}°): the direction of the translation is uncertain")
     if parallax is not None and parallax > WIDE_PARALLAX_DEG:
         found.append(f"a parallax of {parallax:.0f}° is more than photos that match can have: the pose is likely wrong")
+    if any(photo.camera.group == ESTIMATED for photo in photos):
+        found.append("the focal length is estimated from these matches alone: give --intrinsics for a surer pose")
     if not all(photo.camera.has_focal_prior for photo in photos):
         found.append(
             f"a focal length is only guessed ({GUESSED_FOCAL:g} x the longer side), and the pose depends on it: "

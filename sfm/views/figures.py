@@ -109,7 +109,7 @@ def match_figure(photos: PhotoPair, result: TwoViewResult, options: FigureOption
     draw(sheet, boxes, photos, result, (inliers, outliers), options.colours)
     sheet.plate(14, 14, _corner(result, matcher, len(inliers) + len(outliers)), size=28)
     bottom = boxes[0].height + 94
-    _legend(sheet, bottom, options, outliers=len(outliers) > 0)
+    _legend(sheet, bottom, options, (len(inliers), len(outliers)))
     sheet.colour_bar(Box(WIDTH - 420, bottom - 11, 412, 22), options.colours, ("0", "0.5", "1"), "confidence")
     return sheet
 
@@ -139,10 +139,11 @@ def _corner(result: TwoViewResult, matcher: str, num_drawn: int) -> str:
     return "\n".join(lines)
 
 
-def _legend(sheet: Sheet, y: float, options: FigureOptions, *, outliers: bool) -> None:
-    """What inliers and outliers look like."""
+def _legend(sheet: Sheet, y: float, options: FigureOptions, drawn: tuple[int, int]) -> None:
+    """What inliers and outliers look like, of those that are drawn."""
     inlier: Any = colour_map(options.colours, np.array(0.85))
-    entries = [("inlier", inlier, "-", "o"), ("outlier", "#8f8f8f", "--", "x")][: 1 + outliers]
+    entries = [("inlier", inlier, "-", "o"), ("outlier", "#8f8f8f", "--", "x")]
+    entries = [entry for entry, num in zip(entries, drawn, strict=True) if num]
     for i, (text, colour, dash, marker) in enumerate(entries):
         x = 6 + 220 * i
         if options.draw == "lines":
@@ -207,7 +208,7 @@ def epipolar_figure(photos: PhotoPair, result: TwoViewResult) -> Sheet:
     told = f"A point lies on the line of its number: {len(rows)} of {result.num_inliers:,} inliers."
     sheet.text(6, boxes[0].height + 94, told, size=26)
     if result.epipolar_px is not None:
-        told = f"mean epipolar distance of all: {result.epipolar_px:.2f} px"
+        told = f"mean epipolar distance of all inliers: {result.epipolar_px:.2f} px"
         sheet.text(WIDTH - 8, boxes[0].height + 94, told, size=26, align="right", weight="bold")
     return sheet
 

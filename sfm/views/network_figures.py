@@ -28,6 +28,7 @@ from sfm.views.canvas import (
 from sfm.views.figures import PhotoPair
 
 HEAT = "inferno"
+LEAST_PEAK = 2.0  # times even, what the top of the colours stands for where nothing is looked at more
 TITLE_ROW = 60  # px above a row of pictures
 
 
@@ -111,11 +112,14 @@ def attention_figure(
     sheet = Sheet(top + 84)
     for i, layer, photo, box in place:
         _attention_panel(sheet, (photos.rgb0, photos.rgb1)[photo], layer, box)
-        title = f"layer {i + 1}, {layer.name}-attention in {'AB'[photo]}: up to {layer.times_uniform.max():.1f} × even"
-        sheet.text(box.x + 4, box.y - TITLE_ROW / 2, title, size=28 if num_columns < 3 else 22)
+        most = f"{layer.times_uniform.max():.1f} × even"
+        wide = f"layer {i + 1}, {layer.name}-attention in {'AB'[photo]}: up to {most}"
+        narrow = f"{i + 1} {layer.name}, in {'AB'[photo]}: to {most}"
+        sheet.text(box.x + 4, box.y - TITLE_ROW / 2, wide if num_columns < 3 else narrow, size=28)
         mark = marks[photo]
         if mark is not None:
-            _mark(sheet, box.at(mark[None], photos.sizes[photo])[0], is_query=photo == 0)
+            at = box.at(mark[None], photos.sizes[photo])[0]
+            _mark(sheet, at, 18 + 22 * box.width / 1000, is_query=photo == 0)
     told = "Where the pixel at the cross looks, mean of all heads" + (
         "." if partner is None else "; ring: its match in B."
     )
@@ -129,7 +133,9 @@ def _attention_panel(sheet: Sheet, rgb: UInt8, layer: AttentionMap, box: Box) ->
     size = (round(box.width), round(box.height))
     grid = Image.fromarray(layer.times_uniform.astype(np.float32))
     times = np.asarray(grid.resize(size, Image.Resampling.BILINEAR))
-    heat = np.clip((times - 1) * (255 / max(float(layer.times_uniform.max()) - 1, 1e-9)), 0, 255).astype(np.uint8)
+    heat = np.clip((times - 1) * (255 / max(float(layer.times_uniform.max()) - 1, LEAST_PEAK - 1)), 0, 255).astype(
+        np.uint8
+    )
     levels = np.linspace(0, 1, 256)
     opacity = 0.1 + 0.75 * np.sqrt(levels)
     over = (opacity[:, None] * colour_map(HEAT, levels)[:, :3] * 255).astype(np.float32)  # (256, 3) by heat
@@ -137,10 +143,10 @@ def _attention_panel(sheet: Sheet, rgb: UInt8, layer: AttentionMap, box: Box) ->
     sheet.picture((under + over[heat]).astype(np.uint8), box)
 
 
-def _mark(sheet: Sheet, at: Float64, *, is_query: bool) -> None:
-    """A cross with a ring for the pixel that looks, a ring for its match."""
+def _mark(sheet: Sheet, at: Float64, size: float, *, is_query: bool) -> None:
+    """A ring of this size in px, with a cross in it for the pixel that looks, without for its match."""
     style: dict[str, Any] = {"mfc": "none", "zorder": 6}
-    for colour, line in (("black", 9.0), ("#00e5ff", 4.5)):
-        sheet.axes.plot(*at[:, None], "o", ms=points(40), mec=colour, mew=points(line), **style)
+    for colour, line in (("black", 0.22 * size), ("#00e5ff", 0.11 * size)):
+        sheet.axes.plot(*at[:, None], "o", ms=points(size), mec=colour, mew=points(line), **style)
         if is_query:
-            sheet.axes.plot(*at[:, None], "+", ms=points(24), mec=colour, mew=points(line * 0.8), **style)
+            sheet.axes.plot(*at[:, None], "+", ms=points(0.6 * size), mec=colour, mew=points(line * 0.8), **style)

@@ -127,7 +127,8 @@ def few(num):
         (two_views(share_false=0.1, flat=True)[0], True, "one plane"),
         (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], np.zeros(3)])[0], True, "only turned"),
         (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], [0.12, 0, 0]])[0], True, "hardly any parallax"),
-        (two_views(share_false=0.1)[0], False, "only guessed"),
+        (two_views(share_false=0.1)[0], False, "estimated from these matches alone"),
+        (two_views(share_false=0.1, pose=np.c_[np.eye(3), [1, 0, 0]])[0], False, "only guessed"),
     ],
 )
 def test_what_speaks_against_a_pose_is_said(matches, prior, word):
@@ -136,6 +137,15 @@ def test_what_speaks_against_a_pose_is_said(matches, prior, word):
     assert not result.trusted
     assert word in result_text(result)
     json.dumps(result_dict(result), allow_nan=False)
+
+
+def test_a_focal_length_that_nothing_tells_is_taken_from_the_matches():
+    result = two_view(two_views(share_false=0.3)[0], (record("a", False), record("b", False)), max_error=2.0)
+    assert result.focal_sources == ("estimated", "estimated")
+    assert focal_px(result.photos[0]) == focal_px(result.photos[1]) == pytest.approx(FOCAL, rel=0.06)
+    assert max(pose_error_deg(result.cam1_from_cam0, POSE)) < 1.5
+    known = two_view(two_views(share_false=0.3)[0], (record("a", True), record("b", False)), max_error=2.0)
+    assert known.photos[0].camera.params[0] == FOCAL
 
 
 def test_numbers_as_json():
