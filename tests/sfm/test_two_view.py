@@ -14,7 +14,6 @@ from scipy.spatial.transform import Rotation
 
 from sfm.errors import BadImage, BadOption
 from sfm.geometry import (
-    clip_line,
     epipolar_distance,
     epipolar_line_distance,
     essential_matrix,
@@ -83,24 +82,6 @@ def test_fundamental_matrix_is_as_good_as_opencvs():
     assert ours < 1.05 * np.median(epipolar_distance(exact.points0, exact.points1, fundamental_matrix(K, K, POSE)))
     lines = epipolar_line_distance(matches.points0[result.inliers], matches.points1[result.inliers], result.F)
     assert result.epipolar_px == pytest.approx(lines.mean())
-
-
-def test_line_distance_against_opencv():
-    matches, _ = two_views(num=50, share_false=0.0)
-    F = fundamental_matrix(K, K, POSE)
-    total = np.zeros(50)
-    for points, others, image in ((matches.points0, matches.points1, 1), (matches.points1, matches.points0, 2)):
-        a, b, c = cv2.computeCorrespondEpilines(points[:, None], image, F)[:, 0].T
-        total += np.abs(a * others[:, 0] + b * others[:, 1] + c) / np.hypot(a, b)
-    np.testing.assert_allclose(epipolar_line_distance(matches.points0, matches.points1, F), total / 2, rtol=1e-3)
-
-
-def test_lines_are_cut_at_the_image():
-    np.testing.assert_allclose(clip_line([0, 1, -30], 100, 50), [[0, 30], [100, 30]])
-    ends = clip_line([1, -1, 0], 100, 50)
-    np.testing.assert_allclose(ends[np.argsort(ends[:, 0])], [[0, 0], [50, 50]], atol=1e-9)
-    assert clip_line([0, 1, -60], 100, 50) is None
-    assert clip_line([0, 0, 1], 100, 50) is None
 
 
 def test_parallax_is_the_angle_between_rays():
