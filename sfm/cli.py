@@ -19,9 +19,9 @@ from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from sfm import __version__
 from sfm.errors import NoModel, SfMError
-from sfm.options import ChallengeEvaluation, Options, PairEvaluation
+from sfm.options import ChallengeEvaluation, MatchOptions, Options, PairEvaluation
 
-Root = TypeVar("Root", Options, PairEvaluation, ChallengeEvaluation)
+Root = TypeVar("Root", Options, MatchOptions, PairEvaluation, ChallengeEvaluation)
 
 PROGRAM = "loftr-sfm"
 FORMATS = ("nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "hloc")
@@ -61,6 +61,7 @@ redoes what depends on them, with more photos it matches the new ones only.
 
 other verbs (each has its own --help):
   {PROGRAM} demo [OUT]                        reconstruct a shipped scene, compare with the truth
+  {PROGRAM} match A B [OUT]                   two photos: matches, fundamental matrix, relative pose, figures
   {PROGRAM} compare A B [--ground-truth GT]   two models side by side
   {PROGRAM} evaluate model|pairs|imc2022 ...  a model or a matcher against known cameras, as the literature does
   {PROGRAM} export OUT FORMAT [DEST]          nerfstudio, undistorted, ply, text, nvm, bundler, hloc
@@ -178,6 +179,20 @@ def _demo(argv: Sequence[str]) -> int:
     _run(photos, args.out, args)
     if args.stop_after in (None, STAGES[-1]):
         print("\n" + report(args.out))
+    return 0
+
+
+def _match(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} match", description="Two photos: matches, F, relative pose; figures and JSON.")
+    parser.add_argument("a", type=Path, metavar="A", help="a photo")
+    parser.add_argument("b", type=Path, metavar="B", help="another photo of the same place")
+    parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="folder of the results (default: match_A_B)")
+    add_options(parser, MatchOptions)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    from sfm.views.match_folder import match_to_folder
+
+    print(match_to_folder(args.a, args.b, args.out, options_from(args, MatchOptions)))
     return 0
 
 
@@ -311,6 +326,7 @@ def _train(argv: Sequence[str]) -> int:
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": _demo,
+    "match": _match,
     "compare": _compare,
     "evaluate": _evaluate,
     "export": _export,

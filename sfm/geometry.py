@@ -95,3 +95,35 @@ def pose_error_deg(cam1_from_cam0: Array, truth: Array) -> tuple[float, float]:
     """(rotation, translation) error of a relative pose in degrees; the translation's angle is signed (0 to 180)."""
     rotation = float(rotation_angle_deg(cam1_from_cam0[:, :3] @ truth[:, :3].T))
     return rotation, float(angle_between_deg(cam1_from_cam0[:, 3], truth[:, 3]))
+
+
+def epipolar_line_distance(points0: Array, points1: Array, F: Array) -> Float64:
+    """Mean distance of both points of a match to their epipolar lines, px: (M,) for points0, points1 (M, 2), F (3, 3).
+
+    What the eye sees in a picture of epipolar lines; infinite where a line vanishes.
+    """
+    x0, x1 = homogeneous(points0), homogeneous(points1)
+    line1, line0 = x0 @ np.asarray(F).T, x1 @ np.asarray(F)  # (M, 3) each
+    algebraic = np.abs(np.einsum("mi,mi->m", x1, line1))
+    normal0, normal1 = (np.linalg.norm(line[:, :2], axis=1) for line in (line0, line1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance: Float64 = (algebraic / normal0 + algebraic / normal1) / 2
+    return np.where((normal0 > 0) & (normal1 > 0), distance, np.inf)
+
+
+def clip_line(line: Array, width: float, height: float) -> Float64 | None:
+    """Ends (2, 2) px of the part of a line a x + b y + c = 0, given as (3,), inside an image; None outside."""
+    a, b, c = np.asarray(line, np.float64)
+    length = np.hypot(a, b)
+    if not length > 0:
+        return None
+    foot, along = np.array([-a * c, -b * c]) / length**2, np.array([b, -a]) / length
+    low, high = -np.inf, np.inf
+    for start, step, end in zip(foot, along, (width, height), strict=True):
+        if abs(step) < 1e-12:
+            if not 0 <= start <= end:
+                return None
+            continue
+        near, far = sorted(((0 - start) / step, (end - start) / step))
+        low, high = max(low, near), min(high, far)
+    return np.stack([foot + low * along, foot + high * along]) if low < high else None

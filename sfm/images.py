@@ -349,6 +349,14 @@ def _hash_into(digest: Any, path: Path) -> None:
             digest.update(chunk)
 
 
+def check_photo(path: Path) -> tuple[Photo, str]:
+    """A single photo, named by its path, and its hex SHA-256. Raises BadImage naming the file."""
+    found = _unusable_file(path, str(path)) or _check(Path(), str(path), None)
+    if isinstance(found, str):
+        raise BadImage(f"{path}: {found}")
+    return found.photo, found.digest
+
+
 class _ImageStore(Protocol):
     """What `run` needs of the feature database."""
 

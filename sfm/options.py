@@ -6,6 +6,7 @@ A field's `help` metadata is its line in `loftr-sfm --help`.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,115 @@ class Options:
             stage: {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
             for stage, values in asdict(self).items()
         }
+
+
+# --- two photos -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TwoPhotoOptions:
+    """Matching two photos, and the geometry between them."""
+
+    matcher: str = _option(
+        "loftr", "loftr (detector-free) or sift (COLMAP's SIFT, for comparison)", choices=("loftr", "sift")
+    )
+    weights: str = _option(
+        "auto", "outdoor, indoor, indoor_new, compact, a checkpoint file, or auto", metavar="NAME|FILE"
+    )
+    resize: int = _option(
+        640, "longer side of the image that the network sees, px; 0 keeps the photo's size", metavar="PX"
+    )
+    confidence: float | None = _option(
+        None,
+        "matches below this confidence are dropped, 0 to 1; the default is 0.4 for loftr (0.3 to 0.5 give the best "
+        "relative poses, 0.2 the most matches) and 0 for sift",
+        metavar="C",
+    )
+    turns: str = _option(
+        "auto",
+        "auto: photos that hardly match are tried with B turned by 90, 180 and 270 degrees; off",
+        choices=("auto", "off"),
+    )
+    device: str = _option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    offline: bool = _option(False, "never use the network")
+    camera_model: str = _option("SIMPLE_RADIAL", "COLMAP camera model of both photos", metavar="MODEL")
+    intrinsics: str | None = _option(
+        None,
+        "known intrinsics of both photos, as COLMAP's parameters: 'f,cx,cy,k' for SIMPLE_RADIAL; the default is the "
+        "focal length in EXIF, or else a guess",
+        metavar="P1,P2,...",
+    )
+    intrinsics_b: str | None = _option(None, "known intrinsics of B, where its camera is another", metavar="P1,P2,...")
+    max_error: float = _option(
+        2.0,
+        "largest epipolar error of an inlier, px of the network's image (sift: 4 px of the photo)",
+        metavar="PX",
+    )
+    seed: int = _option(0, "random seed of everything that draws", metavar="N")
+
+    def __post_init__(self) -> None:
+        _require(self.max_error > 0, f"--max-error {self.max_error}: must be positive")
+        self.matching()
+
+    def matching(self) -> MatchingOptions:
+        """What the matcher is made with. Raises BadOption for values that make no sense."""
+        least = self.confidence if self.confidence is not None else 0.4
+        return MatchingOptions(
+            matcher=self.matcher,
+            weights=self.weights,
+            resize=self.resize,
+            confidence=least if self.matcher == "loftr" else self.confidence,
+            device=self.device,
+            turns=self.turns,
+            offline=self.offline,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FigureOptions:
+    """What is drawn of two photos. None of it touches the numbers."""
+
+    draw: str = _option("lines", "matches as lines or as points", choices=("lines", "points"))
+    max_drawn: int | None = _option(
+        None,
+        "matches drawn at most, evenly spread and the most confident of each place, inliers and outliers in their true "
+        "proportion; 0 draws all; the default is 200 lines, all points",
+        metavar="N",
+    )
+    colormap: str = _option(
+        "jet",
+        "of confidence: jet (blue low, red high, as LoFTR's own figures have it), or viridis or cividis, which "
+        "colour-blind people read as well",
+        choices=("jet", "viridis", "cividis"),
+    )
+    hide_outliers: bool = _option(False, "draw the inliers only")
+    features: bool = _option(False, "draw the network's coarse features before and after the transformer")
+    attention: str | None = _option(
+        None, "draw where this pixel of A looks, layer by layer: its self- and cross-attention", metavar="X,Y"
+    )
+
+    def __post_init__(self) -> None:
+        _require(self.max_drawn is None or self.max_drawn >= 0, f"--max-drawn {self.max_drawn}: must not be negative")
+        self.pixel()
+
+    def pixel(self) -> tuple[float, float] | None:
+        """(x, y) px of A whose attention is drawn. Raises BadOption unless it is two finite numbers."""
+        if self.attention is None:
+            return None
+        try:
+            x, y = (float(part) for part in self.attention.split(","))
+        except ValueError:
+            raise BadOption(f"--attention {self.attention}: must be two numbers X,Y, a pixel of A") from None
+        _require(isfinite(x) and isfinite(y), f"--attention {self.attention}: must be finite")
+        return x, y
+
+
+@dataclass(frozen=True, slots=True)
+class MatchOptions:
+    """All options of the verb match."""
+
+    matching: TwoPhotoOptions = field(default_factory=TwoPhotoOptions)
+    figures: FigureOptions = field(default_factory=FigureOptions)
 
 
 # --- evaluation of matchers ---------------------------------------------------------------------

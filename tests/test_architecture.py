@@ -25,7 +25,7 @@ LAYER_2 = (
     | {"sfm.colmap_log", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
     | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
-    | {"sfm.track_completion", "sfm.weights", "sfm.datasets", "sfm.matcher_choice"}
+    | {"sfm.track_completion", "sfm.weights", "sfm.datasets", "sfm.pair_geometry", "sfm.matcher_choice"}
 )
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
 JUDGING = {"sfm.pair_judging", "sfm.pair_truth", "sfm.pair_evaluation"}
@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.pose_metrics": {"sfm.geometry"},
     "sfm.matchers": {"sfm.matchers"},
     "sfm.matcher_choice": LAYER_1 | {"sfm.weights"},
+    "sfm.pair_geometry": LAYER_1,
     "sfm.cameras": LAYER_0,
     "sfm.feature_cache": {"sfm.matchers"},
     "sfm.turns": set(),
@@ -85,6 +86,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.export": LAYER_2 | {"sfm.evaluation", "sfm.hloc", "sfm.mapping"},
     "sfm.views": set(),
     "sfm.views.scene": LAYER_1 | {"sfm.evaluation", "sfm.model_columns"},
+    "sfm.two_view": LAYER_2,
+    "sfm.views.canvas": set(),
+    "sfm.views.figures": LAYER_1 | {"sfm.two_view", "sfm.views"},
+    "sfm.views.network_figures": LAYER_1 | {"sfm.views"},
+    "sfm.views.match_folder": LAYER_2 | {"sfm.two_view", "sfm.views"},
     "sfm.pipeline": LAYER_3 | {"sfm.views"},
     "sfm.demo": LAYER_2 | {"sfm.evaluation"},
     "sfm.training": LAYER_2,
@@ -115,7 +121,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.weights": {"torch", "safetensors", "platformdirs", "tqdm"},
     "sfm.datasets": NUMPY | {"pycolmap", "PIL", "open3d", "scipy", "torch"},
     "sfm.tracks": NUMPY | {"scipy"},
-    "sfm.verification": NUMPY | {"pycolmap", "scipy"},
+    "sfm.pair_geometry": NUMPY | {"pycolmap"},
     "sfm.mapping": NUMPY | {"pycolmap"},
     "sfm.mapper": NUMPY | {"pycolmap"},
     "sfm.agreement": NUMPY | {"pycolmap"},
@@ -140,6 +146,11 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.views.scene": NUMPY | {"pycolmap"},
     "sfm.training": NUMPY | {"torch"},
     "sfm.matcher_choice": {"torch"},  # to ask for a CUDA device, inside a function
+    "sfm.two_view": NUMPY | {"pycolmap"},
+    "sfm.views.canvas": NUMPY | {"matplotlib", "PIL"},
+    "sfm.views.figures": NUMPY | {"matplotlib"},
+    "sfm.views.network_figures": NUMPY | {"PIL"},
+    "sfm.views.match_folder": NUMPY,
 }
 
 

@@ -60,6 +60,11 @@ class LoFTRMatcher:
         self._model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
 
     @property
+    def model(self) -> LoFTR:
+        """The network, in evaluation mode."""
+        return self._model
+
+    @property
     def provenance(self) -> dict[str, str]:
         """Weights' checksum, configuration and options."""
         config = {key: str(value) for key, value in asdict(self._model.config).items()}
@@ -75,6 +80,11 @@ class LoFTRMatcher:
         """Cell width, cell height (photo px) and number of columns of the coarse grid."""
         w, h = self.net_size(width, height)
         return COARSE_STRIDE * width / w, COARSE_STRIDE * height / h, w // COARSE_STRIDE
+
+    def network_input(self, image: GreyImage) -> Tensor:
+        """(1, 1, h, w) f32 in [0, 1]: the photo (H, W) as the network sees it, on its device."""
+        w, h = self.net_size(image.shape[1], image.shape[0])
+        return _resized(image, (h, w))[None].to(self._device)
 
     def _precision(self) -> AbstractContextManager[object]:
         """Half precision where the device is fast in it; sums that overflow in it are kept in fp32 by the network."""

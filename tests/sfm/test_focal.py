@@ -108,3 +108,18 @@ def test_replaced_focal_lengths_count_as_priors_and_leave_the_rest():
     np.testing.assert_array_equal(changed.camera.params, [700, 700, WIDTH / 2, HEIGHT / 2, 0, 0, 0, 0])
     assert same is images[1]
     assert not images[0].camera.has_focal_prior
+
+
+@pytest.mark.parametrize("focal", [600.0, 900.0, 1500.0])
+def test_one_pair_tells_the_focal_length_or_nothing(focal):
+    rng = np.random.default_rng(6)
+    found = [F.focal_of_pair(one, WIDTH, HEIGHT) for one in matrices(free_poses(8, rng), focal, 0.0, rng)]
+    told = np.array([value for value in found if value is not None])
+    assert len(told) > 0.4 * len(found)
+    assert np.median(np.abs(told / focal - 1)) < 0.02
+    assert np.abs(told / focal - 1).max() < 0.15
+
+
+def test_one_pair_on_a_ring_tells_nothing():
+    rng = np.random.default_rng(7)
+    assert {F.focal_of_pair(one, WIDTH, HEIGHT) for one in matrices(ring_poses(6), 900.0, 0.0, rng)} == {None}

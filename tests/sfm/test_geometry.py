@@ -78,3 +78,23 @@ def test_pose_error_counts_a_flipped_baseline_as_wrong():
     rotation, translation = G.pose_error_deg(flipped, pose)
     assert rotation == pytest.approx(0.0, abs=1e-6)
     assert translation == pytest.approx(180.0)
+
+
+def test_line_distance_equals_opencv():
+    rng = np.random.default_rng(8)
+    points0, points1 = rng.uniform(0, 640, (2, 50, 2))
+    F = G.fundamental_matrix(K0, K1, random_pose(rng))
+    total = np.zeros(50)
+    for points, others, image in ((points0, points1, 1), (points1, points0, 2)):
+        a, b, c = cv2.computeCorrespondEpilines(points[:, None], image, F)[:, 0].T
+        total += np.abs(a * others[:, 0] + b * others[:, 1] + c) / np.hypot(a, b)
+    np.testing.assert_allclose(G.epipolar_line_distance(points0, points1, F), total / 2, rtol=1e-5)
+    assert np.isinf(G.epipolar_line_distance(points0, points1, np.zeros((3, 3)))).all()
+
+
+def test_lines_are_cut_at_the_image():
+    np.testing.assert_allclose(G.clip_line([0, 1, -30], 100, 50), [[0, 30], [100, 30]])
+    ends = G.clip_line([1, -1, 0], 100, 50)
+    np.testing.assert_allclose(ends[np.argsort(ends[:, 0])], [[0, 0], [50, 50]], atol=1e-9)
+    assert G.clip_line([0, 1, -60], 100, 50) is None
+    assert G.clip_line([0, 0, 1], 100, 50) is None
