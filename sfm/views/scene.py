@@ -147,29 +147,42 @@ def upright(scene: Scene) -> Scene:
 
     People hold cameras level more often than not: up is the direction that is most nearly square to all the cameras'
     x axes, on the side where most of their heads are. Photos on their side or upside down are a minority that the
-    direction, fitted with absolute values, withstands. Cameras that all look along one line leave it to their heads.
+    direction, fitted with absolute values, withstands. Where all photos of a ring lie on their side the y axes tell.
+    Cameras that all look along one line leave it to their heads.
     """
     rotations = scene.cameras.cam_from_world[:, :, :3]
-    right, head = rotations[:, 0], -rotations[:, 1]  # (C, 3) in the world
-    up = _level_up(right, head)
+    up = _up(rotations)
     centre, radius = _middle(scene)
     turn = _rotation_to_z(up)
     return moved(scene, Similarity(1 / radius, turn, -turn @ centre / radius))
 
 
-def _level_up(right: Float64, head: Float64) -> Float64:
-    """Unit (3,). Where the cameras' x axes span a plane its normal, otherwise the mean of their heads."""
-    weights = np.ones(len(right))
-    up, spread = np.array([0.0, 0.0, 1.0]), np.zeros(3)
-    for _ in range(20):  # reweighted least squares: the sum of absolute sines
-        spread, axes = np.linalg.eigh(np.einsum("c,ci,cj->ij", weights, right, right))
-        up = axes[:, 0]
-        weights = 1 / np.maximum(np.abs(right @ up), LEVEL)
-    if spread[1] < 0.04 * spread[2] or len(right) < 3:
-        up = head.sum(axis=0)
+def _up(rotations: Float64) -> Float64:
+    """Unit (3,) of cameras' rotations (C, 3, 3): square to their x axes, or to their y axes where all photos lie on
+    their side, as a turntable in front of a turned camera makes them; the mean of their heads where neither tells."""
+    right, head, forward = rotations[:, 0], -rotations[:, 1], rotations[:, 2]
+    level, spread = _normal(right)
+    side, side_spread = _normal(head)
+    along_line = spread[1] < 0.04 * spread[2] or spread[0] > 0.3 * spread[1]  # the x axes span no plane
+    around = np.linalg.norm(head.mean(axis=0)) < 0.6 if len(head) else False
+    if len(right) >= 3 and along_line and around and side_spread[0] < 0.1 * side_spread[1]:
+        leaning = float(forward.mean(axis=0) @ side)  # people look down on what they turn
+        return -np.sign(leaning) * side if abs(leaning) > 0.02 else side
+    up = head.sum(axis=0) if along_line or len(right) < 3 else level
     length = float(np.linalg.norm(up))
-    side = np.sign(np.median(head @ up)) if len(head) else 1.0
-    return (side or 1.0) * up / length if length > 0 else np.array([0.0, 0.0, 1.0])
+    sign = np.sign(np.median(head @ up)) if len(head) else 1.0
+    return (sign or 1.0) * up / length if length > 0 else np.array([0.0, 0.0, 1.0])
+
+
+def _normal(axes: Float64) -> tuple[Float64, Float64]:
+    """The direction (3,) most nearly square to all axes (C, 3), by the sum of absolute sines, and how far they spread
+    along it, in between and most, (3,)."""
+    weights, found, spread = np.ones(len(axes)), np.array([0.0, 0.0, 1.0]), np.zeros(3)
+    for _ in range(20):  # reweighted least squares
+        spread, vectors = np.linalg.eigh(np.einsum("c,ci,cj->ij", weights, axes, axes))
+        found = vectors[:, 0]
+        weights = 1 / np.maximum(np.abs(axes @ found), LEVEL)
+    return found, spread
 
 
 def _middle(scene: Scene) -> tuple[Float64, float]:
