@@ -163,26 +163,24 @@ def _up(rotations: Float64) -> Float64:
     right, head, forward = rotations[:, 0], -rotations[:, 1], rotations[:, 2]
     level, spread = _normal(right)
     side, side_spread = _normal(head)
-    along_line = spread[1] < 0.04 * spread[2] or spread[0] > 0.3 * spread[1]  # the x axes span no plane
-    around = np.linalg.norm(head.mean(axis=0)) < 0.6 if len(head) else False
-    if len(right) >= 3 and along_line and around and side_spread[0] < 0.1 * side_spread[1]:
+    around = len(head) >= 3 and np.linalg.norm(head.mean(axis=0)) < 0.6
+    if around and spread[1] < 0.15 * spread[2] and side_spread[0] < 0.1 * side_spread[1]:
         leaning = float(forward.mean(axis=0) @ side)  # people look down on what they turn
         return -np.sign(leaning) * side if abs(leaning) > 0.02 else side
-    up = head.sum(axis=0) if along_line or len(right) < 3 else level
+    up = head.sum(axis=0) if spread[1] < 0.04 * spread[2] or len(right) < 3 else level
     length = float(np.linalg.norm(up))
     sign = np.sign(np.median(head @ up)) if len(head) else 1.0
     return (sign or 1.0) * up / length if length > 0 else np.array([0.0, 0.0, 1.0])
 
 
 def _normal(axes: Float64) -> tuple[Float64, Float64]:
-    """The direction (3,) most nearly square to all axes (C, 3), by the sum of absolute sines, and how far they spread
-    along it, in between and most, (3,)."""
-    weights, found, spread = np.ones(len(axes)), np.array([0.0, 0.0, 1.0]), np.zeros(3)
+    """The direction (3,) most nearly square to all axes (C, 3), by the sum of absolute sines; and how far they spread
+    along three directions, least first (3,), by squares."""
+    spread, vectors = np.linalg.eigh(axes.T @ axes)
     for _ in range(20):  # reweighted least squares
-        spread, vectors = np.linalg.eigh(np.einsum("c,ci,cj->ij", weights, axes, axes))
-        found = vectors[:, 0]
-        weights = 1 / np.maximum(np.abs(axes @ found), LEVEL)
-    return found, spread
+        weights = 1 / np.maximum(np.abs(axes @ vectors[:, 0]), LEVEL)
+        vectors = np.linalg.eigh((axes * weights[:, None]).T @ axes)[1]
+    return vectors[:, 0], spread
 
 
 def _middle(scene: Scene) -> tuple[Float64, float]:

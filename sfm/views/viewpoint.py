@@ -18,7 +18,7 @@ from sfm.views.scene import Scene
 FIELD_OF_VIEW = 45.0  # degrees, of the shorter side
 NAMED = {"overview": (-35.0, 25.0), "front": (0.0, 5.0), "side": (90.0, 5.0), "top": (0.0, 90.0)}  # turn, elevation
 FAR_POINTS = 0.03  # part of the points that may lie outside a view of the whole
-FAR_CAMERAS = 6.0  # cameras further away than this many radii of the scene may, too
+FAR_CAMERAS = 3.5  # cameras further away than this many radii of the scene may, too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
