@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sfm.errors import BadFile, BadOption
 from sfm.views.drawing import Fragments, draw, line_fragments, photo_fragments, point_fragments
-from sfm.views.photos import ReadPhoto, no_photos
+from sfm.views.photos import Photos
 from sfm.views.scene import Scene
 from sfm.views.shapes import Segments, axis_lines, frustum_lines, frustum_size, grid_lines, image_corners
 from sfm.views.state import (
@@ -43,7 +43,7 @@ class Drawer:
 
     scenes: tuple[Scene, ...]
     state: ViewState
-    photos: tuple[ReadPhoto, ...] = ()
+    photos: tuple[Photos, ...] = ()
     captions: bool = True
     _depth: float = field(init=False)
     _thumbnails: tuple[tuple[UInt8 | None, ...], ...] = field(init=False)
@@ -53,7 +53,7 @@ class Drawer:
         object.__setattr__(self, "_thumbnails", tuple(self._read(i) for i in range(len(self.scenes))))
 
     def _read(self, i: int) -> tuple[UInt8 | None, ...]:
-        names, read = self.scenes[i].cameras.names, self.photos[i] if self.photos else no_photos
+        names, read = self.scenes[i].cameras.names, self.photos[i] if self.photos else Photos()
         few = self.state.photos and self.state.cameras and len(names) <= MAX_PHOTOS
         return tuple(read(name, 320) if few else None for name in names)
 
@@ -90,8 +90,7 @@ class Drawer:
         widest = max(group, key=lambda i: len(self.scenes[i].cameras.names))
         parts = []
         if self.state.grid:
-            faint = np.array(self._background) * 0.86 + 0.14 * (255 - np.array(self._background, np.float64))
-            parts.append(line_fragments(view, grid_lines(self.scenes[widest], _rgb(faint)), 1.0))
+            parts.append(line_fragments(view, grid_lines(self.scenes[widest], faint(self.state.background)), 1.0))
         if self.state.axes:
             parts.append(line_fragments(view, axis_lines(self.scenes[widest]), 2.0))
         for i in group:
@@ -116,8 +115,9 @@ class Drawer:
         return [*parts, line_fragments(view, outline, 1.4 if len(away) <= 200 else 1.0)]
 
 
-def _rgb(colour: NDArray[np.float64]) -> RGB:
-    r, g, b = (round(float(c)) for c in colour)
+def faint(background: str) -> RGB:
+    """A colour little different from a background, for its grid."""
+    r, g, b = (round(0.86 * c + 0.14 * (255 - c)) for c in BACKGROUNDS[background])
     return r, g, b
 
 
