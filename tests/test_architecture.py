@@ -30,6 +30,10 @@ LAYER_2 = (
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
 LAYER_4 = LAYER_3 | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training", "sfm.views"}
 
+# What draws scenes, lower rooms first; the last three are Open3D's window.
+DRAWN = [f"sfm.views.{name}" for name in ("viewpoint", "shapes", "drawing", "state", "photos", "stills", "exhibit")]
+WINDOW = [f"sfm.views.{name}" for name in ("stage", "panel", "window")]
+
 MAY_IMPORT: dict[str, set[str]] = {
     "sfm": set(),
     "sfm.errors": set(),
@@ -74,6 +78,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.export": LAYER_2 | {"sfm.evaluation", "sfm.hloc", "sfm.mapping"},
     "sfm.views": set(),
     "sfm.views.scene": LAYER_1 | {"sfm.evaluation", "sfm.model_columns"},
+    **dict.fromkeys(DRAWN + WINDOW, {"sfm.evaluation", "sfm.views"}),
+    "sfm.views.viewer": {"sfm.summary", "sfm.views"},
     "sfm.pipeline": LAYER_3 | {"sfm.views"},
     "sfm.demo": LAYER_2 | {"sfm.evaluation"},
     "sfm.training": LAYER_2,
@@ -122,6 +128,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.comparison": NUMPY,
     "sfm.export": NUMPY | {"pycolmap", "PIL"},
     "sfm.views.scene": NUMPY | {"pycolmap"},
+    **dict.fromkeys(DRAWN, NUMPY | {"PIL"}),
+    **dict.fromkeys(WINDOW, NUMPY | {"open3d"}),
+    "sfm.views.viewer": {"platformdirs"},
     "sfm.training": NUMPY | {"torch"},
     "sfm.pipeline": {"torch"},  # to ask for a CUDA device, inside a function
 }

@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 from open3d.visualization import gui
 
 from sfm.views.scene import Scene
-from sfm.views.state import BACKGROUNDS, COLOURS, LAYOUTS, TINTS, CameraCard, ViewState
+from sfm.views.state import BACKGROUNDS, COLOURS, LAYOUTS, TINTS, CameraCard, ViewState, point_size
 from sfm.views.stills import counts_text
 
 UInt8 = NDArray[np.uint8]
-HELP = """\
- drag            turn                      R T F S    whole, top, front, side
- ctrl + drag     move                      C P G X    cameras, photos, grid, axes
- wheel           nearer, further           K B        colouring, background
- click           select a camera           + -        point size
- double click    look through it           O          beside or over each other
- left, right     previous, next camera     Enter      look through it, and back
- Escape          select none               H or /     this help """
+HELP = (
+    ("drag", "turn", "R  T  F  S", "whole, top, front, side"),
+    ("ctrl + drag", "move", "C  P  G  X", "cameras, photos, grid, axes"),
+    ("wheel", "nearer, further", "K  B", "colouring, background"),
+    ("click", "select a camera", "+  -", "point size"),
+    ("double click", "look through it", "O", "models beside or over each other"),
+    ("left, right", "previous, next camera", "Enter", "look through the camera, and back"),
+    ("Escape", "select none", "H  /", "this help"),
+)
+STAGE_SIZE = (900, 700)  # px, about, for which points are given their size
 COLOUR_NAMES = ("photo", "reprojection error", "track length", "height")
 
 
@@ -64,20 +66,22 @@ class Panel:
         errors = np.concatenate([s.points.error[np.isfinite(s.points.error)] for s in self._scenes])
         longest = max((int(s.points.length.max(initial=2)) for s in self._scenes), default=2)
         self._most = float(np.ceil(10 * errors.max(initial=1.0)) / 10)
-        self._error = self._slider("Reprojection error up to, px", gui.Slider.DOUBLE, (0.05, self._most))
+        rows = gui.VGrid(2, round(0.3 * self._em))
+        self._error = self._slider(rows, "Error up to, px", gui.Slider.DOUBLE, (0.05, self._most))
         self._error.set_on_value_changed(
             lambda value: self.on_state(max_error=math.inf if value >= self._most - 1e-6 else max(value, 0.01))
         )
-        self._track = self._slider("Seen in at least so many photos", gui.Slider.INT, (2, max(longest, 3)))
+        self._track = self._slider(rows, "Seen in photos, min.", gui.Slider.INT, (2, max(longest, 3)))
         self._track.set_on_value_changed(lambda value: self.on_state(min_track=int(value)))
-        self._size = self._slider("Point size, px", gui.Slider.DOUBLE, (0.5, 12.0))
+        self._size = self._slider(rows, "Point size, px", gui.Slider.DOUBLE, (0.5, 12.0))
         self._size.set_on_value_changed(lambda value: self.on_state(point_size=float(value)))
+        self.widget.add_child(rows)
 
-    def _slider(self, label: str, kind: Any, limits: tuple[float, float]) -> Any:
+    def _slider(self, rows: Any, label: str, kind: Any, limits: tuple[float, float]) -> Any:
         slider = gui.Slider(kind)
         slider.set_limits(*limits)
-        self.widget.add_child(gui.Label(label))
-        self.widget.add_child(slider)
+        rows.add_child(gui.Label(label))
+        rows.add_child(slider)
         return slider
 
     def _add_switches(self, state: ViewState) -> None:
@@ -92,7 +96,7 @@ class Panel:
             names = ("beside each other", "over each other")
             self._layout = self._choice(grid, "Models", names, lambda k: self.on_state(layout=LAYOUTS[k]))
         self.widget.add_child(grid)
-        switches = gui.VGrid(2, round(0.4 * self._em))
+        switches = gui.VGrid(4, round(0.4 * self._em))
         self._switches = {}
         for name in ("cameras", "photos", "grid", "axes"):
             box = gui.Checkbox(name)
@@ -152,8 +156,7 @@ class Panel:
         """Sets the widgets to a state."""
         self._error.double_value = min(state.max_error, self._most)
         self._track.int_value = max(2, state.min_track)
-        if state.point_size is not None:
-            self._size.double_value = state.point_size
+        self._size.double_value = point_size(state, max(len(s.points.xyz) for s in self._scenes), STAGE_SIZE)
         self._colour.selected_index = COLOURS.index(state.colour)
         self._background.selected_index = list(BACKGROUNDS).index(state.background)
         if self._layout is not None:
@@ -172,6 +175,18 @@ class Panel:
     def show_no_camera(self) -> None:
         """No camera is selected."""
         self._camera.visible = False
+
+
+def help_widget(em: int) -> Any:
+    """Keys and mouse, for over the models."""
+    grid = gui.VGrid(4, round(0.8 * em), gui.Margins(em, round(0.6 * em), em, round(0.6 * em)))
+    grid.background_color = gui.Color(0.1, 0.11, 0.13, 0.92)
+    for row in HELP:
+        for k, text in enumerate(row):
+            label = gui.Label(text)
+            label.text_color = gui.Color(0.95, 0.75, 0.35) if k % 2 == 0 else gui.Color(0.9, 0.9, 0.9)
+            grid.add_child(label)
+    return grid
 
 
 def _image(rgb: UInt8) -> Any:

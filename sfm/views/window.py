@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from open3d.visualization import gui
 
 from sfm.types import Float64
-from sfm.views.panel import HELP, Panel
-from sfm.views.photos import Photos, camera_photo
-from sfm.views.scene import Scene
+from sfm.views.exhibit import Exhibit
+from sfm.views.panel import STAGE_SIZE, Panel, help_widget
+from sfm.views.photos import camera_photo
 from sfm.views.shapes import axis_lines, frustum_lines, frustum_size, grid_lines, image_corners
 from sfm.views.stage import Stage
 from sfm.views.state import (
@@ -44,20 +43,6 @@ DOUBLE_CLICK_SECONDS = 0.4
 PICKED: RGB = (255, 80, 160)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Exhibit:
-    """What a window shows. scenes: one or two, in one frame. photos: of each. memory: file that keeps the view.
-    start: name of the view to begin with where none is kept. note: said below the models."""
-
-    title: str
-    scenes: tuple[Scene, ...]
-    photos: tuple[Photos, ...]
-    state: ViewState
-    memory: Path | None = None
-    start: str = "overview"
-    note: str | None = None
-
-
 class Window:
     """One window, from `open` to its closing."""
 
@@ -66,7 +51,7 @@ class Window:
         self.window = gui.Application.instance.create_window(exhibit.title, 1440, 860)
         self.stages = [Stage(self.window.renderer) for _ in exhibit.scenes]
         self.panel = Panel(self.window, exhibit.scenes, self.state, exhibit.note)
-        self.help = gui.Label(HELP)
+        self.help = help_widget(self.window.theme.font_size)
         self.inside: tuple[int, int] | None = None  # model and row of the camera that is looked through
         self._before: Float64 | None = None
         self._depth = max((frustum_size(s) for s in exhibit.scenes), default=0.3)
@@ -198,7 +183,7 @@ class Window:
 
     def _point_size(self, i: int) -> float:
         num = len(self.exhibit.scenes[i].points.xyz)
-        return point_size(self.state, num, (900, 700)) * self.window.scaling
+        return point_size(self.state, num, STAGE_SIZE) * self.window.scaling
 
     def _put_points(self, stage: Stage, i: int, shown: tuple[int, ...]) -> None:
         stage.clear(f"points{i}")
@@ -303,7 +288,7 @@ class Window:
     def _keys(self) -> dict[Any, Callable[[], Any]]:
         key, state = gui.KeyName, self.state
         after = {name: COLOURS[(k + 1) % len(COLOURS)] for k, name in enumerate(COLOURS)}
-        size = state.point_size or point_size(state, max(len(s.points.xyz) for s in self.exhibit.scenes), (900, 700))
+        size = state.point_size or point_size(state, max(len(s.points.xyz) for s in self.exhibit.scenes), STAGE_SIZE)
         return {
             key.H: self._toggle_help,
             key.SLASH: self._toggle_help,
