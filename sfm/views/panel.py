@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from open3d.visualization import gui
 
 from sfm.views.scene import Scene
-from sfm.views.state import BACKGROUNDS, COLOURS, LAYOUTS, TINTS, CameraCard, ViewState, point_size
-from sfm.views.stills import counts_text
+from sfm.views.state import BACKGROUNDS, COLOURS, LAYOUTS, TINTS, CameraCard, ViewState, colour_range, point_size
+from sfm.views.stills import UNITS, counts_text
 
 UInt8 = NDArray[np.uint8]
 HELP = (
@@ -38,12 +38,12 @@ class Panel:
         self.on_camera: Callable[[int, int | None], None] = lambda model, row: None
         self.on_look: Callable[[], None] = lambda: None
         self._em, self._scenes = window.theme.font_size, scenes
-        self.width = int(19 * self._em)
-        self.photo_side = int(16.5 * self._em)
+        self.width = int(21 * self._em)
+        self.photo_side = int(18 * self._em)
         self._neighbours: tuple[tuple[int, int], ...] = ()
-        self._model = 0
+        self._model, self._showing = 0, False
         gap = round(0.4 * self._em)
-        self.widget = gui.ScrollableVert(gap, gui.Margins(2 * gap, 2 * gap, 2 * gap, 2 * gap))
+        self.widget = gui.ScrollableVert(gap, gui.Margins(2 * gap, 2 * gap, 5 * gap, 2 * gap))
         self._add_models(note, state)
         self._add_filters(state)
         self._add_switches(state)
@@ -56,7 +56,7 @@ class Panel:
     def _add_models(self, note: str | None, state: ViewState) -> None:
         for i, scene in enumerate(self._scenes):
             title = gui.Label(scene.title)
-            title.text_color = gui.Color(*(c / 255 for c in TINTS["dark"][i % 2]))
+            title.text_color = _colour(i)
             self.widget.add_child(title)
             self.widget.add_child(gui.Label(counts_text(scene, ViewState(min_track=0))))
         for line in _wrapped(note or "", 40):
@@ -69,12 +69,12 @@ class Panel:
         rows = gui.VGrid(2, round(0.3 * self._em))
         self._error = self._slider(rows, "Error up to, px", gui.Slider.DOUBLE, (0.05, self._most))
         self._error.set_on_value_changed(
-            lambda value: self.on_state(max_error=math.inf if value >= self._most - 1e-6 else max(value, 0.01))
+            lambda value: self._tell(max_error=math.inf if value >= self._most - 1e-6 else max(value, 0.01))
         )
         self._track = self._slider(rows, "Seen in photos, min.", gui.Slider.INT, (2, max(longest, 3)))
-        self._track.set_on_value_changed(lambda value: self.on_state(min_track=int(value)))
+        self._track.set_on_value_changed(lambda value: self._tell(min_track=int(value)))
         self._size = self._slider(rows, "Point size, px", gui.Slider.DOUBLE, (0.5, 12.0))
-        self._size.set_on_value_changed(lambda value: self.on_state(point_size=float(value)))
+        self._size.set_on_value_changed(lambda value: self._tell(point_size=float(value)))
         self.widget.add_child(rows)
 
     def _slider(self, rows: Any, label: str, kind: Any, limits: tuple[float, float]) -> Any:
@@ -86,21 +86,23 @@ class Panel:
 
     def _add_switches(self, state: ViewState) -> None:
         grid = gui.VGrid(2, round(0.4 * self._em))
-        self._colour = self._choice(grid, "Colour", COLOUR_NAMES, lambda k: self.on_state(colour=COLOURS[k]))
+        self._colour = self._choice(grid, "Colour", COLOUR_NAMES, lambda k: self._tell(colour=COLOURS[k]))
         backgrounds = tuple(BACKGROUNDS)
         self._background = self._choice(
-            grid, "Background", backgrounds, lambda k: self.on_state(background=backgrounds[k])
+            grid, "Background", backgrounds, lambda k: self._tell(background=backgrounds[k])
         )
         self._layout = None
         if len(self._scenes) > 1:
             names = ("beside each other", "over each other")
-            self._layout = self._choice(grid, "Models", names, lambda k: self.on_state(layout=LAYOUTS[k]))
+            self._layout = self._choice(grid, "Models", names, lambda k: self._tell(layout=LAYOUTS[k]))
         self.widget.add_child(grid)
+        self._legend = gui.Label("")
+        self.widget.add_child(self._legend)
         switches = gui.VGrid(4, round(0.4 * self._em))
         self._switches = {}
         for name in ("cameras", "photos", "grid", "axes"):
             box = gui.Checkbox(name)
-            box.set_on_checked(lambda on, name=name: self.on_state(**{name: on}))
+            box.set_on_checked(lambda on, name=name: self._tell(**{name: on}))
             switches.add_child(box)
             self._switches[name] = box
         self.widget.add_child(switches)
@@ -150,10 +152,15 @@ class Panel:
             if double:
                 self.on_look()
 
+    def _tell(self, **values: Any) -> None:
+        if not self._showing:  # Open3D calls back where a program sets a slider, too
+            self.on_state(**values)
+
     # --- showing ----------------------------------------------------------------------------------
 
     def show(self, state: ViewState) -> None:
         """Sets the widgets to a state."""
+        self._showing = True
         self._error.double_value = min(state.max_error, self._most)
         self._track.int_value = max(2, state.min_track)
         self._size.double_value = point_size(state, max(len(s.points.xyz) for s in self._scenes), STAGE_SIZE)
@@ -163,6 +170,8 @@ class Panel:
             self._layout.selected_index = LAYOUTS.index(state.layout)
         for name, box in self._switches.items():
             box.checked = getattr(state, name)
+        self._legend.text = legend_text(self._scenes[0], state.colour)
+        self._showing = False
 
     def show_camera(self, model: int, scene: Scene, card: CameraCard, photo: UInt8) -> None:
         """Shows what there is to say of a camera."""
@@ -177,16 +186,34 @@ class Panel:
         self._camera.visible = False
 
 
+def legend_text(scene: Scene, colour: str) -> str:
+    """What the colours of the points mean."""
+    if colour == "rgb":
+        return "colours of the photos"
+    low, high = colour_range(scene, colour)
+    return f"dark blue {low:.2g}, yellow {high:.2g} {UNITS[colour]}"
+
+
 def help_widget(em: int) -> Any:
     """Keys and mouse, for over the models."""
-    grid = gui.VGrid(4, round(0.8 * em), gui.Margins(em, round(0.6 * em), em, round(0.6 * em)))
-    grid.background_color = gui.Color(0.1, 0.11, 0.13, 0.92)
-    for row in HELP:
-        for k, text in enumerate(row):
-            label = gui.Label(text)
-            label.text_color = gui.Color(0.95, 0.75, 0.35) if k % 2 == 0 else gui.Color(0.9, 0.9, 0.9)
-            grid.add_child(label)
-    return grid
+    columns = gui.Horiz(em, gui.Margins(em, round(0.6 * em), em, round(0.6 * em)))
+    columns.background_color = gui.Color(0.1, 0.11, 0.13, 0.92)
+    for k, texts in enumerate(zip(*HELP, strict=True)):
+        label = gui.Label("\n".join(texts))
+        label.text_color = gui.Color(0.95, 0.75, 0.35) if k % 2 == 0 else gui.Color(0.9, 0.9, 0.9)
+        columns.add_child(label)
+    return columns
+
+
+def title_widget(scene: Scene, i: int) -> Any:
+    """A model's title, for over it."""
+    label = gui.Label(scene.title)
+    label.text_color = _colour(i)
+    return label
+
+
+def _colour(i: int) -> Any:
+    return gui.Color(*(c / 255 for c in TINTS["dark"][i % 2]))
 
 
 def _image(rgb: UInt8) -> Any:

@@ -82,12 +82,12 @@ class Stage:
             )
             mesh.triangle_uvs = o3d.utility.Vector2dVector(uv)
             material = _material("defaultUnlit")
-            material.albedo_img = o3d.geometry.Image(np.ascontiguousarray(photo))
+            material.albedo_img = o3d.geometry.Image(np.ascontiguousarray(_encoded(photo).round().astype(np.uint8)))
             self._add(f"{kind}/{row}", mesh, material)
 
     def background(self, rgb: tuple[int, int, int]) -> None:
         """Colours what is behind everything."""
-        self.widget.scene.set_background([*(c / 255 for c in rgb), 1.0])
+        self.widget.scene.set_background([*(_encoded(np.array(rgb, np.uint8)) / 255).tolist(), 1.0])
 
     def _add(self, name: str, shape: Any, material: Any) -> None:
         self.widget.scene.add_geometry(name, shape, material)
@@ -124,6 +124,13 @@ class Stage:
         self.widget.scene.camera.copy_from(other.widget.scene.camera)
         self.widget.center_of_rotation = other.widget.center_of_rotation
         self.widget.force_redraw()
+
+
+def _encoded(rgb: UInt8) -> Float64:
+    """What Open3D must be given for backgrounds and photos, whose sRGB it decodes and does not encode again."""
+    part = np.arange(256) / 255
+    table = np.where(part <= 0.0031308, 12.92 * part, 1.055 * part ** (1 / 2.4) - 0.055)
+    return np.asarray(255 * table[rgb])
 
 
 def _material(shader: str, **values: float) -> Any:

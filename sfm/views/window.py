@@ -17,7 +17,7 @@ from open3d.visualization import gui
 
 from sfm.types import Float64
 from sfm.views.exhibit import Exhibit
-from sfm.views.panel import STAGE_SIZE, Panel, help_widget
+from sfm.views.panel import STAGE_SIZE, Panel, help_widget, title_widget
 from sfm.views.photos import camera_photo
 from sfm.views.shapes import axis_lines, frustum_lines, frustum_size, grid_lines, image_corners
 from sfm.views.stage import Stage
@@ -51,6 +51,7 @@ class Window:
         self.window = gui.Application.instance.create_window(exhibit.title, 1440, 860)
         self.stages = [Stage(self.window.renderer) for _ in exhibit.scenes]
         self.panel = Panel(self.window, exhibit.scenes, self.state, exhibit.note)
+        self.titles = [title_widget(scene, i) for i, scene in enumerate(exhibit.scenes)]
         self.help = help_widget(self.window.theme.font_size)
         self.inside: tuple[int, int] | None = None  # model and row of the camera that is looked through
         self._before: Float64 | None = None
@@ -68,6 +69,7 @@ class Window:
     def _connect(self) -> None:
         for k, stage in enumerate(self.stages):
             self.window.add_child(stage.widget)
+            self.window.add_child(self.titles[k])
             stage.widget.set_on_mouse(lambda event, k=k: self._on_mouse(k, event))
         self.window.add_child(self.panel.widget)
         self.window.add_child(self.help)
@@ -130,8 +132,8 @@ class Window:
 
     def go(self, name: str) -> None:
         """Looks from a named view."""
-        size = self.stages[0].view().size
-        self._look(named_view(self.exhibit.scenes, name, size).cam_from_world)
+        view = named_view(self.exhibit.scenes, name, self.stages[0].view().size)
+        self._look(view.cam_from_world, float(np.degrees(2 * np.arctan(view.size[1] / 2 / view.focal[1]))))
         self.inside = None
 
     def look_through(self) -> None:
@@ -235,8 +237,13 @@ class Window:
             stage.widget.visible = stage in stages
             stage.widget.frame = gui.Rect(area.x + k * each if stage in stages else area.x, area.y, each, area.height)
         self.panel.widget.frame = gui.Rect(area.get_right() - side, area.y, side, area.height)
+        for k, title in enumerate(self.titles):
+            wanted = title.calc_preferred_size(context, gui.Widget.Constraints())
+            right, down = (k * each, 0) if self.state.layout == "beside" else (0, k * wanted.height)
+            title.frame = gui.Rect(area.x + 14 + right, area.y + 10 + down, min(wanted.width, each), wanted.height)
         wanted = self.help.calc_preferred_size(context, gui.Widget.Constraints())
-        self.help.frame = gui.Rect(area.x + 12, area.y + 12, wanted.width, wanted.height)
+        bottom = area.get_bottom() - wanted.height - 12
+        self.help.frame = gui.Rect(area.x + 12, bottom, wanted.width, wanted.height)
 
     def _on_tick(self) -> bool:
         changed = False
