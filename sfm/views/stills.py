@@ -33,6 +33,7 @@ UInt8 = NDArray[np.uint8]
 MAX_PHOTOS = 50  # cameras with their photo; more get their outline only
 FRAMES, FRAME_SECONDS = 72, 0.08
 GIF_BYTES, GIF_COLOURS = 5_000_000, (128, 64, 32)
+PICTURES, TURNTABLES = (".png", ".jpg", ".jpeg", ".webp"), (".gif",)
 UNITS = {"error": "px", "length": "photos", "height": ""}
 LABELS = {"error": "reprojection error", "length": "photos that see a point", "height": "height"}
 
@@ -172,10 +173,15 @@ def turntable(drawer: Drawer, size: tuple[int, int], frames: int = FRAMES) -> li
     return [drawer.picture(view, size) for view in orbit(drawer.scenes, drawer.panel_size(size), frames)]
 
 
+def check_ending(path: Path, known: Sequence[str]) -> None:
+    """BadFile where a file's name does not end as one of the known formats."""
+    if path.suffix.lower() not in known:
+        raise BadFile(f"{path}: cannot be drawn as {path.suffix or 'that'}; choose a name in {', '.join(known)}")
+
+
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Writes a picture in the format of the file's suffix. BadFile where that is unknown or it cannot be written."""
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise BadFile(f"{path}: pictures are written as .png, .jpg or .webp; choose one of these endings")
+    check_ending(path, PICTURES)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path, quality=90)
@@ -185,8 +191,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 
 def save_turntable(frames: Sequence[Image.Image], path: Path) -> None:
     """Writes frames as a GIF that runs for ever, in as many colours of one palette as keep it below GIF_BYTES."""
-    if path.suffix.lower() != ".gif":
-        raise BadFile(f"{path}: turntables are written as .gif; choose this ending")
+    check_ending(path, TURNTABLES)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for colours in GIF_COLOURS:

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import traceback
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,17 @@ from sfm.views.exhibit import Exhibit
 from sfm.views.photos import Photos
 from sfm.views.scene import Scene, read_scene
 from sfm.views.state import ViewState, apart, arranged, remembered
-from sfm.views.stills import Drawer, parse_size, save_picture, save_turntable, screenshot, turntable
+from sfm.views.stills import (
+    PICTURES,
+    TURNTABLES,
+    Drawer,
+    check_ending,
+    parse_size,
+    save_picture,
+    save_turntable,
+    screenshot,
+    turntable,
+)
 from sfm.views.viewpoint import NAMED, camera_row
 
 PICTURE_SIZE, TURNTABLE_SIZE = "1280x960", "640x480"
@@ -68,6 +79,9 @@ def view(request: Request) -> list[Path]:
     pictures = request.screenshot is not None or request.turntable is not None
     state = ViewState(**dict(request.options))  # type: ignore[arg-type]
     sizes = tuple(parse_size(request.size or usual) for usual in (PICTURE_SIZE, TURNTABLE_SIZE))
+    for path, endings in ((request.screenshot, PICTURES), (request.turntable, TURNTABLES)):
+        if path is not None:
+            check_ending(path, endings)
     if not pictures:
         _check_display(request.models)
     scenes, note = arranged([read_scene(path) for path in request.models])
@@ -164,9 +178,16 @@ def run_window(exhibit: Exhibit, models: Sequence[Path]) -> None:
 
 
 def _window_process(exhibit: Exhibit, log: Path) -> None:
-    """All that Open3D and the graphics driver print goes into the log."""
+    """All that Open3D and the graphics driver print goes into the log. Ends without Open3D's tidying up, which can
+    hang after an error."""
     for stream in (1, 2):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-    from sfm.views.window import show
+    try:
+        from sfm.views.window import show
 
-    show(exhibit)
+        show(exhibit)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)

@@ -283,7 +283,7 @@ class Window:
                 return
 
     def _on_key(self, event: Any) -> bool:
-        if event.type != gui.KeyEvent.DOWN:
+        if event.type != gui.KeyEvent.Type.DOWN:
             return False
         action = self._keys().get(event.key)
         if action is None:
