@@ -31,7 +31,7 @@ class Stage:
         self.widget.scene = rendering.Open3DScene(renderer)
         self.widget.scene.downsample_threshold = FEW_POINTS
         self.widget.scene.view.set_post_processing(False)  # colours as they are
-        self.widget.set_view_controls(gui.SceneWidget.Controls.ROTATE_CAMERA)
+        self.widget.set_view_controls(gui.SceneWidget.Controls.ROTATE_CAMERA_SPHERE)
         self._shown: set[str] = set()
 
     # --- what is on it ----------------------------------------------------------------------------

@@ -76,8 +76,10 @@ out["size"] = list(first.shape)
 out["poses_agree"] = all(np.allclose(stage.pose, window.stages[0].pose, atol=1e-5) for stage in window.stages)
 
 view, corners = window.stages[-1].view(), image_corners(scenes[-1].cameras, window._depth)
-row = int(view.local(corners.mean(axis=1))[:, 2].argmin())
-at = view.pixels(view.local(corners[row].mean(axis=0)[None]))[0]
+local, depth = view.local(corners.mean(axis=1)), view.local(scenes[-1].cameras.centres)[:, 2]
+inside = (local[:, 2] > 0.1) & (depth > 0.1) & (np.abs(view.pixels(local) / view.size - 0.5) < 0.5).all(axis=1)
+row = int(np.where(inside, depth, np.inf).argmin())
+at = view.pixels(local)[row]
 window.click(len(scenes) - 1, *at)
 ticks()
 out["picked"] = list(window.selected() or ())
@@ -101,10 +103,10 @@ before = picture()
 press("K")
 out["colour"] = window.state.colour
 out["recoloured"] = bool(np.abs(picture().astype(int) - before).max() > 60)
-window.change(max_error=1e-6, cameras=False, grid=False, axes=False)
+window.change(min_track=99, cameras=False, grid=False, axes=False)
 ticks()
 out["nothing_left"] = colours(picture())
-window.change(max_error=float("inf"), cameras=True)
+window.change(min_track=2, cameras=True)
 press("O")
 out["layout"] = window.state.layout
 out["over_shown"] = [stage.widget.visible for stage in window.stages]
@@ -167,7 +169,7 @@ def drive(display: str, memory: Path, models: list[Path]) -> dict[str, Any]:
 @pytest.mark.parametrize("num", [1, 2])
 def test_the_window(num: int, screen: str, models: list[Path], tmp_path: Path) -> None:
     out = drive(screen, tmp_path / "view.json", models[:num])
-    assert out["colours"] > 50
+    assert out["colours"] > 20
     assert out["size"][0] > 500
     assert out["poses_agree"]
     assert out["picked"] == out["wanted"]
