@@ -126,18 +126,19 @@ def _winners(xy: Float32, depth: Float64, radius: Float64, size: tuple[int, int]
     """(height, width) one more than the number of the nearest disc on each pixel, 0 where there is none."""
     width, height = size
     edge = int(np.ceil(radius.max(initial=0))) + 1
-    stride = width + 2 * edge
+    pad = 2 * edge  # a disc's middle may be as far outside as it reaches, and then it reaches as far again
+    stride = width + 2 * pad
     cell = np.floor(xy).astype(np.int64)
     inside = ((cell >= -edge + 1) & (cell < np.array(size) + edge - 1)).all(axis=1)
     order = np.flatnonzero(inside)
     order = order[np.argsort(-depth[order], kind="stable")].astype(np.int64)
-    place, radius = (cell[order, 1] + edge) * stride + cell[order, 0] + edge, radius[order]
+    place, radius = (cell[order, 1] + pad) * stride + cell[order, 0] + pad, radius[order]
     rank = np.arange(1, len(order) + 1, dtype=np.int32)
-    best = np.zeros((height + 2 * edge) * stride, np.int32)
+    best = np.zeros((height + 2 * pad) * stride, np.int32)
     for y in range(-edge + 1, edge):
         for x in range(-edge + 1, edge):
             reach = np.hypot(x, y)
             own = slice(None) if reach == 0 else radius >= reach
             np.maximum.at(best, place[own] + (y * stride + x), rank[own])
-    inner = best.reshape(height + 2 * edge, stride)[edge : edge + height, edge : edge + width]
+    inner = best.reshape(height + 2 * pad, stride)[pad : pad + height, pad : pad + width]
     return np.concatenate([np.zeros(1, np.int64), order + 1])[inner]

@@ -58,6 +58,16 @@ def test_a_point_across_the_edge_stays_on_its_side() -> None:
     assert not picture[:, :40].any()
 
 
+def test_points_all_around_the_edge_are_drawn_on_their_side_only() -> None:
+    around = [(x, y, 1.0) for x in np.linspace(-0.95, 0.95, 9) for y in np.linspace(-0.75, 0.75, 9)]
+    outside = [(x, y, z) for x, y, z in around if abs(x) > 0.8 + 0.06 or abs(y) > 0.6 + 0.06]
+    assert not draw((80, 60), [points(outside, [RED] * len(outside), 6)], BLACK).any()
+    picture = draw((80, 60), [points([(0.82, 0.62, 1.0), (-0.82, -0.62, 1.0)], [RED, GREEN], 12)], BLACK)
+    assert tuple(picture[59, 79]) == RED
+    assert tuple(picture[0, 0]) == GREEN
+    assert not picture[10:50].any()
+
+
 def test_nothing_is_the_background() -> None:
     assert draw((8, 6), [], (1, 2, 3)).tolist() == [[[1, 2, 3]] * 8] * 6
 
