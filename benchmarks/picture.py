@@ -63,7 +63,9 @@ def main(argv: list[str]) -> None:
     picture = Image.new("RGB", (rows[0].width, len(rows) * (CELL[1] + GAP) - GAP), "white")
     for k, each in enumerate(rows):
         picture.paste(each, (0, k * (CELL[1] + GAP)))
-    save_picture(picture.resize((picture.width * 2 // 3, picture.height * 2 // 3), Image.Resampling.LANCZOS), Path(argv[0]))
+    save_picture(
+        picture.resize((picture.width * 2 // 3, picture.height * 2 // 3), Image.Resampling.LANCZOS), Path(argv[0])
+    )
 
 
 if __name__ == "__main__":

@@ -93,7 +93,8 @@ def photo_fragments(view: View, corners: Float64, photo: UInt8, scale: int) -> F
     picture enlarged by `scale` once. Not drawn where a corner is behind the eye."""
     local = view.local(corners)
     if (local[:, 2] <= NEAR).any():
-        return Fragments(*(np.zeros(s, np.float32) for s in ((0, 2), (0,), (0,))), np.zeros((0, 3), np.uint8))
+        none = np.zeros(0, np.float32)
+        return Fragments(none.reshape(0, 2), none, none, np.zeros((0, 3), np.uint8))
     xy = view.pixels(local)
     low = np.maximum(np.floor(xy.min(axis=0) * scale), 0).astype(np.int64)
     high = np.minimum(np.ceil(xy.max(axis=0) * scale), np.array(view.size) * scale).astype(np.int64)
@@ -119,7 +120,7 @@ def draw(size: tuple[int, int], parts: Sequence[Fragments], background: tuple[in
     winner = _winners(xy, depth, radius * scale, (width, height))
     picture = rgb[winner].reshape(size[1], scale, size[0], scale, 3)
     total = picture.sum(axis=(1, 3), dtype=np.uint16)
-    return ((total + scale * scale // 2) // (scale * scale)).astype(np.uint8)
+    return np.asarray((total + scale * scale // 2) // (scale * scale), np.uint8)
 
 
 def _winners(xy: Float32, depth: Float64, radius: Float64, size: tuple[int, int]) -> NDArray[np.int64]:

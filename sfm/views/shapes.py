@@ -1,4 +1,4 @@
-"""What is drawn besides points: cameras' frustums, the grid of the ground, the axes. Segments and corners, no pixels."""
+"""What is drawn besides points: cameras' frustums, the ground's grid, the axes. Segments and corners, no pixels."""
 
 from __future__ import annotations
 

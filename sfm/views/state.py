@@ -29,10 +29,8 @@ TINTS: dict[str, tuple[RGB, ...]] = {  # of the first model and the second; Okab
     "light": ((0, 114, 178), (213, 94, 0)),
 }
 VIRIDIS = np.array(
-    [(68, 1, 84), (71, 44, 122), (59, 81, 139), (44, 113, 142), (33, 144, 141)]
-    + [(39, 173, 129), (92, 200, 99), (170, 220, 50), (253, 231, 37)],
-    np.float64,
-)
+    list(bytes.fromhex("440154 472c7a 3b518b 2c718e 21908d 27ad81 5cc863 aadc32 fde725")), np.float64
+).reshape(-1, 3)
 NEAR_CAMERA_PX = 12.0  # a click this near to a camera's centre means the camera
 
 
@@ -72,7 +70,7 @@ def visible_points(scene: Scene, state: ViewState) -> NDArray[np.bool_]:
     """(N,) the points that pass the filters."""
     points = scene.points
     kept = points.length >= state.min_track
-    return kept if math.isinf(state.max_error) else kept & (points.error <= state.max_error)
+    return np.asarray(kept if math.isinf(state.max_error) else kept & (points.error <= state.max_error))
 
 
 def point_colours(scene: Scene, state: ViewState, tint: RGB | None = None) -> UInt8:
@@ -99,8 +97,9 @@ def colour_range(scene: Scene, colour: str) -> tuple[float, float]:
 
 
 def _measure(scene: Scene, colour: str) -> Float32 | Int64:
-    columns = {"error": scene.points.error, "length": scene.points.length, "height": scene.points.xyz[:, 2]}
-    return columns[colour]
+    if colour == "length":
+        return scene.points.length
+    return scene.points.error if colour == "error" else scene.points.xyz[:, 2]
 
 
 def ramp(part: Float32 | Float64) -> UInt8:
@@ -134,7 +133,12 @@ def arranged(scenes: Sequence[Scene]) -> tuple[tuple[Scene, ...], str | None]:
 
 def apart(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
     """Each scene centred on its own points: for views beside each other of models that are not aligned."""
-    return tuple(moved(s, Similarity(1.0, np.eye(3), -np.median(s.points.xyz, axis=0))) for s in scenes)
+    return tuple(moved(s, Similarity(1.0, np.eye(3), -_middle(s))) for s in scenes)
+
+
+def _middle(scene: Scene) -> Float64:
+    xyz = scene.points.xyz.astype(np.float64) if len(scene.points.xyz) else scene.cameras.centres
+    return np.median(xyz, axis=0) if len(xyz) else np.zeros(3)
 
 
 # --- cameras --------------------------------------------------------------------------------------
@@ -228,7 +232,8 @@ def _with(state: ViewState, name: str, value: Any) -> ViewState:
     if not right:
         return state
     try:
-        return replace(state, **{name: tuple(value) if isinstance(value, list) else value})
+        changed: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value}
+        return replace(state, **changed)
     except BadOption:
         return state
 

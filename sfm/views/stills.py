@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from sfm.views.state import (
     ramp,
     visible_points,
 )
-from sfm.views.viewpoint import NAMED, View, named_view, orbit
+from sfm.views.viewpoint import View, named_view, orbit
 
 UInt8 = NDArray[np.uint8]
 MAX_PHOTOS = 50  # cameras with their photo; more get their outline only
@@ -149,7 +150,7 @@ def _caption(panel: Image.Image, scenes: Sequence[Scene], state: ViewState, tint
         _legend(panel, scenes[0], state, (faint, small, unit))
 
 
-def _legend(panel: Image.Image, scene: Scene, state: ViewState, style: tuple[RGB, ImageFont.ImageFont, int]) -> None:
+def _legend(panel: Image.Image, scene: Scene, state: ViewState, style: tuple[RGB, Any, int]) -> None:
     (faint, font, unit), (low, high) = style, colour_range(scene, state.colour)
     width, right, y = 10 * unit, panel.width - unit, panel.height - round(2.6 * unit)
     bar = Image.fromarray(ramp(np.linspace(0, 1, width))[None].repeat(round(0.6 * unit), axis=0))
@@ -217,6 +218,10 @@ def _palette(frames: Sequence[Image.Image], colours: int) -> Image.Image:
 def parse_size(text: str) -> tuple[int, int]:
     """640x480 as (640, 480). BadOption."""
     width, _, height = text.lower().partition("x")
-    if width.isdecimal() and height.isdecimal() and 64 <= min(int(width), int(height)) <= max(int(width), int(height)) <= 8192:
+    if (
+        width.isdecimal()
+        and height.isdecimal()
+        and 64 <= min(int(width), int(height)) <= max(int(width), int(height)) <= 8192
+    ):
         return int(width), int(height)
     raise BadOption(f"--size {text}: give width and height from 64 to 8192 px, as 1280x960")

@@ -97,14 +97,16 @@ def landmarks(scene: Scene) -> Float64:
     return np.concatenate([xyz[distance <= radius], centres[np.linalg.norm(centres, axis=1) <= FAR_CAMERAS * radius]])
 
 
-def front_azimuth(scene: Scene) -> float:
-    """Degrees about the z axis of the side that the cameras stand on; all around it, where the middle one stands."""
+def front_azimuth(scenes: Sequence[Scene]) -> float:
+    """Degrees about the z axis of the side where the cameras of the largest scene stand; all around it, where the one with most
+    observations stands."""
+    scene = max(scenes, key=lambda each: len(each.cameras.names))
     centres = scene.cameras.centres[:, :2]
     if len(centres) == 0:
         return 0.0
     side = (centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)).mean(axis=0)
     if np.linalg.norm(side) < 0.3:
-        side = centres[len(centres) // 2]
+        side = centres[int(scene.observation_counts().argmax())]
     return float(np.degrees(np.arctan2(side[1], side[0])))
 
 
@@ -130,14 +132,14 @@ def named_view(scenes: Sequence[Scene], name: str, size: tuple[int, int]) -> Vie
         return from_camera(known[0], camera_row(known[0], name), size)
     turn, elevation = NAMED[name]
     shown = np.concatenate([landmarks(scene) for scene in scenes])
-    return framed(looking(front_azimuth(scenes[0]) + turn, elevation), shown, size)
+    return framed(looking(front_azimuth(scenes) + turn, elevation), shown, size)
 
 
 def orbit(scenes: Sequence[Scene], size: tuple[int, int], frames: int, elevation: float = 18.0) -> list[View]:
     """Views once around the scenes, all at one distance from the middle, beginning at the front."""
     shown = np.concatenate([landmarks(scene) for scene in scenes])
     focal, principal = pinhole(size)
-    rotations = [looking(front_azimuth(scenes[0]) + 360.0 * k / frames, elevation) for k in range(frames)]
+    rotations = [looking(front_azimuth(scenes) + 360.0 * k / frames, elevation) for k in range(frames)]
     middle = np.array([0.0, 0.0, (shown[:, 2].min() + shown[:, 2].max()) / 2 if len(shown) else 0.0])
     away = [_distance(rotation, shown - middle, size) for rotation in rotations[:: max(1, frames // 24)]]
     back = np.array([0.0, 0.0, max(away)])

@@ -26,7 +26,6 @@ from sfm.views.state import (
     COLOURS,
     RGB,
     TINTS,
-    ViewState,
     camera_card,
     pick_camera,
     point_colours,
@@ -264,10 +263,10 @@ class Window:
     def _on_mouse(self, k: int, event: Any) -> Any:
         if event.type == gui.MouseEvent.Type.BUTTON_DOWN:
             self._pressed = (event.x, event.y)
-        elif event.type == gui.MouseEvent.Type.BUTTON_UP:
-            if math.hypot(event.x - self._pressed[0], event.y - self._pressed[1]) < DRAG_PX:
-                frame = self.stages[k].widget.frame
-                self.click(k, event.x - frame.x, event.y - frame.y)
+        moved = math.hypot(event.x - self._pressed[0], event.y - self._pressed[1])
+        if event.type == gui.MouseEvent.Type.BUTTON_UP and moved < DRAG_PX:
+            frame = self.stages[k].widget.frame
+            self.click(k, event.x - frame.x, event.y - frame.y)
         return gui.SceneWidget.EventCallbackResult.IGNORED
 
     def click(self, k: int, x: float, y: float) -> None:

@@ -45,9 +45,7 @@ def scene(turned: float = 0.0) -> Scene:
         Cameras(
             ("a.jpg", "b.jpg", "c.jpg"), poses, np.full((3, 2), 100), np.full((3, 2), 100.0), np.full((3, 2), 50.0)
         ),
-        Observations(
-            camera, point, np.zeros((8, 2), np.float32), np.array([1, 3, 1, 1, 1, 1, np.inf, 5], np.float32)
-        ),
+        Observations(camera, point, np.zeros((8, 2), np.float32), np.array([1, 3, 1, 1, 1, 1, np.inf, 5], np.float32)),
     )
 
 
@@ -83,7 +81,7 @@ def test_a_cameras_card() -> None:
     assert camera_card(scene(), 1).mean_error == 1.0  # what is behind the camera does not count
     assert camera_card(scene(), 1, limit=1).neighbours == ((0, 2),)
     rows = scene().shared_points()
-    assert {row: num for row, num in camera_card(scene(), 1).neighbours} == {0: rows[1, 0], 2: rows[1, 2]}
+    assert dict(camera_card(scene(), 1).neighbours) == {0: rows[1, 0], 2: rows[1, 2]}
 
 
 def behind(distance: float = 3.0) -> View:
@@ -137,8 +135,10 @@ def test_a_state_is_remembered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "3", '{"pose": [1, 2]}', '{"pose": "x"}', '{"colour": "pink"}', '{"max_error": -1}', '{"grid": 1}']
-    + ['{"selected": [1]}', '{"point_size": 1e9}', '{"unknown": 1}', '{"min_track": null}', '{"max_error": true}'],
+    [
+        *["", "[]", "3", '{"pose": [1, 2]}', '{"pose": "x"}', '{"colour": "pink"}', '{"max_error": -1}', '{"grid": 1}'],
+        *['{"selected": [1]}', '{"point_size": 1e9}', '{"unknown": 1}', '{"min_track": null}', '{"max_error": true}'],
+    ],
 )
 def test_a_damaged_memory_is_no_memory(text: str) -> None:
     assert state_from_json(text) == ViewState()
@@ -148,7 +148,9 @@ def test_what_is_right_in_a_damaged_memory_stays() -> None:
     assert state_from_json('{"colour": "error", "layout": 7}') == ViewState(colour="error")
 
 
-@pytest.mark.parametrize("values", [{"max_error": 0.0}, {"max_error": math.nan}, {"point_size": 0.0}, {"min_track": -1}])
+@pytest.mark.parametrize(
+    "values", [{"max_error": 0.0}, {"max_error": math.nan}, {"point_size": 0.0}, {"min_track": -1}]
+)
 def test_values_that_make_no_sense_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(BadOption):
         ViewState(**values)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from argparse import Namespace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +94,16 @@ def test_a_turntable(runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytes
         for k in range(picture.n_frames):
             picture.seek(k)
             frames.append(np.asarray(picture.convert("RGB")).astype(int))
-    assert all(np.abs(a - b).max() > 60 for a, b in zip(frames, frames[1:], strict=False))
+    assert all(np.abs(a - b).max() > 60 for a, b in pairwise(frames))
 
 
 def test_filters_and_colours_change_the_picture(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    wanted = {"plain": [], "few": ["--min-track", "7"], "error": ["--color", "error"], "light": ["--background", "light"]}
+    wanted = {
+        "plain": [],
+        "few": ["--min-track", "7"],
+        "error": ["--color", "error"],
+        "light": ["--background", "light"],
+    }
     pictures = {}
     for name, words in wanted.items():
         assert run(runs[0], "--screenshot", tmp_path / f"{name}.png", "--size", "160x120", *words) == 0
