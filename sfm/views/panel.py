@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,9 +120,12 @@ class Panel:
     def _add_views(self) -> None:
         row = gui.Horiz(round(0.3 * self._em))
         for text, name in (("Whole", "overview"), ("Top", "top"), ("Front", "front"), ("Side", "side")):
-            row.add_child(self._button(text, lambda name=name: self.on_view(name)))
+            row.add_child(self._button(text, partial(self._go, name)))
         self.widget.add_child(row)
         self.widget.add_child(gui.Label("H: keys.  Click a camera to see its photo."))
+
+    def _go(self, name: str) -> None:
+        self.on_view(name)  # whatever it is by now
 
     def _button(self, text: str, pressed: Callable[[], None]) -> Any:
         button = gui.Button(text)

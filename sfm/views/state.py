@@ -81,7 +81,7 @@ def point_colours(scene: Scene, state: ViewState, tint: RGB | None = None) -> UI
     if tint is None:
         return scene.points.rgb
     brightness = scene.points.rgb.astype(np.float32).mean(axis=1, keepdims=True) / 255
-    return np.round((0.45 + 0.55 * brightness) * np.array(tint, np.float32)).astype(np.uint8)
+    return np.asarray(np.round((0.45 + 0.55 * brightness) * np.array(tint, np.float32)), np.uint8)
 
 
 def colour_range(scene: Scene, colour: str) -> tuple[float, float]:

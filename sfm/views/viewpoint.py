@@ -98,8 +98,8 @@ def landmarks(scene: Scene) -> Float64:
 
 
 def front_azimuth(scenes: Sequence[Scene]) -> float:
-    """Degrees about the z axis of the side where the cameras of the largest scene stand; all around it, where the one with most
-    observations stands."""
+    """Degrees about the z axis of the side where the cameras of the largest scene stand; where they stand all around
+    it, that of the one with most observations."""
     scene = max(scenes, key=lambda each: len(each.cameras.names))
     centres = scene.cameras.centres[:, :2]
     if len(centres) == 0:

@@ -184,7 +184,7 @@ class Window:
 
     def _point_size(self, i: int) -> float:
         num = len(self.exhibit.scenes[i].points.xyz)
-        return point_size(self.state, num, STAGE_SIZE) * self.window.scaling
+        return point_size(self.state, num, STAGE_SIZE) * float(self.window.scaling)
 
     def _put_points(self, stage: Stage, i: int, shown: tuple[int, ...]) -> None:
         stage.clear(f"points{i}")
