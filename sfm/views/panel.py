@@ -24,7 +24,7 @@ HELP = (
     ("click", "select a camera", "+  -", "point size"),
     ("double click", "look through it", "O", "models beside or over each other"),
     ("left, right", "previous, next camera", "Enter", "look through the camera, and back"),
-    ("Escape", "select none", "H  /", "this help"),
+    ("Escape", "select none", "H  Q", "this help, close"),
 )
 STAGE_SIZE = (900, 700)  # px, about, for which points are given their size
 COLOUR_NAMES = ("photo", "reprojection error", "track length", "height")
@@ -43,6 +43,7 @@ class Panel:
         self.photo_side = int(18 * self._em)
         self._neighbours: tuple[tuple[int, int], ...] = ()
         self._model, self._showing = 0, False
+        self._set: dict[str, float] = {}
         gap = round(0.4 * self._em)
         self.widget = gui.ScrollableVert(gap, gui.Margins(2 * gap, 2 * gap, 5 * gap, 2 * gap))
         self._add_models(note, state)
@@ -69,13 +70,11 @@ class Panel:
         self._most = float(np.ceil(10 * errors.max(initial=1.0)) / 10)
         rows = gui.VGrid(2, round(0.3 * self._em))
         self._error = self._slider(rows, "Error up to, px", gui.Slider.DOUBLE, (0.05, self._most))
-        self._error.set_on_value_changed(
-            lambda value: self._tell(max_error=math.inf if value >= self._most - 1e-6 else max(value, 0.01))
-        )
+        self._error.set_on_value_changed(lambda value: self._slid("max_error", value))
         self._track = self._slider(rows, "Seen in photos, min.", gui.Slider.INT, (2, max(longest, 3)))
         self._track.set_on_value_changed(lambda value: self._tell(min_track=int(value)))
         self._size = self._slider(rows, "Point size, px", gui.Slider.DOUBLE, (0.5, 12.0))
-        self._size.set_on_value_changed(lambda value: self._tell(point_size=float(value)))
+        self._size.set_on_value_changed(lambda value: self._slid("point_size", value))
         self.widget.add_child(rows)
 
     def _slider(self, rows: Any, label: str, kind: Any, limits: tuple[float, float]) -> Any:
@@ -156,6 +155,13 @@ class Panel:
             if double:
                 self.on_look()
 
+    def _slid(self, name: str, value: float) -> None:
+        """Open3D's sliders hold single precision, and report their own rounding as a change."""
+        if abs(value - self._set[name]) > 1e-3:
+            self._set[name] = value
+            open_end = name == "max_error" and value >= self._most - 1e-3
+            self._tell(**{name: math.inf if open_end else float(value)})
+
     def _tell(self, **values: Any) -> None:
         if not self._showing:  # Open3D calls back where a program sets a slider, too
             self.on_state(**values)
@@ -165,9 +171,10 @@ class Panel:
     def show(self, state: ViewState) -> None:
         """Sets the widgets to a state."""
         self._showing = True
-        self._error.double_value = min(state.max_error, self._most)
+        size = point_size(state, max(len(s.points.xyz) for s in self._scenes), STAGE_SIZE)
+        self._set = {"max_error": min(state.max_error, self._most), "point_size": size}
+        self._error.double_value, self._size.double_value = self._set["max_error"], size
         self._track.int_value = max(2, state.min_track)
-        self._size.double_value = point_size(state, max(len(s.points.xyz) for s in self._scenes), STAGE_SIZE)
         self._colour.selected_index = COLOURS.index(state.colour)
         self._background.selected_index = list(BACKGROUNDS).index(state.background)
         if self._layout is not None:

@@ -16,7 +16,7 @@ from sfm.errors import BadFile, BadOption
 from sfm.views.drawing import Fragments, draw, line_fragments, photo_fragments, point_fragments
 from sfm.views.photos import Photos
 from sfm.views.scene import Scene
-from sfm.views.shapes import Segments, axis_lines, frustum_lines, frustum_size, grid_lines, image_corners
+from sfm.views.shapes import AXES, Segments, axis_lines, frustum_lines, frustum_size, grid_lines, image_corners
 from sfm.views.state import (
     BACKGROUNDS,
     RGB,
@@ -207,12 +207,16 @@ def save_turntable(frames: Sequence[Image.Image], path: Path) -> None:
 
 
 def _palette(frames: Sequence[Image.Image], colours: int) -> Image.Image:
-    """One palette for all frames, of a few of them side by side."""
+    """One palette for all frames, of a few of them side by side and the thin lines' colours, which would get lost."""
     some = frames[:: max(1, math.ceil(len(frames) / 6))]
     sheet = Image.new("RGB", (sum(f.width for f in some), some[0].height))
     for k, frame in enumerate(some):
         sheet.paste(frame, (k * frame.width, 0))
-    return sheet.quantize(colours, method=Image.Quantize.MEDIANCUT)
+    accents = [channel for rgb in (*AXES, *(tint for both in TINTS.values() for tint in both)) for channel in rgb]
+    usual = colours - len(accents) // 3
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((sheet.quantize(usual, Image.Quantize.MEDIANCUT).getpalette() or [])[: 3 * usual] + accents)
+    return palette
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -316,6 +316,7 @@ class Window:
             key.ENTER: self.look_through,
             key.BACKSPACE: self.look_through,
             key.ESCAPE: lambda: self.select(0, None),
+            key.Q: self.window.close,
         }
 
     def _toggle_help(self) -> None:

@@ -188,3 +188,4 @@ def test_the_window(num: int, screen: str, models: list[Path], tmp_path: Path) -
     assert out["light"] == pytest.approx([250, 250, 248], abs=2)
     assert (out["memory"]["layout"], out["memory"]["background"], out["memory"]["colour"]) == ("over", "light", "error")
     assert len(out["memory"]["pose"]) == 12
+    assert (out["memory"]["point_size"], out["memory"]["max_error"]) == (None, None)  # nobody moved a slider
