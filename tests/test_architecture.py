@@ -79,7 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.views": set(),
     "sfm.views.scene": LAYER_1 | {"sfm.evaluation", "sfm.views.bulk"},
     "sfm.views.bulk": set(),
-    **{module: {"sfm.evaluation", "sfm.views"} for module in DRAWN + WINDOW},
+    **{module: {"sfm.evaluation", "sfm.progress", "sfm.views"} for module in DRAWN + WINDOW},
     "sfm.views.viewer": {"sfm.summary", "sfm.views"},
     "sfm.pipeline": LAYER_3 | {"sfm.views"},
     "sfm.demo": LAYER_2 | {"sfm.evaluation"},

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from sfm.errors import BadFile, BadOption
+from sfm.progress import progress_bar
 from sfm.views.drawing import Fragments, draw, line_fragments, photo_fragments, point_fragments
 from sfm.views.photos import Photos
 from sfm.views.scene import Scene
@@ -170,8 +171,13 @@ def screenshot(drawer: Drawer, view: str, size: tuple[int, int]) -> Image.Image:
 
 
 def turntable(drawer: Drawer, size: tuple[int, int], frames: int = FRAMES) -> list[Image.Image]:
-    """The scenes from once around them."""
-    return [drawer.picture(view, size) for view in orbit(drawer.scenes, drawer.panel_size(size), frames)]
+    """The scenes from once around them; with a progress bar, as a million points take most of a second a frame."""
+    pictures = []
+    with progress_bar(frames, desc="turntable", unit="frame") as bar:
+        for view in orbit(drawer.scenes, drawer.panel_size(size), frames):
+            pictures.append(drawer.picture(view, size))
+            bar.update()
+    return pictures
 
 
 def check_ending(path: Path, known: Sequence[str]) -> None:

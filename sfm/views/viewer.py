@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import multiprocessing
 import os
 import sys
@@ -38,6 +39,7 @@ from sfm.views.stills import (
 )
 from sfm.views.viewpoint import NAMED, camera_row
 
+LOG = logging.getLogger(__name__)
 PICTURE_SIZE, TURNTABLE_SIZE = "1280x960", "640x480"
 PACKAGES = "libgl1 libegl1 libgomp1 libusb-1.0-0 libx11-6 libvulkan1 mesa-vulkan-drivers"
 
@@ -85,8 +87,9 @@ def view(request: Request) -> list[Path]:
     if not pictures:
         _check_display(request.models)
     scenes, note = arranged([read_scene(path) for path in request.models])
-    if note is not None and state.layout == "beside":
-        scenes = apart(scenes)
+    if note is not None:
+        LOG.warning(note)
+        scenes = apart(scenes) if state.layout == "beside" else scenes
     photos = tuple(_photos(request, path) for path in request.models)
     if request.view is not None and request.view not in NAMED:
         _check_camera(scenes, request.view)

@@ -170,6 +170,19 @@ def test_a_model_folder_without_photos_is_drawn(runs: tuple[Path, Path], tmp_pat
     assert Image.open(tmp_path / "m.jpg").size == (160, 120)
 
 
+def test_models_that_cannot_be_aligned_are_drawn_and_it_is_said(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = pycolmap.Reconstruction(runs[1] / "sparse" / "0")
+    for image in other.images.values():
+        image.name = "other " + image.name
+    (tmp_path / "other").mkdir()
+    other.write(tmp_path / "other")
+    assert run(runs[0], tmp_path / "other", "--screenshot", tmp_path / "u.png", "--size", "320x120") == 0
+    assert "not aligned" in capsys.readouterr().err
+    assert colours(tmp_path / "u.png") > 100
+
+
 def test_an_empty_model_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     pycolmap.Reconstruction().write(tmp_path / "empty")
