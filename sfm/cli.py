@@ -64,6 +64,7 @@ other verbs (each has its own --help):
   {PROGRAM} match A B [OUT]                   two photos: matches, fundamental matrix, relative pose, figures
   {PROGRAM} compare A B [--ground-truth GT]   two models side by side
   {PROGRAM} evaluate model|pairs|imc2022 ...  a model or a matcher against known cameras, as the literature does
+  {PROGRAM} view OUT [OTHER]                  look at one model, or at two beside each other; also as PNG and GIF
   {PROGRAM} export OUT FORMAT [DEST]          nerfstudio, undistorted, ply, text, nvm, bundler, hloc
   {PROGRAM} import IMAGES OUT --features F --matches M    carry on from hloc's files
   {PROGRAM} inspect OUT                       what the feature database holds, stage by stage
@@ -254,6 +255,29 @@ def _evaluation_parser() -> _Parser:
     return parser
 
 
+def _view(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} view", description="Look at a model, or at two: in a window, or as pictures.")
+    parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run, or a COLMAP model")
+    parser.add_argument("other", type=Path, nargs="?", metavar="OTHER", help="another one, laid over the first")
+    parser.add_argument("--screenshot", type=Path, metavar="FILE", help="draw a PNG or JPEG; needs no display")
+    parser.add_argument("--turntable", type=Path, metavar="FILE", help="draw a GIF of one turn; needs no display")
+    parser.add_argument("--view", metavar="VIEW", help="overview, top, front, side, or a camera's name")
+    parser.add_argument("--size", metavar="WxH", help="of the pictures, px (default: 1280x960, turntable 640x480)")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the photos, where they have moved since")
+    parser.add_argument("--max-error", type=float, metavar="PX", help="hide points with a higher reprojection error")
+    parser.add_argument("--min-track", type=int, metavar="N", help="hide points that fewer photos see")
+    parser.add_argument("--point-size", type=float, metavar="PX", help="(default: by the number of points)")
+    parser.add_argument("--background", choices=("dark", "light"), help="(default: dark)")
+    parser.add_argument("--color", dest="colour", choices=("rgb", "error", "length", "height"), help="of the points")
+    parser.add_argument("--over", action="store_true", help="two models over each other, each in its colour")
+    args = parser.parse_args(argv)
+    from sfm.views.viewer import Request, view
+
+    for path in view(Request.of(args)):
+        print(path)
+    return 0
+
+
 def _export(argv: Sequence[str]) -> int:
     parser = _Parser(prog=f"{PROGRAM} export", description="Write a run's model in another program's format.")
     parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run")
@@ -329,6 +353,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "match": _match,
     "compare": _compare,
     "evaluate": _evaluate,
+    "view": _view,
     "export": _export,
     "import": _import,
     "inspect": _inspect,

@@ -33,6 +33,10 @@ LAYER_4 = (
     LAYER_3 | JUDGING | {"sfm.challenge"} | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training", "sfm.views"}
 )
 
+# What draws scenes, lower rooms first; the last three are Open3D's window.
+DRAWN = [f"sfm.views.{name}" for name in ("viewpoint", "shapes", "drawing", "state", "photos", "stills", "exhibit")]
+WINDOW = [f"sfm.views.{name}" for name in ("stage", "panel", "window")]
+
 MAY_IMPORT: dict[str, set[str]] = {
     "sfm": set(),
     "sfm.errors": set(),
@@ -85,12 +89,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.comparison": LAYER_2 | {"sfm.evaluation"},
     "sfm.export": LAYER_2 | {"sfm.evaluation", "sfm.hloc", "sfm.mapping"},
     "sfm.views": set(),
-    "sfm.views.scene": LAYER_1 | {"sfm.evaluation", "sfm.model_columns"},
     "sfm.two_view": LAYER_2,
     "sfm.views.canvas": set(),
     "sfm.views.figures": LAYER_1 | {"sfm.two_view", "sfm.views"},
     "sfm.views.network_figures": LAYER_1 | {"sfm.views"},
     "sfm.views.match_folder": LAYER_2 | {"sfm.two_view", "sfm.views"},
+    "sfm.views.scene": LAYER_1 | {"sfm.evaluation", "sfm.views.bulk"},
+    "sfm.views.bulk": set(),
+    **{module: {"sfm.evaluation", "sfm.progress", "sfm.views"} for module in DRAWN + WINDOW},
+    "sfm.views.viewer": {"sfm.summary", "sfm.views"},
     "sfm.pipeline": LAYER_3 | {"sfm.views"},
     "sfm.demo": LAYER_2 | {"sfm.evaluation"},
     "sfm.training": LAYER_2,
@@ -143,7 +150,11 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.challenge": NUMPY | {"pycolmap"},
     "sfm.comparison": NUMPY,
     "sfm.export": NUMPY | {"pycolmap", "PIL"},
+    "sfm.views.bulk": NUMPY | {"pycolmap"},
     "sfm.views.scene": NUMPY | {"pycolmap"},
+    **{module: NUMPY | {"PIL"} for module in DRAWN},
+    **{module: NUMPY | {"open3d"} for module in WINDOW},
+    "sfm.views.viewer": {"platformdirs"},
     "sfm.training": NUMPY | {"torch"},
     "sfm.matcher_choice": {"torch"},  # to ask for a CUDA device, inside a function
     "sfm.two_view": NUMPY | {"pycolmap"},

@@ -13,10 +13,11 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm.evaluation import Similarity, align, read_model
-from sfm.model_columns import ModelColumns
 from sfm.types import Float32, Float64, Int64
+from sfm.views.bulk import POINT2D, bulk
 
 UInt8 = NDArray[np.uint8]
+NOTHING = np.zeros(0, POINT2D)
 LEVEL = 0.02  # sine of the angle under which a camera counts as level
 
 
@@ -96,36 +97,45 @@ def read_scene(path: Path, title: str | None = None) -> Scene:
 def scene_of(model: pycolmap.Reconstruction, title: str) -> Scene:
     """All that can be seen of a model. Stores the recomputed errors in its points."""
     model.update_point_3d_errors()
-    columns = ModelColumns.of(model)
-    by_name = np.array(sorted(range(len(columns.names)), key=columns.names.__getitem__), np.int64)
-    points = [model.points3D[int(i)] for i in columns.point_ids]
-    cameras = [columns.cameras[row] for row in by_name]
-    row_of = np.argsort(by_name)
-    camera = row_of[columns.image]
-    order = np.argsort(camera, kind="stable")
-    residual = np.linalg.norm(columns.residuals(), axis=1)[order]
+    images = sorted((model.images[i] for i in model.reg_image_ids()), key=lambda image: image.name)
+    cameras = [model.cameras[image.camera_id] for image in images]
+    columns = bulk(model)
+    points, seen = columns.points, [columns.observed.get(image.image_id, NOTHING) for image in images]
+    rows = [columns.rows(own["point"]) for own in seen]
+    error = [_residuals(*each) for each in zip(images, cameras, seen, [columns.xyz[own] for own in rows], strict=True)]
+    none = np.zeros(0, np.int64)
     return Scene(
         title,
         Points(
-            columns.xyz.astype(np.float32),
-            np.array([p.color for p in points], np.uint8).reshape(-1, 3),
-            np.array([p.error for p in points], np.float32),
-            columns.track_lengths,
+            points["xyz"].astype(np.float32),
+            points["rgb"].copy(),
+            points["error"].astype(np.float32),
+            points["length"].astype(np.int64),
         ),
         Cameras(
-            tuple(columns.names[row] for row in by_name),
-            np.concatenate([columns.rotations, columns.translations[:, :, None]], axis=2)[by_name],
+            tuple(image.name for image in images),
+            np.array([image.cam_from_world().matrix() for image in images]).reshape(-1, 3, 4),
             np.array([(c.width, c.height) for c in cameras], np.int64).reshape(-1, 2),
             np.array([(c.focal_length_x, c.focal_length_y) for c in cameras]).reshape(-1, 2),
             np.array([(c.principal_point_x, c.principal_point_y) for c in cameras]).reshape(-1, 2),
         ),
         Observations(
-            camera[order],
-            columns.point[order],
-            columns.xy[order].astype(np.float32),
-            np.where(np.isnan(residual), np.inf, residual).astype(np.float32),
+            np.repeat(np.arange(len(images)), [len(own) for own in seen]),
+            np.concatenate([none, *rows]),
+            np.concatenate([NOTHING["xy"], *(own["xy"] for own in seen)]).astype(np.float32),
+            np.concatenate([none, *error]).astype(np.float32),
         ),
     )
+
+
+def _residuals(image: pycolmap.Image, camera: pycolmap.Camera, seen: NDArray[np.void], xyz: Float64) -> Float64:
+    """(O,) px from observations to where the camera sees their points (O, 3); inf behind it."""
+    pose = image.cam_from_world().matrix()
+    local, error = xyz @ pose[:, :3].T + pose[:, 3], np.full(len(seen), np.inf)
+    front = local[:, 2] > 0
+    if front.any():
+        error[front] = np.linalg.norm(seen["xy"][front] - camera.img_from_cam(local[front]), axis=1)
+    return np.where(np.isnan(error), np.inf, error)
 
 
 def moved(scene: Scene, new_from_old: Similarity) -> Scene:
@@ -147,29 +157,40 @@ def upright(scene: Scene) -> Scene:
 
     People hold cameras level more often than not: up is the direction that is most nearly square to all the cameras'
     x axes, on the side where most of their heads are. Photos on their side or upside down are a minority that the
-    direction, fitted with absolute values, withstands. Cameras that all look along one line leave it to their heads.
+    direction, fitted with absolute values, withstands. Where all photos of a ring lie on their side the y axes tell.
+    Cameras that all look along one line leave it to their heads.
     """
     rotations = scene.cameras.cam_from_world[:, :, :3]
-    right, head = rotations[:, 0], -rotations[:, 1]  # (C, 3) in the world
-    up = _level_up(right, head)
+    up = _up(rotations)
     centre, radius = _middle(scene)
     turn = _rotation_to_z(up)
     return moved(scene, Similarity(1 / radius, turn, -turn @ centre / radius))
 
 
-def _level_up(right: Float64, head: Float64) -> Float64:
-    """Unit (3,). Where the cameras' x axes span a plane its normal, otherwise the mean of their heads."""
-    weights = np.ones(len(right))
-    up, spread = np.array([0.0, 0.0, 1.0]), np.zeros(3)
-    for _ in range(20):  # reweighted least squares: the sum of absolute sines
-        spread, axes = np.linalg.eigh(np.einsum("c,ci,cj->ij", weights, right, right))
-        up = axes[:, 0]
-        weights = 1 / np.maximum(np.abs(right @ up), LEVEL)
-    if spread[1] < 0.04 * spread[2] or len(right) < 3:
-        up = head.sum(axis=0)
+def _up(rotations: Float64) -> Float64:
+    """Unit (3,) of cameras' rotations (C, 3, 3): square to their x axes, or to their y axes where all photos lie on
+    their side, as a turntable in front of a turned camera makes them; the mean of their heads where neither tells."""
+    right, head, forward = rotations[:, 0], -rotations[:, 1], rotations[:, 2]
+    level, spread = _normal(right)
+    side, side_spread = _normal(head)
+    around = len(head) >= 3 and np.linalg.norm(head.mean(axis=0)) < 0.6
+    if around and spread[1] < 0.15 * spread[2] and side_spread[0] < 0.1 * side_spread[1]:
+        leaning = float(forward.mean(axis=0) @ side)  # people look down on what they turn
+        return -np.sign(leaning) * side if abs(leaning) > 0.02 else side
+    up = head.sum(axis=0) if spread[1] < 0.04 * spread[2] or len(right) < 3 else level
     length = float(np.linalg.norm(up))
-    side = np.sign(np.median(head @ up)) if len(head) else 1.0
-    return (side or 1.0) * up / length if length > 0 else np.array([0.0, 0.0, 1.0])
+    sign = np.sign(np.median(head @ up)) if len(head) else 1.0
+    return (sign or 1.0) * up / length if length > 0 else np.array([0.0, 0.0, 1.0])
+
+
+def _normal(axes: Float64) -> tuple[Float64, Float64]:
+    """The direction (3,) most nearly square to all axes (C, 3), by the sum of absolute sines; and how far they spread
+    along three directions, least first (3,), by squares."""
+    spread, vectors = np.linalg.eigh(axes.T @ axes)
+    for _ in range(20):  # reweighted least squares
+        weights = 1 / np.maximum(np.abs(axes @ vectors[:, 0]), LEVEL)
+        vectors = np.linalg.eigh((axes * weights[:, None]).T @ axes)[1]
+    return vectors[:, 0], spread
 
 
 def _middle(scene: Scene) -> tuple[Float64, float]:
