@@ -116,8 +116,8 @@ class SceneView {
   // --- what is in the scene
 
   build() {
-    const spacings = this.shown.map((model) => spacing(model)).filter((value) => value > 0);
-    this.baseSize = Math.min(0.5, Math.max(0.03, 0.3 * Math.min(...spacings, 1)));
+    const sizes = this.shown.map((model) => symbolSize(model)).filter((value) => value > 0);
+    this.baseSize = sizes.length ? Math.min(...sizes) : 0.1;
     this.cameraScale = 1;
     for (const model of this.models) {
       model.scene = new THREE.Scene();
@@ -220,7 +220,9 @@ class SceneView {
       this.applyFilter();
       return `≥ ${value} photos`;
     });
-    const size = slider("Point size", { min: 1, max: 10, step: 0.5, value: 2.5 }, (value) => {
+    const total = this.shown.reduce((sum, model) => Math.max(sum, model.error.length), 1);
+    const usual = Math.min(4.5, Math.max(1.5, 2.5 * (20000 / total) ** 0.25)).toFixed(1);
+    const size = slider("Point size", { min: 1, max: 10, step: 0.1, value: usual }, (value) => {
       this.pointSize = value;
       this.render();
       return "";
@@ -247,7 +249,7 @@ class SceneView {
       this.resize();
     }) : null;
     const views = el("div", { class: "buttons" },
-      button("Reset view", () => { this.choose(null); this.look("home"); }), button("Top", () => this.look("top")),
+      button("Reset view", () => { this.choose(null); this.look("home"); }), button("All cameras", () => this.look("all")), button("Top", () => this.look("top")),
       button("Front", () => this.look("front")), button("Save picture", () => this.save()));
     this.colourBy(0);
     return el("div", { class: "scene-controls" },
@@ -285,15 +287,16 @@ class SceneView {
     this.render();
   }
 
-  /** Puts the eye somewhere: "home", "top", "front". */
+  /** Puts the eye somewhere: "home", "all", "top", "front". */
   look(where) {
     const centres = this.shown.flatMap((model) => Array.from(model.image, (_, row) => model.centre(row)));
     const mean = [0, 1].map((k) => centres.reduce((sum, c) => sum + c[k], 0) / Math.max(centres.length, 1));
     const reach = centres.reduce((sum, c) => sum + Math.hypot(c[0], c[1]), 0) / Math.max(centres.length, 1);
     const length = Math.hypot(...mean);
     const front = length > 0.25 * reach ? [mean[0] / length, mean[1] / length] : [0.5, -0.87];
-    const far = this.fitDistance(centres);
-    const direction = { home: [front[0], front[1], 0.42], top: [0.001 * front[0], 0.001 * front[1], 1], front: [...front, 0] }[where];
+    const far = this.fitDistance(centres, where === "all");
+    const high = [front[0], front[1], 0.42];
+    const direction = { home: high, all: high, top: [0.001 * front[0], 0.001 * front[1], 1], front: [...front, 0] }[where];
     const norm = Math.hypot(...direction);
     this.camera.position.set(...direction.map((c) => (far * c) / norm));
     this.controls.target.set(0, 0, 0);
@@ -301,8 +304,8 @@ class SceneView {
     this.render();
   }
 
-  /** How far the eye must be to see most points and cameras. */
-  fitDistance(centres) {
+  /** How far the eye must be to see most points, and the cameras where they are not far off or are asked for. */
+  fitDistance(centres, all) {
     const radii = this.shown.flatMap((model) => {
       const step = Math.max(1, Math.floor(model.error.length / 5000));
       return Array.from({ length: Math.floor(model.error.length / step) }, (_, k) => Math.hypot(...model.xyz.subarray(3 * k * step, 3 * k * step + 3)));
@@ -311,7 +314,8 @@ class SceneView {
     const cameras = centres.map((c) => Math.hypot(...c)).sort((a, b) => a - b);
     const outer = cameras.length ? cameras[Math.floor(0.8 * (cameras.length - 1))] : 0;
     const narrow = Math.max(1, 1 / this.paneAspect());
-    return 0.92 * narrow * Math.max(1.3 * most, Math.min(outer, 6 * most)) / Math.tan((this.camera.fov * Math.PI) / 360);
+    const reach = Math.max(1.25 * most, all || outer < 4 * most ? 1.1 * outer : 0);
+    return (0.9 * narrow * reach) / Math.tan((this.camera.fov * Math.PI) / 360);
   }
 
   /** Selects a photo's camera, or none. */
@@ -446,10 +450,22 @@ class SceneView {
   }
 }
 
+/** How large to draw a model's cameras: small beside their distances from each other and from the points. */
+function symbolSize(model) {
+  const rows = Array.from(model.image.keys());
+  const distance = median(rows.map((row) => Math.hypot(...model.centre(row))));
+  const slope = median(rows.map((row) => Math.hypot(model.size[2 * row] / model.focal[2 * row], model.size[2 * row + 1] / model.focal[2 * row + 1]) / 2));
+  return Math.max(0.015, Math.min(0.35 * spacing(model) || Infinity, 0.12 * distance, 0.25 * distance * slope));
+}
+
+function median(values) {
+  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)] || 0;
+}
+
 /** Median distance of a camera to the one nearest to it. */
 function spacing(model) {
   const centres = Array.from(model.image, (_, row) => model.centre(row)).slice(0, 400);
   const nearest = centres.map((a, i) => centres.reduce((best, b, j) =>
     (i === j ? best : Math.min(best, Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]))), Infinity));
-  return nearest.filter(Number.isFinite).sort((a, b) => a - b)[Math.floor(nearest.length / 2)] || 0;
+  return median(nearest.filter(Number.isFinite));
 }
