@@ -380,4 +380,3 @@ def _create(path: Path) -> None:
         with h5py.File(temporary, "w", libver=_LIBVER) as file:
             file.attrs.update({"format": _FORMAT, "schema": SCHEMA_VERSION})
         replace_durably(temporary, path)
-

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _STATUS, _CLEAR, _CPUS = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/cpuinfo")
 
 
 def reset_peak() -> None:
-    """Peak memory counts from here on, where the system can do that (Linux); elsewhere from the start of the process."""
-    try:
+    """Peak memory counts from here on where the system can do that (Linux), elsewhere from the process's start."""
+    with suppress(OSError):
         _CLEAR.write_text("5")
-    except OSError:
-        pass
 
 
 def peak_mb() -> float:

@@ -142,13 +142,17 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
 def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] = ()) -> str:
     """The shell command that makes this run again: what differs from the defaults."""
     words = ["loftr-sfm", *(["import"] if imported else []), str(folder), str(out)]
-    words += [word for flag, path in zip(("--features", "--matches"), imported, strict=False) for word in (flag, str(path))]
+    words += [
+        word for flag, path in zip(("--features", "--matches"), imported, strict=False) for word in (flag, str(path))
+    ]
     for group in fields(options):
         own = getattr(options, group.name)
         for option in fields(own):
             value, flag = getattr(own, option.name), "--" + option.name.replace("_", "-")
             if value != option.default:
-                words += [flag] if value is True else [f"{flag}={value}"] if str(value)[:1] == "-" else [flag, str(value)]
+                words += (
+                    [flag] if value is True else [f"{flag}={value}"] if str(value)[:1] == "-" else [flag, str(value)]
+                )
     return shlex.join(words)
 
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -68,10 +69,8 @@ def read_run(out: Path, images: Path | None = None) -> Run:
         with FeatureDatabase.open(out / DATABASE, "r") as db:
             sizes = {image.name: (image.width, image.height) for image in db.read_images()}
             counts = db.match_counts()
-            try:
+            with suppress(MissingStage):  # the run ended before
                 geometries = {geometry.pair: geometry for geometry in db.read_two_view()}
-            except MissingStage:
-                pass  # the run ended before
     models = [out / str(model["path"]) for model in record.get("models", [])]
     scene = upright(read_scene(models[0], run_title(record))) if models else None
     names = set(sizes) | {str(lost["image"]) for lost in record.get("unregistered", [])}
@@ -158,10 +157,10 @@ def sentence(run: Run) -> str:
     """The run in a sentence."""
     r, how = run.record, run_title(run.record)
     if run.scene is None:
-        return f"{r['images']} photos, matched by {how}, gave no model: {r.get('error') or 'the run ended before mapping'}."
+        return f"{r['images']} photos, matched by {how}, gave no model."
     return (
-        f"{r['registered']} of {r['images']} photos, matched by {how}, became a model of {r['points3D']:,} points, each "
-        f"seen by {r['mean_track_length']:.1f} photos on average, with a mean reprojection error of "
+        f"{r['registered']} of {r['images']} photos, matched by {how}, became a model of {r['points3D']:,} points, "
+        f"each seen by {r['mean_track_length']:.1f} photos on average, with a mean reprojection error of "
         f"{r['mean_reprojection_error_px']:.2f} px, in {duration(total_seconds(r))}."
     )
 
@@ -197,7 +196,7 @@ def warnings(run: Run, side: Mapping[str, Any]) -> list[str]:
     if lost and run.scene is not None:
         found.append(f"{lost} of {run.record['images']} photos are not in the model; each says why below")
     if odd:
-        found.append(f"{odd} registered {'photos stand' if odd > 1 else 'photo stands'} out and {'are' if odd > 1 else 'is'} marked below")
+        found.append(f"{odd} registered photo{'s stand' if odd > 1 else ' stands'} out, marked below")
     if len(run.record.get("models", [])) > 1:
         others = ", ".join(f"{model['path']} ({model['images']} photos)" for model in run.record["models"][1:])
         found.append(f"the photos fell into more than one model; this page shows the largest, the others are {others}")
@@ -232,7 +231,8 @@ def run_part(record: Mapping[str, Any]) -> dict[str, Any]:
 def options_part(options: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """All options with whether each is the default's value; those that are not come first."""
     defaults = {
-        stage: {option.name: option.default for option in fields(kind)} for stage, kind in get_type_hints(Options).items()
+        stage: {option.name: option.default for option in fields(kind)}
+        for stage, kind in get_type_hints(Options).items()
     }
     rows = [
         {

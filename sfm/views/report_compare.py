@@ -1,6 +1,6 @@
 """The report of a comparison: two models of the same photos side by side, with the truth as judge where there is one.
 
-Photos are the same where their names are. Both models are shown in B's frame, made upright, A laid over it.
+Photos are the same where their names are. The model of more photos is made upright, the other laid over it.
 """
 
 from __future__ import annotations
@@ -64,13 +64,18 @@ def _contenders(comparison: Comparison) -> tuple[Contender, Contender]:
         names = [side.path.resolve().name for side in (comparison.a, comparison.b)]
         titles = names if names[0] != names[1] else [str(comparison.a.path), str(comparison.b.path)]
         a, b = replace(a, title=titles[0]), replace(b, title=titles[1])
-    target = upright(b.scene)
-    moved = aligned(a.scene, target)
-    scene_a = moved if moved is not None else upright(a.scene)
-    return (
-        replace(a, scene=replace(scene_a, title=a.title)),
-        replace(b, scene=replace(target, title=b.title)),
-    )
+    scene_a, scene_b = together(a.scene, b.scene)
+    return replace(a, scene=replace(scene_a, title=a.title)), replace(b, scene=replace(scene_b, title=b.title))
+
+
+def together(a: Scene, b: Scene) -> tuple[Scene, Scene]:
+    """Both in the upright frame of the one of more photos; each in its own where they cannot be aligned."""
+    if len(b.cameras.names) > len(a.cameras.names):
+        second, first = together(b, a)
+        return first, second
+    target = upright(a)
+    over = aligned(b, target)
+    return target, over if over is not None else upright(b)
 
 
 def _contender(path: Path) -> Contender:
@@ -115,7 +120,7 @@ def comparison_document(
         "sentence": sentence(groups, titles, len(photos.names)),
         "warnings": [],
         "remarks": _remarks(thumbnails, shown, photos),
-        "models": [parts.model_part(side.scene, photos) for side in sides] + _truth_part(truth, sides[1].scene, photos),
+        "models": [parts.model_part(side.scene, photos) for side in sides] + _truth_part(truth, sides, photos),
         "images": {
             "names": list(photos.names),
             "sizes": [list(photos.sizes.get(name, (0, 0))) for name in photos.names],
@@ -163,8 +168,9 @@ def _remarks(thumbnails: Mapping[str, str], shown: set[int], photos: Photos) -> 
     return []
 
 
-def _truth_part(truth: Scene | None, target: Scene, photos: Photos) -> list[dict[str, Any]]:
+def _truth_part(truth: Scene | None, sides: tuple[Contender, Contender], photos: Photos) -> list[dict[str, Any]]:
     """The true cameras as outlines in the frame that is shown; nothing where they cannot be laid over it."""
+    target = max((side.scene for side in sides), key=lambda scene: len(scene.cameras.names))
     over = None if truth is None else aligned(truth, target)
     if over is None:
         return []
@@ -209,10 +215,19 @@ def _made(side: Contender, path: Path) -> dict[str, Any]:
     """How a side came to be."""
     record = side.record
     if not record:
-        return {"title": side.title, "path": str(path), "command": "", "facts": [["made by", "a COLMAP model, not a run"]]}
+        return {
+            "title": side.title,
+            "path": str(path),
+            "command": "",
+            "facts": [["made by", "a COLMAP model, not a run"]],
+        }
     facts = [["time of all stages", duration(total_seconds(record))]]
     facts += [[stage["stage"], duration(stage["seconds"])] for stage in record["stages"]]
-    facts += [["weights sha256", str(record["matcher"]["weights_sha256"])]] if "weights_sha256" in record.get("matcher", {}) else []
+    facts += (
+        [["weights sha256", str(record["matcher"]["weights_sha256"])]]
+        if "weights_sha256" in record.get("matcher", {})
+        else []
+    )
     facts += [["version", str(record.get("version", ""))]]
     return {"title": side.title, "path": str(path), "command": str(record.get("command", "")), "facts": facts}
 
@@ -220,4 +235,6 @@ def _made(side: Contender, path: Path) -> dict[str, Any]:
 def differences(sides: tuple[Contender, Contender]) -> list[list[str]]:
     """Options that the two runs do not share: name and both values."""
     a, b = ({row["option"]: row["value"] for row in options_part(side.record.get("options", {}))} for side in sides)
-    return [[name, a.get(name, "–"), b.get(name, "–")] for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
+    return [
+        [name, a.get(name, "–"), b.get(name, "–")] for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)
+    ]

@@ -43,9 +43,9 @@
   }
 
   const sections = [
-    section("figures", "Figures", table(["", ...titles], page.figures, { class: "numbers" }), page.agreement.map((line) => el("p", {}, line)), groupBoxes()),
     section("models", "Models", view.element,
       el("p", { class: "note" }, `Both turn together. ${page.truth ? "Grey: the true cameras. " : ""}Click a camera for its photo in both.`)),
+    section("figures", "Figures", el("div", { class: "columns wide" }, table(["", ...titles], page.figures, { class: "numbers" }), groupBoxes()), page.agreement.map((line) => el("p", { class: "note" }, line))),
     section("images", "Images", grid.element),
   ];
   if (page.truth) {

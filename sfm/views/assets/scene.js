@@ -218,7 +218,7 @@ class SceneView {
     const length = slider("Track length", { id: "min-length", min: 2, max: Math.min(longest, 20), step: 1, value: 2 }, (value) => {
       this.filter.minLength = value;
       this.applyFilter();
-      return `≥ ${value} photos`;
+      return `≥ ${value}`;
     });
     const total = this.shown.reduce((sum, model) => Math.max(sum, model.error.length), 1);
     const usual = Math.min(4.5, Math.max(1.5, 2.5 * (20000 / total) ** 0.25)).toFixed(1);
@@ -293,7 +293,7 @@ class SceneView {
     const mean = [0, 1].map((k) => centres.reduce((sum, c) => sum + c[k], 0) / Math.max(centres.length, 1));
     const reach = centres.reduce((sum, c) => sum + Math.hypot(c[0], c[1]), 0) / Math.max(centres.length, 1);
     const length = Math.hypot(...mean);
-    const front = length > 0.25 * reach ? [mean[0] / length, mean[1] / length] : [0.5, -0.87];
+    const front = length > 0.25 * reach ? [mean[0] / length, mean[1] / length] : this.bestSide();
     const far = this.fitDistance(centres, where === "all");
     const high = [front[0], front[1], 0.42];
     const direction = { home: high, all: high, top: [0.001 * front[0], 0.001 * front[1], 1], front: [...front, 0] }[where];
@@ -302,6 +302,16 @@ class SceneView {
     this.controls.target.set(0, 0, 0);
     this.controls.update();
     this.render();
+  }
+
+  /** Where cameras stand all around: the side, in the plane, of the one that sees most. */
+  bestSide() {
+    const [model] = this.shown;
+    const seen = page.images.sides[0].observations;
+    const row = Array.from(model.image.keys()).reduce((best, own) => (seen[model.image[own]] > seen[model.image[best]] ? own : best), 0);
+    const [x, y] = model.image.length ? model.centre(row) : [0, -1];
+    const length = Math.hypot(x, y);
+    return length > 0 ? [x / length, y / length] : [0, -1];
   }
 
   /** How far the eye must be to see most points, and the cameras where they are not far off or are asked for. */

@@ -38,9 +38,20 @@ class Browser:
     def __init__(self, program: str, profile: Path) -> None:
         to_read, self._to = os.pipe()
         self._from, to_write = os.pipe()
-        command = ["sh", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "sh", program, *FLAGS, f"--user-data-dir={profile}"]
+        command = [
+            "sh",
+            "-c",
+            f'exec "$@" 3<&{to_read} 4>&{to_write}',
+            "sh",
+            program,
+            *FLAGS,
+            f"--user-data-dir={profile}",
+        ]
         self._process = subprocess.Popen(
-            [*command, "about:blank"], pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, "about:blank"],
+            pass_fds=(to_read, to_write),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         os.close(to_read)
         os.close(to_write)
@@ -93,7 +104,9 @@ class Browser:
         return message
 
     def size(self, width: int, height: int, *, dark: bool = False) -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
@@ -105,7 +118,9 @@ class Browser:
         self.settle()
 
     def settle(self) -> None:
-        self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))")
+        self.value(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))"
+        )
 
     def value(self, expression: str) -> Any:
         """Value of a JavaScript expression; a promise's result."""
@@ -143,7 +158,11 @@ class Browser:
         for event in self.events:
             params = event["params"]
             if event["method"] == "Runtime.exceptionThrown":
-                found.append(params["exceptionDetails"].get("exception", {}).get("description", params["exceptionDetails"]["text"]))
+                found.append(
+                    params["exceptionDetails"]
+                    .get("exception", {})
+                    .get("description", params["exceptionDetails"]["text"])
+                )
             elif event["method"] == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
                 found.append(" ".join(str(arg.get("value", arg.get("description"))) for arg in params["args"]))
             elif event["method"] == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
