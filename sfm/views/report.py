@@ -20,7 +20,7 @@ from sfm.errors import BadFile, MissingStage, SfMError
 from sfm.evaluation import camera_poses, read_model
 from sfm.options import Options
 from sfm.summary import DATABASE, REPORT, RUN_JSON
-from sfm.types import ImagePair, TwoViewGeometry
+from sfm.types import ImagePair, Matches, TwoViewGeometry
 from sfm.views import report_parts as parts
 from sfm.views.packing import has_key, key_of, page, write_page
 from sfm.views.report_parts import Photos
@@ -101,8 +101,8 @@ def run_title(record: Mapping[str, Any]) -> str:
 # The document
 
 
-def report_document(run: Run) -> dict[str, Any]:
-    """The report as values that JSON holds. Opens the database once more, for the matches that are drawn."""
+def report_document(run: Run, matches: Mapping[ImagePair, Matches]) -> dict[str, Any]:
+    """The report as values that JSON holds. matches: at least those of `parts.pairs_to_draw`."""
     chosen = parts.pairs_to_draw(run.counts, run.geometries)
     numbers, reasons = run.photos.numbers, unregistered(run.record)
     drawn = [numbers[name] for _, pair in chosen for name in (pair.name0, pair.name1)]
@@ -128,17 +128,19 @@ def report_document(run: Run) -> dict[str, Any]:
             "keypoint_error": parts.KEYPOINT_ERROR,
         },
         "pairs": parts.pairs_part(run.counts, run.geometries, run.photos),
-        "drawn": _drawn(run, chosen),
+        "drawn": parts.drawn_part(chosen, run.geometries, matches, run.photos),
         "histograms": parts.histograms(run.scene) if run.scene is not None else None,
         "run": run_part(run.record),
     }
 
 
-def _drawn(run: Run, chosen: list[tuple[str, ImagePair]]) -> list[dict[str, Any]]:
+def read_drawn(run: Run) -> dict[ImagePair, Matches]:
+    """Matches of the pairs that are drawn."""
+    chosen = parts.pairs_to_draw(run.counts, run.geometries)
     if not chosen:
-        return []
+        return {}
     with FeatureDatabase.open(run.out / DATABASE, "r") as db:
-        return parts.drawn_part(chosen, run.geometries, db.read_matches, run.photos)
+        return {pair: db.read_matches(pair) for _, pair in chosen}
 
 
 def unregistered(record: Mapping[str, Any]) -> dict[str, str]:
@@ -264,7 +266,7 @@ def write_report(out: Path, images: Path | None = None) -> Path:
     Raises BadFile where OUT is no run's output folder or cannot be written.
     """
     run = read_run(out, images)
-    write_page(out / REPORT, page(report_document(run), "report.js", report_key(run.record)))
+    write_page(out / REPORT, page(report_document(run, read_drawn(run)), "report.js", report_key(run.record)))
     return out / REPORT
 
 

@@ -7,7 +7,7 @@ height, errors of keypoints parts of 255 of KEYPOINT_ERROR.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,11 +254,11 @@ def pairs_to_draw(
 def drawn_part(
     chosen: Sequence[tuple[str, ImagePair]],
     geometries: Mapping[ImagePair, TwoViewGeometry],
-    read: Callable[[ImagePair], Matches],
+    matches: Mapping[ImagePair, Matches],
     photos: Photos,
 ) -> list[dict[str, Any]]:
     """The chosen pairs with a sample of their matches."""
-    return [_drawn(role, pair, read(pair), geometries.get(pair), photos) for role, pair in chosen]
+    return [_drawn(role, pair, matches[pair], geometries.get(pair), photos) for role, pair in chosen]
 
 
 def _drawn(
