@@ -1,10 +1,11 @@
 "use strict";
 // Image by image: cards with thumbnail and keypoints, and one photo large, with its figures and its neighbours.
 
-/** Draws a photo's keypoints of one side over a canvas of width x height. */
+/** Draws a photo's keypoints of one side over a canvas of width x height; of many, on a small one, every second or third. */
 function drawKeypoints(context, seen, width, height, radius) {
   const [xy, error] = [unpack(seen.xy), unpack(seen.error)];
-  for (let k = 0; k < error.length; k++) {
+  const step = Math.max(1, Math.round(error.length / (2.6 * width)));
+  for (let k = 0; k < error.length; k += step) {
     context.fillStyle = css(colourAt(GOOD_TO_BAD, (error[k] / 255) * (page.images.keypoint_error / 2)), 0.9);
     context.beginPath();
     context.arc((xy[2 * k] / 65535) * width, (xy[2 * k + 1] / 65535) * height, radius, 0, 2 * Math.PI);

@@ -325,7 +325,7 @@ class SceneView {
     const outer = cameras.length ? cameras[Math.floor(0.8 * (cameras.length - 1))] : 0;
     const narrow = Math.max(1, 1 / this.paneAspect());
     const reach = Math.max(1.25 * most, all || outer < 4 * most ? 1.1 * outer : 0);
-    return (0.9 * narrow * reach) / Math.tan((this.camera.fov * Math.PI) / 360);
+    return (0.78 * narrow * reach) / Math.tan((this.camera.fov * Math.PI) / 360);
   }
 
   /** Selects a photo's camera, or none. */

@@ -188,7 +188,7 @@ def test_a_run_does_not_fail_of_its_report(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
-    with pytest.raises(BadFile, match="run.json: missing or damaged; give the output folder of a run"):
+    with pytest.raises(BadFile, match=r"run\.json: missing or damaged; give the output folder of a run"):
         write_report(tmp_path)
 
 

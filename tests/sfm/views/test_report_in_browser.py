@@ -141,7 +141,10 @@ def test_photos_are_searched_and_sorted(browser: Browser, run_page: Path):
     assert browser.value(cards) == ["plain 1.jpg", "plain 2.jpg", "plain 3.jpg", "plain 4.jpg"]
     assert browser.value("document.getElementById('images-shown').textContent") == "4 of 9 photos"
     browser.value("(b => { b.value = ''; b.dispatchEvent(new Event('input')); })(document.getElementById('search'))")
-    order = "(b => {{ b.value = '{}'; b.dispatchEvent(new Event('change')); }})(document.querySelectorAll('#images select')[{}])"
+    order = (
+        "(b => {{ b.value = '{}'; b.dispatchEvent(new Event('change')); }})"
+        "(document.querySelectorAll('#images select')[{}])"
+    )
     browser.value(order.format("few", 0))
     names = browser.value("page.images.names")
     counts = dict(zip(names, browser.value("page.images.sides[0].observations"), strict=True))
