@@ -64,14 +64,15 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path) -> str
 
 def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
     files = {
-        "report (any browser)": out / REPORT if _is_newer(out / REPORT, out / RUN_JSON) else out / "",
         "sparse model (COLMAP)": summary.model_dir,
         "coloured points": out / "points.ply",
         "features and matches": out / DATABASE,
         "COLMAP database": out / "database.db",
         "this for machines": out / RUN_JSON,
     }
-    return [f"{what:<24}{path}" for what, path in files.items() if path.exists() and path != out]
+    if _is_newer(out / REPORT, out / RUN_JSON):  # one that is older is not of this run
+        files = {"report (any browser)": out / REPORT} | files
+    return [f"{what:<24}{path}" for what, path in files.items() if path.exists()]
 
 
 def _is_newer(path: Path, than: Path) -> bool:

@@ -28,7 +28,8 @@ MAX_NEIGHBOURS = 8  # a photo
 MAX_THUMBNAILS = 150
 MAX_DRAWN_MATCHES = 200  # a pair
 DRAWN_PAIRS = 4  # of each kind
-THUMBNAIL = 448  # px, longer side
+THUMBNAIL, LARGE_THUMBNAIL = 448, 640  # px, longer side; the larger where few photos are shown
+FEW_PHOTOS = 50
 KEYPOINT_ERROR = 4.0  # px, the top of the scale
 FEW_OBSERVATIONS, LARGE_ERROR = 0.2, 2.0  # times the median over photos
 
@@ -198,11 +199,12 @@ def thumbnails(photos: Photos, shown: set[int]) -> dict[str, str]:
     if folder is None or not folder.is_dir():
         return {}
     known = [i for i in sorted(shown) if photos.names[i] in photos.sizes]
+    side = LARGE_THUMBNAIL if len(known) <= FEW_PHOTOS else THUMBNAIL
 
     def one(i: int) -> str | None:
         name = photos.names[i]
         try:
-            return data_url(read_thumbnail(folder, name, photos.sizes[name], THUMBNAIL))
+            return data_url(read_thumbnail(folder, name, photos.sizes[name], side))
         except BadImage:
             return None
 

@@ -60,7 +60,7 @@ function details(image, onGo, onLook) {
     side.warning[image] ? el("p", { class: "odd-text" }, side.warning[image]) : null,
     side.neighbours[image].length ? el("p", { class: "neighbours" }, "shares points with ",
       side.neighbours[image].map(([other, shared]) => button(`${names[other]} (${count(shared)})`, () => onGo(other), { class: "link" }))) : null,
-  ]).concat(onLook ? [el("div", { class: "buttons" }, onLook)] : []);
+  ]).concat(onLook ? [el("div", { class: "buttons" }, onLook)] : []).filter(Boolean);
 }
 
 class ImageGrid {

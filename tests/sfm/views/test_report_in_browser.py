@@ -169,6 +169,7 @@ def test_a_click_on_a_camera_shows_its_photo(browser: Browser, run_page: Path):
     assert browser.value("document.querySelector('.panel h3').textContent") in NASTY
     assert "observations" in text
     assert "shares points with" in text
+    assert "null" not in text
     browser.value(
         "[...document.querySelectorAll('.panel button')].find(b => b.textContent === 'Look through it').click()"
     )
