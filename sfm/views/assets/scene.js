@@ -380,20 +380,25 @@ class SceneView {
   pick(event) {
     const box = this.canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-    let best = 16, found = null;
+    let best = 8, found = null;
     for (const pane of this.panes()) {
       if (x < pane.x || x > pane.x + pane.width || y < pane.y || y > pane.y + pane.height) continue;
       for (const model of pane.models) {
         for (let row = 0; row < model.image.length && this.cameraScale > 0; row++) {
-          const at = new THREE.Vector3(...model.corners(row, 0.6 * this.baseSize * this.cameraScale)
-            .reduce((sum, corner) => sum.map((c, k) => c + corner[k] / 4), [0, 0, 0])).project(this.camera);
-          if (at.z > 1) continue;
-          const off = Math.hypot(pane.x + ((at.x + 1) / 2) * pane.width - x, pane.y + ((1 - at.y) / 2) * pane.height - y);
+          const places = [model.centre(row), ...model.corners(row, this.baseSize * this.cameraScale)].map((place) => this.onScreen(place, pane));
+          if (places.includes(null)) continue;
+          const off = distanceToOutline(x, y, places);
           if (off < best) [best, found] = [off, model.image[row]];
         }
       }
     }
     return found;
+  }
+
+  /** Where a place of the world is in the canvas, CSS pixels; null behind the eye. */
+  onScreen(place, pane) {
+    const at = new THREE.Vector3(...place).project(this.camera);
+    return at.z > 1 ? null : [pane.x + ((at.x + 1) / 2) * pane.width, pane.y + ((1 - at.y) / 2) * pane.height];
   }
 
   // --- drawing
@@ -458,6 +463,16 @@ class SceneView {
       }
     }
   }
+}
+
+/** How far (x, y) is from the lines of a camera: its centre and its four corners, joined. */
+function distanceToOutline(x, y, [centre, ...corners]) {
+  const lines = corners.flatMap((corner, k) => [[centre, corner], [corner, corners[(k + 1) % 4]]]);
+  return Math.min(...lines.map(([a, b]) => {
+    const [dx, dy] = [b[0] - a[0], b[1] - a[1]];
+    const along = Math.min(1, Math.max(0, ((x - a[0]) * dx + (y - a[1]) * dy) / (dx * dx + dy * dy || 1)));
+    return Math.hypot(a[0] + along * dx - x, a[1] + along * dy - y);
+  }));
 }
 
 /** How large to draw a model's cameras: small beside their distances from each other and from the points. */

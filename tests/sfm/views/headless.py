@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,14 @@ FLAGS = (
     "--disable-background-networking",
     "--remote-debugging-pipe",
 )
+# Chromium reads commands from file 3 and answers on file 4, whatever numbers our pipe has.
+AS_3_AND_4 = """
+import fcntl, os, sys
+pipe = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3]]
+os.dup2(pipe[0], 3)
+os.dup2(pipe[1], 4)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_chromium() -> str | None:
@@ -38,17 +47,9 @@ class Browser:
     def __init__(self, program: str, profile: Path) -> None:
         to_read, self._to = os.pipe()
         self._from, to_write = os.pipe()
-        command = [
-            "sh",
-            "-c",
-            f'exec "$@" 3<&{to_read} 4>&{to_write}',
-            "sh",
-            program,
-            *FLAGS,
-            f"--user-data-dir={profile}",
-        ]
+        command = [sys.executable, "-c", AS_3_AND_4, str(to_read), str(to_write), program, *FLAGS]
         self._process = subprocess.Popen(
-            [*command, "about:blank"],
+            [*command, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(to_read, to_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
