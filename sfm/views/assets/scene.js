@@ -324,8 +324,8 @@ class SceneView {
     const cameras = centres.map((c) => Math.hypot(...c)).sort((a, b) => a - b);
     const outer = cameras.length ? cameras[Math.floor(0.8 * (cameras.length - 1))] : 0;
     const narrow = Math.max(1, 1 / this.paneAspect());
-    const reach = Math.max(1.25 * most, all || outer < 4 * most ? 1.1 * outer : 0);
-    return (0.78 * narrow * reach) / Math.tan((this.camera.fov * Math.PI) / 360);
+    const reach = all ? 1.25 * Math.max(most, ...cameras) : Math.max(most, outer < 4 * most ? 0.86 * outer : 0);
+    return (narrow * reach) / Math.tan((this.camera.fov * Math.PI) / 360);
   }
 
   /** Selects a photo's camera, or none. */
