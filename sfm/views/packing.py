@@ -23,7 +23,7 @@ from PIL import Image
 
 from sfm.errors import BadFile
 
-SCRIPTS = ("three.min.js", "base.js", "scene.js", "images.js", "matches.js", "charts.js")
+SCRIPTS = ("three.min.js", "base.js", "model.js", "scene.js", "images.js", "matches.js", "charts.js")
 STYLE = "report.css"
 
 
