@@ -22,6 +22,7 @@ FLAGS = (
     "--no-sandbox",  # tests may run as root; the pages are our own
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",  # WebGL without a GPU
+    "--disable-accelerated-2d-canvas",  # slow on a GPU that is made of software
     "--no-first-run",
     "--disable-component-update",
     "--disable-background-networking",

@@ -48,13 +48,11 @@ def comparison_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_comparison(compare(a, b, folder / "truth"), folder / "c.html", ground_truth=folder / "truth")
 
 
-def scroll_through(browser: Browser) -> None:
-    """Everything that is drawn when it comes near is drawn."""
-    height = browser.value("document.documentElement.scrollHeight")
-    for y in range(0, height, 1200):
-        browser.value(f"scrollTo({{top: {y}, behavior: 'instant'}})")
-        browser.settle()
-    browser.value("scrollTo({top: 0, behavior: 'instant'})")
+def draw_all(browser: Browser, width: int = 1400, *, dark: bool = False) -> None:
+    """Everything that is drawn when it comes near is drawn: the window is as high as the page for a moment."""
+    browser.size(width, browser.value("document.documentElement.scrollHeight"), dark=dark)
+    browser.settle()
+    browser.size(width, 900, dark=dark)
     browser.settle()
 
 
@@ -69,7 +67,7 @@ def test_pages_load_in_silence_and_alone(
     browser.size(width, 900, dark=dark)
     for path in (run_page, comparison_page):
         browser.open(path)
-        scroll_through(browser)
+        draw_all(browser, width, dark=dark)
         assert browser.problems() == []
         assert browser.requests() == [path.as_uri()]
         assert browser.value("document.documentElement.scrollWidth <= innerWidth"), "wider than the window"
@@ -121,7 +119,7 @@ def test_filters_leave_what_they_should(browser: Browser, run_page: Path):
 
 def test_names_are_text(browser: Browser, run_page: Path):
     browser.open(run_page)
-    scroll_through(browser)
+    draw_all(browser)
     shown = browser.value("[...document.querySelectorAll('.card h3')].map(h => h.textContent)")
     assert shown == sorted([*NASTY, LOST[0]])
     assert browser.value("document.querySelectorAll('#page [onerror], .card script, .card b > *').length") == 0
@@ -187,7 +185,7 @@ def camera_pixels(browser: Browser) -> list[tuple[int, int]]:
 
 def test_canvases_hold_pictures(browser: Browser, run_page: Path):
     browser.open(run_page)
-    scroll_through(browser)
+    draw_all(browser)
     for selector, least in (("#matrix", 20), ("#graph", 20), (".pair canvas", 500), (".histogram svg", 3)):
         browser.value(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{behavior: 'instant'}})")
         browser.settle()
