@@ -62,9 +62,10 @@ redoes what depends on them, with more photos it matches the new ones only.
 other verbs (each has its own --help):
   {PROGRAM} demo [OUT]                        reconstruct a shipped scene, compare with the truth
   {PROGRAM} match A B [OUT]                   two photos: matches, fundamental matrix, relative pose, figures
-  {PROGRAM} compare A B [--ground-truth GT]   two models side by side
+  {PROGRAM} compare A B [--ground-truth GT]   two models side by side, as a table and as a page for the browser
   {PROGRAM} evaluate model|pairs|imc2022 ...  a model or a matcher against known cameras, as the literature does
   {PROGRAM} view OUT [OTHER]                  look at one model, or at two beside each other; also as PNG and GIF
+  {PROGRAM} report OUT                        write OUT/report.html anew
   {PROGRAM} export OUT FORMAT [DEST]          nerfstudio, undistorted, ply, text, nvm, bundler, hloc
   {PROGRAM} import IMAGES OUT --features F --matches M    carry on from hloc's files
   {PROGRAM} inspect OUT                       what the feature database holds, stage by stage
@@ -216,10 +217,28 @@ def _compare(argv: Sequence[str]) -> int:
     parser.add_argument("a", type=Path, metavar="A", help="OUT of a run, or a COLMAP model")
     parser.add_argument("b", type=Path, metavar="B", help="OUT of another run, or a COLMAP model")
     parser.add_argument("--ground-truth", type=Path, metavar="GT", help="COLMAP model with the true poses")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="page to write (default: A/compare_B.html)")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the photos, where they have moved since")
     args = parser.parse_args(argv)
     from sfm.comparison import compare, format_table
+    from sfm.views.report_compare import default_path, write_comparison
 
-    print(format_table(compare(args.a, args.b, args.ground_truth)))
+    found = compare(args.a, args.b, args.ground_truth)
+    print(format_table(found))
+    path = args.report or default_path(args.a, args.b)
+    written = write_comparison(found, path, ground_truth=args.ground_truth, images=args.images)
+    print(f"\nside by side, in any browser: {written}")
+    return 0
+
+
+def _report(argv: Sequence[str]) -> int:
+    parser = _Parser(prog=f"{PROGRAM} report", description="Write OUT/report.html anew, as every run does at its end.")
+    parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the photos, where they have moved since")
+    args = parser.parse_args(argv)
+    from sfm.views.report import write_report
+
+    print(write_report(args.out, args.images))
     return 0
 
 
@@ -354,6 +373,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "compare": _compare,
     "evaluate": _evaluate,
     "view": _view,
+    "report": _report,
     "export": _export,
     "import": _import,
     "inspect": _inspect,

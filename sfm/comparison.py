@@ -107,13 +107,20 @@ def compare_text(model_a: Path, model_b: Path, *, ground_truth: Path | None = No
 def format_table(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> str:
     """The comparison for people: a column a model, then what they do not share and how far they agree."""
     a, b = comparison.a, comparison.b
-    rows = [("", *names), *_statistics_rows(a.statistics, b.statistics)]
-    if a.evaluation and b.evaluation:
-        rows += _evaluation_rows(a.evaluation, b.evaluation)
+    rows = [("", *names), *table_rows(comparison)]
     lines = [f"{name} = {side.path}" for name, side in zip(names, (a, b), strict=True)]
     lines += ["", *_aligned(rows), "", f"images in both: {comparison.common}"]
     lines += [f"only in {name}: {_some(s.only_here)}" for name, s in zip(names, (a, b), strict=True) if s.only_here]
-    return "\n".join([*lines, *_agreement_lines(comparison.agreement, names)])
+    return "\n".join([*lines, *agreement_lines(comparison.agreement, names)])
+
+
+def table_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """The figures of both models: label, A's, B's."""
+    a, b = comparison.a, comparison.b
+    rows = _statistics_rows(a.statistics, b.statistics)
+    if a.evaluation and b.evaluation:
+        rows += _evaluation_rows(a.evaluation, b.evaluation)
+    return rows
 
 
 def _statistics_rows(a: ModelStatistics, b: ModelStatistics) -> list[tuple[str, str, str]]:
@@ -138,7 +145,8 @@ def _centres(evaluation: Evaluation) -> tuple[str, str]:
     return ("-", "-") if found is None else (f"{found.median:.4g}", f"{found.max:.4g}")
 
 
-def _agreement_lines(found: Agreement | None, names: tuple[str, str]) -> list[str]:
+def agreement_lines(found: Agreement | None, names: tuple[str, str]) -> list[str]:
+    """How far the models agree, for people."""
     if found is None:
         return ["too few common images to align the models (three that are not on a line)"]
     return [

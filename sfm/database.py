@@ -40,7 +40,6 @@ from sfm.types import (
 _FORMAT = "loftr-sfm"
 _LIBVER = ("v108", "v108")  # superblock 2: no "open for writing" flag that a killed process would leave behind
 _REMEDY = "restore it from a copy, or delete it to start afresh"
-_ORDER = {stage: i for i, stage in enumerate(dict.fromkeys(STAGE_OF.values()))}
 _COMPACT_FROM = 16 << 20  # bytes of dead space
 
 
@@ -279,6 +278,10 @@ class FeatureDatabase:
             raise MissingStage(f"{self.path}: holds no matches of {pair.name0} and {pair.name1}; run 'matching' first")
         return matches
 
+    def match_counts(self) -> dict[ImagePair, int]:
+        """Number of matches of each pair, of those that `read_matches` reads."""
+        return self._matches.counts()
+
     def held_matches(self) -> tuple[tuple[str, int, int, bool], ...]:
         """For each matcher key: (key, pairs that fit the photos as they are now, their rows, is it the current)."""
         return tuple(self._matches.describe())
@@ -377,24 +380,3 @@ def _create(path: Path) -> None:
         with h5py.File(temporary, "w", libver=_LIBVER) as file:
             file.attrs.update({"format": _FORMAT, "schema": SCHEMA_VERSION})
         replace_durably(temporary, path)
-
-
-def describe(db: FeatureDatabase) -> str:
-    """What the database holds, stage by stage, for people: one paragraph a committed stage."""
-    size = db.path.stat().st_size / 1e6
-    lines = [f"{db.path}: schema {SCHEMA_VERSION}, {size:.1f} MB, {len(db.stages())} stages committed"]
-    for stage in sorted(db.stages(), key=lambda name: (_ORDER.get(name, len(_ORDER)), name)):
-        summary = db.summary(stage)
-        assert summary is not None
-        counts = ", ".join(f"{value:g} {name}" for name, value in summary.counts.items())
-        lines.append(f"{stage}: {counts or 'done'} ({summary.seconds:.1f} s), fingerprint {db.fingerprint(stage)}")
-        lines += [f"    {name}: {_short(value)}" for name, value in sorted(db.provenance(stage).items())]
-        lines += [f"    skipped {name}: {reason}" for name, reason in summary.skipped]
-    for key, num_pairs, num_rows, current in db.held_matches():
-        lines.append(f"matches by {key}{' (current)' if current else ''}: {num_pairs} pairs, {num_rows} rows")
-    return "\n".join(lines)
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 200 else text[:197] + "..."

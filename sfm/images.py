@@ -139,6 +139,26 @@ def read_rgb(folder: Path, record: ImageRecord) -> NDArray[np.uint8]:
     return _read(folder / record.name, "RGB", record)
 
 
+def read_thumbnail(folder: Path, name: str, size: tuple[int, int], side: int) -> Image.Image:
+    """The photo as displayed, RGB, at most `side` px long; a JPEG is decoded hardly larger than that.
+
+    size: width and height that the photo must have, px. Raises BadImage naming the file.
+    """
+    path = folder / name
+    with _naming(path), _opened(path) as image:
+        turn = _TURNS.get(_orientation_left(image))
+        stored = image.size
+        image.draft("RGB", (2 * side, 2 * side))
+        pixels = _eight_bit(image, "RGB")
+        if isinstance(image, TiffImageFile):  # turned, and so given its size, as it is decoded
+            stored = image.size
+        small = pixels.copy() if turn is None else pixels.transpose(turn)
+    if (stored if turn is None or turn.name.startswith(("FLIP", "ROTATE_180")) else stored[::-1]) != size:
+        raise BadImage(f"{path}: has changed since it was indexed; run again")
+    small.thumbnail((side, side), Image.Resampling.BOX if max(small.size) > 8 * side else Image.Resampling.LANCZOS)
+    return small
+
+
 def read_mask(folder: Path, record: ImageRecord) -> NDArray[np.bool_] | None:
     """(H, W) bool of the photo as displayed, False where the mask is black; None where the photo has no mask.
 

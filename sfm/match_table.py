@@ -80,6 +80,12 @@ class MatchTable:
             ImagePair(names[a], names[b]) for m, a, b in self._where if m == matcher and a in names and b in names
         )
 
+    def counts(self) -> dict[ImagePair, int]:
+        """Number of matches of each pair of photos as they are now, by the current matcher."""
+        key = next((key for key, matcher in self._matchers.items() if matcher == self._current), "")
+        entries = {pair: self._entry(self._matchers[key], pair) for pair in self.pairs(key)} if key else {}
+        return {pair: self._where[entry][1] for pair, entry in entries.items() if entry is not None}
+
     def read(self, pair: ImagePair) -> Matches | None:
         """Matches of a pair by the current matcher, None where it has none."""
         entry = None if self._current is None else self._entry(self._current, pair)

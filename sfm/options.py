@@ -168,6 +168,13 @@ class RefinementOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """The page report.html."""
+
+    no_report: bool = _option(False, "write no report.html")
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """All options of a run, stage by stage."""
 
@@ -178,6 +185,7 @@ class Options:
     tracks: TrackOptions = field(default_factory=TrackOptions)
     mapping: MappingOptions = field(default_factory=MappingOptions)
     refinement: RefinementOptions = field(default_factory=RefinementOptions)
+    report: ReportOptions = field(default_factory=ReportOptions)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Nested plain values, for JSON."""

@@ -21,6 +21,7 @@ from typing import Any
 from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, refinement, tracks, verification
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadOption, MissingStage, NoModel
+from sfm.machine import peak_mb, reset_peak
 from sfm.mapper import MappingInput, read_input
 from sfm.matcher_choice import device_of, make_matcher
 from sfm.matchers.base import Matcher
@@ -28,6 +29,7 @@ from sfm.model_files import UNREFINED
 from sfm.options import Options
 from sfm.summary import DATABASE, write_run_json
 from sfm.types import CameraPrior, ReconstructionSummary, StageSummary
+from sfm.views import report
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +224,9 @@ def reconstruct(
     """Photos in `folder` to models in `out`/sparse; what is there already and still holds is reused.
 
     stop_after: name of the last stage to run. imported: matches to use instead of matching.
-    on_stage: told of each stage when it is done. Writes `out`/run.json whether there is a model or
-    not. Raises BadFile, BadImage and BadOption for what the user can mend, NoModel where the photos
-    give no model.
+    on_stage: told of each stage when it is done. Writes `out`/run.json and, after the last stage,
+    report.html whether there is a model or not. Raises BadFile, BadImage and BadOption for what the
+    user can mend, NoModel where the photos give no model.
     """
     options = options or Options()
     if stop_after is not None and stop_after not in STAGE_NAMES:
@@ -235,6 +237,7 @@ def reconstruct(
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is told before the matching
     summaries: list[StageSummary] = []
+    failure = None
     with FeatureDatabase.open(out / DATABASE) as db:
         run = _Run(db, folder, out, options, imported)
         try:
@@ -244,11 +247,15 @@ def reconstruct(
         except NoModel as error:
             summaries.append(_no_model(db))
             on_stage(summaries[-1])
-            write_run_json(_summarise(out, summaries), folder, options, _matcher_used(db), error=str(error))
-            stale = f"; {out / 'sparse'} is of an earlier run" if (out / "sparse").exists() else ""
-            raise NoModel(f"{error}{stale}") from None
+            failure = str(error)
         result = _summarise(out, summaries)
-        write_run_json(result, folder, options, _matcher_used(db))
+        files = (imported.features, imported.matches) if imported is not None else ()
+        write_run_json(result, folder, options, _matcher_used(db), error=failure, imported=files)
+    if stop_after in (None, STAGE_NAMES[-1]) and not options.report.no_report:
+        report.refresh(out)
+    if failure is not None:
+        stale = f"; {out / 'sparse'} is of an earlier run" if (out / "sparse").exists() else ""
+        raise NoModel(f"{failure}{stale}")
     return result
 
 
@@ -274,7 +281,8 @@ def _stages_of(run: _Run, stop_after: str | None) -> Iterator[StageSummary]:
             summary = replace(summary, reused=True)
         else:
             run.db.invalidate(stage.name)
-            summary = stage.run(run)
+            reset_peak()
+            summary = replace(stage.run(run), peak_mb=round(peak_mb(), 1))
             # Matching that had to leave out photos is committed as such, and tried again by the next run.
             fingerprint = _with_skipped(stage, fingerprint, summary)
             run.db.commit(stage.name, fingerprint=fingerprint, provenance=_provenance(stage, run), summary=summary)

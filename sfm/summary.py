@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,13 @@ from typing import Any
 from sfm import __version__, hloc
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile
+from sfm.machine import machine
 from sfm.options import Options
 from sfm.types import ReconstructionSummary, StageSummary
 
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
+REPORT = "report.html"
 STAGE_ORDER = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
 _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 
@@ -65,7 +70,14 @@ def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
         "COLMAP database": out / "database.db",
         "this for machines": out / RUN_JSON,
     }
+    if _is_newer(out / REPORT, out / RUN_JSON):  # one that is older is not of this run
+        files = {"report (any browser)": out / REPORT} | files
     return [f"{what:<24}{path}" for what, path in files.items() if path.exists()]
+
+
+def _is_newer(path: Path, than: Path) -> bool:
+    """Whether a file was written, or found to be right, after another one."""
+    return path.is_file() and than.is_file() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
 
 
 def _next_commands(folder: Path, out: Path) -> list[str]:
@@ -85,14 +97,20 @@ def write_run_json(
     matcher: dict[str, str],
     *,
     error: str | None = None,
+    imported: Sequence[Path] = (),
 ) -> None:
-    """OUT/run.json: all that the text says, with the options, the versions and the matcher. Appears whole.
+    """OUT/run.json: all that the text says, with the options, the versions, the matcher and the machine.
 
-    error: why there is no model. Raises BadFile where it cannot be written.
+    Appears whole. error: why there is no model. imported: hloc's feature and match files, where they were taken
+    instead of matching. Raises BadFile where it cannot be written.
     """
     out = summary.model_dir.parent.parent
     part = out / (RUN_JSON + ".part")
-    value = run_dict(summary, folder, options, matcher) | {"error": error}
+    value = run_dict(summary, folder, options, matcher) | {
+        "machine": machine(),
+        "command": command(folder, out, options, imported),
+        "error": error,
+    }
     try:
         part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
         os.replace(part, out / RUN_JSON)
@@ -122,6 +140,23 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
     }
 
 
+def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] = ()) -> str:
+    """The shell command that makes this run again: what differs from the defaults."""
+    words = ["loftr-sfm", *(["import"] if imported else []), str(folder), str(out)]
+    words += [
+        word for flag, path in zip(("--features", "--matches"), imported, strict=False) for word in (flag, str(path))
+    ]
+    for group in fields(options):
+        own = getattr(options, group.name)
+        for option in fields(own):
+            value, flag = getattr(own, option.name), "--" + option.name.replace("_", "-")
+            if value != option.default:
+                words += (
+                    [flag] if value is True else [f"{flag}={value}"] if str(value)[:1] == "-" else [flag, str(value)]
+                )
+    return shlex.join(words)
+
+
 def _stage_dict(stage: StageSummary) -> dict[str, Any]:
     skipped = [{"name": name, "reason": reason} for name, reason in stage.skipped]
     return {
@@ -131,6 +166,7 @@ def _stage_dict(stage: StageSummary) -> dict[str, Any]:
         "counts": stage.counts,
         "skipped": skipped,
         "notes": list(stage.notes),
+        "peak_mb": stage.peak_mb,
     }
 
 

@@ -202,7 +202,7 @@ class Tracks:
 class StageSummary:
     """What a stage did: counts by name, wall seconds, what it skipped and why, whether it was reused.
 
-    notes: lines for people, of what counts do not tell."""
+    notes: lines for people, of what counts do not tell. peak_mb: the most main memory held at once, MB."""
 
     stage: str
     counts: dict[str, int | float]
@@ -210,6 +210,7 @@ class StageSummary:
     skipped: tuple[tuple[str, str], ...] = ()
     reused: bool = False
     notes: tuple[str, ...] = ()
+    peak_mb: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

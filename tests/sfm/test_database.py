@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sfm import database, journal
-from sfm.database import FeatureDatabase, describe
+from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, MissingStage
 from sfm.types import (
     CameraPrior,
@@ -265,22 +265,12 @@ def test_dead_rows_are_dropped_when_they_are_most_of_the_file(db, path, monkeypa
         assert_same(db.read_matches(PAIRS[2]), some_matches(2000, 2))
 
 
-def test_describe_lists_what_is_held(db):
-    db.write_matches([(PAIRS[0], some_matches(5))], matcher_key="loftr-1")
-    db.commit(
-        "matching",
-        fingerprint="abc",
-        provenance={"matcher": {"weights": "sha"}},
-        summary=StageSummary("matching", {"pairs": 1, "matches": 5}, 2.0, (("x.jpg", "empty"),)),
-    )
-    assert describe(db).splitlines()[1:] == [
-        "images: 1 n (0.5 s), fingerprint f",
-        "    of: images",
-        "matching: 1 pairs, 5 matches (2.0 s), fingerprint abc",
-        '    matcher: {"weights": "sha"}',
-        "    skipped x.jpg: empty",
-        "matches by loftr-1 (current): 1 pairs, 5 rows",
-    ]
+def test_match_counts_are_of_the_current_matcher_and_photos(db):
+    db.write_matches([(PAIRS[0], some_matches(5)), (PAIRS[1], some_matches(0))], matcher_key="loftr-1")
+    db.write_matches([(PAIRS[0], some_matches(7))], matcher_key="loftr-2")
+    assert db.match_counts() == {PAIRS[0]: 7}
+    db.matched_pairs("loftr-1")
+    assert db.match_counts() == {PAIRS[0]: 5, PAIRS[1]: 0}
 
 
 def test_only_one_writer(db, path):
@@ -493,7 +483,7 @@ def read_everything(path):
         db.read_tracks()
         for stage in db.stages():
             db.provenance(stage)
-        describe(db)
+        db.match_counts(), db.held_matches()
         for pair in db.matched_pairs("k"):
             db.read_matches(pair)
 

@@ -14,7 +14,7 @@ from sfm import images
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.images import find_images, read_grey, read_images_index, read_mask, read_rgb, run
 from sfm.options import ImageOptions
-from sfm.types import ImageRecord
+from sfm.types import CameraPrior, ImageRecord
 
 W, H = 64, 48
 
@@ -397,3 +397,20 @@ def test_real_photos_are_one_camera_or_ten() -> None:
         records = index(scenes / scene / "images").values()
         assert len(records) == photos
         assert len({record.camera.group for record in records}) == cameras
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_thumbnail_is_the_photo_as_displayed_but_small(tmp_path, orientation):
+    rng = np.random.default_rng(0)
+    photo = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((640, 480), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    size = (640, 480) if orientation < 5 else (480, 640)
+    small = images.read_thumbnail(tmp_path, "a.jpg", size, 160)
+    record = ImageRecord("a.jpg", *size, CameraPrior("SIMPLE_PINHOLE", np.ones(3), False, "g"), "")
+    expected = Image.fromarray(images.read_rgb(tmp_path, record)).resize(small.size, Image.Resampling.BOX)
+    assert max(small.size) == 160
+    assert np.abs(np.asarray(small, float) - np.asarray(expected, float)).mean() < 4
+    with pytest.raises(BadImage, match="has changed"):
+        images.read_thumbnail(tmp_path, "a.jpg", size[::-1], 160)

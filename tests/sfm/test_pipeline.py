@@ -14,7 +14,7 @@ from PIL import Image
 from sfm import matcher_choice, pipeline
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadImage, BadOption, NoModel
-from sfm.options import ImageOptions, MappingOptions, Options, PairOptions, TrackOptions
+from sfm.options import ImageOptions, MappingOptions, Options, PairOptions, ReportOptions, TrackOptions
 from sfm.pipeline import STAGE_NAMES, HlocFiles, reconstruct
 from sfm.types import Matches
 
@@ -157,6 +157,27 @@ def test_same_command_again_reuses_everything(copied):
     assert summary.models == ((copied[1] / "sparse" / "0", NUM),)
 
 
+def test_report_is_of_this_run(copied):
+    photos, out = copied
+    path = out / "report.html"
+    reconstruct(photos, out, OPTIONS)
+    first = path.stat().st_ino
+    reconstruct(photos, out, OPTIONS)
+    assert path.stat().st_ino == first
+    path.unlink()
+    reconstruct(photos, out, replace(OPTIONS, report=ReportOptions(no_report=True)))
+    assert not path.exists()
+    reconstruct(photos, out, OPTIONS, stop_after="tracks")
+    assert not path.exists()
+    reconstruct(photos, out, OPTIONS)
+    assert '"0.png","1.png"' in path.read_text()
+
+
+def test_stages_say_their_peak_memory(finished):
+    run = json.loads((finished[1] / "run.json").read_text())
+    assert all(20 < stage["peak_mb"] < 20_000 for stage in run["stages"])
+
+
 def test_touched_photos_are_read_but_not_matched_again(copied):
     photos, out = copied
     for photo in photos.iterdir():
@@ -273,6 +294,7 @@ def test_no_overlap_is_no_model(tmp_path):
     assert "no pair was verified" in run["error"]
     assert [entry["image"] for entry in run["unregistered"]] == ["0.png", "1.png", "2.png"]
     assert [name for name, _ in told[-1].skipped] == ["0.png", "1.png", "2.png"]
+    assert "no pair was verified" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_hlocs_files_carry_on(finished, tmp_path):

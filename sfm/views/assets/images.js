@@ -1,0 +1,175 @@
+"use strict";
+// Image by image: cards with thumbnail and keypoints, and one photo large, with its figures and its neighbours.
+
+/** Draws a photo's keypoints of one side over a canvas of width x height; of many, on a small one, every second or third. */
+function drawKeypoints(context, seen, width, height, radius) {
+  const [xy, error] = [unpack(seen.xy), unpack(seen.error)];
+  const step = Math.max(1, Math.round(error.length / (2.6 * width)));
+  for (let k = 0; k < error.length; k += step) {
+    context.fillStyle = css(colourAt(GOOD_TO_BAD, (error[k] / 255) * (page.images.keypoint_error / 2)), 0.9);
+    const [x, y] = [(xy[2 * k] / 65535) * width, (xy[2 * k + 1] / 65535) * height];
+    if (radius < 1.6) {  // too small to be seen round, and squares are drawn much faster
+      context.fillRect(x - 0.9 * radius, y - 0.9 * radius, 1.8 * radius, 1.8 * radius);
+      continue;
+    }
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.fill();
+  }
+}
+
+/** A photo of any width with its keypoints of one side over it. show() says whether keypoints are wanted. */
+class Photo {
+  constructor(image, side, show) {
+    Object.assign(this, { image, side, show });
+    const [width, height] = page.images.sizes[image];
+    const url = page.images.thumbnails[image];
+    this.canvas = el("canvas", {});
+    this.element = el("div", { class: "photo" },
+      url ? el("img", { alt: "", loading: "lazy", decoding: "async", src: url }) : null, this.canvas);
+    this.element.style.aspectRatio = width ? `${width} / ${height}` : "4 / 3";
+    if (!url) this.element.classList.add("gone");
+  }
+
+  draw() {
+    const [width, height] = [this.element.clientWidth, this.element.clientHeight];
+    if (!width) return;
+    const context = fitCanvas(this.canvas, width, height);
+    const seen = page.images.sides[this.side].seen[this.image];
+    if (seen && this.show()) drawKeypoints(context, seen, width, height, Math.max(1.1, width / 260));
+  }
+}
+
+/** "registered" and the like, of a photo on one side. */
+function badge(side, image) {
+  if (side.registered[image]) {
+    return side.warning[image] ? el("span", { class: "badge odd" }, "registered, stands out") : el("span", { class: "badge in" }, "registered");
+  }
+  return el("span", { class: "badge out" }, "not registered");
+}
+
+/** The line of figures of a photo on one side. */
+function figures(side, image) {
+  if (!side.registered[image]) return side.reason[image] || "";
+  const parts = [plural(side.observations[image], "observation"), px(side.error[image])];
+  const truth = side.truth && side.truth[image];
+  if (truth) parts.push(`centre off by ${truth.centre_percent.toFixed(2)} % of the extent, ${truth.rotation_deg.toFixed(2)}°`);
+  return parts.join(" · ");
+}
+
+/** All that is known of one photo, for the panel and the dialog. */
+function details(image, onGo, onLook) {
+  const { names, sides, titles } = page.images;
+  return sides.flatMap((side, k) => [
+    el("div", { class: `side-line side-${k}` }, titles ? el("b", {}, `${titles[k]} `) : null, badge(side, image), el("span", { class: "figures" }, figures(side, image))),
+    side.warning[image] ? el("p", { class: "odd-text" }, side.warning[image]) : null,
+    side.neighbours[image].length ? el("p", { class: "neighbours" }, "shares points with ",
+      side.neighbours[image].map(([other, shared]) => button(`${names[other]} (${count(shared)})`, () => onGo(other), { class: "link" }))) : null,
+  ]).concat(onLook ? [el("div", { class: "buttons" }, onLook)] : []).filter(Boolean);
+}
+
+class ImageGrid {
+  /** onShow(image): show a photo's camera in the 3D view; null where there is none. */
+  constructor(onShow) {
+    this.onShow = onShow;
+    this.keypoints = true;
+    this.order = "name";
+    this.kept = "all";
+    this.words = "";
+    this.cards = page.images.names.map((_, image) => this.card(image));
+    this.grid = el("div", { class: "grid" });
+    this.status = el("span", { class: "status", id: "images-shown" });
+    this.dialog = el("dialog", { class: "large", on: { click: (event) => event.target === this.dialog && this.dialog.close() } });
+    this.element = el("div", {}, this.toolbar(), this.grid, this.dialog);
+    this.arrange();
+  }
+
+  toolbar() {
+    const search = el("input", { type: "search", id: "search", placeholder: "name", on: { input: () => { this.words = search.value.toLowerCase(); this.arrange(); } } });
+    const orders = [["name", "name"], ["few", "fewest observations"], ["many", "most observations"], ["error", "largest error"]];
+    if (page.images.sides[0].truth) orders.push(["truth", "farthest from the truth"]);
+    return el("div", { class: "toolbar" },
+      el("label", { class: "field" }, el("span", {}, "Search"), search),
+      select("Sort by", orders, (value) => { this.order = value; this.arrange(); }),
+      select("Show", this.groups(), (value) => { this.kept = value; this.arrange(); }),
+      checkbox("keypoints", true, (on) => { this.keypoints = on; this.cards.forEach((card) => card.near && card.photos.forEach((photo) => photo.draw())); }),
+      legend(GOOD_TO_BAD, "0", "2 px and more"), this.status);
+  }
+
+  groups() {
+    const all = [["all", "all photos"]];
+    const titles = page.images.titles;
+    if (!titles) return all.concat([["in", "registered"], ["out", "not registered"], ["odd", "with a warning"]]);
+    return all.concat([["both", "in both"], ["0", `only ${titles[0]}`], ["1", `only ${titles[1]}`], ["neither", "in neither"], ["odd", "with a warning"]]);
+  }
+
+  keeps(image) {
+    const { sides, names } = page.images;
+    const [a, b] = [sides[0].registered[image], sides[sides.length - 1].registered[image]];
+    const groups = {
+      all: true, in: a, out: !a, both: a && b, 0: a && !b, 1: b && !a, neither: !a && !b,
+      odd: sides.some((side) => side.warning[image] !== ""),
+    };
+    return groups[this.kept] && names[image].toLowerCase().includes(this.words);
+  }
+
+  rank(image) {
+    const most = (values) => Math.max(...values.map((value) => (value === null || value === undefined ? -1 : value)));
+    const sides = page.images.sides;
+    const fewest = Math.min(...sides.map((side) => side.observations[image]));
+    return {
+      name: image, few: fewest, many: -most(sides.map((side) => side.observations[image])),
+      error: -most(sides.map((side) => side.error[image])),
+      truth: -most(sides.map((side) => (side.truth && side.truth[image] ? side.truth[image].centre_percent : null))),
+    }[this.order];
+  }
+
+  arrange() {
+    const shown = this.cards.filter((card) => this.keeps(card.image));
+    shown.sort((a, b) => this.rank(a.image) - this.rank(b.image) || a.image - b.image);
+    this.grid.replaceChildren(...shown.map((card) => card.element));
+    this.status.textContent = `${count(shown.length)} of ${plural(this.cards.length, "photo")}`;
+  }
+
+  card(image) {
+    const { names, sides, titles, place } = page.images;
+    const photos = sides.map((_, side) => new Photo(image, side, () => this.keypoints));
+    const lines = sides.map((side, k) => el("div", { class: `side-line side-${k}` },
+      titles ? el("b", {}, `${titles[k]} `) : null, badge(side, image), el("div", { class: "figures" }, figures(side, image)),
+      side.warning[image] ? el("div", { class: "odd-text" }, side.warning[image]) : null));
+    const where = place && place[image] && sides[0].registered[image] ? el("div", { class: "figures" }, `also in ${place[image]}`) : null;
+    const holder = el("button", { type: "button", class: `photos of-${photos.length}`, title: "larger", on: { click: () => this.enlarge(image) } }, photos.map((photo) => photo.element));
+    const element = el("article", { class: "card", id: `image-${image}` }, holder, el("h3", { title: names[image] }, names[image]), lines, where);
+    const card = { image, photos, element, near: false };
+    whenNear(element, () => {
+      card.near = true;
+      photos.forEach((photo) => onWidth(photo.element, () => photo.draw()));
+    });
+    return card;
+  }
+
+  /** Scrolls to a photo's card and marks it. */
+  goTo(image) {
+    const card = this.cards[image];
+    if (!card.element.isConnected) {
+      this.kept = "all";
+      this.words = "";
+      this.arrange();
+    }
+    card.element.scrollIntoView({ behavior: "smooth", block: "center" });
+    card.element.classList.add("marked");
+    setTimeout(() => card.element.classList.remove("marked"), 2500);
+  }
+
+  enlarge(image) {
+    const show = page.images.sides.some((side) => side.registered[image]) && this.onShow
+      ? button("Show in 3D", () => { this.dialog.close(); this.onShow(image); }) : null;
+    const photos = page.images.sides.map((_, side) => new Photo(image, side, () => true));
+    this.dialog.replaceChildren(
+      el("div", { class: "dialog-head" }, el("h3", {}, page.images.names[image]), button("Close", () => this.dialog.close())),
+      el("div", { class: `photos of-${photos.length}` }, photos.map((photo) => photo.element)),
+      ...details(image, (other) => this.enlarge(other), show));
+    if (!this.dialog.open) this.dialog.showModal();
+    photos.forEach((photo) => photo.draw());
+  }
+}
