@@ -31,9 +31,8 @@ def report(out: Path) -> str:
         evaluation_text(evaluate_folder(out / "sparse" / "0", out / "gt")),
         "",
         "look at it:",
-        f"  {out / 'images'}      the photos",
-        f"  {out / 'points.ply'}  coloured points, for any viewer of PLY files (MeshLab, CloudCompare, Blender)",
-        f"  colmap gui --import_path {out / 'sparse' / '0'} --database_path {out / 'database.db'} "
-        f"--image_path {out / 'images'}",
+        f"  {out / 'report.html'}  in a browser: the model in 3D, photo by photo",
+        f"  loftr-sfm view {out}  in a window (--screenshot FILE.png: without one)",
+        f"  {out / 'points.ply'}  coloured points, for MeshLab, CloudCompare, Blender",
     ]
     return "\n".join(lines)

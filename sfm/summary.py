@@ -81,13 +81,16 @@ def _is_newer(path: Path, than: Path) -> bool:
 
 
 def _next_commands(folder: Path, out: Path) -> list[str]:
-    return [
-        "next:",
-        f"  loftr-sfm inspect {out}                 what the database holds",
-        f"  loftr-sfm export {out} nerfstudio       for NeRF and Gaussian splatting (other formats: export --help)",
-        f"  loftr-sfm {folder} {out}-sift --matcher sift && loftr-sfm compare {out} {out}-sift",
-        "                                         the same photos by COLMAP's SIFT, side by side",
+    sift = f"{out}-sift"
+    commands = [
+        (f"loftr-sfm view {out}", "the model in a window (--screenshot FILE.png: without one)"),
+        (f"loftr-sfm {folder} {sift} --matcher sift", "the same photos by COLMAP's SIFT, and then"),
+        (f"loftr-sfm compare {out} {sift}", "both side by side, as a table and in the browser"),
+        (f"loftr-sfm export {out} nerfstudio", "for NeRF and Gaussian splatting (others: export --help)"),
+        (f"loftr-sfm inspect {out}", "what the database holds"),
     ]
+    width = min(max(len(command) for command, _ in commands), 70)
+    return ["next:", *(f"  {command:<{width}}  {what}" for command, what in commands)]
 
 
 def write_run_json(

@@ -106,7 +106,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.pipeline": LAYER_3 | {"sfm.views", "sfm.machine"},
     "sfm.demo": LAYER_2 | {"sfm.evaluation"},
     "sfm.training": LAYER_2,
-    "sfm.cli": LAYER_4,
+    "sfm.parsing": LAYER_0,
+    "sfm.verbs": LAYER_4 | {"sfm.parsing"},
+    "sfm.cli": LAYER_4 | {"sfm.parsing", "sfm.verbs"},
 }
 
 NUMPY = {"numpy"}

@@ -10,7 +10,7 @@ from typing import get_type_hints
 import pytest
 
 import sfm.pipeline
-from sfm import __version__, cli
+from sfm import __version__, cli, verbs
 from sfm.errors import BadFile, NoModel
 from sfm.options import Options
 from sfm.types import StageSummary
@@ -129,7 +129,7 @@ def test_exit_codes(error, code, text, monkeypatch, capsys):
 def test_formats_are_those_of_export():
     from sfm.export import FORMATS
 
-    assert set(cli.FORMATS) == {*FORMATS, "hloc"}
+    assert set(verbs.FORMATS) == {*FORMATS, "hloc"}
     assert cli.STAGES == sfm.pipeline.STAGE_NAMES
 
 

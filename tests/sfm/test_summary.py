@@ -3,8 +3,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from sfm.cli import _Parser, add_options, options_from
 from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, ReportOptions
+from sfm.parsing import Parser, add_options, options_from
 from sfm.summary import command
 
 
@@ -17,7 +17,7 @@ def test_command_makes_the_same_options_again():
     )
     words = shlex.split(command(Path("my photos"), Path("out"), options))
     assert words[:3] == ["loftr-sfm", "my photos", "out"]
-    parser = _Parser()
+    parser = Parser()
     add_options(parser)
     assert options_from(parser.parse_args(words[3:])) == options
 
