@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -201,14 +201,32 @@ def database_text(place: Path) -> str:
     return "\n".join(lines)
 
 
-def images_folder(out: Path) -> Path:
-    """The folder of photos that a run was made from, as its run.json says. Raises BadFile where it does not."""
+def read_run_json(out: Path) -> dict[str, Any]:
+    """A run's run.json. Raises BadFile where it is missing or damaged."""
     path = out / RUN_JSON
     try:
-        folder = json.loads(path.read_text(encoding="utf-8"))["images_folder"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadFile(f"{path}: missing or damaged; give the results of a run, or --images FOLDER") from None
-    return Path(str(folder))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or not isinstance(record["stages"], list):
+            raise ValueError
+    except (OSError, ValueError, KeyError):
+        raise BadFile(f"{path}: missing or damaged; give the output folder of a run") from None
+    return record
+
+
+def run_title(record: Mapping[str, Any]) -> str:
+    """What to call a run beside another: its matcher."""
+    name = str(record.get("matcher", {}).get("matcher", ""))
+    kind, _, weights = name.partition("-")
+    known = {"loftr": "LoFTR", "sift": "SIFT", "hloc": "hloc"}
+    return f"{known[kind]} {weights.replace('-', ' ')}".strip() if kind in known else name or "model"
+
+
+def images_folder(out: Path) -> Path:
+    """The folder of photos that a run was made from, as its run.json says. Raises BadFile where it does not."""
+    folder = read_run_json(out).get("images_folder")
+    if not isinstance(folder, str):
+        raise BadFile(f"{out / RUN_JSON}: names no folder of photos; give --images FOLDER")
+    return Path(folder)
 
 
 def export_hloc(out: Path, dest: Path) -> Path:

@@ -6,7 +6,6 @@ Made from OUT alone: run.json, features.h5, the models; and the photos, where th
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sfm.database import FeatureDatabase
-from sfm.errors import BadFile, MissingStage, SfMError
+from sfm.errors import MissingStage, SfMError
 from sfm.evaluation import camera_poses, read_model
 from sfm.options import Options
-from sfm.summary import DATABASE, REPORT, RUN_JSON
+from sfm.summary import DATABASE, REPORT, read_run_json, run_title
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 from sfm.views import report_parts as parts
 from sfm.views.packing import has_key, key_of, page, write_page
@@ -46,21 +45,9 @@ class Run:
 # Reading a run
 
 
-def read_record(out: Path) -> dict[str, Any]:
-    """A run's run.json. Raises BadFile where it is missing or damaged."""
-    path = out / RUN_JSON
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record, dict) or not isinstance(record["stages"], list):
-            raise ValueError
-    except (OSError, ValueError, KeyError):
-        raise BadFile(f"{path}: missing or damaged; give the output folder of a run") from None
-    return record
-
-
 def read_run(out: Path, images: Path | None = None) -> Run:
     """All that the report needs of a run. images: the photos' folder, where it has moved. Raises BadFile."""
-    record = read_record(out)
+    record = read_run_json(out)
     folder = images or Path(str(record.get("images_folder", "")))
     sizes: dict[str, tuple[int, int]] = {}
     counts: dict[ImagePair, int] = {}
@@ -88,14 +75,6 @@ def _places(models: list[Path]) -> dict[str, str]:
         for name in camera_poses(read_model(path)):
             found.setdefault(name, f"{path.parent.name}/{path.name}")
     return found
-
-
-def run_title(record: Mapping[str, Any]) -> str:
-    """What to call a run beside another: its matcher."""
-    name = str(record.get("matcher", {}).get("matcher", ""))
-    kind, _, weights = name.partition("-")
-    known = {"loftr": "LoFTR", "sift": "SIFT", "hloc": "hloc"}
-    return f"{known[kind]} {weights.replace('-', ' ')}".strip() if kind in known else name or "model"
 
 
 # The document
@@ -274,7 +253,7 @@ def refresh(out: Path) -> None:
     """Writes the report of a run that has just ended, unless it is there. A run never fails of its report."""
     path = out / REPORT
     try:
-        if has_key(path, report_key(read_record(out))):
+        if has_key(path, report_key(read_run_json(out))):
             os.utime(path)  # found to be right
         else:
             write_report(out)

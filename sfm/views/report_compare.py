@@ -18,10 +18,10 @@ from sfm.database import FeatureDatabase
 from sfm.errors import BadFile
 from sfm.evaluation import Poses, align, camera_centres, extent
 from sfm.geometry import rotation_angle_deg
-from sfm.summary import DATABASE
+from sfm.summary import DATABASE, read_run_json, run_title
 from sfm.views import report_parts as parts
 from sfm.views.packing import key_of, page, write_page
-from sfm.views.report import duration, options_part, read_record, run_title, total_seconds, unregistered
+from sfm.views.report import duration, options_part, total_seconds, unregistered
 from sfm.views.report_parts import Photos
 from sfm.views.scene import Observations, Points, Scene, aligned, read_scene, upright
 
@@ -83,7 +83,7 @@ def _contender(path: Path) -> Contender:
     cameras = zip(scene.cameras.names, scene.cameras.size.tolist(), strict=True)
     sizes = {name: (int(width), int(height)) for name, (width, height) in cameras}
     try:
-        record = read_record(path)
+        record = read_run_json(path)
     except BadFile:  # a model that is no run's
         return Contender(scene.title, scene, {}, sizes)
     if (path / DATABASE).is_file():

@@ -21,7 +21,7 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from sfm.errors import BadFile, SfMError
-from sfm.summary import images_folder
+from sfm.summary import images_folder, read_run_json, run_title
 from sfm.views.exhibit import Exhibit
 from sfm.views.photos import Photos
 from sfm.views.scene import Scene, read_scene
@@ -86,7 +86,7 @@ def view(request: Request) -> list[Path]:
             check_ending(path, endings)
     if not pictures:
         _check_display(request.models)
-    scenes, note = arranged([read_scene(path) for path in request.models])
+    scenes, note = arranged([_scene(path) for path in request.models])
     if note is not None:
         LOG.warning(note)
         scenes = apart(scenes) if state.layout == "beside" else scenes
@@ -102,6 +102,15 @@ def view(request: Request) -> list[Path]:
     if request.turntable is not None:
         save_turntable(turntable(drawer, sizes[1]), request.turntable)
     return [path for path in (request.screenshot, request.turntable) if path is not None]
+
+
+def _scene(path: Path) -> Scene:
+    """The model at a path, called after what made it, where that is known, and its folder."""
+    name = path.resolve().name
+    try:
+        return read_scene(path, f"{run_title(read_run_json(path))} ({name})")
+    except BadFile:  # no run's folder, or no model in it, which is told anew
+        return read_scene(path, name)
 
 
 def _check_camera(scenes: Sequence[Scene], name: str) -> None:

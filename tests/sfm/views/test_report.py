@@ -15,11 +15,11 @@ from PIL import Image
 
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile
-from sfm.summary import DATABASE, RUN_JSON
+from sfm.summary import DATABASE, RUN_JSON, read_run_json
 from sfm.types import ImagePair, TwoViewGeometry
 from sfm.views import report, report_parts
 from sfm.views.packing import page
-from sfm.views.report import Run, read_record, read_run, refresh, report_document, report_key, write_report
+from sfm.views.report import Run, read_run, refresh, report_document, report_key, write_report
 from sfm.views.report_parts import MAX_THUMBNAILS
 
 
@@ -72,7 +72,7 @@ def test_page_asks_for_nothing(text: str):
 
 
 def test_figures_are_the_runs(document: dict[str, Any], run_folder: Path):
-    record = read_record(run_folder)
+    record = read_run_json(run_folder)
     assert document["heading"] == "holiday"
     assert document["tiles"][0] == ["photos registered", "8 / 9"]
     assert document["tiles"][1] == ["3D points", f"{record['points3D']:,}"]
@@ -137,7 +137,7 @@ def test_thumbnails_are_the_photos(document: dict[str, Any], run_folder: Path):
     urls = document["images"]["thumbnails"]
     assert len(urls) == 9
     photo = Image.open(io.BytesIO(base64.b64decode(urls["3"].partition(",")[2])))
-    folder = Path(str(read_record(run_folder)["images_folder"]))
+    folder = Path(str(read_run_json(run_folder)["images_folder"]))
     with Image.open(folder / document["images"]["names"][3]) as original:
         assert photo.size == original.size == (320, 240)
         assert np.abs(np.asarray(photo, float) - np.asarray(original, float)).mean() < 8

@@ -45,7 +45,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             turn = pycolmap.Rotation3d(np.array([0.1, 0.2, 0.3]))
             model.transform(pycolmap.Sim3d(2.0, turn, np.array([1.0, 2.0, 3.0])))
         model.write(root / name / "sparse" / "0")
-        (root / name / "run.json").write_text(json.dumps({"images_folder": str(root / "photos")}))
+        (root / name / "run.json").write_text(
+            json.dumps({"images_folder": str(root / "photos"), "stages": [], "matcher": {"matcher": "loftr-compact"}})
+        )
     return root / "a", root / "b"
 
 
