@@ -199,31 +199,28 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class TwoPhotoOptions:
-    """Matching two photos, and the geometry between them."""
+class TwoViewOptions(MatchingOptions):
+    """Matching for the geometry of two views alone."""
 
-    matcher: str = _option(
-        "loftr", "loftr (detector-free) or sift (COLMAP's SIFT, for comparison)", choices=("loftr", "sift")
-    )
-    weights: str = _option(
-        "auto", "outdoor, indoor, indoor_new, compact, a checkpoint file, or auto", metavar="NAME|FILE"
-    )
-    resize: int = _option(
-        640, "longer side of the image that the network sees, px; 0 keeps the photo's size", metavar="PX"
-    )
     confidence: float | None = _option(
-        None,
-        "matches below this confidence are dropped, 0 to 1; the default is 0.4 for loftr (0.3 to 0.5 give the best "
-        "relative poses, 0.2 the most matches) and 0 for sift",
+        0.4,
+        "matches below this confidence are dropped, 0 to 1; two views alone are best at 0.3 to 0.5, a model of many "
+        "views, which can outvote false matches, at less (sift: does not apply)",
         metavar="C",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TwoPhotoOptions(TwoViewOptions):
+    """Matching two photos, and the geometry between them."""
+
     turns: str = _option(
         "auto",
         "auto: photos that hardly match are tried with B turned by 90, 180 and 270 degrees; off",
         choices=("auto", "off"),
     )
-    device: str = _option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
-    offline: bool = _option(False, "never use the network")
+    batch: int = field(default=0, init=False)  # no options for one pair
+    memory: float = field(default=1.0, init=False)
     camera_model: str = _option("SIMPLE_RADIAL", "COLMAP camera model of both photos", metavar="MODEL")
     intrinsics: str | None = _option(
         None,
@@ -240,21 +237,8 @@ class TwoPhotoOptions:
     seed: int = _option(0, "random seed of everything that draws", metavar="N")
 
     def __post_init__(self) -> None:
+        MatchingOptions.__post_init__(self)
         _require(self.max_error > 0, f"--max-error {self.max_error}: must be positive")
-        self.matching()
-
-    def matching(self) -> MatchingOptions:
-        """What the matcher is made with. Raises BadOption for values that make no sense."""
-        least = self.confidence if self.confidence is not None else 0.4
-        return MatchingOptions(
-            matcher=self.matcher,
-            weights=self.weights,
-            resize=self.resize,
-            confidence=least if self.matcher == "loftr" else self.confidence,
-            device=self.device,
-            turns=self.turns,
-            offline=self.offline,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,15 +292,9 @@ class MatchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class TwoViewMatchingOptions(MatchingOptions):
+class JudgedOptions(TwoViewOptions):
     """The matcher that is judged."""
 
-    confidence: float | None = _option(
-        0.4,
-        "matches below this confidence are dropped, 0 to 1; two views alone are best at 0.3 to 0.5, a model of many "
-        "views, which can outvote false matches, at less (sift: does not apply)",
-        metavar="C",
-    )
     turns: str = field(default="off", init=False)  # no option here: a pair is judged as it is
 
 
@@ -365,7 +343,7 @@ class ChallengeOptions:
 class PairEvaluation:
     """All options of `evaluate pairs`."""
 
-    matching: TwoViewMatchingOptions = field(default_factory=TwoViewMatchingOptions)
+    matching: JudgedOptions = field(default_factory=JudgedOptions)
     evaluation: PairEvaluationOptions = field(default_factory=PairEvaluationOptions)
 
 
@@ -373,5 +351,5 @@ class PairEvaluation:
 class ChallengeEvaluation:
     """All options of `evaluate imc2022`."""
 
-    matching: TwoViewMatchingOptions = field(default_factory=TwoViewMatchingOptions)
+    matching: JudgedOptions = field(default_factory=JudgedOptions)
     evaluation: ChallengeOptions = field(default_factory=ChallengeOptions)

@@ -127,7 +127,7 @@ def match_photos(
     """
     options = options if options is not None else TwoPhotoOptions(**changes)
     photos = read_photos(Path(a), Path(b), options)
-    return match_records(photos, make_matcher(options.matching()), options)
+    return match_records(photos, make_matcher(options), options)
 
 
 def match_records(photos: Records, matcher: Matcher, options: TwoPhotoOptions) -> TwoViewResult:

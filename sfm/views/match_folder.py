@@ -50,7 +50,7 @@ def match_to_folder(a: Path, b: Path, out: Path | None, options: MatchOptions) -
     photos = read_photos(a, b, options.matching)
     _check(photos, options)
     _prepare(out)
-    matcher = make_matcher(options.matching.matching())
+    matcher = make_matcher(options.matching)
     result = match_records(photos, matcher, options.matching)
     with np.errstate(all="ignore"):
         sheets = _sheets(photos, result, matcher, options)

@@ -21,7 +21,8 @@ from sfm.geometry import (
     pose_error_deg,
     relative_pose,
 )
-from sfm.options import MatchOptions, TwoPhotoOptions
+from sfm.matcher_choice import make_matcher
+from sfm.options import MatchingOptions, MatchOptions, PairEvaluation, TwoPhotoOptions
 from sfm.two_view import (
     allowed_error,
     focal_px,
@@ -253,9 +254,10 @@ def test_one_matcher_serves_many_pairs(monkeypatch):
 
 
 def test_defaults_of_confidence():
-    assert TwoPhotoOptions().matching().confidence == 0.4
-    assert TwoPhotoOptions(confidence=0.2).matching().confidence == 0.2
-    assert TwoPhotoOptions(matcher="sift").matching().confidence is None
+    assert TwoPhotoOptions().confidence == PairEvaluation().matching.confidence == 0.4
+    assert MatchingOptions().confidence is None
+    sift = [make_matcher(TwoPhotoOptions(matcher="sift", confidence=c)) for c in (0.4, None)]
+    assert sift[0].provenance == sift[1].provenance  # it does not apply
     with pytest.raises(BadOption, match="--confidence 2"):
         TwoPhotoOptions(confidence=2.0)
     assert MatchOptions().figures.pixel() is None
