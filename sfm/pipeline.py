@@ -18,7 +18,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, refinement, tracks, verification
+from sfm import (
+    __version__,
+    hloc,
+    images,
+    known_poses,
+    mapping,
+    matching,
+    memory,
+    pairs,
+    refinement,
+    tracks,
+    verification,
+)
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadOption, MissingStage, NoModel
 from sfm.machine import peak_mb, reset_peak
@@ -167,7 +179,7 @@ def _run_refinement(run: _Run) -> StageSummary:
         run.options.mapping,
         lambda name: images.read_grey(run.folder, records[name]),
         lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
-        run.options.matching.memory,
+        memory.budget(run.options.matching.memory, device_of(run.options.matching)),
         device_of(run.options.matching),
     )
     summary = run.db.summary("mapping")

@@ -16,7 +16,7 @@ FOLDERS = ("sfm", "matchers", "weights", "datasets")
 BASE = {"sfm", "sfm.errors", "sfm.types"}
 STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.journal"}
 STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping", "sfm.refinement"}
-LAYER_0 = {"sfm.options", "sfm.progress", "sfm.text_table", "sfm.result_log"}
+LAYER_0 = {"sfm.options", "sfm.progress", "sfm.memory", "sfm.text_table", "sfm.result_log"}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
 LAYER_2 = (
     LAYER_1
@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm": set(),
     "sfm.errors": set(),
     "sfm.machine": set(),
+    "sfm.memory": set(),
     "sfm.types": set(),
     "sfm.options": set(),
     "sfm.progress": set(),
@@ -108,7 +109,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.training": LAYER_2,
     "sfm.parsing": LAYER_0,
     "sfm.verbs": LAYER_4 | {"sfm.parsing"},
-    "sfm.cli": LAYER_4 | {"sfm.parsing", "sfm.verbs"},
+    "sfm.cli": LAYER_4 | {"sfm.memory", "sfm.parsing", "sfm.verbs"},
 }
 
 NUMPY = {"numpy"}
