@@ -4,7 +4,7 @@
 
 The photos are rendered once, as many as the largest run takes; a smaller run takes every so manieth. Each photo is
 matched with the next one and with five others, about 3 to 16 degrees further along, whatever their number. The peak
-of a run is the resident set of its process as the system counts it (wait4); those of the stages are from run.json.
+of a run is the resident set of its process as the system counts it (VmHWM, reset before each stage, and wait4).
 Runs that are there already are not repeated: remove their folders in FOLDER.
 """
 
@@ -67,15 +67,15 @@ def _run(folder: Path, memory: float, more: Sequence[str]) -> dict[str, float]:
         sys.exit(f"{folder / 'log.txt'}: the run ended with {done.exit_code}\n{done.output[-2000:]}")
     run = json.loads((folder / "out" / "run.json").read_text())
     row = {"images": run["images"], "registered": run["registered"], "seconds": done.seconds}
-    row |= {"peak": done.peak_mib * 2**20 / 1e6}
-    return row | {stage["stage"]: stage["peak_mb"] for stage in run["stages"]}
+    peaks = {stage["stage"]: stage["peak_mb"] for stage in run["stages"]}
+    return row | peaks | {"peak": max(done.peak_mib * 2**20 / 1e6, *peaks.values())}  # each stage counts anew
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, nargs="+", default=[40, 100, 400])
-    parser.add_argument("--memory", type=float, default=0.2, help="GB; default 0.2, the features of 29 of these photos")
+    parser.add_argument("--memory", type=float, default=0.4, help="GB; default 0.4, the features of 33 photos")
     parser.add_argument("more", nargs="*", help="options of the run")
     args = parser.parse_args()
     photos = _photos(args.out / "scene", max(args.images))

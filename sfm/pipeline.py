@@ -146,6 +146,12 @@ def _run_import(run: _Run) -> StageSummary:
     return hloc.import_hloc(run.db, features=run.imported.features, matches=run.imported.matches)
 
 
+def _tracks_depend_on(run: _Run) -> Any:
+    """Of memory only what the user gave: what happens to be free when a run carries on must not change the model."""
+    given = run.options.matching.memory
+    return asdict(run.options.tracks) | ({"memory": given} if given is not None else {})
+
+
 def _no_model(db: FeatureDatabase) -> StageSummary:
     """The mapping stage where there is no model: why not, photo by photo."""
     data = read_input(db, known_intrinsics=False)
@@ -210,8 +216,8 @@ STAGES = (
     Stage(
         "tracks",
         ("images", "matching", "verification"),
-        lambda run: asdict(run.options.tracks),
-        lambda run: tracks.run(run.db, run.options.tracks),
+        _tracks_depend_on,
+        lambda run: tracks.run(run.db, run.options.tracks, memory=memory.budget(run.options.matching.memory)),
     ),
     Stage("mapping", ("images", "verification", "tracks"), _mapping_depends_on, _run_mapping),
     Stage("refinement", ("mapping",), lambda run: asdict(run.options.refinement), _run_refinement),

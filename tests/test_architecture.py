@@ -16,7 +16,7 @@ FOLDERS = ("sfm", "matchers", "weights", "datasets")
 BASE = {"sfm", "sfm.errors", "sfm.types"}
 STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.journal"}
 STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping", "sfm.refinement"}
-LAYER_0 = {"sfm.options", "sfm.progress", "sfm.memory", "sfm.text_table", "sfm.result_log"}
+LAYER_0 = {"sfm.options", "sfm.progress", "sfm.memory", "sfm.thinning", "sfm.text_table", "sfm.result_log"}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
 LAYER_2 = (
     LAYER_1
@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.errors": set(),
     "sfm.machine": set(),
     "sfm.memory": set(),
+    "sfm.thinning": set(),
     "sfm.types": set(),
     "sfm.options": set(),
     "sfm.progress": set(),
@@ -123,6 +124,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.matchers.sift": NUMPY | {"torch", "pycolmap"},
     "sfm.cameras": NUMPY | {"PIL", "pycolmap"},
     "sfm.turns": NUMPY,
+    "sfm.thinning": NUMPY,
     "sfm.focal": NUMPY | {"pycolmap"},
     "sfm.intrinsics_posterior": NUMPY | {"pycolmap"},
     "sfm.calibration": NUMPY | {"pycolmap"},
