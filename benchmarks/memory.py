@@ -66,7 +66,7 @@ def _run(folder: Path, memory: float, more: Sequence[str]) -> dict[str, float]:
     if done.exit_code != 0:
         sys.exit(f"{folder / 'log.txt'}: the run ended with {done.exit_code}\n{done.output[-2000:]}")
     run = json.loads((folder / "out" / "run.json").read_text())
-    row = {"images": run["images"], "registered": run["registered"], "seconds": done.seconds}
+    row = {"photos": run["images"], "registered": run["registered"], "points": run["points3D"], "seconds": done.seconds}
     peaks = {stage["stage"]: stage["peak_mb"] for stage in run["stages"]}
     return row | peaks | {"peak": max(done.peak_mib * 2**20 / 1e6, *peaks.values())}  # each stage counts anew
 
@@ -80,7 +80,7 @@ def main() -> None:
     args = parser.parse_args()
     photos = _photos(args.out / "scene", max(args.images))
     print(f"{machine()}; --memory {args.memory} GB; peaks in MB\n")
-    print("| " + " | ".join(("images", "registered", "seconds", "peak", *STAGES)) + " |")
+    print("| " + " | ".join(("photos", "registered", "points", "seconds", "peak", *STAGES)) + " |")
     for num in args.images:
         folder = args.out / f"{num}_{args.memory}"
         if not (folder / "row.json").is_file():
@@ -88,7 +88,7 @@ def main() -> None:
             row = _run(_choose(photos, num, folder), args.memory, args.more)
             (folder / "row.json").write_text(json.dumps(row))
         row = json.loads((folder / "row.json").read_text())
-        cells = (row["images"], row["registered"], *(round(row[key] or 0) for key in ("seconds", "peak", *STAGES)))
+        cells = (round(row[key] or 0) for key in ("photos", "registered", "points", "seconds", "peak", *STAGES))
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 

@@ -299,6 +299,7 @@ def _stages_of(run: _Run, stop_after: str | None) -> Iterator[StageSummary]:
             summary = replace(summary, reused=True)
         else:
             run.db.invalidate(stage.name)
+            memory.give_back()
             reset_peak()
             summary = replace(stage.run(run), peak_mb=round(peak_mb(), 1))
             # Matching that had to leave out photos is committed as such, and tried again by the next run.
