@@ -41,7 +41,9 @@ def _photos(folder: Path, num: int) -> list[Path]:
         return sorted((folder / "images").glob("*.jpg"), key=lambda path: int(re.findall(r"\d+", path.name)[-1]))
 
     if len(found()) < num:
-        subprocess.run([sys.executable, "-c", _RENDER.format(num=num, size=SIZE, folder=str(folder))], cwd=ROOT, check=True)
+        subprocess.run(
+            [sys.executable, "-c", _RENDER.format(num=num, size=SIZE, folder=str(folder))], cwd=ROOT, check=True
+        )
     return found()
 
 
@@ -60,7 +62,14 @@ def _choose(photos: Sequence[Path], num: int, folder: Path) -> Path:
 
 def _run(folder: Path, memory: float, more: Sequence[str]) -> dict[str, float]:
     """Peak MB of the whole run and of its stages, and what came out."""
-    command = [sys.executable, "-c", "import sys; from sfm.cli import main; sys.exit(main())", str(folder / "photos"), str(folder / "out"), "--no-report"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from sfm.cli import main; sys.exit(main())",
+        str(folder / "photos"),
+        str(folder / "out"),
+        "--no-report",
+    ]
     command += ["--pairs", str(folder / "pairs.txt"), "--memory", str(memory), *more]
     done = run_measured(command, folder / "log.txt")
     if done.exit_code != 0:

@@ -79,7 +79,7 @@ class Refined:
 @dataclass(frozen=True, slots=True)
 class Refiner:
     """What all rounds on all models of a run share. data: what mapping read. read_grey: (H, W) u8 of an image name.
-    read_mask: (H, W) bool, where the photo may be used, or None for all. memory: bytes for photos, patches and bundle adjustment.
+    read_mask: (H, W) bool, where the photo may be used, or None for all. memory: bytes for photos and patches.
 
     Poses that the user gave stay as they are, and intrinsics likewise.
     """
@@ -194,7 +194,9 @@ def _aligned(
     # The first round begins where a network's pixel is a pixel or less; later ones, where little is left to do.
     level = max(1, int(np.ceil(np.log2(np.median(unit))))) if first else 0
     from_level = min(level, NUM_LEVELS - 1)
-    return align_tracks(columns, reference, photos, from_level=from_level, memory=refiner.memory, device=refiner.device), photos
+    return align_tracks(
+        columns, reference, photos, from_level=from_level, memory=refiner.memory, device=refiner.device
+    ), photos
 
 
 def _without_strangers(

@@ -18,14 +18,12 @@ BYTES_PER_OBSERVATION = 2500  # that mapping and refinement take at most
 BINS = 8  # a photo's side; each bin keeps its best
 
 
-def verified_rows(
-    geometry: TwoViewGeometry, matches: Matches, max_rows: int | None
-) -> tuple[TwoViewGeometry, Matches]:
+def verified_rows(geometry: TwoViewGeometry, matches: Matches, max_rows: int | None) -> tuple[TwoViewGeometry, Matches]:
     """A pair with its verified rows only, at most the max_rows most confident of them, in the order that they had."""
     rows = geometry.inliers
     if max_rows is not None and len(rows) > max_rows:
         rows = np.sort(rows[np.argsort(-matches.confidence[rows], kind="stable")[:max_rows]])
-    return replace(geometry, inliers=np.arange(len(rows))), Matches(
+    return replace(geometry, inliers=np.arange(len(rows), dtype=np.uint32)), Matches(
         matches.points0[rows],
         matches.points1[rows],
         matches.confidence[rows],

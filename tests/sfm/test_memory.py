@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +94,24 @@ def test_what_counts_as_out_of_memory(fail, exhausted):
 
 def test_a_gpus_error_counts():
     assert memory.is_exhausted(torch.OutOfMemoryError("CUDA out of memory"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other C libraries give memory back by themselves")
+def test_what_is_free_within_the_process_is_given_back():
+    script = """
+import numpy as np
+from sfm.memory import give_back
+
+def resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+held = [np.ones(4000) for _ in range(10000)]  # 320 MB in pieces too small for the system's pages
+last = np.ones(4000)
+del held
+before = resident()
+give_back()
+print(before - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 200_000  # kB
