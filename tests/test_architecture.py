@@ -14,7 +14,7 @@ FOLDERS = ("sfm", "matchers", "weights", "datasets")
 
 # Modules that may be imported, by module or package; every module may import those of BASE.
 BASE = {"sfm", "sfm.errors", "sfm.types"}
-STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.journal"}
+STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.verified_parts", "sfm.journal"}
 STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping", "sfm.refinement"}
 LAYER_0 = {"sfm.options", "sfm.progress", "sfm.memory", "sfm.thinning", "sfm.text_table", "sfm.result_log"}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
@@ -77,6 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.columns": LAYER_0 | STORES,
     "sfm.schema": LAYER_0 | STORES,
     "sfm.match_table": LAYER_0 | STORES,
+    "sfm.verified_parts": LAYER_0 | STORES,
     "sfm.journal": LAYER_0 | STORES,
     "sfm.database": LAYER_0 | STORES,
     "sfm.weights": LAYER_1 | {"sfm.weights"},
@@ -133,6 +134,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.columns": NUMPY | {"h5py"},
     "sfm.schema": NUMPY,
     "sfm.match_table": NUMPY | {"h5py"},
+    "sfm.verified_parts": {"h5py"},
     "sfm.database": NUMPY | {"h5py"},
     "sfm.hloc": NUMPY | {"h5py"},
     "sfm.weights": {"torch", "safetensors", "platformdirs", "tqdm"},
