@@ -30,6 +30,7 @@ from sfm.bundle import Freedom, adjust, whitened
 from sfm.calibration import calibrated_cameras
 from sfm.geometry import reduction
 from sfm.mapper import MappingInput, write_database
+from sfm.memory import give_back
 from sfm.model_columns import ModelColumns, delete_observations, move_observations
 from sfm.model_files import UNREFINED, ReadRGB, colour_points, read_models, write_models, write_ply
 from sfm.options import MappingOptions, RefinementOptions
@@ -116,6 +117,7 @@ class Refiner:
         columns = ModelColumns.of(model)
         reference = references(columns)
         aligned, photos = _aligned(columns, reference, self, first=number == 0)
+        give_back()  # patches and photos, before bundle adjustment takes as much
         proposed = self._proposed(columns)
         aligned, different = _without_strangers(aligned, columns, proposed)
         _take_over(model, covariances, columns, reference, aligned, photos)
