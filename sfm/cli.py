@@ -13,11 +13,13 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from sfm import __version__, verbs
 from sfm.errors import NoModel, SfMError
+from sfm.interrupts import ended_in_time
 from sfm.parsing import PROGRAM, Parser, add_options, options_from
 
 STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
@@ -144,9 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = logging.getLogger("sfm")
     log.handlers = [_LogLine()]
     log.propagate = False
-    verb = VERBS.get(argv[0]) if argv else None
+    name = argv[0] if argv and argv[0] in VERBS else ""
+    interrupted = f"{PROGRAM}: interrupted; the same command carries on: {shlex.join([PROGRAM, *argv])}"
     try:
-        return verb(argv[1:]) if verb else _reconstruct(argv)
+        with nullcontext() if name in verbs.VERBS else ended_in_time(interrupted):
+            return VERBS[name](argv[1:]) if name else _reconstruct(argv)
     except NoModel as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 3
@@ -157,5 +161,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: interrupted; the same command carries on: {shlex.join([PROGRAM, *argv])}", file=sys.stderr)
+        print(f"\n{interrupted}", file=sys.stderr)
         return 130

@@ -18,7 +18,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -32,6 +32,7 @@ from sfm.options import MatchingOptions
 from sfm.progress import progress_bar
 from sfm.turns import CLEARLY, TIED, TURNS, TurnedPair, find_turns, strength
 from sfm.types import ImagePair, ImageRecord, Matches, StageSummary
+from sfm.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -215,11 +216,11 @@ class _PhotoReader(AbstractContextManager["_PhotoReader"]):
         self._folder = folder
         self._records = records
         self._masks = masks
-        self._thread = ThreadPoolExecutor(1)
+        self._thread = Workers(1)
         self._ahead: dict[str, Future[tuple[GreyImage, Mask | None]]] = {}
 
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._thread.shutdown(wait=kind is None, cancel_futures=True)
 
     @property
     def idle(self) -> bool:

@@ -13,6 +13,7 @@ import json
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +26,13 @@ from sfm.machine import peak_mb, reset_peak
 from sfm.mapper import MappingInput, read_input
 from sfm.matcher_choice import device_of, make_matcher
 from sfm.matchers.base import Matcher
-from sfm.model_files import UNREFINED
+from sfm.model_files import UNREFINED, remove_leftovers
 from sfm.options import Options
 from sfm.summary import DATABASE, write_run_json
 from sfm.types import CameraPrior, ReconstructionSummary, StageSummary
 from sfm.views import report
+
+_SAFE = "what was done is kept: free some space, or see to it that the folder can be written, and run again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +241,8 @@ def reconstruct(
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is told before the matching
     summaries: list[StageSummary] = []
     failure = None
-    with FeatureDatabase.open(out / DATABASE) as db:
+    with _disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
+        remove_leftovers(out)
         run = _Run(db, folder, out, options, imported)
         try:
             for summary in _stages_of(run, stop_after):
@@ -269,6 +273,21 @@ def _check_writable(out: Path) -> None:
             pass
     except OSError as error:
         raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    """What a disk does that is full or gone while a run writes its results becomes one line."""
+    try:
+        yield
+    except BrokenPipeError:  # of our output, no file
+        raise
+    except OSError as error:
+        raise BadFile(f"{error.filename or out}: {error.strerror or error}; {_SAFE}") from error
+    except RuntimeError as error:  # COLMAP's words
+        if "SQLite error" not in str(error):
+            raise
+        raise BadFile(f"{out / 'database.db'}: {str(error).rpartition('SQLite error: ')[2]}; {_SAFE}") from error
 
 
 def _stages_of(run: _Run, stop_after: str | None) -> Iterator[StageSummary]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from sfm.geometry import reduction
@@ -13,6 +12,7 @@ from sfm.options import VerificationOptions
 from sfm.pair_geometry import DETECTOR_ERROR_PX, verify_pair
 from sfm.progress import progress_bar
 from sfm.types import Grid, ImagePair, ImageRecord, Matches, StageSummary, TwoViewGeometry
+from sfm.workers import Workers
 
 if TYPE_CHECKING:
     from sfm.database import FeatureDatabase
@@ -37,7 +37,7 @@ def verify(
         return verify_pair(pair, matches, images, options, max_error=max_error, min_ratio=min_ratio, seed=seed)
 
     with (
-        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+        Workers(os.cpu_count() or 1) as pool,
         progress_bar(len(items), desc="verifying", unit="pair") as bar,
     ):
         result = []

@@ -1,0 +1,101 @@
+"""One run that is killed and carried on, judged against a run that nobody disturbed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import crash_scene
+import numpy as np
+import pycolmap
+from crash_zygote import Zygote
+
+from sfm.database import FeatureDatabase
+from sfm.types import ImagePair
+
+BATCH = 2  # pairs that become durable at once
+MATCH_FIELDS = ("points0", "points1", "confidence", "cells0", "cells1")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a run left: files, matches, and the largest model."""
+
+    files: frozenset[str]
+    matches: dict[ImagePair, tuple[bytes, ...]]
+    registered: frozenset[str]
+    num_points3D: int
+    poses: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Photos and how a run over them is started."""
+
+    photos: Path
+    arguments: tuple[str, ...]
+    batch: int
+    num_pairs: int
+    real: bool = False
+
+    def run(self, zygote: Zygote, out: Path, **how: object) -> dict:
+        """One run of the program."""
+        log, tally = out.with_suffix(".log"), out.with_suffix(".tally")
+        more = {"batch": self.batch, "real": self.real, "log": log, "tally": tally}
+        return zygote.run(self.photos, out, *self.arguments, **{**more, **how})
+
+
+def quick_course(folder: Path) -> Course:
+    """Four photos of a cloud, six pairs: half a second a run."""
+    photos = crash_scene.write_photos(folder / "photos", 4)
+    return Course(photos, ("--no-report", *crash_scene.ARGUMENTS), BATCH, 6)
+
+
+def state_of(out: Path) -> State:
+    """What lies in a run's folder; fails where it cannot be read."""
+    model = pycolmap.Reconstruction(out / "sparse" / "0")
+    images = {image.name: image.cam_from_world().matrix() for image in model.images.values() if image.has_pose}
+    files = frozenset(path.relative_to(out).as_posix() for path in out.rglob("*"))
+    return State(files, matches_of(out), frozenset(images), model.num_points3D(), images)
+
+
+def matches_of(out: Path) -> dict[ImagePair, tuple[bytes, ...]]:
+    """The bits of all matches that are durable; none where the run had not come to write any."""
+    if not (out / "features.h5").is_file():
+        return {}
+    with FeatureDatabase.open(out / "features.h5", "r") as db:
+        read = {pair: db.read_matches(pair) for pair in db.match_counts()}
+    return {pair: tuple(getattr(m, field).tobytes() for field in MATCH_FIELDS) for pair, m in read.items()}
+
+
+def same(state: State, whole: State, tolerance: float) -> None:
+    """Same files, same bits of matches, same photos in the model, and poses equal within mapping's randomness."""
+    assert state.files == whole.files
+    assert state.matches == whole.matches
+    assert state.registered == whole.registered
+    assert abs(state.num_points3D - whole.num_points3D) <= tolerance * whole.num_points3D
+    for name, pose in relative(state).items():
+        np.testing.assert_allclose(pose, relative(whole)[name], atol=max(tolerance, 1e-6))
+
+
+def relative(state: State) -> dict[str, np.ndarray]:
+    """Rotations of all photos against the first."""
+    first = state.poses[min(state.poses)][:, :3]
+    return {name: pose[:, :3] @ first.T for name, pose in state.poses.items()}
+
+
+def killed_and_carried_on(zygote: Zygote, course: Course, out: Path, whole: State, **kill: object) -> dict:
+    """A run that is killed as `kill` says, looked at, carried on, and compared with `whole`.
+
+    Returns: killed (False where it was done before), durable pairs at the kill, pairs that were matched twice.
+    """
+    first = course.run(zygote, out, **kill)
+    durable = matches_of(out)
+    assert durable.items() <= whole.matches.items()
+    again = course.run(zygote, out)
+    assert again["status"] == 0, out.with_suffix(".log").read_text()
+    same(state_of(out), whole, 1e-3)
+    tally = out.with_suffix(".tally")
+    repeated = tally.stat().st_size - course.num_pairs if tally.exists() else 0
+    assert repeated <= course.batch
+    return {"killed": first["status"] == -9, "durable": len(durable), "repeated": repeated}
