@@ -1,7 +1,8 @@
-"""One run that is killed and carried on, judged against a run that nobody disturbed."""
+"""Runs that are killed and carried on, judged against a run that nobody disturbed."""
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pycolmap
 from crash_zygote import Zygote
 
+from sfm.cli import STAGES
 from sfm.database import FeatureDatabase
 from sfm.types import ImagePair
 
@@ -84,18 +86,42 @@ def relative(state: State) -> dict[str, np.ndarray]:
     return {name: pose[:, :3] @ first.T for name, pose in state.poses.items()}
 
 
-def killed_and_carried_on(zygote: Zygote, course: Course, out: Path, whole: State, **kill: object) -> dict:
-    """A run that is killed as `kill` says, looked at, carried on, and compared with `whole`.
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """stage: the one that the kill fell into, "" where the run was done before. repeated: pairs to match once more."""
 
-    Returns: killed (False where it was done before), durable pairs at the kill, pairs that were matched twice.
-    """
-    first = course.run(zygote, out, **kill)
+    stage: str
+    durable: int
+    repeated: int
+
+
+def killed_run(zygote: Zygote, course: Course, out: Path, whole: State, **kill: object) -> Kill:
+    """A run that is killed as `kill` says. All that lies in its database is right, and lost is a batch at most."""
+    tally = out.with_suffix(".tally")
+    before = len(matches_of(out)), _size(tally)
+    answer = course.run(zygote, out, **kill)
+    assert answer["status"] in (0, -signal.SIGKILL), out.with_suffix(".log").read_text()
     durable = matches_of(out)
     assert durable.items() <= whole.matches.items()
-    again = course.run(zygote, out)
-    assert again["status"] == 0, out.with_suffix(".log").read_text()
+    lost = (_size(tally) - before[1]) - (len(durable) - before[0])
+    assert 0 <= lost <= course.batch
+    return Kill("" if answer["status"] == 0 else stage_of(out), len(durable), lost)
+
+
+def carried_on(zygote: Zygote, course: Course, out: Path, whole: State) -> None:
+    """The last run, which nobody disturbs, ends as the one that nobody ever disturbed."""
+    answer = course.run(zygote, out)
+    assert answer["status"] == 0, out.with_suffix(".log").read_text()
     same(state_of(out), whole, 1e-3)
-    tally = out.with_suffix(".tally")
-    repeated = tally.stat().st_size - course.num_pairs if tally.exists() else 0
-    assert repeated <= course.batch
-    return {"killed": first["status"] == -9, "durable": len(durable), "repeated": repeated}
+
+
+def stage_of(out: Path) -> str:
+    """The stage that an ended run was in: the first that is not committed."""
+    if not (out / "features.h5").is_file():
+        return STAGES[0]
+    with FeatureDatabase.open(out / "features.h5", "r") as db:
+        return next((stage for stage in STAGES if db.summary(stage) is None), "report")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

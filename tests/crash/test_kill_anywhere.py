@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
+from dataclasses import replace
 
+import crash_scene
 import pytest
-from crash_trial import killed_and_carried_on, quick_course, same, state_of
+from crash_trial import carried_on, killed_run, quick_course, same, state_of
 from crash_zygote import zygote
 
-KILLS_AT_POINTS, KILLS_AT_TIMES = 44, 12
+from sfm.cli import STAGES
+
+CHAINS, KILLS_A_CHAIN = 10, 6
 
 
 @pytest.fixture(scope="module")
@@ -38,38 +43,53 @@ def test_undisturbed_runs_are_equal(forks, course, whole, tmp_path):
 
 
 def test_killed_at_points_all_over_the_run(forks, course, whole, tmp_path):
+    """Each chain of runs goes on from where the last was killed; where, is drawn anew in every stretch of the run."""
     state, done = whole
     assert done["points"] > 200
-    rng, durable = random.Random(0), set()
-    for trial in range(KILLS_AT_POINTS):
-        first, last = (1 + done["points"] * i // KILLS_AT_POINTS for i in (trial, trial + 1))
-        point = rng.randrange(first, last)
-        found = killed_and_carried_on(forks, course, tmp_path / str(trial), state, kill_at=point)
-        assert found["killed"], f"point {point}"
-        durable.add(found["durable"])
-        shutil.rmtree(tmp_path / str(trial))
-    assert durable == {0, 2, 4, 6}  # the kills fell between all batches
+    rng, kills = random.Random(0), []
+    stretch = done["points"] // KILLS_A_CHAIN
+    for chain in range(CHAINS):
+        out = tmp_path / str(chain)
+        found = [
+            killed_run(forks, course, out, state, kill_at=rng.randrange(1, 2 * stretch)) for _ in range(KILLS_A_CHAIN)
+        ]
+        carried_on(forks, course, out, state)
+        shutil.rmtree(out)
+        kills += [kill for kill in found if kill.stage]
+    assert len(kills) >= 50
+    assert {kill.stage for kill in kills} >= set(STAGES) - {"pairs"}  # which is three points long
+    assert {kill.durable for kill in kills} == {0, 2, 4, 6}  # the kills fell between all batches
+
+
+@pytest.mark.parametrize("first", range(1, 12, 3))
+def test_killed_where_a_run_begins(forks, course, whole, tmp_path, first):
+    """The folder, the lock and the empty database come to be."""
+    assert killed_run(forks, course, tmp_path / "out", whole[0], kill_at=first).stage == "images"
+    carried_on(forks, course, tmp_path / "out", whole[0])
 
 
 def test_killed_at_any_time(forks, course, whole, tmp_path):
     state, done = whole
-    rng = random.Random(1)
+    rng, out = random.Random(1), tmp_path / "out"
     found = [
-        killed_and_carried_on(
-            forks, course, tmp_path / str(trial), state, kill_after_s=rng.uniform(0.0, done["seconds"])
-        )
-        for trial in range(KILLS_AT_TIMES)
+        killed_run(forks, course, out, state, kill_after_s=rng.uniform(0.0, done["seconds"] / 3)) for _ in range(8)
     ]
-    assert sum(one["killed"] for one in found) > KILLS_AT_TIMES / 2
+    carried_on(forks, course, out, state)
+    assert sum(kill.stage != "" for kill in found) >= 2
 
 
-def test_killed_again_and_again(forks, course, whole, tmp_path):
-    rng, out, kills = random.Random(2), tmp_path / "out", 0
-    for _ in range(40):
-        answer = course.run(forks, out, kill_at=rng.randrange(20, 200))
-        kills += answer["status"] == -9
-        if answer["status"] == 0:
-            break
-    assert answer["status"] == 0
-    assert kills >= 2
-    same(state_of(out), whole[0], 1e-3)
+def test_killed_while_the_report_is_written(forks, tmp_path):
+    """There is the whole report or none, and the next run writes it."""
+    course = replace(quick_course(tmp_path), arguments=crash_scene.ARGUMENTS)
+    out, report = tmp_path / "out", tmp_path / "out" / "report.html"
+    course.run(forks, out)
+    report.unlink()
+    points = course.run(forks, out)["points"]
+    whole = report.read_bytes()  # of a run that reuses all, as those that follow
+    for back in range(3):
+        report.unlink(missing_ok=True)
+        assert course.run(forks, out, kill_at=points - back)["status"] == -signal.SIGKILL
+        assert not report.exists() or report.read_bytes() == whole
+    assert course.run(forks, out)["status"] == 0
+    assert report.read_bytes() == whole
+    assert not list(out.glob("*.part"))
