@@ -10,11 +10,13 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from sfm.matchers.base import Matcher
 from sfm.types import Matches
 
 WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 6
@@ -61,16 +63,15 @@ class CellPoints:
 
 
 class CellMatcher:
-    """Exact matches between cells. delay: seconds a batch takes. tally: file that gets a byte for each matched pair."""
+    """Exact matches between cells."""
 
     name = "cells"
     batch_size = 2
     rotation_invariant = True
     anchor = 0.5
 
-    def __init__(self, delay: float = 0.0, tally: Path | None = None) -> None:
-        self.delay = delay
-        self._tally = None if tally is None else os.open(tally, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    def __init__(self, options: object = None) -> None:
+        pass
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -83,11 +84,23 @@ class CellMatcher:
         return [CellPoints(int(image[0, 0])) for image in images]
 
     def match(self, pairs: Sequence[tuple[CellPoints, CellPoints]]) -> list[Matches]:
-        time.sleep(self.delay)
-        if self._tally is not None:
-            os.write(self._tally, b"." * len(pairs))
         return [self._match(f0, f1) for f0, f1 in pairs]
 
     def _match(self, f0: CellPoints, f1: CellPoints) -> Matches:
         common, i0, i1 = np.intersect1d(f0.index, f1.index, return_indices=True)
         return Matches(f0.xy[i0], f1.xy[i1], np.ones(len(common)), f0.cells[i0], f1.cells[i1])
+
+
+def slowed(matcher: Matcher, delay: float, tally: str | None) -> Matcher:
+    """The matcher, which takes `delay` seconds more for a batch and adds a byte to the file for each matched pair."""
+    match = matcher.match
+    file = None if tally is None else os.open(tally, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def tallied(pairs: Sequence[tuple[Any, Any]]) -> list[Matches]:
+        time.sleep(delay)
+        if file is not None:
+            os.write(file, b"." * len(pairs))
+        return match(pairs)
+
+    matcher.match = tallied  # type: ignore[method-assign]
+    return matcher

@@ -16,6 +16,7 @@ from sfm.database import FeatureDatabase
 from sfm.types import ImagePair
 
 BATCH = 2  # pairs that become durable at once
+ENDS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}
 MATCH_FIELDS = ("points0", "points1", "confidence", "cells0", "cells1")
 
 
@@ -88,11 +89,13 @@ def relative(state: State) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """stage: the one that the kill fell into, "" where the run was done before. repeated: pairs to match once more."""
+    """stage: the one that the kill fell into, "" where the run was done before. durable: pairs. repeated: pairs to match once
+    more. seconds: from the signal to the end."""
 
     stage: str
     durable: int
     repeated: int
+    seconds: float
 
 
 def killed_run(zygote: Zygote, course: Course, out: Path, whole: State, **kill: object) -> Kill:
@@ -100,12 +103,13 @@ def killed_run(zygote: Zygote, course: Course, out: Path, whole: State, **kill: 
     tally = out.with_suffix(".tally")
     before = len(matches_of(out)), _size(tally)
     answer = course.run(zygote, out, **kill)
-    assert answer["status"] in (0, -signal.SIGKILL), out.with_suffix(".log").read_text()
+    assert answer["status"] in (0, ENDS[kill.get("signal", signal.SIGKILL)]), out.with_suffix(".log").read_text()
     durable = matches_of(out)
     assert durable.items() <= whole.matches.items()
     lost = (_size(tally) - before[1]) - (len(durable) - before[0])
     assert 0 <= lost <= course.batch
-    return Kill("" if answer["status"] == 0 else stage_of(out), len(durable), lost)
+    stage = "" if answer["status"] == 0 else stage_of(out)
+    return Kill(stage, len(durable), lost, answer["seconds_after_signal"])
 
 
 def carried_on(zygote: Zygote, course: Course, out: Path, whole: State) -> None:

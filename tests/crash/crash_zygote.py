@@ -1,8 +1,10 @@
 """Runs of the program that die on purpose: a process that has everything imported and forks one child a run.
 
-Read from standard input, a JSON line a run: {"arguments": [...], "kill_at": N | null, "kill_after_s": S | null,
-"signal": 9, "delay": S, "batch": pairs that become durable at once, "tally": FILE, "real": true for the network,
-"log": FILE}. Answered on standard output: {"status": S, "points": N, "seconds": S}.
+Read from standard input, a JSON line a run: {"arguments": [...], "log": FILE} and any of {"kill_at": N,
+"kill_after_s": S, "after": words of the log from which these seconds count, "signal": 9, "delay": seconds that a batch
+of matching takes, "batch": pairs that become durable at once, "tally": file that gets a byte for each matched pair,
+"real": true for the network, "stuck": stage that never ends, in compiled code, "largest_file": bytes}. Answered on
+standard output: {"status": S, "points": N, "seconds": S, "seconds_after_signal": S}.
 
 A point is a moment at which the disk changes: before every open for writing, rename, removal, truncation, fsync, and
 before and in the middle of every write of the journal. A child is killed at its N-th point, or after a time.
@@ -10,8 +12,10 @@ before and in the middle of every write of the journal. A child is killed at its
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -19,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +81,19 @@ def _child(request: dict[str, Any], pipe: int) -> None:
     from sfm import cli, matcher_choice, matching
 
     matching._FLUSH_PAIRS = request.get("batch", matching._FLUSH_PAIRS)
-    if not request.get("real"):
-        matcher = crash_scene.CellMatcher(request.get("delay", 0.0), request.get("tally"))
-        matcher_choice.MATCHERS["loftr"] = lambda options: matcher
+    make = matcher_choice.MATCHERS["loftr"] if request.get("real") else crash_scene.CellMatcher
+    matcher_choice.MATCHERS["loftr"] = lambda options: crash_scene.slowed(
+        make(options), request.get("delay", 0.0), request.get("tally")
+    )
+    if request.get("stuck"):
+        _stick(request["stuck"])
+    if request.get("largest_file"):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing beyond fails as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
     points = _Points(request.get("kill_at"))
     points.install()
     code = 99
+    print("begun", flush=True)
     try:
         code = cli.main([str(word) for word in request["arguments"]])
     finally:
@@ -90,7 +102,31 @@ def _child(request: dict[str, Any], pipe: int) -> None:
         os._exit(code)
 
 
+def _stick(name: str) -> None:
+    """Has a stage work in compiled code, where Python sees no signals, as bundle adjustment does: for hours."""
+    from sfm import pipeline
+
+    def work(run: Any) -> Any:
+        print("stuck", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", (1 << 31) - 1)
+
+    pipeline.STAGES = tuple(replace(stage, run=work) if stage.name == name else stage for stage in pipeline.STAGES)
+
+
+def _signal(request: dict[str, Any], pid: int, ended: int, begun: int) -> None:
+    """Sends the signal in time, unless the run ends before. ended: readable then. begun: where its log begins."""
+    words = request.get("after", "").encode()
+    while words not in Path(request["log"]).read_bytes()[begun:]:
+        if select.select([ended], [], [], 0.002)[0]:
+            return
+    if not select.select([ended], [], [], request.get("kill_after_s", 0.0))[0]:
+        os.kill(pid, request.get("signal", signal.SIGKILL))
+
+
 def _run(request: dict[str, Any]) -> dict[str, Any]:
+    log = Path(request["log"])
+    log.touch()
+    begun = log.stat().st_size
     read, write = os.pipe()
     started = time.monotonic()
     pid = os.fork()
@@ -99,8 +135,8 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
         os.close(read)
         _child(request, write)
     os.close(write)
-    if request.get("kill_after_s") is not None and not select.select([read], [], [], request["kill_after_s"])[0]:
-        os.kill(pid, request.get("signal", signal.SIGKILL))
+    if "kill_after_s" in request or "after" in request:
+        _signal(request, pid, read, begun)
     signalled = time.monotonic()
     _, status = os.waitpid(pid, 0)
     points = os.read(read, 100) if select.select([read], [], [], 0)[0] else b""
