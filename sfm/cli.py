@@ -13,7 +13,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +139,13 @@ class _LogLine(logging.Handler):
         tqdm.write(f"{PROGRAM}: {record.getMessage()}", file=sys.stderr)
 
 
+def _interrupted(name: str, argv: Sequence[str]) -> str:
+    """What is said after Ctrl-C."""
+    carries_on = name not in verbs.VERBS or name in verbs.CARRY_ON
+    again = "the same command carries on" if carries_on else "to have it done, give the same command again"
+    return f"{PROGRAM}: interrupted; {again}: {shlex.join([PROGRAM, *argv])}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -147,9 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.handlers = [_LogLine()]
     log.propagate = False
     name = argv[0] if argv and argv[0] in VERBS else ""
-    interrupted = f"{PROGRAM}: interrupted; the same command carries on: {shlex.join([PROGRAM, *argv])}"
+    interrupted = _interrupted(name, argv)
     try:
-        with nullcontext() if name in verbs.VERBS else ended_in_time(interrupted):
+        with ended_in_time(interrupted):
             return VERBS[name](argv[1:]) if name else _reconstruct(argv)
     except NoModel as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)

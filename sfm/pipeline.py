@@ -285,9 +285,11 @@ def _disk_errors(out: Path) -> Iterator[None]:
     except OSError as error:
         raise BadFile(f"{error.filename or out}: {error.strerror or error}; {_SAFE}") from error
     except RuntimeError as error:  # COLMAP's words
-        if "SQLite error" not in str(error):
+        _, is_sqlite, reason = str(error).rpartition("SQLite error: ")
+        if not is_sqlite and "database factory" not in str(error):
             raise
-        raise BadFile(f"{out / 'database.db'}: {str(error).rpartition('SQLite error: ')[2]}; {_SAFE}") from error
+        reason = reason if is_sqlite else "disk full?"
+        raise BadFile(f"{out / 'database.db'}: cannot be written ({reason}); {_SAFE}") from error
 
 
 def _stages_of(run: _Run, stop_after: str | None) -> Iterator[StageSummary]:

@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -96,6 +97,8 @@ def _child(request: dict[str, Any], pipe: int) -> None:
     print("begun", flush=True)
     try:
         code = cli.main([str(word) for word in request["arguments"]])
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os.write(pipe, str(points.num).encode())
