@@ -25,7 +25,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from sfm.errors import BadImage, SfMError
 from sfm.feature_cache import FeatureCache, order_pairs
-from sfm.images import read_grey, read_mask
+from sfm.images import check_unchanged, read_grey, read_mask
 from sfm.matchers.base import GreyImage, Mask, Matcher
 from sfm.matchers.turning import TurnedFeatures, TurningMatcher
 from sfm.options import MatchingOptions
@@ -240,7 +240,9 @@ class _PhotoReader(AbstractContextManager["_PhotoReader"]):
     def _read(self, name: str) -> tuple[GreyImage, Mask | None]:
         record = self._records[name]
         mask = read_mask(self._masks, record) if self._masks is not None else None
-        return read_grey(self._folder, record), mask
+        photo = read_grey(self._folder, record)
+        check_unchanged(self._folder, record, self._masks)
+        return photo, mask
 
 
 class _MatchWriter(AbstractContextManager["_MatchWriter"]):

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, refinement, tracks, verification
 from sfm.database import FeatureDatabase
@@ -29,9 +29,10 @@ from sfm.matchers.base import Matcher
 from sfm.model_files import UNREFINED, remove_leftovers
 from sfm.options import Options
 from sfm.summary import DATABASE, write_run_json
-from sfm.types import CameraPrior, ReconstructionSummary, StageSummary
+from sfm.types import CameraPrior, ImageRecord, ReconstructionSummary, StageSummary
 from sfm.views import report
 
+_Pixels = TypeVar("_Pixels")
 _SAFE = "what was done is kept: free some space, or see to it that the folder can be written, and run again"
 
 
@@ -92,10 +93,18 @@ def _images_depend_on(run: _Run) -> Any:
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
     found = images.find_images(folder)
-    stats = [(name, (folder / name).stat()) for name in found.names]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats] + [
+    return [(name, *_size_and_time(folder / name)) for name in found.names] + [
         (name, 0, 0) for name, _ in found.skipped
     ]
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """Of a file; zeros where it has gone since it was found."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _run_images(run: _Run) -> StageSummary:
@@ -161,6 +170,13 @@ def _mapped_input(run: _Run) -> MappingInput:
     return known_poses.posed_input(data, known_poses.read_known_model(folder), folder)[0]
 
 
+def _unchanged(run: _Run, record: ImageRecord, read: Callable[[Path, ImageRecord], _Pixels]) -> _Pixels:
+    """A photo, if it is the one that was indexed. Raises BadImage."""
+    pixels = read(run.folder, record)
+    images.check_unchanged(run.folder, record, run.options.images.masks)
+    return pixels
+
+
 def _run_refinement(run: _Run) -> StageSummary:
     records = {record.name: record for record in run.db.read_images()}
     masks = run.options.images.masks
@@ -168,7 +184,7 @@ def _run_refinement(run: _Run) -> StageSummary:
         _mapped_input(run),
         run.options.refinement,
         run.options.mapping,
-        lambda name: images.read_grey(run.folder, records[name]),
+        lambda name: _unchanged(run, records[name], images.read_grey),
         lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
         run.options.matching.memory,
         device_of(run.options.matching),
@@ -178,7 +194,7 @@ def _run_refinement(run: _Run) -> StageSummary:
     return refinement.run(
         refiner,
         output=run.out,
-        read_rgb=lambda name: images.read_rgb(run.folder, records[name]),
+        read_rgb=lambda name: _unchanged(run, records[name], images.read_rgb),
         left_out=summary.skipped,
     )
 

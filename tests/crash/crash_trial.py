@@ -89,8 +89,10 @@ def relative(state: State) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """stage: the one that the kill fell into, "" where the run was done before. durable: pairs. repeated: pairs to match once
-    more. seconds: from the signal to the end."""
+    """stage: the one that the kill fell into, "" where the run was done before.
+
+    durable, repeated: pairs that are kept, and that were matched in vain. seconds: from the signal to the end.
+    """
 
     stage: str
     durable: int
