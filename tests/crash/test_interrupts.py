@@ -5,30 +5,11 @@ from __future__ import annotations
 import signal
 
 import pytest
-from crash_trial import carried_on, killed_run, quick_course, state_of
-from crash_zygote import zygote
+from crash_trial import carried_on, killed_run
 
 from sfm.cli import STAGES
 
 SOON_S = 5.0  # what is promised is two; machines that run tests have other things to do
-
-
-@pytest.fixture(scope="module")
-def forks():
-    with zygote() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    return quick_course(tmp_path_factory.mktemp("interrupts"))
-
-
-@pytest.fixture(scope="module")
-def whole(forks, course):
-    out = course.photos.parent / "whole"
-    assert course.run(forks, out)["status"] == 0
-    return state_of(out)
 
 
 def told(out, course):

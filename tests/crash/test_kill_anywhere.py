@@ -10,41 +10,20 @@ from dataclasses import replace
 import crash_scene
 import pytest
 from crash_trial import carried_on, killed_run, quick_course, same, state_of
-from crash_zygote import zygote
 
 from sfm.cli import STAGES
 
 CHAINS, KILLS_A_CHAIN = 10, 6
 
 
-@pytest.fixture(scope="module")
-def forks():
-    with zygote() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    return quick_course(tmp_path_factory.mktemp("crash"))
-
-
-@pytest.fixture(scope="module")
-def whole(forks, course):
-    """What an undisturbed run leaves, its number of points and its seconds."""
-    out = course.photos.parent / "whole"
-    done = course.run(forks, out)
-    assert done["status"] == 0
-    return state_of(out), done
-
-
-def test_undisturbed_runs_are_equal(forks, course, whole, tmp_path):
+def test_undisturbed_runs_are_equal(forks, course, whole_run, tmp_path):
     assert course.run(forks, tmp_path / "other")["status"] == 0
-    same(state_of(tmp_path / "other"), whole[0], 1e-3)
+    same(state_of(tmp_path / "other"), whole_run[0], 1e-3)
 
 
-def test_killed_at_points_all_over_the_run(forks, course, whole, tmp_path):
+def test_killed_at_points_all_over_the_run(forks, course, whole_run, tmp_path):
     """Each chain of runs goes on from where the last was killed; where, is drawn anew in every stretch of the run."""
-    state, done = whole
+    state, done = whole_run
     assert done["points"] > 200
     rng, kills = random.Random(0), []
     stretch = done["points"] // KILLS_A_CHAIN
@@ -62,14 +41,14 @@ def test_killed_at_points_all_over_the_run(forks, course, whole, tmp_path):
 
 
 @pytest.mark.parametrize("first", range(1, 12, 3))
-def test_killed_where_a_run_begins(forks, course, whole, tmp_path, first):
+def test_killed_where_a_run_begins(forks, course, whole_run, tmp_path, first):
     """The folder, the lock and the empty database come to be."""
-    assert killed_run(forks, course, tmp_path / "out", whole[0], kill_at=first).stage == "images"
-    carried_on(forks, course, tmp_path / "out", whole[0])
+    assert killed_run(forks, course, tmp_path / "out", whole_run[0], kill_at=first).stage == "images"
+    carried_on(forks, course, tmp_path / "out", whole_run[0])
 
 
-def test_killed_at_any_time(forks, course, whole, tmp_path):
-    state, done = whole
+def test_killed_at_any_time(forks, course, whole_run, tmp_path):
+    state, done = whole_run
     rng, out = random.Random(1), tmp_path / "out"
     found = [
         killed_run(forks, course, out, state, kill_after_s=rng.uniform(0.0, done["seconds"] / 3)) for _ in range(8)
