@@ -147,7 +147,7 @@ class Trials:
 def kill_table(kills: list[Kill]) -> str:
     """Where kills fell. A database that cannot be read, or holds what no run wrote, is a failure and not in here."""
     rows = [["stage", "kills", "pairs matched in vain, most"]]
-    for stage in (*STAGES, "report"):
+    for stage in (*STAGES, "after all"):
         own = [kill for kill in kills if kill.stage == stage]
         rows.append([stage, str(len(own)), str(max((kill.repeated for kill in own), default=0))])
     return aligned(rows)
@@ -156,7 +156,7 @@ def kill_table(kills: list[Kill]) -> str:
 def interrupt_table(found: list[Kill]) -> str:
     """Seconds from Ctrl-C to the end of the process, by stage."""
     rows = [["stage", "interrupts", "median s", "longest s"]]
-    for stage in (*STAGES, "report"):
+    for stage in (*STAGES, "after all"):
         own = sorted(kill.seconds for kill in found if kill.stage == stage)
         if own:
             rows.append([stage, str(len(own)), f"{statistics.median(own):.2f}", f"{own[-1]:.2f}"])

@@ -126,7 +126,7 @@ def stage_of(out: Path) -> str:
     if not (out / "features.h5").is_file():
         return STAGES[0]
     with FeatureDatabase.open(out / "features.h5", "r") as db:
-        return next((stage for stage in STAGES if db.summary(stage) is None), "report")
+        return next((stage for stage in STAGES if db.summary(stage) is None), "after all")
 
 
 def _size(path: Path) -> int:
