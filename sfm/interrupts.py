@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 GRACE_S = 1.5
 EXIT_CODE = 130
+
+
+def _unraisable(told: sys.UnraisableHookArgs) -> None:
+    """Python passes over what is raised in __del__ and the like, with a traceback, which Ctrl-C does not need."""
+    if told.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(told)
 
 
 @contextmanager
@@ -44,6 +51,7 @@ def ended_in_time(message: str, grace_s: float = GRACE_S) -> Iterator[None]:
                 os.write(standard_error, f"\n{message}\n".encode(errors="replace"))
         os._exit(EXIT_CODE)
 
+    told, sys.unraisablehook = sys.unraisablehook, _unraisable
     watcher = threading.Thread(target=watch, name="ended_in_time", daemon=True)
     watcher.start()
     try:
@@ -58,6 +66,7 @@ def ended_in_time(message: str, grace_s: float = GRACE_S) -> Iterator[None]:
     else:
         over.set()
     finally:
+        sys.unraisablehook = told
         if over.is_set():
             signal.set_wakeup_fd(before)
             os.close(write)

@@ -1,10 +1,11 @@
 """Runs of the program that die on purpose: a process that has everything imported and forks one child a run.
 
 Read from standard input, a JSON line a run: {"arguments": [...], "log": FILE} and any of {"kill_at": N,
-"kill_after_s": S, "after": words of the log from which these seconds count, "signal": 9, "delay": seconds that a batch
-of matching takes, "batch": pairs that become durable at once, "tally": file that gets a byte for each matched pair,
-"real": true for the network, "stuck": stage that never ends, in compiled code, "largest_file": bytes}. Answered on
-standard output: {"status": S, "points": N, "seconds": S, "seconds_after_signal": S}.
+"kill_after_s": S, "after": words of the log from which these seconds count, "tallied": matched pairs, likewise,
+"signal": 9, "delay": seconds that a batch of matching takes, "batch": pairs that become durable at once, "tally": file
+that gets a byte for each matched pair, "real": true for the network, "stuck": stage that never ends, in compiled code,
+"largest_file": bytes}. Answered on standard output: {"status": S, "points": N, "seconds": S, "seconds_after_signal":
+S}.
 
 A point is a moment at which the disk changes: before every open for writing, rename, removal, truncation, fsync, and
 before and in the middle of every write of the journal. A child is killed at its N-th point, or after a time.
@@ -116,10 +117,15 @@ def _stick(name: str) -> None:
     pipeline.STAGES = tuple(replace(stage, run=work) if stage.name == name else stage for stage in pipeline.STAGES)
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _signal(request: dict[str, Any], pid: int, ended: int, begun: int) -> None:
     """Sends the signal in time, unless the run ends before. ended: readable then. begun: where its log begins."""
     words = request.get("after", "").encode()
-    while words not in Path(request["log"]).read_bytes()[begun:]:
+    tally = Path(request.get("tally", request["log"]))
+    while words not in Path(request["log"]).read_bytes()[begun:] or _size(tally) < request.get("tallied", 0):
         if select.select([ended], [], [], 0.002)[0]:
             return
     if not select.select([ended], [], [], request.get("kill_after_s", 0.0))[0]:
@@ -138,7 +144,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
         os.close(read)
         _child(request, write)
     os.close(write)
-    if "kill_after_s" in request or "after" in request:
+    if request.keys() & {"kill_after_s", "after", "tallied"}:
         _signal(request, pid, read, begun)
     signalled = time.monotonic()
     _, status = os.waitpid(pid, 0)

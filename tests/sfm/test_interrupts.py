@@ -88,6 +88,20 @@ print("after", file=sys.stderr)
     assert (code, errors) == (0, "after\n")
 
 
+def test_ctrl_c_that_python_passes_over_is_not_lost():
+    code, errors, seconds = interrupted("""
+class Slow:
+    def __del__(self):
+        begun()
+        time.sleep(60)
+with ended_in_time("what to do", 0.5):
+    Slow()
+    time.sleep(60)
+""")
+    assert (code, errors) == (130, "\nwhat to do\n")
+    assert seconds < 10
+
+
 def test_nothing_is_left_behind():
     before = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before)
