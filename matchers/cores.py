@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+
+from sfm.workers import Workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,5 +28,5 @@ def map_on_cores(work: Callable[[Item], Result], items: Sequence[Item], *, cores
     if cores == 1 or len(items) < 2:
         yield from map(work, items)
         return
-    with ThreadPoolExecutor(min(cores, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with Workers(min(cores, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.map(work, items)

@@ -18,6 +18,7 @@ from typing import Any
 
 from sfm import __version__, verbs
 from sfm.errors import NoModel, SfMError
+from sfm.interrupts import ended_in_time
 from sfm.memory import is_exhausted
 from sfm.parsing import PROGRAM, Parser, add_options, options_from
 
@@ -139,15 +140,24 @@ class _LogLine(logging.Handler):
         tqdm.write(f"{PROGRAM}: {record.getMessage()}", file=sys.stderr)
 
 
+def _interrupted(name: str, argv: Sequence[str]) -> str:
+    """What is said after Ctrl-C."""
+    carries_on = name not in verbs.VERBS or name in verbs.CARRY_ON
+    again = "the same command carries on" if carries_on else "to have it done, give the same command again"
+    return f"{PROGRAM}: interrupted; {again}: {shlex.join([PROGRAM, *argv])}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     log = logging.getLogger("sfm")
     log.handlers = [_LogLine()]
     log.propagate = False
-    verb = VERBS.get(argv[0]) if argv else None
+    name = argv[0] if argv and argv[0] in VERBS else ""
+    interrupted = _interrupted(name, argv)
     try:
-        return verb(argv[1:]) if verb else _reconstruct(argv)
+        with ended_in_time(interrupted):
+            return VERBS[name](argv[1:]) if name else _reconstruct(argv)
     except NoModel as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 3
@@ -158,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: interrupted; the same command carries on: {shlex.join([PROGRAM, *argv])}", file=sys.stderr)
+        print(f"\n{interrupted}", file=sys.stderr)
         return 130
     except Exception as error:
         if not is_exhausted(error):

@@ -25,17 +25,18 @@ def write_colmap_database(
     """A new COLMAP database with cameras, rigs, frames, images, keypoints and verified matches.
 
     keypoints: of each image, in the images' order. geometries: at least of every pair of `matches`.
+    Raises RuntimeError where the disk is full. Without a transaction: pycolmap's ends the process there, as it commits
+    in a destructor. It would save 0.08 ms a pair.
     """
     for stale in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         stale.unlink(missing_ok=True)
     database = pycolmap.Database.open(path)
     try:
-        with pycolmap.DatabaseTransaction(database):
-            cameras = _write_cameras(database, images)
-            for i, (record, own) in enumerate(zip(images, keypoints, strict=True)):
-                _write_image(database, i + 1, cameras[record.camera.group], record.name)
-                database.write_keypoints(i + 1, np.ascontiguousarray(own.xy, np.float32))
-            _write_matches(database, [r.name for r in images], geometries, matches)
+        cameras = _write_cameras(database, images)
+        for i, (record, own) in enumerate(zip(images, keypoints, strict=True)):
+            _write_image(database, i + 1, cameras[record.camera.group], record.name)
+            database.write_keypoints(i + 1, np.ascontiguousarray(own.xy, np.float32))
+        _write_matches(database, [r.name for r in images], geometries, matches)
     finally:
         database.close()
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pyceres
 import pycolmap
 
 FATAL = 3  # glog's level: what failed is told by our own summaries and errors
@@ -48,11 +49,16 @@ def silent() -> Iterator[None]:
 
 
 def adjust_bundle(model: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions) -> None:
-    """Bundle adjustment of a whole model in place, as pycolmap.bundle_adjustment, but quietly. Errors are updated."""
+    """Bundle adjustment of a whole model in place, as pycolmap.bundle_adjustment, but quietly. Errors are updated.
+
+    The adjuster's own `solve` keeps the interpreter's lock, and with it every other thread and Ctrl-C from working.
+    """
     config = pycolmap.BundleAdjustmentConfig()
     for image_id in sorted(model.reg_image_ids()):
         config.add_image(image_id)
     config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     with quiet():
-        pycolmap.create_default_bundle_adjuster(options, config, model).solve()
+        adjuster = pycolmap.create_default_ceres_bundle_adjuster(options, config, model)
+        problem = adjuster.problem
+        pyceres.solve(options.ceres.create_solver_options(config, problem), problem, pyceres.SolverSummary())
     model.update_point_3d_errors()

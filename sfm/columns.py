@@ -12,6 +12,7 @@ shrinks more than 1032 to 1).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,8 +60,15 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SystemError) as error:
         _reraise_interrupt(error)
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
+        reason = _reason(error)
         raise BadFile(f"{path}: cannot be written ({reason}); free some space or choose another folder") from error
+
+
+def _reason(error: Exception) -> str:
+    """HDF5 tells in many words what the system told it in few."""
+    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
+    told = re.search("error message = '([^']*)'", text)
+    return told[1] if told else text[:160]
 
 
 def child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:

@@ -18,7 +18,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 import os
+import platform
 import struct
 import time
 from collections.abc import Callable
@@ -26,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import BadFile
+
+log = logging.getLogger(__name__)
 
 PAGE = 4096  # bytes
 _HEAD = struct.Struct("<8sQQ")  # magic, number of pages, size of the file after the commit (bytes)
@@ -246,11 +250,11 @@ class FileLock:
     """One writer or many readers of a file; the lock dies with its process, so there are no stale ones.
 
     BadFile in one line, naming the holder, where the file is taken. On systems and file systems
-    without flock there is no protection.
+    without flock there is no protection; a writer says so.
     """
 
     def __init__(self, path: Path, *, exclusive: bool) -> None:
-        self._path = path.with_name(path.name + ".lock")
+        self._path, folder = path.with_name(path.name + ".lock"), path.parent
         self._exclusive = exclusive
         self._fd: int | None = None
         try:
@@ -267,13 +271,18 @@ class FileLock:
                 holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip()
                 os.close(fd)
                 raise BadFile(f"{path}: in use by {holder or 'a process that reads it'}; wait or end it") from None
-            except OSError:
+            except OSError as error:
                 os.close(fd)
+                if exclusive:
+                    log.warning(
+                        "%s: no file locks there (%s); let one run at a time write to it", folder, error.strerror
+                    )
                 return
             self._fd = self._kept(fd)
         os.ftruncate(self._fd, 0)
         if exclusive:
-            os.pwrite(self._fd, f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            os.pwrite(self._fd, f"process {os.getpid()}, since {since}, on {platform.node()}\n".encode(), 0)
 
     def _open(self) -> int | None:
         try:

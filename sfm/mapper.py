@@ -20,6 +20,7 @@ import pycolmap
 from sfm.colmap_database import write_colmap_database
 from sfm.colmap_log import quiet
 from sfm.geometry import reduction
+from sfm.model_files import save_model
 from sfm.options import MappingOptions
 from sfm.progress import progress_bar
 from sfm.types import Grid, ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
@@ -197,7 +198,7 @@ def register_more(
     """The model with the images that incremental mapping can add to it. folder: of the attempt's run."""
     start = folder / "start"
     start.mkdir()
-    model.write_binary(start)
+    save_model(model, start)
     models = _run_incremental(attempt, options, folder, start)
     return max(models.values(), key=lambda m: m.num_reg_images(), default=model)
 

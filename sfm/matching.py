@@ -18,7 +18,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -26,13 +26,14 @@ from typing import NamedTuple, Protocol, TypeVar
 from sfm import memory
 from sfm.errors import BadImage, SfMError
 from sfm.feature_cache import FeatureCache, order_pairs
-from sfm.images import read_grey, read_mask
+from sfm.images import check_unchanged, read_grey, read_mask
 from sfm.matchers.base import GreyImage, Mask, Matcher
 from sfm.matchers.turning import TurnedFeatures, TurningMatcher
 from sfm.options import MatchingOptions
 from sfm.progress import progress_bar
 from sfm.turns import CLEARLY, TIED, TURNS, TurnedPair, find_turns, strength
 from sfm.types import ImagePair, ImageRecord, Matches, StageSummary
+from sfm.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -216,11 +217,11 @@ class _PhotoReader(AbstractContextManager["_PhotoReader"]):
         self._folder = folder
         self._records = records
         self._masks = masks
-        self._thread = ThreadPoolExecutor(1)
+        self._thread = Workers(1)
         self._ahead: dict[str, Future[tuple[GreyImage, Mask | None]]] = {}
 
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._thread.shutdown(wait=kind is None, cancel_futures=True)
 
     @property
     def idle(self) -> bool:
@@ -241,7 +242,9 @@ class _PhotoReader(AbstractContextManager["_PhotoReader"]):
     def _read(self, name: str) -> tuple[GreyImage, Mask | None]:
         record = self._records[name]
         mask = read_mask(self._masks, record) if self._masks is not None else None
-        return read_grey(self._folder, record), mask
+        photo = read_grey(self._folder, record)
+        check_unchanged(self._folder, record, self._masks)
+        return photo, mask
 
 
 class _MatchWriter(AbstractContextManager["_MatchWriter"]):

@@ -1,8 +1,14 @@
-"""COLMAP models as files: numbered folders that are replaced only when all is written, and colours of points."""
+"""COLMAP models as files: numbered folders that are replaced only when all is written, and colours of points.
+
+COLMAP says nothing when the disk is full: it leaves short files. So what it wrote is measured.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +20,40 @@ from numpy.typing import NDArray
 from sfm.errors import BadFile
 
 UNREFINED = "unrefined"  # folder under OUT of the models that mapping leaves to refinement
+LEFTOVERS = (".mapping-*", ".models-*", ".refinement/*/*/.round-*", "run.json.part", "report.html.part")
+_PLY_POINT = 15  # bytes: three floats and a colour
 ReadRGB = Callable[[str], NDArray[np.uint8]]  # (H, W, 3) of an image name, EXIF rotation applied
+
+
+def save_model(model: pycolmap.Reconstruction, folder: Path) -> None:
+    """A model in COLMAP's binary format. Raises OSError where not all of it could be written."""
+    model.write_binary(folder)
+    images = (64 + len(image.name.encode()) + 1 + 8 + 24 * len(image.points2D) for image in model.images.values())
+    expected = {
+        "cameras.bin": 8 + sum(24 + 8 * len(camera.params) for camera in model.cameras.values()),
+        "images.bin": 8 + sum(images),
+        "points3D.bin": 8 + sum(51 + 8 * point.track.length() for point in model.points3D.values()),
+        "rigs.bin": 8 + 16 * len(model.rigs),  # and more where a rig has more than one camera
+        "frames.bin": 8 + sum(68 + 16 * len(frame.data_ids) for frame in model.frames.values()),
+    }
+    for name, size in expected.items():
+        _check_size(folder / name, size)
+
+
+def _check_size(path: Path, least: int) -> None:
+    if path.stat().st_size < least:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: only {path.stat().st_size} of {least} bytes written")
+
+
+def remove_leftovers(output: Path) -> None:
+    """Takes away what a killed run left half written in its output folder. Nobody else may be writing there."""
+    for pattern in LEFTOVERS:
+        for path in output.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def write_models(models: Sequence[pycolmap.Reconstruction], folder: Path) -> list[Path]:
@@ -27,7 +66,7 @@ def write_models(models: Sequence[pycolmap.Reconstruction], folder: Path) -> lis
         fresh.mkdir()
         for i, model in enumerate(models):
             (fresh / str(i)).mkdir()
-            model.write_binary(fresh / str(i))
+            save_model(model, fresh / str(i))
         if folder.exists():
             os.replace(folder, Path(scratch) / "old")
         os.replace(fresh, folder)
@@ -51,6 +90,7 @@ def write_ply(model: pycolmap.Reconstruction, path: Path) -> None:
     """A model's coloured points as PLY; an older file gives way only when all is written."""
     with tempfile.TemporaryDirectory(prefix=".models-", dir=path.parent) as scratch:
         model.export_PLY(Path(scratch) / "points.ply")
+        _check_size(Path(scratch) / "points.ply", _PLY_POINT * model.num_points3D())
         os.replace(Path(scratch) / "points.ply", path)
 
 

@@ -13,10 +13,11 @@ import json
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sfm import (
     __version__,
@@ -37,11 +38,14 @@ from sfm.machine import peak_mb, reset_peak
 from sfm.mapper import MappingInput, read_input
 from sfm.matcher_choice import device_of, make_matcher
 from sfm.matchers.base import Matcher
-from sfm.model_files import UNREFINED
+from sfm.model_files import UNREFINED, remove_leftovers
 from sfm.options import Options
 from sfm.summary import DATABASE, write_run_json
-from sfm.types import CameraPrior, ReconstructionSummary, StageSummary
+from sfm.types import CameraPrior, ImageRecord, ReconstructionSummary, StageSummary
 from sfm.views import report
+
+_Pixels = TypeVar("_Pixels")
+_SAFE = "what was done is kept: free some space, or see to it that the folder can be written, and run again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +105,18 @@ def _images_depend_on(run: _Run) -> Any:
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
     found = images.find_images(folder)
-    stats = [(name, (folder / name).stat()) for name in found.names]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats] + [
+    return [(name, *_size_and_time(folder / name)) for name in found.names] + [
         (name, 0, 0) for name, _ in found.skipped
     ]
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """Of a file; zeros where it has gone since it was found."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _run_images(run: _Run) -> StageSummary:
@@ -176,6 +188,13 @@ def _mapped_input(run: _Run) -> MappingInput:
     return known_poses.posed_input(data, known_poses.read_known_model(folder), folder)[0]
 
 
+def _unchanged(run: _Run, record: ImageRecord, read: Callable[[Path, ImageRecord], _Pixels]) -> _Pixels:
+    """A photo, if it is the one that was indexed. Raises BadImage."""
+    pixels = read(run.folder, record)
+    images.check_unchanged(run.folder, record, run.options.images.masks)
+    return pixels
+
+
 def _run_refinement(run: _Run) -> StageSummary:
     records = {record.name: record for record in run.db.read_images()}
     masks = run.options.images.masks
@@ -183,7 +202,7 @@ def _run_refinement(run: _Run) -> StageSummary:
         _mapped_input(run),
         run.options.refinement,
         run.options.mapping,
-        lambda name: images.read_grey(run.folder, records[name]),
+        lambda name: _unchanged(run, records[name], images.read_grey),
         lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
         memory.budget(run.options.matching.memory, device_of(run.options.matching)),
         device_of(run.options.matching),
@@ -193,7 +212,7 @@ def _run_refinement(run: _Run) -> StageSummary:
     return refinement.run(
         refiner,
         output=run.out,
-        read_rgb=lambda name: images.read_rgb(run.folder, records[name]),
+        read_rgb=lambda name: _unchanged(run, records[name], images.read_rgb),
         left_out=summary.skipped,
     )
 
@@ -256,7 +275,8 @@ def reconstruct(
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is told before the matching
     summaries: list[StageSummary] = []
     failure = None
-    with FeatureDatabase.open(out / DATABASE) as db:
+    with _disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
+        remove_leftovers(out)
         run = _Run(db, folder, out, options, imported)
         try:
             for summary in _stages_of(run, stop_after):
@@ -287,6 +307,23 @@ def _check_writable(out: Path) -> None:
             pass
     except OSError as error:
         raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    """What a disk does that is full or gone while a run writes its results becomes one line."""
+    try:
+        yield
+    except BrokenPipeError:  # of our output, no file
+        raise
+    except OSError as error:
+        raise BadFile(f"{error.filename or out}: {error.strerror or error}; {_SAFE}") from error
+    except RuntimeError as error:  # COLMAP's words
+        _, is_sqlite, reason = str(error).rpartition("SQLite error: ")
+        if not is_sqlite and "database factory" not in str(error):
+            raise
+        reason = reason if is_sqlite else "disk full?"
+        raise BadFile(f"{out / 'database.db'}: cannot be written ({reason}); {_SAFE}") from error
 
 
 def _stages_of(run: _Run, stop_after: str | None) -> Iterator[StageSummary]:

@@ -32,7 +32,7 @@ from sfm.geometry import reduction
 from sfm.mapper import MappingInput, write_database
 from sfm.memory import give_back
 from sfm.model_columns import ModelColumns, delete_observations, move_observations
-from sfm.model_files import UNREFINED, ReadRGB, colour_points, read_models, write_models, write_ply
+from sfm.model_files import UNREFINED, ReadRGB, colour_points, read_models, save_model, write_models, write_ply
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.track_completion import add_proposals, complete, on_usable, propose, refined_input
 from sfm.track_geometry import references
@@ -279,7 +279,7 @@ def save_round(state: Refined, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".round-", dir=folder) as scratch:
         fresh = Path(scratch) / "state"
         fresh.mkdir()
-        state.model.write_binary(fresh)
+        save_model(state.model, fresh)
         arrays: dict[str, Any] = {str(i): own for i, own in state.covariances.items()}
         np.savez(fresh / "covariances.npz", **arrays)
         counts = {name: getattr(state, name) for name in COUNTS}

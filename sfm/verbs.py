@@ -214,3 +214,4 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "weights": _weights,
     "train": _train,
 }
+CARRY_ON = ("evaluate", "train")  # after an interruption, with what they did before

@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from sfm.options import VerificationOptions
 from sfm.pair_geometry import DETECTOR_ERROR_PX, verify_pair
 from sfm.progress import progress_bar
 from sfm.types import Grid, ImagePair, ImageRecord, Matches, StageSummary, TwoViewGeometry
+from sfm.workers import Workers
 
 if TYPE_CHECKING:
     from sfm.database import FeatureDatabase
@@ -46,7 +46,7 @@ def verify(
         return verify_pair(pair, matches, images, options, max_error=max_error, min_ratio=min_ratio, seed=seed)
 
     result = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with Workers(os.cpu_count() or 1) as pool:
         for geometry in pool.map(one, items):
             result.append(geometry)
             on_pair()

@@ -16,7 +16,7 @@ FOLDERS = ("sfm", "matchers", "weights", "datasets")
 BASE = {"sfm", "sfm.errors", "sfm.types"}
 STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.verified_parts", "sfm.journal"}
 STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping", "sfm.refinement"}
-LAYER_0 = {"sfm.options", "sfm.progress", "sfm.memory", "sfm.thinning", "sfm.text_table", "sfm.result_log"}
+LAYER_0 = {"sfm.options", "sfm.progress", "sfm.memory", "sfm.thinning", "sfm.text_table", "sfm.result_log", "sfm.workers"}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
 LAYER_2 = (
     LAYER_1
@@ -46,11 +46,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.types": set(),
     "sfm.options": set(),
     "sfm.progress": set(),
+    "sfm.workers": set(),
+    "sfm.interrupts": set(),
     "sfm.text_table": set(),
     "sfm.result_log": set(),
     "sfm.geometry": set(),
     "sfm.pose_metrics": {"sfm.geometry"},
-    "sfm.matchers": {"sfm.matchers"},
+    "sfm.matchers": {"sfm.matchers", "sfm.workers"},
     "sfm.matcher_choice": LAYER_1 | {"sfm.weights"},
     "sfm.pair_geometry": LAYER_1,
     "sfm.cameras": LAYER_0,
@@ -62,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.colmap_database": LAYER_0,
     "sfm.colmap_log": set(),
     "sfm.model_files": LAYER_0,
-    "sfm.mapper": LAYER_1 | {"sfm.colmap_database", "sfm.colmap_log"},
+    "sfm.mapper": LAYER_1 | {"sfm.colmap_database", "sfm.colmap_log", "sfm.model_files"},
     "sfm.agreement": LAYER_1,
     "sfm.attempts": LAYER_1 | {"sfm.mapper", "sfm.agreement", "sfm.focal", "sfm.colmap_log"},
     "sfm.known_poses": LAYER_1 | {"sfm.mapper", "sfm.colmap_log"},
@@ -111,7 +113,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.training": LAYER_2,
     "sfm.parsing": LAYER_0,
     "sfm.verbs": LAYER_4 | {"sfm.parsing"},
-    "sfm.cli": LAYER_4 | {"sfm.memory", "sfm.parsing", "sfm.verbs"},
+    "sfm.cli": LAYER_4 | {"sfm.memory", "sfm.parsing", "sfm.verbs", "sfm.interrupts"},
 }
 
 NUMPY = {"numpy"}
@@ -154,7 +156,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.bundle": NUMPY | {"pycolmap", "pyceres"},
     "sfm.track_completion": NUMPY | {"pycolmap"},
     "sfm.refinement": NUMPY | {"pycolmap"},
-    "sfm.colmap_log": {"pycolmap"},
+    "sfm.colmap_log": {"pycolmap", "pyceres"},
     "sfm.evaluation": NUMPY | {"pycolmap"},
     "sfm.pair_judging": NUMPY,
     "sfm.pair_truth": NUMPY | {"pycolmap"},

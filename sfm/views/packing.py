@@ -13,6 +13,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -117,4 +118,6 @@ def write_page(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", newline="\n")
         os.replace(part, path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise BadFile(f"{path}: cannot be written ({error.strerror}); choose another file") from None

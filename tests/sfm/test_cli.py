@@ -126,6 +126,20 @@ def test_exit_codes(error, code, text, monkeypatch, capsys):
     assert capsys.readouterr().err.endswith(text)
 
 
+@pytest.mark.parametrize(
+    ("verb", "words"), [("evaluate", "the same command carries on"), ("match", "give the same command again")]
+)
+def test_ctrl_c_in_a_verb(verb, words, monkeypatch, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.VERBS, verb, interrupted)
+    assert exit_code(verb, "my photos") == 130
+    error = capsys.readouterr().err
+    assert error.startswith("\nloftr-sfm: interrupted; ")
+    assert f"{words}: loftr-sfm {verb} 'my photos'\n" in error
+
+
 def test_formats_are_those_of_export():
     from sfm.export import FORMATS
 

@@ -1,5 +1,6 @@
 """JournaledFile against a plain buffer, and what every possible crash leaves; FileLock between processes."""
 
+import errno
 import io
 import os
 import shutil
@@ -151,3 +152,17 @@ def test_readers_share_and_keep_writers_out(tmp_path):
         FileLock(path, exclusive=True)
     lock.release()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_file_system_without_locks_is_said_to_be_so(tmp_path, monkeypatch, caplog):
+    def flock(fd, how):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    FileLock(tmp_path / "file", exclusive=True).release()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: no file locks there (Operation not supported); let one run at a time write to it"
+    ]
+    caplog.clear()
+    FileLock(tmp_path / "file", exclusive=False).release()
+    assert caplog.records == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import weakref
 from dataclasses import replace
 from itertools import combinations
@@ -111,10 +112,14 @@ def photos(tmp_path: Path):
         for i in range(num):
             Image.fromarray(np.full((32, 40), i, np.uint8)).save(tmp_path / name_of(i))
         camera = CameraPrior("SIMPLE_PINHOLE", np.ones(3), False, "a")
-        records = [ImageRecord(name_of(i), 40, 32, camera, str(i)) for i in range(num)]
+        records = [ImageRecord(name_of(i), 40, 32, camera, digest_of(tmp_path / name_of(i))) for i in range(num)]
         return tmp_path, Store(records, exhaustive(num))
 
     return make
+
+
+def digest_of(*files: Path) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def exhaustive(num: int) -> list[ImagePair]:
@@ -255,6 +260,8 @@ def test_masks_reach_the_matcher(photos, tmp_path_factory):
     black = np.full((32, 40), 255, np.uint8)
     black[:, :20] = 0
     Image.fromarray(black).save(masks / f"{name_of(1)}.png")
+    masked = replace(store.records[1], digest=digest_of(folder / name_of(1), masks / f"{name_of(1)}.png"))
+    store.records = (store.records[0], masked)
     seen = []
 
     class Masked(FakeMatcher):
@@ -314,7 +321,8 @@ def turned_photos(photos):
             image[0, 0] = 100 + i
             Image.fromarray(np.rot90(image, turn)).save(folder / name_of(i))
         store.records = tuple(
-            replace(r, width=w, height=h) for r, (w, h) in zip(store.records, _sizes(turns), strict=True)
+            replace(r, width=w, height=h, digest=digest_of(folder / r.name))
+            for r, (w, h) in zip(store.records, _sizes(turns), strict=True)
         )
         return folder, store
 

@@ -298,6 +298,81 @@ def test_photo_that_fails_during_matching_is_tried_again(photos, tmp_path, monke
     assert again.stages[2].counts["reused"] == 10
 
 
+def test_photo_that_changes_between_indexing_and_matching_is_left_out(photos, tmp_path):
+    """Of the same size, so that nothing but its bytes tells."""
+
+    def change(stage):
+        if stage.stage == "images":
+            write_photo(photos / "2.png", 4)
+
+    summary = reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)
+    assert summary.registered == NUM - 1
+    assert "2.png: has changed since it was indexed; run again" in dict(summary.unregistered)["2.png"]
+    write_photo(photos / "2.png", 2)
+    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM
+
+
+def test_photo_that_changes_after_matching_is_matched_again(photos, tmp_path):
+    def change(stage):
+        if stage.stage == "mapping":
+            write_photo(photos / "2.png", BLIND)
+
+    with pytest.raises(BadImage, match=r"2\.png: has changed since it was indexed; run again"):
+        reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)
+    assert not (tmp_path / "out" / "sparse").exists()
+    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+    assert summary.stages[2].counts["reused"] == 10
+    assert dict(summary.unregistered)["2.png"].startswith("matched nothing")
+
+
+def test_photo_that_goes_away_after_matching_is_one_line(photos, tmp_path):
+    def remove(stage):
+        if stage.stage == "mapping":
+            (photos / "2.png").unlink()
+
+    with pytest.raises(BadImage, match=r"2\.png: no such file"):
+        reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=remove)
+    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM - 1
+
+
+def test_photo_that_goes_away_while_the_folder_is_listed(photos, tmp_path, monkeypatch):
+    found = pipeline.images.find_images(photos)
+    (photos / "2.png").unlink()
+    monkeypatch.setattr(pipeline.images, "find_images", lambda *_, **__: found)
+    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+    assert summary.registered == NUM - 1
+    assert "no such file" in dict(summary.unregistered)["2.png"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "out/x"), "out/x: No space left on device; what was done is kept"),
+        (
+            RuntimeError("[sqlite3_utils.h:1] SQLite error: disk I/O error"),
+            r"database.db: cannot be written \(disk I/O",
+        ),
+        (RuntimeError("No registered database factory succeeded."), r"database.db: cannot be written \(disk full\?\)"),
+    ],
+)
+def test_full_disks_are_one_line(photos, tmp_path, monkeypatch, error, words):
+    def failing(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pipeline.mapping, "run", failing)
+    with pytest.raises(BadFile, match=words):
+        reconstruct(photos, tmp_path / "out", OPTIONS)
+
+
+def test_other_errors_stay_what_they_are(photos, tmp_path, monkeypatch):
+    def failing(*_, **__):
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(pipeline.mapping, "run", failing)
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        reconstruct(photos, tmp_path / "out", OPTIONS)
+
+
 def test_no_overlap_is_no_model(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
