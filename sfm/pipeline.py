@@ -18,17 +18,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, refinement, tracks, verification
+from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, refinement, tracks, verdict, verification
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadOption, MissingStage, NoModel
 from sfm.machine import peak_mb, reset_peak
 from sfm.mapper import MappingInput, read_input
 from sfm.matcher_choice import device_of, make_matcher
 from sfm.matchers.base import Matcher
-from sfm.model_files import UNREFINED
+from sfm.model_files import UNREFINED, read_models
 from sfm.options import Options
 from sfm.summary import DATABASE, write_run_json
-from sfm.types import CameraPrior, ReconstructionSummary, StageSummary
+from sfm.types import CameraPrior, Doubt, ReconstructionSummary, StageSummary
 from sfm.views import report
 
 
@@ -226,7 +226,7 @@ def reconstruct(
     stop_after: name of the last stage to run. imported: matches to use instead of matching.
     on_stage: told of each stage when it is done. Writes `out`/run.json and, after the last stage,
     report.html whether there is a model or not. Raises BadFile, BadImage and BadOption for what the
-    user can mend, NoModel where the photos give no model.
+    user can mend, NoModel where the photos give no model. A model that is probably bad is returned, with its doubts.
     """
     options = options or Options()
     if stop_after is not None and stop_after not in STAGE_NAMES:
@@ -248,7 +248,7 @@ def reconstruct(
             summaries.append(_no_model(db))
             on_stage(summaries[-1])
             failure = str(error)
-        result = _summarise(out, summaries)
+        result = replace(_summarise(out, summaries), doubts=() if failure is not None else _doubts(run, summaries))
         files = (imported.features, imported.matches) if imported is not None else ()
         write_run_json(result, folder, options, _matcher_used(db), error=failure, imported=files)
     if stop_after in (None, STAGE_NAMES[-1]) and not options.report.no_report:
@@ -350,6 +350,17 @@ def _summarise(out: Path, stages: list[StageSummary]) -> ReconstructionSummary:
         models=tuple((folder, _num_registered(folder)) for folder in folders),
         model_dir=kept / "0",
     )
+
+
+def _doubts(run: _Run, stages: list[StageSummary]) -> tuple[Doubt, ...]:
+    """What speaks against the largest model; nothing before the last stage has run."""
+    if stages[-1].stage != STAGE_NAMES[-1]:
+        return ()
+    posed = run.options.mapping.known_poses is not None
+    data = read_input(run.db, known_intrinsics=run.known_intrinsics)
+    model, *others = read_models(run.out / "sparse")
+    mapped = read_models(run.out / UNREFINED)[0]
+    return verdict.doubts(verdict.Evidence(model, mapped, tuple(others), data, known_poses=posed))
 
 
 def _unregistered(by_name: dict[str, StageSummary]) -> tuple[tuple[str, str], ...]:

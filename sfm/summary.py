@@ -21,6 +21,7 @@ from sfm.types import ReconstructionSummary, StageSummary
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
 REPORT = "report.html"
+PROBABLY_BAD = "this model is probably bad"
 STAGE_ORDER = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
 _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 
@@ -55,6 +56,8 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path) -> str
     if len(summary.models) > 1:
         others = ", ".join(f"{path.parent.name}/{path.name} ({num} images)" for path, num in summary.models[1:])
         lines.append(f"other models            {others}")
+    if summary.doubts:
+        lines += ["", f"{PROBABLY_BAD}:", *(f"  {doubt.sign}: {doubt.text}" for doubt in summary.doubts)]
     notes = [note for stage in summary.stages for note in stage.notes]
     lines += ["", *notes] if notes else []
     if summary.unregistered:
@@ -139,6 +142,7 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
         "mean_reprojection_error_px": summary.reprojection_error,
         "models": [{"path": path.relative_to(out).as_posix(), "images": num} for path, num in summary.models],
         "unregistered": [{"image": name, "reason": reason} for name, reason in summary.unregistered],
+        "doubts": [{"sign": doubt.sign, "text": doubt.text} for doubt in summary.doubts],
         "stages": [_stage_dict(stage) for stage in summary.stages],
     }
 
