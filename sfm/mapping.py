@@ -143,6 +143,11 @@ def no_model_message(data: MappingInput) -> str:
     verified = sum(len(m.indices) > 0 for m in data.matches)
     if verified == 0:
         return "no model: no two photos show the same place (no pair was verified); add photos that overlap"
+    if 2 * sum(geometry.kind == "panoramic" for geometry in data.geometries) > verified:
+        return (
+            "no model: the camera only turned between most photos, which tells no depth; add photos taken from "
+            "other places (a step to the side each)"
+        )
     most = max(len(m.indices) for m in data.matches)
     return (
         f"no model: {verified} pairs were verified, the best with {most} matches, but none is a pair to start from; "

@@ -18,7 +18,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, refinement, tracks, verdict, verification
+from sfm import (
+    __version__,
+    hloc,
+    images,
+    known_poses,
+    mapping,
+    matching,
+    pairs,
+    refinement,
+    tracks,
+    verdict,
+    verification,
+)
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadOption, MissingStage, NoModel
 from sfm.machine import peak_mb, reset_peak

@@ -205,7 +205,7 @@ def _align_block(
             found = _spaced(found, 1 / spacing)
         return part, found
 
-    yield from map_on_cores(work, parts, cores=num_cores() if device.type == "cpu" else 1)
+    yield from map_on_cores(work, parts, cores=num_cores() if device.type == "cpu" else 0)
 
 
 def _spaced(alignment: Alignment, spacing: torch.Tensor) -> Alignment:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pycolmap
+from numpy.typing import NDArray
 
 from sfm.agreement import groups_apart, point_votes
 from sfm.calibration import focal_deviation
@@ -26,6 +27,11 @@ MIN_ANGLE = 2.0  # degrees, median over points: at 1.5 points are filtered, so m
 MAX_FOCAL_DEVIATION = 0.1  # a tenth of the focal length bends and stretches the model by as much
 MAX_PRIOR_RATIO = 2.0  # what the camera says of its lens and what mapping found are no more the same lens
 FOCAL_RANGE = (0.3, 9.0)  # over the longer side: 118 to 6 degrees of view; COLMAP stops at 0.1 and 10
+TURNED_PX, ONLY_TURNED = 4.0, 0.9  # network px: matches that move by less beyond a rotation show no parallax
+TURNED_PAIRS, TURNED_FOCALS = (
+    100,
+    np.geomspace(0.4, 4.0, 24),
+)  # strongest pairs; over the longer side, shorter than tele
 MAX_BEHIND = 0.01  # of the observations: none should be
 APART = 0.1  # of the images; at least two
 
@@ -68,7 +74,8 @@ def _doubts(evidence: Evidence) -> Iterator[Doubt]:
         return
     yield from large_error(columns, data)
     yield from behind_cameras(columns)
-    yield from little_parallax(columns)
+    turned = () if evidence.known_poses else tuple(turned_only(evidence.mapped, data))
+    yield from turned or little_parallax(columns)
     if not evidence.known_poses and not data.known_intrinsics:
         yield from absurd_focal(model, data)
         yield from free_focal(model, data)
@@ -104,7 +111,9 @@ def large_error(columns: ModelColumns, data: MappingInput) -> Iterator[Doubt]:
     mean = float(error[np.isfinite(error)].mean()) if np.isfinite(error).any() else np.inf
     limit = FILLED * (FILTER_PX * data.reduction if data.semi_dense else DETECTOR_FILTER_PX)
     if mean > limit:
-        yield Doubt("high error", f"the mean reprojection error is {mean:.2f} px, above {limit:.2f} px matches fit badly")
+        yield Doubt(
+            "high error", f"the mean reprojection error is {mean:.2f} px, above {limit:.2f} px matches fit badly"
+        )
 
 
 def behind_cameras(columns: ModelColumns) -> Iterator[Doubt]:
@@ -146,6 +155,65 @@ def little_parallax(columns: ModelColumns) -> Iterator[Doubt]:
         )
 
 
+def turned_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+    """One camera that turns in one place explains the matches: what the model says of depth, it made up.
+
+    Mapping can do that where it may choose the focal length: turning looks like moving along a far plane.
+    """
+    share = turning_share(mapped, data)
+    if share > ONLY_TURNED:
+        yield Doubt(
+            "no parallax",
+            f"a camera that only turns explains {share:.0%} of the matches: depths are not determined "
+            "(move sideways between photos, do not only turn)",
+        )
+
+
+def turning_share(mapped: pycolmap.Reconstruction, data: MappingInput) -> float:
+    """The largest share of the model's matches that rotations between its images explain, over focal lengths that its
+    cameras may have: what their photos say, or any that a lens has."""
+    names = _names(mapped)
+    rows = {r.name: i for i, r in enumerate(data.images) if r.name in names}
+    pairs = [m for m in data.matches if m.pair.name0 in rows and m.pair.name1 in rows and len(m.indices)]
+    pairs = sorted(pairs, key=lambda m: -len(m.indices))[:TURNED_PAIRS]
+    known = all(record.camera.has_focal_prior for record in data.images)
+    explained = np.zeros(1 if known else len(TURNED_FOCALS))
+    for matches in pairs:
+        sides = []
+        for name, column in zip((matches.pair.name0, matches.pair.name1), matches.indices.T, strict=True):
+            record, side = data.images[rows[name]], max(data.images[rows[name]].width, data.images[rows[name]].height)
+            focals = np.array([pinhole_focal(record)]) if known else TURNED_FOCALS * side
+            centred = data.keypoints[rows[name]].xy[column] - np.array([record.width, record.height]) / 2
+            sides.append((centred.astype(np.float64), focals))
+        explained += turned_matches(*sides, max_error=TURNED_PX * data.reduction)
+    total = sum(len(matches.indices) for matches in pairs)
+    return float(explained.max() / total) if total else 0.0
+
+
+def turned_matches(
+    side0: tuple[Float64, Float64], side1: tuple[Float64, Float64], *, max_error: float
+) -> NDArray[np.int64]:
+    """(F,) how many matches the best rotation explains to max_error px, at each of F pairs of focal lengths.
+
+    A side is (M, 2) px from the principal point, and (F,) px. The rotation is Kabsch's, of the rays.
+    """
+    xy1, focal1 = side1
+    rays0, rays1 = (_rays(xy, focal) for xy, focal in (side0, side1))
+    U, _, Vt = np.linalg.svd(np.einsum("fmi,fmj->fij", rays1, rays0))
+    U[:, :, 2] *= np.linalg.det(U @ Vt)[:, None]
+    local = np.einsum("fij,fmj->fmi", U @ Vt, rays0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = focal1[:, None, None] * local[..., :2] / local[..., 2:]
+        near = (np.linalg.norm(found - xy1, axis=-1) <= max_error) & (local[..., 2] > 0)
+    return np.asarray(near.sum(axis=1))
+
+
+def _rays(xy: Float64, focal: Float64) -> Float64:
+    """(F, M, 3) unit vectors."""
+    rays = np.concatenate([xy / focal[:, None, None], np.ones((len(focal), len(xy), 1))], axis=-1)
+    return np.asarray(rays / np.linalg.norm(rays, axis=-1, keepdims=True))
+
+
 def triangulation_angles(columns: ModelColumns) -> Float64:
     """(T,) degrees, the largest angle between the first ray of each point and its others."""
     rays = columns.centres[columns.image] - columns.xyz[columns.point]
@@ -166,7 +234,8 @@ def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator
             yield Doubt("absurd focal length", f"camera {camera_id}: {focal:.0f} px at {side} px; give --intrinsics")
         elif prior is not None and not 1 / MAX_PRIOR_RATIO <= focal / prior <= MAX_PRIOR_RATIO:
             yield Doubt(
-                "absurd focal length", f"camera {camera_id}: {focal:.0f} px, but its photos say that it is {prior:.0f} px"
+                "absurd focal length",
+                f"camera {camera_id}: {focal:.0f} px, but its photos say that it is {prior:.0f} px",
             )
 
 
