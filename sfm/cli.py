@@ -96,7 +96,7 @@ def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> int:
         on_stage=lambda stage: print(stage_text(stage), flush=True),
         **more,
     )
-    print("\n" + summary_text(summary, folder, out), flush=True)
+    print("\n" + summary_text(summary, folder, out, matcher=options.matching.matcher), flush=True)
     if summary.doubts:
         print(f"{PROGRAM}: {PROBABLY_BAD} (exit code 3): {'; '.join(d.text for d in summary.doubts)}", file=sys.stderr)
     return 3 if summary.doubts else 0
