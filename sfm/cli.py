@@ -1,7 +1,7 @@
 """The command line: `loftr-sfm IMAGES OUT` is the whole run, verbs do the rest. It parses, calls and prints.
 
 Options are made from the dataclasses of sfm.options. Exit codes: 0 done, 2 the user's error in one
-line, 3 no model or one that is probably bad, 130 interrupted. Nothing heavy is imported before a verb needs it.
+line, 3 no model, 4 a model that is probably bad, 130 interrupted. Nothing heavy is imported before a verb needs it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ other verbs (each has its own --help):
   {PROGRAM} train --photos FOLDER --out RUN   train compact weights
 A folder that bears a verb's name is written ./demo.
 
-exit codes: 0 done, 2 something to mend first (told in one line), 3 no model or one that is probably bad (told why),
-130 interrupted (the same command carries on)
+exit codes: 0 done, 2 something to mend first (told in one line), 3 no model (told why), 4 a model, but one that is
+probably bad (told by which signs), 130 interrupted (the same command carries on)
 """
 
 
@@ -98,8 +98,8 @@ def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> int:
     )
     print("\n" + summary_text(summary, folder, out, matcher=options.matching.matcher), flush=True)
     if summary.doubts:
-        print(f"{PROGRAM}: {PROBABLY_BAD} (exit code 3): {'; '.join(d.text for d in summary.doubts)}", file=sys.stderr)
-    return 3 if summary.doubts else 0
+        print(f"{PROGRAM}: {PROBABLY_BAD} (exit code 4): {'; '.join(d.text for d in summary.doubts)}", file=sys.stderr)
+    return 4 if summary.doubts else 0
 
 
 def _demo(argv: Sequence[str]) -> int:

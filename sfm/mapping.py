@@ -88,7 +88,7 @@ def _mapped(data: MappingInput, options: MappingOptions, scratch: Path) -> Mappe
     os.replace(outcome.folder / "database.db", scratch / "database.db")
     left_out = _drop_misplaced(outcome)
     for model in outcome.models if outcome.attempt.hold_distortion else ():
-        free_distortion(model)
+        free_distortion(model, options.threads)
     return Mapped(outcome.models, outcome.attempt.name, left_out, outcome.removed_pairs)
 
 

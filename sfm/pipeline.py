@@ -365,12 +365,13 @@ def _summarise(out: Path, stages: list[StageSummary]) -> ReconstructionSummary:
 
 
 def _doubts(run: _Run, stages: list[StageSummary]) -> tuple[Doubt, ...]:
-    """What speaks against the largest model; nothing before the last stage has run."""
-    if stages[-1].stage != STAGE_NAMES[-1]:
+    """What speaks against the largest model; nothing before there is one."""
+    kept = {"mapping": UNREFINED, "refinement": "sparse"}.get(stages[-1].stage)
+    if kept is None:
         return ()
     posed = run.options.mapping.known_poses is not None
     data = read_input(run.db, known_intrinsics=run.known_intrinsics)
-    model, *others = read_models(run.out / "sparse")
+    model, *others = read_models(run.out / kept)
     mapped = read_models(run.out / UNREFINED)[0]
     return verdict.doubts(verdict.Evidence(model, mapped, tuple(others), data, known_poses=posed))
 

@@ -223,6 +223,21 @@ def read_run_json(out: Path) -> dict[str, Any]:
     return record
 
 
+def recorded_doubts(record: Mapping[str, Any]) -> list[str]:
+    """The signs that a run.json has against its model, as text."""
+    doubts = record.get("doubts")
+    return [str(doubt["text"]) for doubt in doubts if "text" in doubt] if isinstance(doubts, list) else []
+
+
+def doubts_text(out: Path) -> str:
+    """What a run has against its own model, a line a sign; "" where it has nothing, or the folder is no run's."""
+    try:
+        doubts = recorded_doubts(read_run_json(out))
+    except BadFile:
+        return ""
+    return "\n".join([f"{out}: {PROBABLY_BAD}:", *(f"  {text}" for text in doubts)]) if doubts else ""
+
+
 def run_title(record: Mapping[str, Any]) -> str:
     """What to call a run beside another: its matcher."""
     name = str(record.get("matcher", {}).get("matcher", ""))

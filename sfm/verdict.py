@@ -7,18 +7,18 @@ the matcher's network saw (1 photo px for a detector).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pycolmap
-from numpy.typing import NDArray
 
-from sfm.agreement import groups_apart, point_votes
+from sfm.agreement import groups_apart, pair_votes, point_votes
 from sfm.calibration import focal_deviation
-from sfm.mapper import MappingInput, pinhole_focal
+from sfm.mapper import INIT_ERROR, MappingInput, pinhole_focal
 from sfm.model_columns import ModelColumns
-from sfm.types import Doubt, Float64
+from sfm.parallax import triangulation_angles, turning_share
+from sfm.types import Doubt
 
 # Observations further off than a limit were filtered, in network px and for a detector in COLMAP's photo px. Errors that
 # only chance put below the limit fill its circle, with a mean of 2/3 of it; of a model that fits they cluster at zero.
@@ -28,10 +28,7 @@ MAX_FOCAL_DEVIATION = 0.1  # a tenth of the focal length bends and stretches the
 MAX_PRIOR_RATIO = 2.0  # what the camera says of its lens and what mapping found are no more the same lens
 FOCAL_RANGE = (0.3, 9.0)  # over the longer side: 118 to 6 degrees of view; COLMAP stops at 0.1 and 10
 TURNED_PX, ONLY_TURNED = 4.0, 0.9  # network px: matches that move by less beyond a rotation show no parallax
-TURNED_PAIRS, TURNED_FOCALS = (
-    100,
-    np.geomspace(0.4, 4.0, 24),
-)  # strongest pairs; over the longer side, shorter than tele
+TURNED_FOCALS = np.geomspace(0.4, 4.0, 24)  # over the longer side, shorter than tele
 MAX_BEHIND = 0.01  # of the observations: none should be
 APART = 0.1  # of the images; at least two
 
@@ -79,12 +76,12 @@ def _doubts(evidence: Evidence) -> Iterator[Doubt]:
     if not evidence.known_poses and not data.known_intrinsics:
         yield from absurd_focal(model, data)
         yield from free_focal(model, data)
-    if not evidence.known_poses:
-        yield from contradicted(evidence.mapped, data)
+    yield from (poses_contradicted if evidence.known_poses else contradicted)(evidence.mapped, data)
 
 
 def _is_finite(columns: ModelColumns) -> bool:
-    return bool(np.isfinite(columns.xyz).all() and np.isfinite(columns.translations).all())
+    params = [camera.params for camera in columns.cameras]
+    return all(np.isfinite(values).all() for values in (columns.xyz, columns.translations, columns.rotations, *params))
 
 
 # --- how much of the photos it is ------------------------------------------------------------------
@@ -112,7 +109,8 @@ def large_error(columns: ModelColumns, data: MappingInput) -> Iterator[Doubt]:
     limit = FILLED * (FILTER_PX * data.reduction if data.semi_dense else DETECTOR_FILTER_PX)
     if mean > limit:
         yield Doubt(
-            "high error", f"the mean reprojection error is {mean:.2f} px, above {limit:.2f} px matches fit badly"
+            "high error",
+            f"the mean reprojection error is {mean:.2f} px, and above {limit:.2f} px matches fit by chance",
         )
 
 
@@ -141,6 +139,15 @@ def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterato
         )
 
 
+def poses_contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+    """The matches of most pairs do not lie on the epipolar lines of the poses that the user gave."""
+    keypoints = {record.name: own for record, own in zip(data.images, data.keypoints, strict=True)}
+    votes = pair_votes(mapped, keypoints, data.matches, INIT_ERROR * data.reduction)
+    against = sum(net < 0 for net in votes.values())
+    if 2 * against > len(votes):
+        yield Doubt("contradicted", f"the matches of {against} of {len(votes)} pairs contradict the known poses")
+
+
 # --- whether the photos determine it ---------------------------------------------------------------
 
 
@@ -160,68 +167,19 @@ def turned_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator
 
     Mapping can do that where it may choose the focal length: turning looks like moving along a far plane.
     """
-    share = turning_share(mapped, data)
+    columns, records = ModelColumns.of(mapped), {record.name: record for record in data.images}
+    own = [records[name] for name in columns.names]
+    if all(record.camera.has_focal_prior for record in own):
+        focals = np.array([[pinhole_focal(record)] for record in own])
+    else:
+        focals = np.array([max(record.width, record.height) * TURNED_FOCALS for record in own])
+    share = turning_share(columns, focals, max_error=TURNED_PX * data.reduction)
     if share > ONLY_TURNED:
         yield Doubt(
             "no parallax",
-            f"a camera that only turns explains {share:.0%} of the matches: depths are not determined "
+            f"a camera that only turns explains {share:.0%} of what photos have in common: depths are not determined "
             "(move sideways between photos, do not only turn)",
         )
-
-
-def turning_share(mapped: pycolmap.Reconstruction, data: MappingInput) -> float:
-    """The largest share of the model's matches that rotations between its images explain, over focal lengths that its
-    cameras may have: what their photos say, or any that a lens has."""
-    names = _names(mapped)
-    rows = {r.name: i for i, r in enumerate(data.images) if r.name in names}
-    pairs = [m for m in data.matches if m.pair.name0 in rows and m.pair.name1 in rows and len(m.indices)]
-    pairs = sorted(pairs, key=lambda m: -len(m.indices))[:TURNED_PAIRS]
-    known = all(record.camera.has_focal_prior for record in data.images)
-    explained = np.zeros(1 if known else len(TURNED_FOCALS))
-    for matches in pairs:
-        sides = []
-        for name, column in zip((matches.pair.name0, matches.pair.name1), matches.indices.T, strict=True):
-            record, side = data.images[rows[name]], max(data.images[rows[name]].width, data.images[rows[name]].height)
-            focals = np.array([pinhole_focal(record)]) if known else TURNED_FOCALS * side
-            centred = data.keypoints[rows[name]].xy[column] - np.array([record.width, record.height]) / 2
-            sides.append((centred.astype(np.float64), focals))
-        explained += turned_matches(*sides, max_error=TURNED_PX * data.reduction)
-    total = sum(len(matches.indices) for matches in pairs)
-    return float(explained.max() / total) if total else 0.0
-
-
-def turned_matches(
-    side0: tuple[Float64, Float64], side1: tuple[Float64, Float64], *, max_error: float
-) -> NDArray[np.int64]:
-    """(F,) how many matches the best rotation explains to max_error px, at each of F pairs of focal lengths.
-
-    A side is (M, 2) px from the principal point, and (F,) px. The rotation is Kabsch's, of the rays.
-    """
-    xy1, focal1 = side1
-    rays0, rays1 = (_rays(xy, focal) for xy, focal in (side0, side1))
-    U, _, Vt = np.linalg.svd(np.einsum("fmi,fmj->fij", rays1, rays0))
-    U[:, :, 2] *= np.linalg.det(U @ Vt)[:, None]
-    local = np.einsum("fij,fmj->fmi", U @ Vt, rays0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = focal1[:, None, None] * local[..., :2] / local[..., 2:]
-        near = (np.linalg.norm(found - xy1, axis=-1) <= max_error) & (local[..., 2] > 0)
-    return np.asarray(near.sum(axis=1))
-
-
-def _rays(xy: Float64, focal: Float64) -> Float64:
-    """(F, M, 3) unit vectors."""
-    rays = np.concatenate([xy / focal[:, None, None], np.ones((len(focal), len(xy), 1))], axis=-1)
-    return np.asarray(rays / np.linalg.norm(rays, axis=-1, keepdims=True))
-
-
-def triangulation_angles(columns: ModelColumns) -> Float64:
-    """(T,) degrees, the largest angle between the first ray of each point and its others."""
-    rays = columns.centres[columns.image] - columns.xyz[columns.point]
-    length = np.linalg.norm(rays, axis=1, keepdims=True)
-    rays = np.divide(rays, length, out=np.zeros_like(rays), where=length > 0)
-    first = np.flatnonzero(np.diff(columns.point, prepend=-1))
-    cosine = np.einsum("oj,oj->o", rays, np.repeat(rays[first], np.diff(first, append=len(rays)), axis=0))
-    return np.asarray(np.degrees(np.arccos(np.clip(np.minimum.reduceat(cosine, first), -1, 1))))
 
 
 def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
@@ -257,14 +215,14 @@ def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[D
             )
 
 
-def _images_of_cameras(model: pycolmap.Reconstruction) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
+def _images_of_cameras(model: pycolmap.Reconstruction) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = {}
     for image_id in sorted(model.reg_image_ids()):
-        found.setdefault(model.image(image_id).camera_id, []).append(model.image(image_id).name)
+        found.setdefault(model.image(image_id).camera_id, set()).add(model.image(image_id).name)
     return found
 
 
-def _prior(data: MappingInput, names: Sequence[str]) -> float | None:
+def _prior(data: MappingInput, names: Collection[str]) -> float | None:
     """Focal length px that the photos of a camera tell, None where they do not."""
     record = next((r for r in data.images if r.name in names), None)
     return pinhole_focal(record) if record is not None and record.camera.has_focal_prior else None

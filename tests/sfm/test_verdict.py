@@ -154,11 +154,9 @@ def test_points_behind_cameras(mapped):
     assert doubt.sign == "behind cameras"
 
 
-def test_angles_are_those_of_two_cameras(mapped):
+def test_little_parallax(mapped):
     columns = ModelColumns.of(mapped[1].models[0])
-    angles = verdict.triangulation_angles(columns)
-    assert angles.shape == (len(columns.xyz),)
-    assert 20 < np.median(angles) < 60  # six cameras 12 degrees apart
+    assert list(verdict.little_parallax(columns)) == []
     close = replace(columns, translations=-np.einsum("nij,nj->ni", columns.rotations, columns.centres * 1e-3))
     far = replace(close, xyz=columns.xyz + np.array([0, 0, 60]))
     assert [doubt.sign for doubt in verdict.little_parallax(far)] == ["no parallax"]
@@ -184,19 +182,6 @@ def test_a_model_without_points_or_numbers_is_bad(mapping_data, mapped):
     broken = pycolmap.Reconstruction(mapped[1].models[0])
     broken.points3D[min(broken.point3D_ids())].xyz = [np.nan, 0, 0]
     assert signs(mapping_data, [broken]) == ["no numbers"]
-
-
-def test_turned_matches_counts_what_a_rotation_explains():
-    rng, poses = np.random.default_rng(0), turning()
-    xy = rng.uniform([-300, -200], [300, 200], (400, 2))
-    rays = np.column_stack([xy / FOCAL, np.ones(400)]) @ relative_pose(poses[1], poses[3])[:, :3].T
-    other = FOCAL * rays[:, :2] / rays[:, 2:]
-    focals = np.array([FOCAL, 3 * FOCAL])
-    found = verdict.turned_matches((xy, focals), (other, focals), max_error=0.01)
-    assert found[0] == 400
-    assert found[1] < 40
-    other[:100] += 5
-    assert 250 <= verdict.turned_matches((xy, focals), (other, focals), max_error=4.0)[0] <= 400
 
 
 # --- known poses are the user's -------------------------------------------------------------------
