@@ -359,7 +359,7 @@ def _calibrate_camera(
 
 
 def focal_deviation(model: pycolmap.Reconstruction, camera_id: int) -> float:
-    """Standard deviation of a camera's focal length over its value, as the model alone determines it; inf if not at all.
+    """Standard deviation of a focal length over its value, as the model alone determines it; inf if not at all.
 
     Poses and points are free, and so is the distortion within what real lenses have; the rest is held. No prior speaks
     for the focal length. A share of the noise counts as common to the photos, as in `calibrated_cameras`.

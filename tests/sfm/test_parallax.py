@@ -68,7 +68,7 @@ def test_turning_is_explained_by_turning(columns):
     xyz = np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (100, 3))
     turned = seen_by(turning(5), xyz, columns)
     assert parallax.turning_share(turned, np.full((5, 1), FOCAL), max_error=0.1) == 1.0
-    assert (WIDTH, HEIGHT) == (columns.cameras[0].width, columns.cameras[0].height)
+    assert (columns.cameras[0].width, columns.cameras[0].height) == (WIDTH, HEIGHT)
 
 
 def test_few_shared_points_are_no_pair(columns):

@@ -13,7 +13,6 @@ from mapping_scene import FOCAL, OPTIONS, with_cameras
 
 from sfm import mapping, verdict
 from sfm.errors import NoModel
-from sfm.geometry import relative_pose
 from sfm.model_columns import ModelColumns
 from sfm.verdict import Evidence, doubts
 
@@ -138,7 +137,7 @@ def test_high_error_is_one_network_pixel(mapping_data, mapped):
     assert list(verdict.large_error(noisy(model, 0.0), mapping_data)) == []
     (doubt,) = verdict.large_error(noisy(model, 1.2), mapping_data)  # 1.25 sigma on average
     assert doubt.sign == "high error"
-    coarse = {name: (16.0, 16.0, 40) for name in mapping_data.grids}
+    coarse = dict.fromkeys(mapping_data.grids, (16.0, 16.0, 40))
     assert list(verdict.large_error(noisy(model, 1.2), replace(mapping_data, grids=coarse))) == []  # 2 photo px a px
     detector = replace(mapping_data, grids=dict.fromkeys(mapping_data.grids))
     assert list(verdict.large_error(noisy(model, 1.2), detector)) == []
