@@ -20,8 +20,8 @@ from sfm.model_columns import ModelColumns
 from sfm.parallax import triangulation_angles, turning_share
 from sfm.types import Doubt
 
-# Observations further off than a limit were filtered: in network px, for a detector in photo px. Errors that only chance
-# put below the limit fill its circle, with a mean of 2/3 of it; of a model that fits they cluster at zero.
+# Observations further off than a limit were filtered: in network px, for a detector in photo px. Errors that chance
+# alone put below the limit fill its circle, with a mean of 2/3 of it; of a model that fits they cluster at zero.
 FILTER_PX, DETECTOR_FILTER_PX, FILLED = 2.0, 4.0, 0.5
 MIN_ANGLE = 2.0  # degrees, median over points: at 1.5 points are filtered, so most would be at the brink
 MAX_FOCAL_DEVIATION = 0.1  # a tenth of the focal length bends and stretches the model by as much
