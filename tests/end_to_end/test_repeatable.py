@@ -14,7 +14,11 @@ import pycolmap
 import pytest
 from PIL import Image
 
+from sfm import refinement
 from sfm.database import FeatureDatabase
+from sfm.mapper import read_input
+from sfm.model_files import read_models
+from sfm.options import MappingOptions, RefinementOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "256", "--rounds", "1", "--no-report")
@@ -40,8 +44,8 @@ def matches_digest(out: Path) -> str:
     return digest.hexdigest()
 
 
-def model_files(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((out / "sparse" / "0").glob("*.bin"))}
+def model_files(out: Path, kind: str = "sparse") -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((out / kind / "0").glob("*.bin"))}
 
 
 def poses(out: Path) -> dict[str, np.ndarray]:
@@ -62,7 +66,7 @@ def runs(tmp_path_factory, synthetic_scene) -> Path:
     together += [start(root / "photos", root / "third", one_core=pinnable)]
     assert [run.wait(300) for run in together] == [0, 0, 0]
     shutil.copytree(root / "first", root / "fourth")
-    assert start(root / "photos", root / "fourth", "--seed", "1").wait(300) == 0
+    assert start(root / "photos", root / "fourth", "--seed", "1", "--stop-after", "mapping").wait(300) == 0
     return root
 
 
@@ -84,4 +88,28 @@ def test_one_core_gives_the_same_matches_bit_for_bit_and_the_same_model(runs):
 
 def test_another_seed_gives_another_model_of_the_same_matches(runs):
     assert matches_digest(runs / "first") == matches_digest(runs / "fourth")
-    assert model_files(runs / "first")["images.bin"] != model_files(runs / "fourth")["images.bin"]
+    assert model_files(runs / "first", "unrefined") != model_files(runs / "fourth", "unrefined")
+
+
+def test_refinement_that_was_killed_gives_the_same_model_bit_for_bit(runs, tmp_path):
+    """A model that was read holds its points in another order than the one that was written."""
+    with FeatureDatabase.open(runs / "first" / "features.h5", "r") as db:
+        data = read_input(db, known_intrinsics=False)
+    (start,) = read_models(runs / "first" / "unrefined")
+
+    def refine(rounds: int, folder: Path) -> refinement.Refined:
+        refiner = refinement.Refiner(
+            data,
+            RefinementOptions(rounds=rounds),
+            MappingOptions(),
+            lambda name: np.array(Image.open(runs / "photos" / name).convert("L")),
+        )
+        return refinement.refine(refiner, start, folder)
+
+    undisturbed = refine(3, tmp_path / "undisturbed")
+    refine(2, tmp_path / "killed")  # all that a kill leaves of it
+    killed = refine(3, tmp_path / "killed")
+    assert killed.rounds == undisturbed.rounds == 3
+    for name in ("images.bin", "points3D.bin", "cameras.bin"):
+        files = [tmp_path / run / "state" / name for run in ("undisturbed", "killed")]
+        assert files[0].read_bytes() == files[1].read_bytes()
