@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pycolmap
 
+from sfm.agreement import point_votes
 from sfm.attempts import (
     ATTEMPTS,
     STRATEGIES,
@@ -40,6 +41,7 @@ from sfm.types import StageSummary
 if TYPE_CHECKING:
     from sfm.database import FeatureDatabase
 
+CLEARLY, MANY = 10, 0.1  # matches more that contradict a model than agree with it; share of the pairs
 MISPLACED = "in a wrong place: it did not see half of the points that its matches lead to"
 
 
@@ -155,6 +157,22 @@ def no_model_message(data: MappingInput) -> str:
     )
 
 
+def lookalikes(model: pycolmap.Reconstruction, data: MappingInput) -> tuple[str, ...]:
+    """A line for people where the matches of many pairs lead to different points: some places look alike.
+
+    No verdict: mostly mapping is right, and those pairs are wrong. Where as many matches say that two
+    places are one as say that they are not, mapping may fold one onto the other, and no majority tells.
+    """
+    votes = point_votes(model, data.matches)
+    against = sum(net <= -CLEARLY for net in votes.values())
+    if against <= MANY * len(votes):
+        return ()
+    return (
+        f"{against} of {len(votes)} pairs contradict the model: some places look alike, "
+        "see that none was taken for another",
+    )
+
+
 def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_intrinsics: bool = False) -> StageSummary:
     """The stage: reads keypoints and verified matches, writes COLMAP models under `output`.
 
@@ -180,5 +198,9 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
         "focal_px": float(np.median([camera.mean_focal_length() for camera in best.cameras.values()])),
     }
     return StageSummary(
-        "mapping", counts, time.perf_counter() - started, unregistered(data, mapped.models, mapped.left_out)
+        "mapping",
+        counts,
+        time.perf_counter() - started,
+        unregistered(data, mapped.models, mapped.left_out),
+        notes=lookalikes(best, data) if data.semi_dense else (),
     )

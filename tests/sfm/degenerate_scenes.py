@@ -25,10 +25,11 @@ def room(seed=0, num=900):
     return rng.uniform([-6, -3, 4], [6, 3, 8], (num, 3))
 
 
-def input_of(scenes, *, focal_prior, guess=1.2 * WIDTH, share_false=0.05):
+def input_of(scenes, *, focal_prior, guess=1.2 * WIDTH, share_false=0.05, look=None):
     """What mapping reads of scenes, each a list of poses and (N, 3) points; photos of different scenes match nothing.
 
-    focal_prior: the photos tell their focal length, FOCAL; else it is a guess.
+    focal_prior: the photos tell their focal length, FOCAL; else it is a guess. look: (N,) what each point looks like;
+    points that look alike match each other, and no photo shows two of them.
     """
     rng = np.random.default_rng(1)
     focal = FOCAL if focal_prior else guess
@@ -37,13 +38,11 @@ def input_of(scenes, *, focal_prior, guess=1.2 * WIDTH, share_false=0.05):
     for number, (poses, xyz) in enumerate(scenes):
         own = [f"{number}-{i:02d}.jpg" for i in range(len(poses))]
         points = [
-            np.where((xyz @ p[2, :3] + p[2, 3] > 0.1)[:, None], xy, -1)
+            seen_at(p, xy, xyz, np.arange(len(xyz)) if look is None else look)
             for p, xy in zip(poses, project(poses, xyz), strict=True)
         ]
         for i, j in combinations(range(len(poses)), 2):
-            seen = np.all(
-                [(p > 8).all(1) & (p < [WIDTH - 8, HEIGHT - 8]).all(1) for p in (points[i], points[j])], axis=0
-            )
+            seen = (points[i] > 0).all(1) & (points[j] > 0).all(1)
             if seen.sum() >= 20:
                 pair = ImagePair(own[i], own[j])
                 items.append((pair, semi_dense_pair(points[i][seen], points[j][seen], rng, share_false)))
@@ -55,6 +54,14 @@ def input_of(scenes, *, focal_prior, guess=1.2 * WIDTH, share_false=0.05):
     pairs = [(g, matches[g.pair]) for g in geometries if len(g.inliers)]
     result = build_tracks(names, pairs, grids, TrackOptions())
     return MappingInput(tuple(records.values()), result.keypoints, tuple(g for g, _ in pairs), result.matches, grids)
+
+
+def seen_at(pose, xy, xyz, look):
+    """(max(look) + 1, 2) px where a photo shows what looks so, -1 where it does not."""
+    seen = (xyz @ pose[2, :3] + pose[2, 3] > 0.1) & (xy > 8).all(1) & (xy < [WIDTH - 8, HEIGHT - 8]).all(1)
+    result = np.full((look.max() + 1, 2), -1.0)
+    result[look[seen]] = xy[seen]
+    return result
 
 
 def arc(num=6, step=10.0):
@@ -83,3 +90,17 @@ def nadir(num=8):
 def plane(num=1500, seed=2):
     """(num, 3) points of the plane z = 5."""
     return np.column_stack([np.random.default_rng(seed).uniform([-5, -4], [5, 4], (num, 2)), np.full(num, 5.0)])
+
+
+def street(num=9, seed=3, between=250):
+    """Photos along a street that ends with the facade that it begins with: poses, points, and what they look like."""
+    rng = np.random.default_rng(seed)
+    facade = rng.uniform([-2, -2, 5], [2, 2, 6.5], (300, 3))
+    middle = rng.uniform([-4, -2, 5], [4, 2, 6.5], (between, 3))
+    aside = np.array([6.0, 0, 0])
+    xyz = np.concatenate([facade - aside, middle, facade + aside])
+    look = np.concatenate([np.arange(300), 300 + np.arange(between), np.arange(300)])
+    poses = [
+        pose([4.0 * (i % 3 - 1), 0], np.array([x, 0.3 * (i % 2), 0])) for i, x in enumerate(np.linspace(-7, 7, num))
+    ]
+    return poses, xyz, look

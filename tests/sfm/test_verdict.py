@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
-from degenerate_scenes import arc, input_of, nadir, plane, room, turning
+from degenerate_scenes import arc, input_of, nadir, plane, pose, room, street, turning
 from mapping_scene import FOCAL, OPTIONS, with_cameras
 
 from sfm import mapping, verdict
@@ -84,6 +84,26 @@ def test_a_camera_that_only_turns_with_unknown_focal_length(tmp_path):
 def test_a_camera_that_only_turns_gives_no_model_and_is_told_why(tmp_path):
     with pytest.raises(NoModel, match="only turned"):
         mapping.reconstruct(input_of([(turning(), room())], focal_prior=True), OPTIONS, tmp_path)
+
+
+def test_a_tiny_baseline_with_unknown_focal_length(tmp_path):
+    steps = [pose([i, 0.5 * (i % 2)], np.array([0.02 * i, 0, 0])) for i in range(6)]  # 0.1 aside, points 4 to 8 away
+    assert mapped_signs(input_of([(steps, room())], focal_prior=False), tmp_path) == ["no parallax"]
+
+
+def test_a_camera_that_moves_straight_ahead_with_unknown_focal_length(tmp_path):
+    ahead = [pose([0, 0], np.array([0.02 * i, 0, 0.3 * i])) for i in range(6)]
+    found = mapped_signs(input_of([(ahead, room())], focal_prior=False), tmp_path)
+    assert {"absurd focal length", "free focal length"} <= set(found)
+
+
+def test_places_that_look_alike_are_told(tmp_path, mapping_data, mapped):
+    """As many matches say that both ends of the street are one place as say that they are not: no sign, but a note."""
+    poses, xyz, look = street()
+    data = input_of([(poses, xyz)], focal_prior=True, look=look)
+    (note,) = mapping.lookalikes(mapping.reconstruct(data, OPTIONS, tmp_path).models[0], data)
+    assert "pairs contradict the model: some places look alike" in note
+    assert mapping.lookalikes(mapped[1].models[0], mapping_data) == ()
 
 
 def test_two_scenes_that_cannot_be_joined(tmp_path):
@@ -186,7 +206,12 @@ def test_a_model_without_points_or_numbers_is_bad(mapping_data, mapped):
 # --- known poses are the user's -------------------------------------------------------------------
 
 
-def test_known_poses_are_not_judged(mapping_data, mapped):
-    names = [record.name for record in mapping_data.images[:3]]
-    folded = moved(mapped[1].models[0], names, (0.5, 0, 0))
-    assert doubts(Evidence(folded, folded, (), mapping_data, known_poses=True)) == ()
+def known(data, model):
+    return [doubt.sign for doubt in doubts(Evidence(model, model, (), data, known_poses=True))]
+
+
+def test_known_poses_are_judged_by_the_matches_alone(mapping_data, mapped):
+    assert known(mapping_data, mapped[1].models[0]) == []
+    names = [record.name for record in mapping_data.images]
+    assert known(mapping_data, moved(mapped[1].models[0], names[:1], (0, 0.5, 0))) == []  # five pairs of fifteen
+    assert known(mapping_data, moved(mapped[1].models[0], names[:3], (0, 0.5, 0))) == ["contradicted"]
