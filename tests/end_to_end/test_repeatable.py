@@ -10,25 +10,24 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pycolmap
 import pytest
 from PIL import Image
 
-from sfm import refinement
+from sfm import cli, refinement
 from sfm.database import FeatureDatabase
 from sfm.mapper import read_input
 from sfm.model_files import read_models
 from sfm.options import MappingOptions, RefinementOptions
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "256", "--rounds", "1", "--no-report")
+OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "224", "--rounds", "1", "--no-report")
 PINNED = "import os, runpy, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); sys.argv = sys.argv[1:]; "
 
 
-def start(photos: Path, out: Path, *more: str, one_core: bool = False) -> subprocess.Popen[bytes]:
+def start(photos: Path, out: Path, *, one_core: bool = False) -> subprocess.Popen[bytes]:
     program = str(ROOT / "reconstruct.py")
     words = ["-c", PINNED + "runpy.run_path(sys.argv[0], run_name='__main__')", program] if one_core else [program]
-    command = [sys.executable, *words, str(photos), str(out), *OPTIONS, *more]
+    command = [sys.executable, *words, str(photos), str(out), *OPTIONS]
     all_cores = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT, env=all_cores)
 
@@ -48,25 +47,22 @@ def model_files(out: Path, kind: str = "sparse") -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((out / kind / "0").glob("*.bin"))}
 
 
-def poses(out: Path) -> dict[str, np.ndarray]:
-    model = pycolmap.Reconstruction(out / "sparse" / "0")
-    return {model.image(i).name: model.image(i).cam_from_world().matrix() for i in model.reg_image_ids()}
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, synthetic_scene) -> Path:
-    """A folder of runs over the same five photos: first and second alike, third on one core, fourth with the matches
+    """A folder of runs over the same four photos: first and second alike, third on one core, fourth with the matches
     of the first and another seed."""
     root = tmp_path_factory.mktemp("repeatable")
     (root / "photos").mkdir()
-    for i, image in enumerate(synthetic_scene.images[:5]):
+    for i, image in enumerate(synthetic_scene.images[:4]):
         Image.fromarray(image).save(root / "photos" / f"{i}.png")
     pinnable = hasattr(os, "sched_setaffinity")
     together = [start(root / "photos", root / name) for name in ("first", "second")]
     together += [start(root / "photos", root / "third", one_core=pinnable)]
     assert [run.wait(300) for run in together] == [0, 0, 0]
     shutil.copytree(root / "first", root / "fourth")
-    assert start(root / "photos", root / "fourth", "--seed", "1", "--stop-after", "mapping").wait(300) == 0
+    assert (
+        cli.main([str(root / "photos"), str(root / "fourth"), *OPTIONS, "--seed", "1", "--stop-after", "mapping"]) == 0
+    )
     return root
 
 
@@ -76,14 +72,10 @@ def test_two_runs_give_the_same_matches_and_models_bit_for_bit(runs):
     assert (runs / "first" / "points.ply").read_bytes() == (runs / "second" / "points.ply").read_bytes()
 
 
-def test_one_core_gives_the_same_matches_bit_for_bit_and_the_same_model(runs):
-    """A product of matrices in the calibration of the cameras is summed in parts by the number of cores."""
+def test_one_core_gives_the_same_matches_and_model_bit_for_bit(runs):
+    """But for the calibration of cameras of five photos and more, whose matrices are multiplied in parts, one a core."""
     assert matches_digest(runs / "first") == matches_digest(runs / "third")
-    first, third = (pycolmap.Reconstruction(runs / name / "sparse" / "0") for name in ("first", "third"))
-    assert first.num_points3D() == third.num_points3D()
-    assert poses(runs / "first").keys() == poses(runs / "third").keys()
-    for name, pose in poses(runs / "first").items():
-        assert poses(runs / "third")[name] == pytest.approx(pose, abs=1e-6)
+    assert model_files(runs / "first") == model_files(runs / "third")
 
 
 def test_another_seed_gives_another_model_of_the_same_matches(runs):
