@@ -73,7 +73,7 @@ def test_two_runs_give_the_same_matches_and_models_bit_for_bit(runs):
 
 
 def test_one_core_gives_the_same_matches_and_model_bit_for_bit(runs):
-    """But for the calibration of cameras of five photos and more, whose matrices are multiplied in parts, one a core."""
+    """But for the calibration of cameras of five photos and more: it multiplies matrices in parts, one a core."""
     assert matches_digest(runs / "first") == matches_digest(runs / "third")
     assert model_files(runs / "first") == model_files(runs / "third")
 
