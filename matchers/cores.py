@@ -1,7 +1,8 @@
 """Work on the CPU: one item a core.
 
 A pair's many small operations gain little from being shared between cores, and wait for each other where another
-program is busy on one of them. So each core gets items of its own, and torch one thread in each.
+program is busy on one of them. So each core gets items of its own, and torch one thread in each. The results are then
+the same bit for bit on any number of cores: no sum is cut into parts by the number of threads.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def num_cores() -> int:
 
 
 def map_on_cores(work: Callable[[Item], Result], items: Sequence[Item], *, cores: int) -> Iterator[Result]:
-    """The work of each item, in order; on one core in this thread."""
-    if cores == 1 or len(items) < 2:
+    """The work of each item, in order. cores: 0 does it in this thread, as for a GPU."""
+    if cores == 0 or not items:
         yield from map(work, items)
         return
     with Workers(min(cores, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:

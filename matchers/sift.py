@@ -104,7 +104,7 @@ class SiftMatcher:
 
     def match(self, pairs: Sequence[tuple[SiftFeatures, SiftFeatures]]) -> list[Matches]:
         """One-to-one matches of each pair, most certain first; confidence = 1 - ratio of angles."""
-        cores = num_cores() if self.device.type == "cpu" else 1
+        cores = num_cores() if self.device.type == "cpu" else 0
         return list(map_on_cores(lambda pair: self._match_one(*pair), pairs, cores=cores))
 
     def _encode_one(self, image: GreyImage, mask: Mask | None) -> SiftFeatures:

@@ -63,6 +63,25 @@ def misplaced(
     return apart | {name for name, share in shares.items() if share < 0.5}
 
 
+def point_votes(model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches]) -> dict[ImagePair, int]:
+    """Of each pair in the model how many more of its matches lead to one 3D point than to two different ones."""
+    points = {model.image(i).name: _point_ids(model.image(i)) for i in model.reg_image_ids()}
+    result = {}
+    for own in matches:
+        name0, name1 = own.pair.name0, own.pair.name1
+        if name0 in points and name1 in points:
+            rows0, rows1 = own.indices.astype(np.int64).T
+            points0, points1 = points[name0][rows0], points[name1][rows1]
+            both = (points0 >= 0) & (points1 >= 0)
+            result[own.pair] = int(np.where(points0 == points1, 1, -1)[both].sum())
+    return result
+
+
+def groups_apart(names: Sequence[str], votes: Mapping[ImagePair, int]) -> frozenset[str]:
+    """Images whose votes with the largest group of images that agree with each other contradict it."""
+    return frozenset(names) - _largest_group(names, votes) if names else frozenset()
+
+
 def _largest_group(names: Sequence[str], votes: Mapping[ImagePair, int]) -> frozenset[str]:
     """The most names of one group (ties: the first name's); groups join, strongest pair first, where all their
     pairs together agree."""

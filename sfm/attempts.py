@@ -198,8 +198,9 @@ def drop_images(model: pycolmap.Reconstruction, names: frozenset[str]) -> None:
             model.deregister_frame(image.frame_id)
 
 
-def free_distortion(model: pycolmap.Reconstruction) -> None:
+def free_distortion(model: pycolmap.Reconstruction, threads: int) -> None:
     """Refines all of a finished model, the distortion that was held until now as well."""
     options = pycolmap.BundleAdjustmentOptions()
+    options.ceres.solver_options.num_threads = threads
     options.print_summary = False
     adjust_bundle(model, options)

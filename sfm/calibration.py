@@ -358,6 +358,29 @@ def _calibrate_camera(
     return _camera(camera, solution, lens), report
 
 
+def focal_deviation(model: pycolmap.Reconstruction, camera_id: int) -> float:
+    """Standard deviation of a focal length over its value, as the model alone determines it; inf if not at all.
+
+    Poses and points are free, and so is the distortion within what real lenses have; the rest is held. No prior speaks
+    for the focal length. A share of the noise counts as common to the photos, as in `calibrated_cameras`.
+    """
+    camera = model.camera(camera_id)
+    image_ids = sorted(i for i in model.reg_image_ids() if model.image(i).camera_id == camera_id)
+    problem = _prepare(model, camera, image_ids)
+    views, state = problem.views, problem.state
+    if len(state.R) < 2 or not np.isfinite(residuals(views, state)).all():
+        return float("inf")
+    prior = problem.prior.without(np.concatenate(list(problem.further.values())))
+    precision = prior.precision
+    precision[prior.free == 0] = 0.0  # theta begins with the focal length
+    noise = Noise.of(views, state, inflation=shared_inflation(len(views), len(state.R)))
+    try:
+        covariance = covariance_of(information(views, state, prior.free, noise)[0] + precision)
+    except np.linalg.LinAlgError:
+        return float("inf")
+    return float(np.sqrt(covariance[0, 0]))
+
+
 def calibrated_cameras(
     model: pycolmap.Reconstruction, *, fixed: Collection[int] = ()
 ) -> tuple[dict[int, pycolmap.Camera], tuple[CameraReport, ...]]:

@@ -1,7 +1,7 @@
 """The command line: `loftr-sfm IMAGES OUT` is the whole run, verbs do the rest. It parses, calls and prints.
 
 Options are made from the dataclasses of sfm.options. Exit codes: 0 done, 2 the user's error in one
-line, 3 no model, 130 interrupted. Nothing heavy is imported before a verb needs it.
+line, 3 no model, 4 a model that is probably bad, 130 interrupted. Nothing heavy is imported before a verb needs it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ other verbs (each has its own --help):
   {PROGRAM} weights list|fetch|check          the network's weights on this machine
   {PROGRAM} train --photos FOLDER --out RUN   train compact weights
 A folder that bears a verb's name is written ./demo.
+
+exit codes: 0 done, 2 something to mend first (told in one line), 3 no model (told why), 4 a model, but one that is
+probably bad (told by which signs), 130 interrupted (the same command carries on)
 """
 
 
@@ -68,8 +71,7 @@ def _reconstruct(argv: Sequence[str]) -> int:
     _add_run_options(parser)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     args = parser.parse_args(argv)
-    _run(args.images, args.out, args)
-    return 0
+    return _run(args.images, args.out, args)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -78,15 +80,15 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
 
 
-def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> None:
-    """One run with the parsed options; prints a line a stage and the summary."""
+def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> int:
+    """One run with the parsed options; prints a line a stage and the summary. Returns the exit code."""
     options = options_from(args)
     if args.verbose:
         print(json.dumps(options.as_dict(), indent=2))
     else:
         os.environ.setdefault("GLOG_minloglevel", "2")  # COLMAP's log: errors only
     from sfm.pipeline import reconstruct
-    from sfm.summary import stage_text, summary_text
+    from sfm.summary import PROBABLY_BAD, stage_text, summary_text
 
     summary = reconstruct(
         folder,
@@ -96,7 +98,10 @@ def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> None
         on_stage=lambda stage: print(stage_text(stage), flush=True),
         **more,
     )
-    print("\n" + summary_text(summary, folder, out, matcher=options.matching.matcher))
+    print("\n" + summary_text(summary, folder, out, matcher=options.matching.matcher), flush=True)
+    if summary.doubts:
+        print(f"{PROGRAM}: {PROBABLY_BAD} (exit code 4): {'; '.join(d.text for d in summary.doubts)}", file=sys.stderr)
+    return 4 if summary.doubts else 0
 
 
 def _demo(argv: Sequence[str]) -> int:
@@ -107,10 +112,10 @@ def _demo(argv: Sequence[str]) -> int:
     from sfm.demo import prepare, report
 
     photos = prepare(args.out)
-    _run(photos, args.out, args)
+    code = _run(photos, args.out, args)
     if args.stop_after in (None, STAGES[-1]):
         print("\n" + report(args.out))
-    return 0
+    return code
 
 
 def _import(argv: Sequence[str]) -> int:
@@ -123,8 +128,7 @@ def _import(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     from sfm.pipeline import HlocFiles
 
-    _run(args.images, args.out, args, imported=HlocFiles(args.features, args.matches))
-    return 0
+    return _run(args.images, args.out, args, imported=HlocFiles(args.features, args.matches))
 
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {"demo": _demo, "import": _import, **verbs.VERBS}

@@ -136,6 +136,7 @@ def global_options(attempt: Attempt, options: MappingOptions) -> pycolmap.Global
     result.min_model_size = min(options.min_model_size, len(data.images))
     result.num_threads = result.mapper.num_threads = options.threads
     mapper = result.mapper
+    mapper.bundle_adjustment.ceres.solver_options.num_threads = options.threads
     for part in (result, mapper, mapper.rotation_averaging, mapper.global_positioning, mapper.retriangulation):
         part.random_seed = options.seed
     if len(data.images) <= 2:  # with two photos there are no longer tracks

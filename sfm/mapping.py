@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pycolmap
 
+from sfm.agreement import point_votes
 from sfm.attempts import (
     ATTEMPTS,
     STRATEGIES,
@@ -40,6 +41,7 @@ from sfm.types import StageSummary
 if TYPE_CHECKING:
     from sfm.database import FeatureDatabase
 
+CLEARLY, MANY = 10, 0.1  # matches more that contradict a model than agree with it; share of the pairs
 MISPLACED = "in a wrong place: it did not see half of the points that its matches lead to"
 
 
@@ -88,7 +90,7 @@ def _mapped(data: MappingInput, options: MappingOptions, scratch: Path) -> Mappe
     os.replace(outcome.folder / "database.db", scratch / "database.db")
     left_out = _drop_misplaced(outcome)
     for model in outcome.models if outcome.attempt.hold_distortion else ():
-        free_distortion(model)
+        free_distortion(model, options.threads)
     return Mapped(outcome.models, outcome.attempt.name, left_out, outcome.removed_pairs)
 
 
@@ -143,10 +145,31 @@ def no_model_message(data: MappingInput) -> str:
     verified = sum(len(m.indices) > 0 for m in data.matches)
     if verified == 0:
         return "no model: no two photos show the same place (no pair was verified); add photos that overlap"
+    if 2 * sum(geometry.kind == "panoramic" for geometry in data.geometries) > verified:
+        return (
+            "no model: the camera only turned between most photos, which tells no depth; add photos taken from "
+            "other places (a step to the side each)"
+        )
     most = max(len(m.indices) for m in data.matches)
     return (
         f"no model: {verified} pairs were verified, the best with {most} matches, but none is a pair to start from; "
         "add photos from in between, or match at a higher resolution (--resize)"
+    )
+
+
+def lookalikes(model: pycolmap.Reconstruction, data: MappingInput) -> tuple[str, ...]:
+    """A line for people where the matches of many pairs lead to different points: some places look alike.
+
+    No verdict: mostly mapping is right, and those pairs are wrong. Where as many matches say that two
+    places are one as say that they are not, mapping may fold one onto the other, and no majority tells.
+    """
+    votes = point_votes(model, data.matches)
+    against = sum(net <= -CLEARLY for net in votes.values())
+    if against <= MANY * len(votes):
+        return ()
+    return (
+        f"{against} of {len(votes)} pairs contradict the model: some places look alike, "
+        "see that none was taken for another",
     )
 
 
@@ -175,5 +198,9 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
         "focal_px": float(np.median([camera.mean_focal_length() for camera in best.cameras.values()])),
     }
     return StageSummary(
-        "mapping", counts, time.perf_counter() - started, unregistered(data, mapped.models, mapped.left_out)
+        "mapping",
+        counts,
+        time.perf_counter() - started,
+        unregistered(data, mapped.models, mapped.left_out),
+        notes=lookalikes(best, data) if data.semi_dense else (),
     )

@@ -146,8 +146,17 @@ class MappingOptions:
         metavar="MODEL",
     )
     min_model_size: int = _option(3, "sub-models with fewer images are dropped", metavar="N")
-    threads: int = _option(-1, "threads of the mapper; -1 takes all cores", metavar="N")
+    threads: int = _option(
+        1,
+        "threads of the mapper and of bundle adjustment; with one the same photos give the same model bit for bit, -1 "
+        "takes all cores (quicker for hundreds of photos)",
+        metavar="N",
+    )
     seed: int = _option(0, "random seed of everything that draws", metavar="N")
+
+    def __post_init__(self) -> None:
+        _require(self.threads == -1 or self.threads >= 1, f"--threads {self.threads}: must be at least 1, or -1")
+        _require(0 <= self.seed < 2**31, f"--seed {self.seed}: must be from 0 to 2147483647")
 
 
 @dataclass(frozen=True, slots=True)

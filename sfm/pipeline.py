@@ -30,6 +30,7 @@ from sfm import (
     pairs,
     refinement,
     tracks,
+    verdict,
     verification,
 )
 from sfm.database import FeatureDatabase
@@ -38,10 +39,10 @@ from sfm.machine import peak_mb, reset_peak
 from sfm.mapper import MappingInput, read_input
 from sfm.matcher_choice import device_of, make_matcher
 from sfm.matchers.base import Matcher
-from sfm.model_files import UNREFINED, remove_leftovers
+from sfm.model_files import UNREFINED, read_models, remove_leftovers
 from sfm.options import Options
 from sfm.summary import DATABASE, write_run_json
-from sfm.types import CameraPrior, ImageRecord, ReconstructionSummary, StageSummary
+from sfm.types import CameraPrior, Doubt, ImageRecord, ReconstructionSummary, StageSummary
 from sfm.views import report
 
 _Pixels = TypeVar("_Pixels")
@@ -263,7 +264,7 @@ def reconstruct(
     stop_after: name of the last stage to run. imported: matches to use instead of matching.
     on_stage: told of each stage when it is done. Writes `out`/run.json and, after the last stage,
     report.html whether there is a model or not. Raises BadFile, BadImage and BadOption for what the
-    user can mend, NoModel where the photos give no model.
+    user can mend, NoModel where the photos give no model. A model that is probably bad is returned, with its doubts.
     """
     options = options or Options()
     if stop_after is not None and stop_after not in STAGE_NAMES:
@@ -286,7 +287,7 @@ def reconstruct(
             summaries.append(_no_model(db))
             on_stage(summaries[-1])
             failure = str(error)
-        result = _summarise(out, summaries)
+        result = replace(_summarise(out, summaries), doubts=() if failure is not None else _doubts(run, summaries))
         files = (imported.features, imported.matches) if imported is not None else ()
         write_run_json(result, folder, options, _matcher_used(db), error=failure, imported=files)
     if stop_after in (None, STAGE_NAMES[-1]) and not options.report.no_report:
@@ -406,6 +407,18 @@ def _summarise(out: Path, stages: list[StageSummary]) -> ReconstructionSummary:
         models=tuple((folder, _num_registered(folder)) for folder in folders),
         model_dir=kept / "0",
     )
+
+
+def _doubts(run: _Run, stages: list[StageSummary]) -> tuple[Doubt, ...]:
+    """What speaks against the largest model; nothing before there is one."""
+    kept = {"mapping": UNREFINED, "refinement": "sparse"}.get(stages[-1].stage)
+    if kept is None:
+        return ()
+    posed = run.options.mapping.known_poses is not None
+    data = read_input(run.db, known_intrinsics=run.known_intrinsics)
+    model, *others = read_models(run.out / kept)
+    mapped = read_models(run.out / UNREFINED)[0]
+    return verdict.doubts(verdict.Evidence(model, mapped, tuple(others), data, known_poses=posed))
 
 
 def _unregistered(by_name: dict[str, StageSummary]) -> tuple[tuple[str, str], ...]:

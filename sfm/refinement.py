@@ -312,11 +312,16 @@ def load_round(folder: Path) -> Refined | None:
 
 
 def refine(refiner: Refiner, model: pycolmap.Reconstruction, scratch: Path) -> Refined:
-    """All rounds of one model. Each is kept in `scratch` when it is done, and found there after an interruption."""
+    """All rounds of one model. Each is kept in `scratch` when it is done, and found there after an interruption.
+
+    The next one always begins with what was kept: a model that was read holds its points in another order.
+    """
     state = load_round(scratch) or refiner.start(model)
     while state.rounds < refiner.options.rounds and not state.settled and state.model.num_points3D() > 0:
-        state = refiner.next_round(state, scratch)
-        save_round(state, scratch)
+        save_round(refiner.next_round(state, scratch), scratch)
+        kept = load_round(scratch)
+        assert kept is not None  # it was just written
+        state = kept
     return state
 
 

@@ -21,6 +21,7 @@ from sfm.types import ReconstructionSummary, StageSummary
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
 REPORT = "report.html"
+PROBABLY_BAD = "this model is probably bad"
 STAGE_ORDER = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
 _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 
@@ -58,6 +59,8 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, mat
     if len(summary.models) > 1:
         others = ", ".join(f"{path.parent.name}/{path.name} ({num} images)" for path, num in summary.models[1:])
         lines.append(f"other models            {others}")
+    if summary.doubts:
+        lines += ["", f"{PROBABLY_BAD}:", *(f"  {doubt.sign}: {doubt.text}" for doubt in summary.doubts)]
     notes = [note for stage in summary.stages for note in stage.notes]
     lines += ["", *notes] if notes else []
     if summary.unregistered:
@@ -145,6 +148,7 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
         "mean_reprojection_error_px": summary.reprojection_error,
         "models": [{"path": path.relative_to(out).as_posix(), "images": num} for path, num in summary.models],
         "unregistered": [{"image": name, "reason": reason} for name, reason in summary.unregistered],
+        "doubts": [{"sign": doubt.sign, "text": doubt.text} for doubt in summary.doubts],
         "stages": [_stage_dict(stage) for stage in summary.stages],
     }
 
@@ -217,6 +221,21 @@ def read_run_json(out: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError):
         raise BadFile(f"{path}: missing or damaged; give the output folder of a run") from None
     return record
+
+
+def recorded_doubts(record: Mapping[str, Any]) -> list[str]:
+    """The signs that a run.json has against its model, as text."""
+    doubts = record.get("doubts")
+    return [str(doubt["text"]) for doubt in doubts if "text" in doubt] if isinstance(doubts, list) else []
+
+
+def doubts_text(out: Path) -> str:
+    """What a run has against its own model, a line a sign; "" where it has nothing, or the folder is no run's."""
+    try:
+        doubts = recorded_doubts(read_run_json(out))
+    except BadFile:
+        return ""
+    return "\n".join([f"{out}: {PROBABLY_BAD}:", *(f"  {text}" for text in doubts)]) if doubts else ""
 
 
 def run_title(record: Mapping[str, Any]) -> str:

@@ -151,8 +151,13 @@ def _job(columns: ModelColumns, reference: Int64, photos: Photos) -> _Job:
 
 
 def _blocks(job: _Job, columns: ModelColumns, from_level: int, memory: int, window: Window) -> Iterator[_Job]:
-    """The job in parts, by whole points, whose reference patches fit the memory."""
+    """The job in parts, by whole points, whose reference patches fit the memory.
+
+    Sums of a part depend in the last bit on what else is in it. So that this does not depend on what happens to be
+    free, the parts' size is a power of two.
+    """
     room = max(1, memory // ((from_level + 1) * window.side**2 * 4))  # observations: at most one patch a level each
+    room = 1 << (room.bit_length() - 1)
     point = columns.point[job.rows]
     start = 0
     while start < len(point):
@@ -220,7 +225,7 @@ def _align_block(
             found = _spaced(found, 1 / spacing)
         return part, found
 
-    yield from chain.from_iterable(map_on_cores(work, parts, cores=num_cores() if device.type == "cpu" else 1))
+    yield from chain.from_iterable(map_on_cores(work, parts, cores=num_cores() if device.type == "cpu" else 0))
 
 
 def _spaced(alignment: Alignment, spacing: torch.Tensor) -> Alignment:

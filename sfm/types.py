@@ -214,9 +214,18 @@ class StageSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A sign that a model is probably bad. sign: its name. text: one line for people, with what to do about it."""
+
+    sign: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReconstructionSummary:
     """What the end of a run prints. reprojection_error: mean over points, px. models: (folder, images) of
-    every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason)."""
+    every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason). doubts: signs
+    that the largest model is probably bad."""
 
     images: int
     registered: int
@@ -228,6 +237,7 @@ class ReconstructionSummary:
     stages: tuple[StageSummary, ...]
     models: tuple[tuple[Path, int], ...]
     model_dir: Path
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

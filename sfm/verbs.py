@@ -6,6 +6,7 @@ Nothing heavy is imported before a verb needs it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -32,6 +33,14 @@ examples:
 
 Results are in --out as JSON, pair by pair too: a run that was stopped carries on with the same command.
 """
+
+
+def _tell_doubts(*runs: Path | None) -> None:
+    """On standard error what runs have against their own models."""
+    from sfm.summary import doubts_text
+
+    for text in filter(None, (doubts_text(run) for run in runs if run is not None)):
+        print(text, file=sys.stderr)
 
 
 def _match(argv: Sequence[str]) -> int:
@@ -61,6 +70,7 @@ def _compare(argv: Sequence[str]) -> int:
 
     found = compare(args.a, args.b, args.ground_truth)
     print(format_table(found))
+    _tell_doubts(args.a, args.b)
     path = args.report or default_path(args.a, args.b)
     written = write_comparison(found, path, ground_truth=args.ground_truth, images=args.images)
     print(f"\nside by side, in any browser: {written}")
@@ -75,6 +85,7 @@ def _report(argv: Sequence[str]) -> int:
     from sfm.views.report import write_report
 
     print(write_report(args.out, args.images))
+    _tell_doubts(args.out)
     return 0
 
 
@@ -85,6 +96,7 @@ def _evaluate(argv: Sequence[str]) -> int:
 
     if args.form == "model":
         print(evaluation.report(args.model, args.ground_truth, args.out))
+        _tell_doubts(args.model)
     elif args.form == "pairs":
         options = options_from(args, PairEvaluation)
         print(pair_evaluation.evaluate_pairs(args.images, args.ground_truth, args.out, options))
@@ -128,6 +140,7 @@ def _view(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     from sfm.views.viewer import Request, view
 
+    _tell_doubts(args.out, args.other)
     for path in view(Request.of(args)):
         print(path)
     return 0
@@ -149,6 +162,7 @@ def _export(argv: Sequence[str]) -> int:
     else:
         images = args.images or images_folder(args.out)
         print(export(args.out / "sparse" / "0", images, dest, args.format))
+        _tell_doubts(args.out)
     return 0
 
 
@@ -159,6 +173,7 @@ def _inspect(argv: Sequence[str]) -> int:
     from sfm.summary import database_text
 
     print(database_text(args.out))
+    _tell_doubts(args.out)
     return 0
 
 

@@ -52,7 +52,7 @@ class LoFTRMatcher:
     ) -> None:
         self.name = name
         self._device = torch.device(device)
-        self._cores = 1 if self._device.type != "cpu" else num_cores()
+        self._cores = num_cores() if self._device.type == "cpu" else 0
         self.batch_size = batch_size or (8 if self._device.type != "cpu" else 4 * self._cores)
         self._resize = resize
         self._checksum = checksum
@@ -93,7 +93,7 @@ class LoFTRMatcher:
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[LoFTRFeatures]:
         """Features of each photo; neighbours of one size go through the backbone together, a batch at most."""
         items = list(zip(images, masks or [None] * len(images), strict=True))
-        size = 1 if self._cores > 1 else self.batch_size
+        size = 1 if self._cores else self.batch_size
         batches: list[list[tuple[GreyImage, Mask | None]]] = []
         for _, group in groupby(items, key=lambda item: item[0].shape):
             same_size = list(group)
@@ -121,7 +121,7 @@ class LoFTRMatcher:
 
     def match(self, pairs: Sequence[tuple[LoFTRFeatures, LoFTRFeatures]]) -> list[Matches]:
         """Matches of each pair in photo pixels, most confident first."""
-        if self._cores > 1:
+        if self._cores:
             parts = map_on_cores(self._match_batch, [[pair] for pair in pairs], cores=self._cores)
             return [matches for part in parts for matches in part]
         return self._match_batch(pairs) if pairs else []

@@ -18,7 +18,7 @@ from sfm.database import FeatureDatabase
 from sfm.errors import MissingStage, SfMError
 from sfm.evaluation import camera_poses, read_model
 from sfm.options import Options
-from sfm.summary import DATABASE, REPORT, read_run_json, run_title
+from sfm.summary import DATABASE, PROBABLY_BAD, REPORT, read_run_json, recorded_doubts, run_title
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 from sfm.views import report_parts as parts
 from sfm.views.packing import has_key, key_of, page, write_page
@@ -173,6 +173,7 @@ def tiles(record: Mapping[str, Any]) -> list[list[str]]:
 def warnings(run: Run, side: Mapping[str, Any]) -> list[str]:
     """What the reader should know before trusting the model."""
     found = [str(run.record["error"])] if run.record.get("error") else []
+    found += [f"{PROBABLY_BAD}: {text}" for text in recorded_doubts(run.record)]
     lost, odd = len(unregistered(run.record)), sum(bool(text) for text in side["warning"])
     if lost and run.scene is not None:
         found.append(f"{lost} of {run.record['images']} photos are not in the model; each says why below")

@@ -18,7 +18,7 @@ from sfm.database import FeatureDatabase
 from sfm.errors import BadFile
 from sfm.evaluation import Poses, align, camera_centres, extent
 from sfm.geometry import rotation_angle_deg
-from sfm.summary import DATABASE, read_run_json, run_title
+from sfm.summary import DATABASE, PROBABLY_BAD, read_run_json, recorded_doubts, run_title
 from sfm.views import report_parts as parts
 from sfm.views.packing import key_of, page, write_page
 from sfm.views.report import duration, options_part, total_seconds, unregistered
@@ -118,7 +118,9 @@ def comparison_document(
         "title": f"{titles[0]} and {titles[1]} · loftr-sfm comparison",
         "heading": f"{titles[0]} and {titles[1]}",
         "sentence": sentence(groups, titles, len(photos.names)),
-        "warnings": [],
+        "warnings": [
+            f"{side.title}: {PROBABLY_BAD}: {text}" for side in sides for text in recorded_doubts(side.record)
+        ],
         "remarks": _remarks(thumbnails, shown, photos),
         "models": [parts.model_part(side.scene, photos) for side in sides] + _truth_part(truth, sides, photos),
         "images": {

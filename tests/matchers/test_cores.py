@@ -25,6 +25,16 @@ def test_each_core_gives_torch_one_thread_and_the_caller_keeps_its_own() -> None
     assert torch.get_num_threads() == before
 
 
+def test_one_core_works_as_each_of_many_does() -> None:
+    """Else torch would cut its sums by the number of threads, and one core would give other bits than two."""
+    assert list(map_on_cores(lambda _: torch.get_num_threads(), [0], cores=1)) == [1]
+
+
+def test_no_core_is_this_thread() -> None:
+    (found,) = map_on_cores(lambda _: (threading.get_ident(), torch.get_num_threads()), [0], cores=0)
+    assert found == (threading.get_ident(), torch.get_num_threads())
+
+
 def test_an_error_in_one_item_reaches_the_caller() -> None:
     def work(n: int) -> int:
         if n == 3:

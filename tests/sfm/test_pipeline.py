@@ -11,11 +11,12 @@ import pycolmap
 import pytest
 from PIL import Image
 
-from sfm import matcher_choice, pipeline
+from sfm import cli, matcher_choice, pipeline
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadImage, BadOption, NoModel
 from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, PairOptions, ReportOptions, TrackOptions
 from sfm.pipeline import STAGE_NAMES, HlocFiles, reconstruct
+from sfm.summary import PROBABLY_BAD
 from sfm.thinning import BYTES_PER_OBSERVATION
 from sfm.types import Matches
 
@@ -444,3 +445,44 @@ def test_mapping_depends_on_the_content_of_known_poses(tmp_path):
     assert pipeline._mapping_depends_on(run) != first
     plain, known = (pipeline._Run(None, tmp_path, tmp_path, o, None) for o in (OPTIONS, options))
     assert pipeline._mapping_depends_on(plain) != pipeline._mapping_depends_on(known)
+
+
+CAMERA = ("--camera-model", "SIMPLE_PINHOLE", "--camera", "single", "--intrinsics", "384,160,120")
+
+
+def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(photos, tmp_path, capsys):
+    for i in range(NUM + 1):
+        write_photo(photos / f"elsewhere {i}.png", BLIND + i)
+    out, text = tmp_path / "out", f"only {NUM} of {2 * NUM + 1} photos are in the model"
+    run = (str(photos), str(out), *CAMERA)
+    for _ in range(2):  # the second time all is reused
+        assert cli.main(run) == 4
+        said = capsys.readouterr()
+        assert f"{PROBABLY_BAD}:\n  few photos: {text}\n" in said.out
+        assert said.err.endswith(f"loftr-sfm: {PROBABLY_BAD} (exit code 4): {text}\n")
+    assert said.out.count("  reused  ") == len(STAGE_NAMES)
+    assert json.loads((out / "run.json").read_text())["doubts"] == [{"sign": "few photos", "text": text}]
+    assert f'"warnings":["{PROBABLY_BAD}: {text}"' in (out / "report.html").read_text()
+    for verb in (["report", out], ["inspect", out], ["export", out, "ply"], ["compare", out, out]):
+        assert cli.main([str(word) for word in verb]) == 0
+        assert f"{out}: {PROBABLY_BAD}:\n  {text}\n" in capsys.readouterr().err
+    assert f"{PROBABLY_BAD}: {text}" in (out / "compare_out.html").read_text()
+
+
+def test_a_good_model_has_no_doubts_and_unlearns_old_ones(copied, capsys):
+    photos, out = copied
+    record = json.loads((out / "run.json").read_text())
+    assert record["doubts"] == []
+    (out / "run.json").write_text(json.dumps(record | {"doubts": [{"sign": "old", "text": "of before"}]}))
+    assert cli.main(["inspect", str(out)]) == 0
+    assert "of before" in capsys.readouterr().err
+    assert cli.main([str(photos), str(out), *CAMERA]) == 0
+    assert json.loads((out / "run.json").read_text())["doubts"] == []
+    assert PROBABLY_BAD not in (out / "report.html").read_text()
+
+
+def test_a_model_is_judged_before_it_is_refined_as_well(photos, tmp_path):
+    for i in range(NUM + 1):
+        write_photo(photos / f"elsewhere {i}.png", BLIND + i)
+    doubts = {stage: reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage).doubts for stage in STAGE_NAMES}
+    assert [len(doubts[stage]) for stage in STAGE_NAMES] == [0, 0, 0, 0, 0, 1, 1]

@@ -13,7 +13,7 @@ def test_command_makes_the_same_options_again():
     options = Options(
         images=ImageOptions(intrinsics="-1,2 3", masks=Path("a folder/masks")),
         matching=MatchingOptions(matcher="sift", confidence=0.3, offline=True),
-        mapping=MappingOptions(threads=-2, seed=5),
+        mapping=MappingOptions(threads=-1, seed=5),
         report=ReportOptions(no_report=True),
     )
     words = shlex.split(command(Path("my photos"), Path("out"), options))

@@ -112,6 +112,14 @@ def test_blocks_of_little_memory_give_the_same(scene, aligned, monkeypatch):
     np.testing.assert_allclose(little.correlation, aligned.correlation, atol=1e-3)
 
 
+def test_a_little_more_free_memory_changes_nothing(scene):
+    """Another run must give the same bits though the system has more or less free by then."""
+    columns, reference, _, photos = scene
+    one, other = (T.align_tracks(columns, reference, photos, from_level=1, memory=m) for m in (1_000_000, 700_000))
+    np.testing.assert_array_equal(one.xy, other.xy)
+    np.testing.assert_array_equal(one.information, other.information)
+
+
 def test_out_of_memory_halves_what_is_aligned_at_once(monkeypatch, caplog):
     columns, reference, _, photos = observed(num=40)
     whole = T.align_tracks(columns, reference, photos, from_level=1, memory=MEMORY)
