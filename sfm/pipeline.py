@@ -27,6 +27,7 @@ from sfm.matcher_choice import device_of, make_matcher
 from sfm.matchers.base import Matcher
 from sfm.model_files import UNREFINED
 from sfm.options import Options
+from sfm.photo_search import find_images
 from sfm.summary import DATABASE, write_run_json
 from sfm.types import CameraPrior, ReconstructionSummary, StageSummary
 from sfm.views import report
@@ -88,7 +89,7 @@ def _images_depend_on(run: _Run) -> Any:
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
-    found = images.find_images(folder)
+    found = find_images(folder)
     stats = [(name, (folder / name).stat()) for name in found.names]
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats] + [
         (name, 0, 0) for name, _ in found.skipped
