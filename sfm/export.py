@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
@@ -18,14 +19,17 @@ from typing import Any
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
+from sfm.cameras import read_exif
 from sfm.colmap_log import silent
 from sfm.errors import BadFile, BadImage, BadOption
+from sfm.images import TURNS, eight_bit, opened, orientation_left
 
 _ORIENTATION = 0x0112  # EXIF tag
-_UNDISTORTABLE = ("JPEG", "MPO", "PNG", "TIFF", "BMP")  # what pycolmap reads by content
-_WRITABLE = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")  # and writes by name
+_UNDISTORTABLE = ("JPEG", "PNG", "TIFF")  # what pycolmap reads by content
+_WRITABLE = (".jpg", ".jpeg", ".png", ".tif", ".tiff")  # and writes by name
 # nerfstudio's world: x' = x, y' = z, z' = -y, so that a camera's up is roughly the world's z
 _APPLIED_TRANSFORM = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]])
 _GL_FROM_CV = np.diag([1.0, -1, -1, 1])  # OpenGL cameras look along -z, y up
@@ -119,38 +123,54 @@ def _protect(images_dir: Path, written: Path) -> None:
         raise BadOption(f"{written}: overlaps the photos in {images_dir}; give another output folder")
 
 
-def _open(path: Path, camera: pycolmap.Camera) -> Image.Image:
-    """The photo, checked to have the camera's size once upright; pixels are not decoded yet."""
+@contextmanager
+def _open(path: Path, camera: pycolmap.Camera) -> Iterator[tuple[ImageFile, int]]:
+    """The photo and its stored EXIF orientation, checked to have the camera's size once upright. Raises BadImage.
+
+    Pixels are not decoded yet, but those of a TIFF, which Pillow turns as it decodes.
+    """
     try:
-        photo = Image.open(path)
-        turned = photo.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{path}: missing or not a photo; give the folder that the model was made from") from error
-    size = photo.size[::-1] if turned else photo.size
-    if size != (camera.width, camera.height):
-        raise BadImage(
-            f"{path}: {size[0]}x{size[1]} px, but its camera has {camera.width}x{camera.height}; "
-            "give the folder that the model was made from"
-        )
-    return photo
+        with opened(path) as photo:
+            stored = read_exif(photo).orientation
+            if isinstance(photo, TiffImageFile):
+                photo.load()
+            size = photo.size[::-1] if orientation_left(photo) in (5, 6, 7, 8) else photo.size
+            if size != (camera.width, camera.height):
+                raise BadImage(f"{size[0]}x{size[1]} px, but its camera has {camera.width}x{camera.height}")
+            yield photo, stored if stored in TURNS else 1
+    except BadImage as error:
+        raise BadImage(f"{path}: {error}; repair it, or give the folder that the model was made from") from error
 
 
 def _place(source: Path, target: Path, camera: pycolmap.Camera, *, format: str | None = None) -> None:
     """Puts the photo at `target`, upright: a plain copy, or a rewritten one where it must be turned or converted."""
-    with _open(source, camera) as photo:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        turned = photo.getexif().get(_ORIENTATION, 1) not in (0, 1)
-        if not turned and format is None:
-            shutil.copyfile(source, target)
-            return
-        try:
-            upright = ImageOps.exif_transpose(photo)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise BadImage(f"{source}: corrupt; repair it or take it out of the model") from error
-        kind = format or ("JPEG" if photo.format == "MPO" else photo.format)
-        how: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
-        how |= {"lossless": True} if kind == "WEBP" else {}
-        upright.save(target, kind, exif=upright.getexif(), icc_profile=photo.info.get("icc_profile"), **how)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kind = format
+    with _open(source, camera) as (photo, orientation):
+        if orientation != 1 or format is not None:
+            kind = format or str(photo.format)
+            turn = TURNS.get(orientation_left(photo))
+            exif, profile = _exif_without_turn(photo), photo.info.get("icc_profile")
+            pixels = eight_bit(photo, "RGB") if format is not None else photo
+            pixels.load()
+            upright = pixels.copy() if turn is None else pixels.transpose(turn)
+    if kind is None:
+        shutil.copyfile(source, target)
+        return
+    upright.info = {}
+    how: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    how |= {"lossless": True} if kind == "WEBP" else {}
+    upright.save(target, kind, exif=exif, icc_profile=profile if upright.mode == photo.mode else None, **how)
+
+
+def _exif_without_turn(photo: ImageFile) -> bytes:
+    """EXIF for an upright copy; none where the photo's is too damaged to be written again."""
+    try:
+        exif = photo.getexif()
+        exif.pop(_ORIENTATION, None)
+        return exif.tobytes()
+    except Exception:  # Pillow answers damaged EXIF with almost any
+        return b""
 
 
 # nerfstudio
@@ -250,22 +270,24 @@ def _export_undistorted(model: pycolmap.Reconstruction, images_dir: Path, out: P
 
 def _pycolmap_reads(path: Path, camera: pycolmap.Camera) -> bool:
     """False where pycolmap would see the photo turned, or not at all."""
-    with _open(path, camera) as photo:
-        return not _is_foreign(path, photo) and photo.getexif().get(_ORIENTATION, 1) in (0, 1)
+    with _open(path, camera) as (photo, orientation):
+        return orientation == 1 and not _is_foreign(path, photo)
 
 
-def _is_foreign(path: Path, photo: Image.Image) -> bool:
-    return photo.format not in _UNDISTORTABLE or path.suffix.lower() not in _WRITABLE
+def _is_foreign(path: Path, photo: ImageFile) -> bool:
+    """Whether pycolmap cannot read or write it, or only in a way that others cannot read (deep, CMYK, alpha)."""
+    plain = photo.format in _UNDISTORTABLE and photo.mode in ("L", "RGB")
+    return not plain or path.suffix.lower() not in _WRITABLE
 
 
 def _upright_copies(images: Sequence[pycolmap.Image], images_dir: Path, photos: Path) -> None:
-    """Upright copies that pycolmap reads; an image in another format becomes NAME.png, in the model too."""
+    """Upright copies that pycolmap reads; an image in another format becomes an 8-bit NAME.png, in the model too."""
     taken = {image.name for image in images}
     for image in images:
         source, name = images_dir / image.name, image.name
-        with _open(source, _camera(image)) as photo:
+        with _open(source, _camera(image)) as (photo, _):
             foreign = _is_foreign(source, photo)
-        if foreign:
+        if foreign and source.suffix.lower() != ".png":
             name = f"{name}.png"
             if name in taken:
                 raise BadFile(f"{source}: its undistorted copy would overwrite that of {name}; rename one of them")

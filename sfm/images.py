@@ -51,7 +51,7 @@ _FORMATS: tuple[tuple[str, bytes, type[ImageFile]], ...] = (
 )
 _MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
-_TURNS = {  # EXIF orientation -> what makes the stored pixels look as displayed
+TURNS = {  # EXIF orientation -> what makes the stored pixels look as displayed
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -81,11 +81,11 @@ def read_thumbnail(folder: Path, name: str, size: tuple[int, int] | None, side: 
     size: width and height that the photo must have, px; None for any. Raises BadImage naming the file.
     """
     path = folder / name
-    with _naming(path), _opened(path) as image:
-        turn = _TURNS.get(_orientation_left(image))
+    with _naming(path), opened(path) as image:
+        turn = TURNS.get(orientation_left(image))
         stored = image.size
         image.draft("RGB", (2 * side, 2 * side))
-        pixels = _eight_bit(image, "RGB")
+        pixels = eight_bit(image, "RGB")
         if isinstance(image, TiffImageFile):  # turned, and so given its size, as it is decoded
             stored = image.size
         small = pixels.copy() if turn is None else pixels.transpose(turn)
@@ -119,8 +119,8 @@ def _is_file(path: Path) -> bool:
 
 
 def _read_mask(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.bool_]:
-    with _naming(path), _opened(path) as image:
-        values = np.asarray(_eight_bit(image, "L"))
+    with _naming(path), opened(path) as image:
+        values = np.asarray(eight_bit(image, "L"))
     if values.shape != size[::-1]:
         raise BadImage(
             f"{path}: {values.shape[1]}x{values.shape[0]}, but its photo {name} is {size[0]}x{size[1]} as displayed; "
@@ -130,11 +130,11 @@ def _read_mask(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.bool_
 
 
 def _read(path: Path, mode: str, record: ImageRecord) -> NDArray[np.uint8]:
-    with _naming(path), _opened(path) as image:
-        turn = _TURNS.get(_orientation_left(image))
+    with _naming(path), opened(path) as image:
+        turn = TURNS.get(orientation_left(image))
         if mode == "L":
             image.draft("L", image.size)  # JPEG at full size, luma alone: half the time
-        pixels = _eight_bit(image, mode)
+        pixels = eight_bit(image, mode)
         array = np.array(pixels if turn is None else pixels.transpose(turn))
     if array.shape[:2] != (record.height, record.width):
         raise BadImage(f"{path}: has changed since it was indexed; run again")
@@ -150,7 +150,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[ImageFile]:
+def opened(path: Path) -> Iterator[ImageFile]:
     """The file as a Pillow image, pixels not yet decoded. Raises BadImage, the reason alone.
 
     Pillow's classes are called directly and not through Image.open, whose limit of 179 Mpx is a
@@ -177,7 +177,7 @@ def _opened(path: Path) -> Iterator[ImageFile]:
         raise BadImage(f"{kind} cannot be decoded ({reason[:100]})") from error
 
 
-def _orientation_left(image: ImageFile) -> int:
+def orientation_left(image: ImageFile) -> int:
     """The EXIF orientation that is still to be applied: Pillow turns TIFF, and TIFF alone, as it decodes."""
     return 1 if isinstance(image, TiffImageFile) else read_exif(image).orientation
 
@@ -204,7 +204,7 @@ def _check_header(image: ImageFile) -> None:
 
 
 def _check_scans(image: ImageFile, stream: IO[bytes]) -> None:
-    """A progressive JPEG may go over its pixels any number of times, at 10 bytes a time: a small file, hours of work."""
+    """A progressive JPEG may go over all its pixels any number of times, 10 bytes a time: hours, from a small file."""
     if not image.info.get("progressive"):
         return
     position = stream.tell()
@@ -215,7 +215,7 @@ def _check_scans(image: ImageFile, stream: IO[bytes]) -> None:
         raise BadImage(f"JPEG of {num_scans} scans takes too long to decode: save it anew")
 
 
-def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
+def eight_bit(image: Image.Image, mode: str) -> Image.Image:
     """The image in mode "L" or "RGB". 16 bits become 8 by v / 257; 32-bit integers and floats that are
     not in [0, 65535] and [0, 1] have no range of their own and are stretched from least to greatest."""
     if image.mode not in _DEEP_MODES:
@@ -245,9 +245,9 @@ def read_images_index(
 ) -> tuple[tuple[ImageRecord, ...], tuple[tuple[str, str], ...]]:
     """The usable photos, sorted by name, and (name, reason) of every file that looked like one and is not.
 
-    Of files of the same bytes (and mask) the first counts: a copy shows nothing new, but passes for a second view.
-    keep_copies: all of them count. Raises BadFile if the folder is missing or holds no photos, BadImage if fewer than two are usable or
-    a mask does not fit, BadOption if the options contradict the photos.
+    Of files of the same bytes (and mask) the first counts: a copy shows nothing new, but passes for a second
+    view. keep_copies: all of them count. Raises BadFile if the folder is missing or holds no photos, BadImage if
+    fewer than two are usable or a mask does not fit, BadOption if the options contradict the photos.
     """
     _check_masks_folder(folder, options.masks)
     found = find_images(folder, exclude=options.masks)
@@ -314,9 +314,9 @@ def _check(folder: Path, name: str, masks: Path | None, large: Lock) -> _Checked
     """
     path = folder / name
     try:
-        with _opened(path) as image:
+        with opened(path) as image:
             exif = read_exif(image)
-            orientation = _orientation_left(image)
+            orientation = orientation_left(image)
             size = image.size
             image.draft("L", (1, 1))
             with large if image.width * image.height > LARGE else nullcontext():

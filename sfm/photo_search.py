@@ -67,7 +67,7 @@ def _walk(folder: Path, exclude: Path | None, unreadable: list[OSError]) -> Iter
 
 
 def _unusable_name(name: str) -> str | None:
-    """Line breaks and other control characters end a name in files of pairs and in COLMAP's text, and drive terminals."""
+    """Control characters and line breaks end a name in files of pairs and in COLMAP's text, and drive terminals."""
     if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
         return "its name has a line break or another control character: rename it"
     return None

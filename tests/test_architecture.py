@@ -21,7 +21,15 @@ LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
 LAYER_2 = (
     LAYER_1
     | STORES
-    | {"sfm.images", "sfm.photo_search", "sfm.cameras", "sfm.feature_cache", "sfm.turns", "sfm.focal", "sfm.colmap_database"}
+    | {
+        "sfm.images",
+        "sfm.photo_search",
+        "sfm.cameras",
+        "sfm.feature_cache",
+        "sfm.turns",
+        "sfm.focal",
+        "sfm.colmap_database",
+    }
     | {"sfm.colmap_log", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
     | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
