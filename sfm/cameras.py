@@ -22,6 +22,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IFDRational
 
 from sfm.errors import BadOption
@@ -50,7 +51,12 @@ class Exif:
 
 
 def read_exif(image: Image.Image) -> Exif:
-    """EXIF of an opened image. A photo with damaged EXIF still has its pixels: it counts as one without."""
+    """EXIF of an opened image. A photo with damaged EXIF still has its pixels: it counts as one without.
+
+    A PNG is decoded, as its EXIF may stand behind the pixels. Whatever Pillow raises for damaged ones comes through.
+    """
+    if isinstance(image, PngImageFile):
+        image.load()  # or else getexif would, and a second load after one that failed passes
     try:
         main = image.getexif()
         photo = main.get_ifd(0x8769)

@@ -12,6 +12,7 @@ import logging
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,7 @@ class _LogLine(logging.Handler):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF, which counts as none
     log = logging.getLogger("sfm")
     log.handlers = [_LogLine()]
     log.propagate = False

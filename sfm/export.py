@@ -127,7 +127,7 @@ def _protect(images_dir: Path, written: Path) -> None:
 def _open(path: Path, camera: pycolmap.Camera) -> Iterator[tuple[ImageFile, int]]:
     """The photo and its stored EXIF orientation, checked to have the camera's size once upright. Raises BadImage.
 
-    Pixels are not decoded yet, but those of a TIFF, which Pillow turns as it decodes.
+    A JPEG's and a WebP's pixels are not decoded yet.
     """
     try:
         with opened(path) as photo:
@@ -164,7 +164,10 @@ def _place(source: Path, target: Path, camera: pycolmap.Camera, *, format: str |
 
 
 def _exif_without_turn(photo: ImageFile) -> bytes:
-    """EXIF for an upright copy; none where the photo's is too damaged to be written again."""
+    """EXIF for an upright copy; none where it is too damaged to be written again, and of a TIFF, where it
+    stands among the tags that say how the pixels are stored."""
+    if isinstance(photo, TiffImageFile):
+        return b""
     try:
         exif = photo.getexif()
         exif.pop(_ORIENTATION, None)
@@ -275,7 +278,7 @@ def _pycolmap_reads(path: Path, camera: pycolmap.Camera) -> bool:
 
 
 def _is_foreign(path: Path, photo: ImageFile) -> bool:
-    """Whether pycolmap cannot read or write it, or only in a way that others cannot read (deep, CMYK, alpha)."""
+    """Whether pycolmap cannot read or write it, or only in a way that others cannot read (deep grey, CMYK, alpha)."""
     plain = photo.format in _UNDISTORTABLE and photo.mode in ("L", "RGB")
     return not plain or path.suffix.lower() not in _WRITABLE
 
@@ -311,8 +314,18 @@ def _export_ply(model: pycolmap.Reconstruction, images_dir: Path, out: Path) -> 
 
 
 def _export_text(model: pycolmap.Reconstruction, images_dir: Path, out: Path) -> Path:
+    _check_white_space(_images(model), "COLMAP's text")
     model.write_text(str(out))
     return out
+
+
+def _check_white_space(images: Sequence[pycolmap.Image], format: str) -> None:
+    """BadFile for a name that readers of the format would end at its first white space."""
+    for image in images:
+        if any(c.isspace() for c in image.name):
+            raise BadFile(
+                f"image name {image.name!r}: {format} cannot hold white space; rename it or use another format"
+            )
 
 
 # NVM and Bundler, which pycolmap has no writers for
@@ -325,9 +338,8 @@ def _export_nvm(model: pycolmap.Reconstruction, images_dir: Path, out: Path) -> 
     """
     images = _images(model)
     lines = ["NVM_V3", "", str(len(images))]
+    _check_white_space(images, "NVM")
     for image in images:
-        if any(c.isspace() for c in image.name):
-            raise BadFile(f"image name {image.name!r}: NVM cannot hold white space; rename it or use another format")
         focal, k1, _ = _one_focal(_camera(image), allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL"))
         x, y, z, w = image.cam_from_world().rotation.quat
         lines.append(f"{image.name} {_row([focal, w, x, y, z, *image.projection_center(), -k1])} 0")
@@ -348,6 +360,7 @@ def _export_bundler(model: pycolmap.Reconstruction, images_dir: Path, out: Path)
         lines += [_row(focal_and_distortion), *(_row(row) for row in pose[:, :3]), _row(pose[:, 3])]
     for head, track in _tracks(model, images, separator="\n", y_up=True):
         lines += [head, track]
+    _check_white_space(images, "Bundler's list.txt")
     _write_lines(out / "list.txt", [image.name for image in images])
     return _write_lines(out / "bundle.out", lines)
 

@@ -189,7 +189,7 @@ def _format_of(head: bytes) -> tuple[str, type[ImageFile]]:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP", WebPImageFile
     if head[4:8] == b"ftyp":
-        raise BadImage("HEIC is not supported: convert to JPEG")
+        raise BadImage(f"{'AVIF' if head[8:11] == b'avi' else 'HEIC'} is not supported: convert to JPEG")
     raise BadImage("the file is empty" if not head else "not a JPEG, PNG, TIFF or WebP image")
 
 
@@ -204,12 +204,13 @@ def _check_header(image: ImageFile) -> None:
 
 
 def _check_scans(image: ImageFile, stream: IO[bytes]) -> None:
-    """A progressive JPEG may go over all its pixels any number of times, 10 bytes a time: hours, from a small file."""
-    if not image.info.get("progressive"):
+    """A JPEG may go over all its pixels any number of times, 10 bytes a time: hours, from a small file."""
+    if not isinstance(image, JpegImageFile):
         return
-    position = stream.tell()
+    position, num_scans = stream.tell(), 0
     stream.seek(0)
-    num_scans = stream.read().count(b"\xff\xda")
+    while part := stream.read(1 << 24):
+        num_scans += part.count(b"\xff\xda")
     stream.seek(position)
     if num_scans * image.width * image.height > MAX_SCANS:
         raise BadImage(f"JPEG of {num_scans} scans takes too long to decode: save it anew")
@@ -314,13 +315,14 @@ def _check(folder: Path, name: str, masks: Path | None, large: Lock) -> _Checked
     """
     path = folder / name
     try:
-        with opened(path) as image:
+        with opened(path) as image, large if image.width * image.height > LARGE else nullcontext():
+            if isinstance(image, PngImageFile):
+                _check_sums(path)
             exif = read_exif(image)
             orientation = orientation_left(image)
             size = image.size
             image.draft("L", (1, 1))
-            with large if image.width * image.height > LARGE else nullcontext():
-                image.load()
+            image.load()
             if isinstance(image, TiffImageFile):
                 size = image.size
         digest = hashlib.sha256()
@@ -334,6 +336,12 @@ def _check(folder: Path, name: str, masks: Path | None, large: Lock) -> _Checked
         _read_mask(mask, name, size)
         _hash_into(digest, mask)
     return _Checked(Photo(name, size, exif), digest.hexdigest(), mask is not None)
+
+
+def _check_sums(path: Path) -> None:
+    """The checksums of a PNG, which decoding leaves unread. Raises BadImage."""
+    with opened(path) as image:
+        image.verify()
 
 
 def _hash_into(digest: Any, path: Path) -> None:

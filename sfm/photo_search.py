@@ -18,6 +18,7 @@ _SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff"
 _UNSUPPORTED_SUFFIXES = frozenset(
     {".heic", ".heif", ".avif", ".gif", ".bmp", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
 )
+MAX_BYTES = 16 << 30  # 500 megapixels at 16 bytes each, and more; a larger file would take minutes to read
 
 
 class FoundImages(NamedTuple):
@@ -39,7 +40,8 @@ def find_images(folder: Path, *, exclude: Path | None = None) -> FoundImages:
     if not folder.is_dir():
         raise BadFile(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; give a folder of photos")
     names, skipped, ignored = [], [], 0
-    for path in _walk(folder, exclude, unreadable := []):
+    unreadable: list[OSError] = []
+    for path in _walk(folder, exclude, unreadable):
         name = path.relative_to(folder).as_posix()
         if path.suffix.lower() not in _SUFFIXES | _UNSUPPORTED_SUFFIXES:
             ignored += 1
@@ -94,6 +96,8 @@ def unusable_file(path: Path, name: str) -> str | None:
         return "not a regular file"
     if status.st_size == 0:
         return "the file is empty"
+    if status.st_size > MAX_BYTES:
+        return f"{status.st_size / 1e9:.0f} GB is no photo"
     if path.suffix.lower() in _UNSUPPORTED_SUFFIXES:
         return f"{path.suffix[1:].upper()} is not supported: convert to JPEG"
     return None

@@ -31,7 +31,8 @@ def scene(folder: Path, model: str, params: list[float], *, cameras: int = 1) ->
     pycolmap.set_random_seed(7)
     truth = pycolmap.synthesize_dataset(options)
     for image in truth.images.values():
-        image.name = f"day 1/{image.name}" if model != "SIMPLE_RADIAL" else f"day1/{image.name}"
+        folder_name = "day1" if model in ("SIMPLE_RADIAL", "RADIAL") else "day 1"
+        image.name = f"{folder_name}/{image.name}"
     for i, point in enumerate(truth.points3D.values()):
         point.color = np.array([i, 2 * i, 255 - i], np.uint8)
     save(truth, folder)
@@ -251,6 +252,17 @@ def test_formats_that_cannot_hold_a_lens_or_a_name_say_so(tmp_path: Path) -> Non
         run(tmp_path, "bundler")
     with pytest.raises(BadFile, match="white space"):
         run(tmp_path, "nvm")
+
+
+@pytest.mark.parametrize("format", ["text", "nvm", "bundler"])
+@pytest.mark.parametrize("name", ["in the old town.png", " first.png", "a\u00a0b.png"])
+def test_names_that_text_would_cut_are_refused(tmp_path: Path, name: str, format: str) -> None:
+    truth = scene(tmp_path, "SIMPLE_RADIAL", SIMPLE)
+    truth.images[1].name = name
+    save(truth, tmp_path)
+    with pytest.raises(BadFile, match="white space; rename it or use another format") as error:
+        run(tmp_path, format)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

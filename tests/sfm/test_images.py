@@ -373,3 +373,22 @@ def test_thumbnail_is_the_photo_as_displayed_but_small(tmp_path, orientation):
     assert np.abs(np.asarray(small, float) - np.asarray(expected, float)).mean() < 4
     with pytest.raises(BadImage, match="has changed"):
         images.read_thumbnail(tmp_path, "a.jpg", size[::-1], 160)
+
+
+def test_copies_of_one_photo_count_once(folder: Path) -> None:
+    data = (folder / "a.jpg").read_bytes()
+    (folder / "sub").mkdir()
+    for name in ("c.jpg", "sub/d.png"):
+        (folder / name).write_bytes(data)
+    (folder / "link.jpg").symlink_to("a.jpg")
+    records, skipped = read_images_index(folder, ImageOptions())
+    assert [record.name for record in records] == ["a.jpg", "b.png"]
+    assert skipped == tuple((name, "a copy of a.jpg") for name in ("c.jpg", "link.jpg", "sub/d.png"))
+    records, skipped = read_images_index(folder, ImageOptions(), keep_copies=True)
+    assert (len(records), skipped) == (5, ())
+
+
+def test_copies_with_masks_of_their_own_are_two_photos(folder: Path, tmp_path: Path) -> None:
+    (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    save(tmp_path / "masks/c.jpg.png", np.full((H, W), 255, np.uint8))
+    assert list(index(folder, masks=tmp_path / "masks")) == ["a.jpg", "b.png", "c.jpg"]
