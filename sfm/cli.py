@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm import __version__, verbs
-from sfm.errors import NoModel, SfMError
+from sfm.errors import BadOption, NoModel, SfMError
 from sfm.parsing import PROGRAM, Parser, add_options, options_from
 
 STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
@@ -139,6 +139,20 @@ class _LogLine(logging.Handler):
         tqdm.write(f"{PROGRAM}: {record.getMessage()}", file=sys.stderr)
 
 
+def _check_text(argv: Sequence[str]) -> None:
+    """BadOption for a name that is no text: HDF5 and COLMAP cannot open it, nor can it be printed."""
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise BadOption(f"{word}: the name is not valid UTF-8: rename it") from None
+
+
+def _one_line(error: Exception) -> str:
+    """The message; characters that would break the line or drive the terminal, as names may hold them, escaped."""
+    return "".join(c if c.isprintable() or c == "\u00a0" else c.encode("unicode_escape").decode() for c in str(error))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -148,12 +162,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.propagate = False
     verb = VERBS.get(argv[0]) if argv else None
     try:
+        _check_text(argv)
         return verb(argv[1:]) if verb else _reconstruct(argv)
     except NoModel as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {_one_line(error)}", file=sys.stderr)
         return 3
     except SfMError as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

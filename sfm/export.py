@@ -27,6 +27,7 @@ from sfm.colmap_log import silent
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.images import TURNS, eight_bit, opened, orientation_left
 
+MAX_NAME = 255  # bytes of a file's name, on any file system
 _ORIENTATION = 0x0112  # EXIF tag
 _UNDISTORTABLE = ("JPEG", "PNG", "TIFF")  # what pycolmap reads by content
 _WRITABLE = (".jpg", ".jpeg", ".png", ".tif", ".tiff")  # and writes by name
@@ -291,7 +292,8 @@ def _upright_copies(images: Sequence[pycolmap.Image], images_dir: Path, photos: 
         with _open(source, _camera(image)) as (photo, _):
             foreign = _is_foreign(source, photo)
         if foreign and source.suffix.lower() != ".png":
-            name = f"{name}.png"
+            fits = len(f"{source.name}.png".encode()) <= MAX_NAME
+            name = f"{name}.png" if fits else str(PurePosixPath(name).with_suffix(".png"))
             if name in taken:
                 raise BadFile(f"{source}: its undistorted copy would overwrite that of {name}; rename one of them")
         _place(source, photos / name, _camera(image), format="PNG" if foreign else None)
