@@ -30,9 +30,7 @@ def good(pictures, tmp_path: Path) -> Path:
     return tmp_path / "good.png"
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in BROKEN if kind.what not in NAMED and "5 t" in kind.what + "5 t"], ids=lambda k: k.what
-)
+@pytest.mark.parametrize("kind", [kind for kind in BROKEN if kind.what not in NAMED], ids=lambda k: k.what)
 def test_match_says_in_one_line_what_is_wrong(
     good: Path, tmp_path: Path, kind: Kind, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,7 +42,7 @@ def test_match_says_in_one_line_what_is_wrong(
     (line,) = printed.err.splitlines()
     assert line.startswith("loftr-sfm: error: ")
     assert line.isprintable()
-    assert kind.reason in line
+    assert kind.reason.removeprefix("its ") in line
     assert not (tmp_path / "out").exists()
 
 
@@ -67,7 +65,7 @@ def test_evaluate_pairs_among_odd_photos(tmp_path: Path, broken: bool, capsys: p
     """Photos that the truth does not name do no harm; one that it names must be good."""
     copy_demo_scene(tmp_path)
     first = sorted((tmp_path / "images").iterdir())[0]
-    picture = np.asarray(Image.open(first))
+    picture = np.ascontiguousarray(np.asarray(Image.open(first))[::8, ::8])
     for kind in (*BROKEN, *(kind for kind in USED if kind.what in SOME)):
         odd_photos.write(tmp_path / "images", kind, picture)
     if broken:
