@@ -157,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF, which counts as none
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of damaged photos, which are skipped with the reason
     log = logging.getLogger("sfm")
     log.handlers = [_LogLine()]
     log.propagate = False

@@ -32,7 +32,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from sfm.cameras import Photo, cameras_of, read_exif
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.options import ImageOptions
-from sfm.photo_search import find_images, unusable_file
+from sfm.photo_search import find_images, unusable_file, unusable_status
 from sfm.progress import progress_bar
 from sfm.types import ImageRecord, StageSummary
 
@@ -159,6 +159,8 @@ def opened(path: Path) -> Iterator[ImageFile]:
     """
     kind = "image"
     try:
+        if reason := unusable_status(path.stat()):
+            raise BadImage(reason)
         with path.open("rb") as stream:
             kind, reader = _format_of(stream.read(16))
             stream.seek(0)

@@ -92,12 +92,19 @@ def unusable_file(path: Path, name: str) -> str | None:
         return "its name is not valid UTF-8: rename it"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
+    if reason := unusable_status(status):
+        return reason
+    if path.suffix.lower() in _UNSUPPORTED_SUFFIXES:
+        return f"{path.suffix[1:].upper()} is not supported: convert to JPEG"
+    return None
+
+
+def unusable_status(status: os.stat_result) -> str | None:
+    """Why such a file is not even to be opened: a pipe or a device may never end."""
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
     if status.st_size == 0:
         return "the file is empty"
     if status.st_size > MAX_BYTES:
         return f"{status.st_size / 1e9:.0f} GB is no photo"
-    if path.suffix.lower() in _UNSUPPORTED_SUFFIXES:
-        return f"{path.suffix[1:].upper()} is not supported: convert to JPEG"
     return None

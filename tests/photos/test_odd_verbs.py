@@ -20,7 +20,7 @@ from sfm.datasets.demo_scene import copy_demo_scene
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160")
 NAMED = ("line break in the name", "escape sequence in the name")  # good photos, and one alone needs no list
-SOME = {"name: formula", "name: quotes", "name: 255 bytes", "orientation 6 in JPEG", "16-bit grey TIFF", "black"}
+DRAWN = {"line break in the name", "name: formula", "orientation 6 in JPEG", "black"}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_match_says_in_one_line_what_is_wrong(
     good: Path, tmp_path: Path, kind: Kind, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "odd").mkdir()
-    bad = tmp_path / "odd" / odd_photos.write(tmp_path / "odd", kind, np.asarray(Image.open(good)))
+    bad = tmp_path / "odd" / odd_photos.write(tmp_path / "odd", kind, small(good))
     assert main(["match", str(good), str(bad), str(tmp_path / "out"), *QUICK]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -46,9 +46,7 @@ def test_match_says_in_one_line_what_is_wrong(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in (*BROKEN, *USED) if kind.what in SOME or kind.what in NAMED], ids=lambda k: k.what
-)
+@pytest.mark.parametrize("kind", [kind for kind in (*BROKEN, *USED) if kind.what in DRAWN], ids=lambda k: k.what)
 def test_match_draws_odd_photos(pictures, good: Path, tmp_path: Path, kind: Kind) -> None:
     (tmp_path / "odd").mkdir()
     odd = tmp_path / "odd" / odd_photos.write(tmp_path / "odd", kind, pictures[0])
@@ -65,8 +63,8 @@ def test_evaluate_pairs_among_odd_photos(tmp_path: Path, broken: bool, capsys: p
     """Photos that the truth does not name do no harm; one that it names must be good."""
     copy_demo_scene(tmp_path)
     first = sorted((tmp_path / "images").iterdir())[0]
-    picture = np.ascontiguousarray(np.asarray(Image.open(first))[::8, ::8])
-    for kind in (*BROKEN, *(kind for kind in USED if kind.what in SOME)):
+    picture = small(first)
+    for kind in (*BROKEN, *(kind for kind in USED if kind.what in DRAWN)):
         odd_photos.write(tmp_path / "images", kind, picture)
     if broken:
         first.write_bytes(first.read_bytes()[:5000])

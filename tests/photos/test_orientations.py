@@ -14,7 +14,7 @@ from sfm.cli import main
 from sfm.database import FeatureDatabase
 from sfm.types import ImagePair
 
-QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "240", "--turns", "off", "--no-report")
+QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160", "--turns", "off", "--no-report")
 MORE = ("--no-refine", "--threads", "1")  # one thread of the mapper repeats itself bit for bit
 NAMES = ("a.png", "b.png", "c.png")  # whatever the format: content counts
 

@@ -392,3 +392,17 @@ def test_copies_with_masks_of_their_own_are_two_photos(folder: Path, tmp_path: P
     (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes())
     save(tmp_path / "masks/c.jpg.png", np.full((H, W), 255, np.uint8))
     assert list(index(folder, masks=tmp_path / "masks")) == ["a.jpg", "b.png", "c.jpg"]
+
+
+def test_pipe_in_place_of_a_photo_is_not_waited_for(folder: Path) -> None:
+    """Whoever asks: records and models name files that may have become something else since."""
+    records = index(folder)
+    (folder / "b.png").unlink()
+    os.mkfifo(folder / "b.png")
+    for read in (
+        lambda: read_grey(folder, records["b.png"]),
+        lambda: images.read_thumbnail(folder, "b.png", None, 32),
+        lambda: images.check_photo(folder / "b.png"),
+    ):
+        with pytest.raises(BadImage, match=r"b\.png: not a regular file"):
+            read()
