@@ -30,6 +30,11 @@ def good(pictures, tmp_path: Path) -> Path:
     return tmp_path / "good.png"
 
 
+def small(path: Path) -> np.ndarray:
+    """The photo at an eighth of its size: odd files are quickly made of it."""
+    return np.ascontiguousarray(np.asarray(Image.open(path).convert("RGB"))[::8, ::8])
+
+
 @pytest.mark.parametrize("kind", [kind for kind in BROKEN if kind.what not in NAMED], ids=lambda k: k.what)
 def test_match_says_in_one_line_what_is_wrong(
     good: Path, tmp_path: Path, kind: Kind, capsys: pytest.CaptureFixture[str]
