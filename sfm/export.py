@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
@@ -19,18 +18,12 @@ from typing import Any
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
-from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
-from sfm.cameras import read_exif
 from sfm.colmap_log import silent
 from sfm.errors import BadFile, BadImage, BadOption
-from sfm.images import TURNS, eight_bit, opened, orientation_left
+from sfm.upright_photos import is_foreign, place_upright, pycolmap_reads
 
 MAX_NAME = 255  # bytes of a file's name, on any file system
-_ORIENTATION = 0x0112  # EXIF tag
-_UNDISTORTABLE = ("JPEG", "PNG", "TIFF")  # what pycolmap reads by content
-_WRITABLE = (".jpg", ".jpeg", ".png", ".tif", ".tiff")  # and writes by name
 # nerfstudio's world: x' = x, y' = z, z' = -y, so that a camera's up is roughly the world's z
 _APPLIED_TRANSFORM = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]])
 _GL_FROM_CV = np.diag([1.0, -1, -1, 1])  # OpenGL cameras look along -z, y up
@@ -107,6 +100,10 @@ def _camera(image: pycolmap.Image) -> pycolmap.Camera:
     return camera
 
 
+def _size(image: pycolmap.Image) -> tuple[int, int]:
+    return _camera(image).width, _camera(image).height
+
+
 def _points(model: pycolmap.Reconstruction) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """xyz (P, 3) f64 in the world and rgb (P, 3) u8, in order of the points' ids."""
     points = [model.points3D[i] for i in sorted(model.points3D)]
@@ -124,59 +121,6 @@ def _protect(images_dir: Path, written: Path) -> None:
         raise BadOption(f"{written}: overlaps the photos in {images_dir}; give another output folder")
 
 
-@contextmanager
-def _open(path: Path, camera: pycolmap.Camera) -> Iterator[tuple[ImageFile, int]]:
-    """The photo and its stored EXIF orientation, checked to have the camera's size once upright. Raises BadImage.
-
-    A JPEG's and a WebP's pixels are not decoded yet.
-    """
-    try:
-        with opened(path) as photo:
-            stored = read_exif(photo).orientation
-            if isinstance(photo, TiffImageFile):
-                photo.load()
-            size = photo.size[::-1] if orientation_left(photo) in (5, 6, 7, 8) else photo.size
-            if size != (camera.width, camera.height):
-                raise BadImage(f"{size[0]}x{size[1]} px, but its camera has {camera.width}x{camera.height}")
-            yield photo, stored if stored in TURNS else 1
-    except BadImage as error:
-        raise BadImage(f"{path}: {error}; repair it, or give the folder that the model was made from") from error
-
-
-def _place(source: Path, target: Path, camera: pycolmap.Camera, *, format: str | None = None) -> None:
-    """Puts the photo at `target`, upright: a plain copy, or a rewritten one where it must be turned or converted."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    kind = format
-    with _open(source, camera) as (photo, orientation):
-        if orientation != 1 or format is not None:
-            kind = format or str(photo.format)
-            turn = TURNS.get(orientation_left(photo))
-            exif, profile = _exif_without_turn(photo), photo.info.get("icc_profile")
-            pixels = eight_bit(photo, "RGB") if format is not None else photo
-            pixels.load()
-            upright = pixels.copy() if turn is None else pixels.transpose(turn)
-    if kind is None:
-        shutil.copyfile(source, target)
-        return
-    upright.info = {}
-    how: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
-    how |= {"lossless": True} if kind == "WEBP" else {}
-    upright.save(target, kind, exif=exif, icc_profile=profile if upright.mode == photo.mode else None, **how)
-
-
-def _exif_without_turn(photo: ImageFile) -> bytes:
-    """EXIF for an upright copy; none where it is too damaged to be written again, and of a TIFF, where it
-    stands among the tags that say how the pixels are stored."""
-    if isinstance(photo, TiffImageFile):
-        return b""
-    try:
-        exif = photo.getexif()
-        exif.pop(_ORIENTATION, None)
-        return exif.tobytes()
-    except Exception:  # Pillow answers damaged EXIF with almost any
-        return b""
-
-
 # nerfstudio
 
 
@@ -189,7 +133,7 @@ def _export_nerfstudio(model: pycolmap.Reconstruction, images_dir: Path, out: Pa
     if len(kinds) > 1:
         raise BadFile("nerfstudio knows one kind of lens a scene, this model has two; use the undistorted format")
     for image in images:
-        _place(images_dir / image.name, out / "images" / image.name, _camera(image))
+        place_upright(images_dir / image.name, out / "images" / image.name, _size(image))
     shared = next(iter(intrinsics.values())) if len(intrinsics) == 1 else {"camera_model": kinds.pop()}
     frames = [
         {
@@ -255,7 +199,7 @@ def _export_undistorted(model: pycolmap.Reconstruction, images_dir: Path, out: P
     images = _images(model)
     with tempfile.TemporaryDirectory(prefix="upright-", dir=out) as folder:
         photos, upright = images_dir, Path(folder)
-        if not all(_pycolmap_reads(images_dir / image.name, _camera(image)) for image in images):
+        if not all(pycolmap_reads(images_dir / image.name, _size(image)) for image in images):
             photos = upright / "photos"
             _upright_copies(images, images_dir, photos)
         model.write(str(upright))
@@ -272,31 +216,18 @@ def _export_undistorted(model: pycolmap.Reconstruction, images_dir: Path, out: P
     return out
 
 
-def _pycolmap_reads(path: Path, camera: pycolmap.Camera) -> bool:
-    """False where pycolmap would see the photo turned, or not at all."""
-    with _open(path, camera) as (photo, orientation):
-        return orientation == 1 and not _is_foreign(path, photo)
-
-
-def _is_foreign(path: Path, photo: ImageFile) -> bool:
-    """Whether pycolmap cannot read or write it, or only in a way that others cannot read (deep grey, CMYK, alpha)."""
-    plain = photo.format in _UNDISTORTABLE and photo.mode in ("L", "RGB")
-    return not plain or path.suffix.lower() not in _WRITABLE
-
-
 def _upright_copies(images: Sequence[pycolmap.Image], images_dir: Path, photos: Path) -> None:
     """Upright copies that pycolmap reads; an image in another format becomes an 8-bit NAME.png, in the model too."""
     taken = {image.name for image in images}
     for image in images:
         source, name = images_dir / image.name, image.name
-        with _open(source, _camera(image)) as (photo, _):
-            foreign = _is_foreign(source, photo)
+        foreign = is_foreign(source, _size(image))
         if foreign and source.suffix.lower() != ".png":
             fits = len(f"{source.name}.png".encode()) <= MAX_NAME
             name = f"{name}.png" if fits else str(PurePosixPath(name).with_suffix(".png"))
             if name in taken:
                 raise BadFile(f"{source}: its undistorted copy would overwrite that of {name}; rename one of them")
-        _place(source, photos / name, _camera(image), format="PNG" if foreign else None)
+        place_upright(source, photos / name, _size(image), format="PNG" if foreign else None)
         image.name = name
 
 
