@@ -22,6 +22,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IFDRational
 
 from sfm.errors import BadOption
@@ -30,6 +31,7 @@ from sfm.types import CameraPrior
 
 GUESSED_FOCAL = 1.2  # of the longer side, COLMAP's default_focal_length_factor
 FOCAL_RANGE = (0.1, 50.0)  # of the longer side; a focal length outside is a faulty EXIF entry
+MAX_TEXT = 100  # characters; a longer name in EXIF is a faulty entry, and no camera's in COLMAP's database
 
 _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF FocalPlaneResolutionUnit
 
@@ -49,7 +51,12 @@ class Exif:
 
 
 def read_exif(image: Image.Image) -> Exif:
-    """EXIF of an opened image. A photo with damaged EXIF still has its pixels: it counts as one without."""
+    """EXIF of an opened image. A photo with damaged EXIF still has its pixels: it counts as one without.
+
+    A PNG is decoded, as its EXIF may stand behind the pixels. Whatever Pillow raises for damaged ones comes through.
+    """
+    if isinstance(image, PngImageFile):
+        image.load()  # or else getexif would, and a second load after one that failed passes
     try:
         main = image.getexif()
         photo = main.get_ifd(0x8769)
@@ -87,7 +94,7 @@ def _number(value: Any) -> float:
 
 def _text(value: Any) -> str:
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
-    return " ".join("".join(c if c.isprintable() else " " for c in text.split("\0")[0]).split())
+    return " ".join("".join(c if c.isprintable() else " " for c in text.split("\0")[0][:MAX_TEXT]).split())
 
 
 def focal_prior(exif: Exif, width: int, height: int) -> float | None:

@@ -12,12 +12,13 @@ import logging
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sfm import __version__, verbs
-from sfm.errors import NoModel, SfMError
+from sfm.errors import BadOption, NoModel, SfMError
 from sfm.interrupts import ended_in_time
 from sfm.memory import is_exhausted
 from sfm.parsing import PROGRAM, Parser, add_options, options_from
@@ -151,9 +152,25 @@ def _interrupted(name: str, argv: Sequence[str]) -> str:
     return f"{PROGRAM}: interrupted; {again}: {shlex.join([PROGRAM, *argv])}"
 
 
+def _check_text(argv: Sequence[str]) -> None:
+    """BadOption for a name that is no text: HDF5 and COLMAP cannot open it, nor can it be printed."""
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise BadOption(f"{word}: the name is not valid UTF-8: rename it") from None
+
+
+def _one_line(error: Exception) -> str:
+    """The message; characters that would break the line or drive the terminal, as names may hold them, escaped."""
+    return "".join(c if c.isprintable() or c == "\u00a0" else c.encode("unicode_escape").decode() for c in str(error))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF, which counts as none
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of damaged photos, which are skipped with the reason
     log = logging.getLogger("sfm")
     log.handlers = [_LogLine()]
     log.propagate = False
@@ -161,12 +178,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupted = _interrupted(name, argv)
     try:
         with ended_in_time(interrupted):
+            _check_text(argv)
             return VERBS[name](argv[1:]) if name else _reconstruct(argv)
     except NoModel as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {_one_line(error)}", file=sys.stderr)
         return 3
     except SfMError as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,14 +18,12 @@ from typing import Any
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from sfm.colmap_log import silent
 from sfm.errors import BadFile, BadImage, BadOption
+from sfm.upright_photos import is_foreign, place_upright, pycolmap_reads
 
-_ORIENTATION = 0x0112  # EXIF tag
-_UNDISTORTABLE = ("JPEG", "MPO", "PNG", "TIFF", "BMP")  # what pycolmap reads by content
-_WRITABLE = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")  # and writes by name
+MAX_NAME = 255  # bytes of a file's name, on any file system
 # nerfstudio's world: x' = x, y' = z, z' = -y, so that a camera's up is roughly the world's z
 _APPLIED_TRANSFORM = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]])
 _GL_FROM_CV = np.diag([1.0, -1, -1, 1])  # OpenGL cameras look along -z, y up
@@ -102,6 +100,10 @@ def _camera(image: pycolmap.Image) -> pycolmap.Camera:
     return camera
 
 
+def _size(image: pycolmap.Image) -> tuple[int, int]:
+    return _camera(image).width, _camera(image).height
+
+
 def _points(model: pycolmap.Reconstruction) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """xyz (P, 3) f64 in the world and rgb (P, 3) u8, in order of the points' ids."""
     points = [model.points3D[i] for i in sorted(model.points3D)]
@@ -119,40 +121,6 @@ def _protect(images_dir: Path, written: Path) -> None:
         raise BadOption(f"{written}: overlaps the photos in {images_dir}; give another output folder")
 
 
-def _open(path: Path, camera: pycolmap.Camera) -> Image.Image:
-    """The photo, checked to have the camera's size once upright; pixels are not decoded yet."""
-    try:
-        photo = Image.open(path)
-        turned = photo.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{path}: missing or not a photo; give the folder that the model was made from") from error
-    size = photo.size[::-1] if turned else photo.size
-    if size != (camera.width, camera.height):
-        raise BadImage(
-            f"{path}: {size[0]}x{size[1]} px, but its camera has {camera.width}x{camera.height}; "
-            "give the folder that the model was made from"
-        )
-    return photo
-
-
-def _place(source: Path, target: Path, camera: pycolmap.Camera, *, format: str | None = None) -> None:
-    """Puts the photo at `target`, upright: a plain copy, or a rewritten one where it must be turned or converted."""
-    with _open(source, camera) as photo:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        turned = photo.getexif().get(_ORIENTATION, 1) not in (0, 1)
-        if not turned and format is None:
-            shutil.copyfile(source, target)
-            return
-        try:
-            upright = ImageOps.exif_transpose(photo)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise BadImage(f"{source}: corrupt; repair it or take it out of the model") from error
-        kind = format or ("JPEG" if photo.format == "MPO" else photo.format)
-        how: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
-        how |= {"lossless": True} if kind == "WEBP" else {}
-        upright.save(target, kind, exif=upright.getexif(), icc_profile=photo.info.get("icc_profile"), **how)
-
-
 # nerfstudio
 
 
@@ -165,7 +133,7 @@ def _export_nerfstudio(model: pycolmap.Reconstruction, images_dir: Path, out: Pa
     if len(kinds) > 1:
         raise BadFile("nerfstudio knows one kind of lens a scene, this model has two; use the undistorted format")
     for image in images:
-        _place(images_dir / image.name, out / "images" / image.name, _camera(image))
+        place_upright(images_dir / image.name, out / "images" / image.name, _size(image))
     shared = next(iter(intrinsics.values())) if len(intrinsics) == 1 else {"camera_model": kinds.pop()}
     frames = [
         {
@@ -231,7 +199,7 @@ def _export_undistorted(model: pycolmap.Reconstruction, images_dir: Path, out: P
     images = _images(model)
     with tempfile.TemporaryDirectory(prefix="upright-", dir=out) as folder:
         photos, upright = images_dir, Path(folder)
-        if not all(_pycolmap_reads(images_dir / image.name, _camera(image)) for image in images):
+        if not all(pycolmap_reads(images_dir / image.name, _size(image)) for image in images):
             photos = upright / "photos"
             _upright_copies(images, images_dir, photos)
         model.write(str(upright))
@@ -248,28 +216,18 @@ def _export_undistorted(model: pycolmap.Reconstruction, images_dir: Path, out: P
     return out
 
 
-def _pycolmap_reads(path: Path, camera: pycolmap.Camera) -> bool:
-    """False where pycolmap would see the photo turned, or not at all."""
-    with _open(path, camera) as photo:
-        return not _is_foreign(path, photo) and photo.getexif().get(_ORIENTATION, 1) in (0, 1)
-
-
-def _is_foreign(path: Path, photo: Image.Image) -> bool:
-    return photo.format not in _UNDISTORTABLE or path.suffix.lower() not in _WRITABLE
-
-
 def _upright_copies(images: Sequence[pycolmap.Image], images_dir: Path, photos: Path) -> None:
-    """Upright copies that pycolmap reads; an image in another format becomes NAME.png, in the model too."""
+    """Upright copies that pycolmap reads; an image in another format becomes an 8-bit NAME.png, in the model too."""
     taken = {image.name for image in images}
     for image in images:
         source, name = images_dir / image.name, image.name
-        with _open(source, _camera(image)) as photo:
-            foreign = _is_foreign(source, photo)
-        if foreign:
-            name = f"{name}.png"
+        foreign = is_foreign(source, _size(image))
+        if foreign and source.suffix.lower() != ".png":
+            fits = len(f"{source.name}.png".encode()) <= MAX_NAME
+            name = f"{name}.png" if fits else str(PurePosixPath(name).with_suffix(".png"))
             if name in taken:
                 raise BadFile(f"{source}: its undistorted copy would overwrite that of {name}; rename one of them")
-        _place(source, photos / name, _camera(image), format="PNG" if foreign else None)
+        place_upright(source, photos / name, _size(image), format="PNG" if foreign else None)
         image.name = name
 
 
@@ -289,8 +247,18 @@ def _export_ply(model: pycolmap.Reconstruction, images_dir: Path, out: Path) -> 
 
 
 def _export_text(model: pycolmap.Reconstruction, images_dir: Path, out: Path) -> Path:
+    _check_white_space(_images(model), "COLMAP's text")
     model.write_text(str(out))
     return out
+
+
+def _check_white_space(images: Sequence[pycolmap.Image], format: str) -> None:
+    """BadFile for a name that readers of the format would end at its first white space."""
+    for image in images:
+        if any(c.isspace() for c in image.name):
+            raise BadFile(
+                f"image name {image.name!r}: {format} cannot hold white space; rename it or use another format"
+            )
 
 
 # NVM and Bundler, which pycolmap has no writers for
@@ -303,9 +271,8 @@ def _export_nvm(model: pycolmap.Reconstruction, images_dir: Path, out: Path) -> 
     """
     images = _images(model)
     lines = ["NVM_V3", "", str(len(images))]
+    _check_white_space(images, "NVM")
     for image in images:
-        if any(c.isspace() for c in image.name):
-            raise BadFile(f"image name {image.name!r}: NVM cannot hold white space; rename it or use another format")
         focal, k1, _ = _one_focal(_camera(image), allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL"))
         x, y, z, w = image.cam_from_world().rotation.quat
         lines.append(f"{image.name} {_row([focal, w, x, y, z, *image.projection_center(), -k1])} 0")
@@ -326,6 +293,7 @@ def _export_bundler(model: pycolmap.Reconstruction, images_dir: Path, out: Path)
         lines += [_row(focal_and_distortion), *(_row(row) for row in pose[:, :3]), _row(pose[:, 3])]
     for head, track in _tracks(model, images, separator="\n", y_up=True):
         lines += [head, track]
+    _check_white_space(images, "Bundler's list.txt")
     _write_lines(out / "list.txt", [image.name for image in images])
     return _write_lines(out / "bundle.out", lines)
 

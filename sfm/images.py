@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from threading import Lock
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,17 +31,16 @@ from PIL.WebPImagePlugin import WebPImageFile
 from sfm.cameras import Photo, cameras_of, read_exif
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.options import ImageOptions
+from sfm.photo_search import find_images, unusable_file, unusable_status
 from sfm.progress import progress_bar
 from sfm.types import ImageRecord, StageSummary
 from sfm.workers import Workers
 
 MAX_PIXELS = 500_000_000  # a larger photo is refused: it would take gigabytes to decode
+LARGE = 50_000_000  # pixels; larger photos are checked one at a time
+MAX_SCANS = 20 * MAX_PIXELS  # pixels times scans of a progressive JPEG, which takes some 10 s a 10 billion
 MIN_SIDE = 16  # px; smaller pictures are icons
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp"})
-_UNSUPPORTED_SUFFIXES = frozenset(
-    {".heic", ".heif", ".avif", ".gif", ".bmp", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
-)
 _FORMATS: tuple[tuple[str, bytes, type[ImageFile]], ...] = (
     ("JPEG", b"\xff\xd8\xff", JpegImageFile),
     ("PNG", b"\x89PNG\r\n\x1a\n", PngImageFile),
@@ -52,7 +51,7 @@ _FORMATS: tuple[tuple[str, bytes, type[ImageFile]], ...] = (
 )
 _MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
-_TURNS = {  # EXIF orientation -> what makes the stored pixels look as displayed
+TURNS = {  # EXIF orientation -> what makes the stored pixels look as displayed
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -61,69 +60,6 @@ _TURNS = {  # EXIF orientation -> what makes the stored pixels look as displayed
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-# --- finding ---------------------------------------------------------------------------------
-
-
-class FoundImages(NamedTuple):
-    """names: files that may be photos, sorted POSIX paths relative to the folder. skipped: (name, reason)
-    of those that are known not to be usable from the outside. ignored: how many other files there are."""
-
-    names: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
-    ignored: int
-
-
-def find_images(folder: Path, *, exclude: Path | None = None) -> FoundImages:
-    """All files below the folder that bear the extension of an image format, without opening them.
-
-    Hidden files and folders (macOS' `._*` among them) and `__MACOSX` do not count; links are followed,
-    and a folder that is reached twice is searched once, so loops end. exclude: a folder below that is
-    not searched (the masks). Raises BadFile if the folder is missing or is not one.
-    """
-    if not folder.is_dir():
-        raise BadFile(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; give a folder of photos")
-    names, skipped, ignored = [], [], 0
-    for path in _walk(folder, exclude):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix.lower() not in _SUFFIXES | _UNSUPPORTED_SUFFIXES:
-            ignored += 1
-        elif reason := _unusable_file(path, name):
-            skipped.append((name.encode("utf-8", "replace").decode(), reason))
-        else:
-            names.append(name)
-    return FoundImages(tuple(sorted(names)), tuple(sorted(skipped)), ignored)
-
-
-def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
-    seen = {exclude.resolve()} if exclude is not None else set()
-    for root, folders, files in os.walk(folder, followlinks=True):
-        place = Path(root).resolve()
-        if place in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
-
-
-def _unusable_file(path: Path, name: str) -> str | None:
-    """Why the file cannot be a photo, judged without opening it; None if it may be one."""
-    try:
-        name.encode("utf-8")
-        status = path.stat()
-    except UnicodeEncodeError:
-        return "its name is not valid UTF-8: rename it"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    if not stat.S_ISREG(status.st_mode):
-        return "not a regular file"
-    if status.st_size == 0:
-        return "the file is empty"
-    if path.suffix.lower() in _UNSUPPORTED_SUFFIXES:
-        return f"{path.suffix[1:].upper()} is not supported: convert to JPEG"
-    return None
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -139,21 +75,22 @@ def read_rgb(folder: Path, record: ImageRecord) -> NDArray[np.uint8]:
     return _read(folder / record.name, "RGB", record)
 
 
-def read_thumbnail(folder: Path, name: str, size: tuple[int, int], side: int) -> Image.Image:
+def read_thumbnail(folder: Path, name: str, size: tuple[int, int] | None, side: int) -> Image.Image:
     """The photo as displayed, RGB, at most `side` px long; a JPEG is decoded hardly larger than that.
 
-    size: width and height that the photo must have, px. Raises BadImage naming the file.
+    size: width and height that the photo must have, px; None for any. Raises BadImage naming the file.
     """
     path = folder / name
-    with _naming(path), _opened(path) as image:
-        turn = _TURNS.get(_orientation_left(image))
+    with _naming(path), opened(path) as image:
+        turn = TURNS.get(orientation_left(image))
         stored = image.size
         image.draft("RGB", (2 * side, 2 * side))
-        pixels = _eight_bit(image, "RGB")
+        pixels = eight_bit(image, "RGB")
         if isinstance(image, TiffImageFile):  # turned, and so given its size, as it is decoded
             stored = image.size
         small = pixels.copy() if turn is None else pixels.transpose(turn)
-    if (stored if turn is None or turn.name.startswith(("FLIP", "ROTATE_180")) else stored[::-1]) != size:
+    displayed = stored if turn is None or turn.name.startswith(("FLIP", "ROTATE_180")) else stored[::-1]
+    if size is not None and displayed != size:
         raise BadImage(f"{path}: has changed since it was indexed; run again")
     small.thumbnail((side, side), Image.Resampling.BOX if max(small.size) > 8 * side else Image.Resampling.LANCZOS)
     return small
@@ -171,12 +108,19 @@ def read_mask(folder: Path, record: ImageRecord) -> NDArray[np.bool_] | None:
 
 def _mask_path(folder: Path, name: str) -> Path | None:
     candidates = (folder / f"{name}.png", (folder / name).with_suffix(".png"))
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for the file system is nobody's
+        return False
 
 
 def _read_mask(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.bool_]:
-    with _naming(path), _opened(path) as image:
-        values = np.asarray(_eight_bit(image, "L"))
+    with _naming(path), opened(path) as image:
+        values = np.asarray(eight_bit(image, "L"))
     if values.shape != size[::-1]:
         raise BadImage(
             f"{path}: {values.shape[1]}x{values.shape[0]}, but its photo {name} is {size[0]}x{size[1]} as displayed; "
@@ -186,11 +130,11 @@ def _read_mask(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.bool_
 
 
 def _read(path: Path, mode: str, record: ImageRecord) -> NDArray[np.uint8]:
-    with _naming(path), _opened(path) as image:
-        turn = _TURNS.get(_orientation_left(image))
+    with _naming(path), opened(path) as image:
+        turn = TURNS.get(orientation_left(image))
         if mode == "L":
             image.draft("L", image.size)  # JPEG at full size, luma alone: half the time
-        pixels = _eight_bit(image, mode)
+        pixels = eight_bit(image, mode)
         array = np.array(pixels if turn is None else pixels.transpose(turn))
     if array.shape[:2] != (record.height, record.width):
         raise BadImage(f"{path}: has changed since it was indexed; run again")
@@ -206,7 +150,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[ImageFile]:
+def opened(path: Path) -> Iterator[ImageFile]:
     """The file as a Pillow image, pixels not yet decoded. Raises BadImage, the reason alone.
 
     Pillow's classes are called directly and not through Image.open, whose limit of 179 Mpx is a
@@ -215,22 +159,27 @@ def _opened(path: Path) -> Iterator[ImageFile]:
     """
     kind = "image"
     try:
+        if reason := unusable_status(path.stat()):
+            raise BadImage(reason)
         with path.open("rb") as stream:
             kind, reader = _format_of(stream.read(16))
             stream.seek(0)
             with reader(stream) as image:
                 _check_header(image)
+                _check_scans(image, stream)
                 yield image
     except BadImage:
         raise
     except FileNotFoundError as error:
         raise BadImage("no such file") from error
+    except PermissionError as error:
+        raise BadImage(f"cannot be read ({error.strerror})") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(f"{kind} cannot be decoded ({reason[:100]})") from error
 
 
-def _orientation_left(image: ImageFile) -> int:
+def orientation_left(image: ImageFile) -> int:
     """The EXIF orientation that is still to be applied: Pillow turns TIFF, and TIFF alone, as it decodes."""
     return 1 if isinstance(image, TiffImageFile) else read_exif(image).orientation
 
@@ -242,7 +191,7 @@ def _format_of(head: bytes) -> tuple[str, type[ImageFile]]:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP", WebPImageFile
     if head[4:8] == b"ftyp":
-        raise BadImage("HEIC is not supported: convert to JPEG")
+        raise BadImage(f"{'AVIF' if head[8:11] == b'avi' else 'HEIC'} is not supported: convert to JPEG")
     raise BadImage("the file is empty" if not head else "not a JPEG, PNG, TIFF or WebP image")
 
 
@@ -256,12 +205,25 @@ def _check_header(image: ImageFile) -> None:
         raise BadImage(f"colour mode {image.mode} is not supported: convert to RGB")
 
 
-def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
+def _check_scans(image: ImageFile, stream: IO[bytes]) -> None:
+    """A JPEG may go over all its pixels any number of times, 10 bytes a time: hours, from a small file."""
+    if not isinstance(image, JpegImageFile):
+        return
+    position, num_scans = stream.tell(), 0
+    stream.seek(0)
+    while part := stream.read(1 << 24):
+        num_scans += part.count(b"\xff\xda")
+    stream.seek(position)
+    if num_scans * image.width * image.height > MAX_SCANS:
+        raise BadImage(f"JPEG of {num_scans} scans takes too long to decode: save it anew")
+
+
+def eight_bit(image: Image.Image, mode: str) -> Image.Image:
     """The image in mode "L" or "RGB". 16 bits become 8 by v / 257; 32-bit integers and floats that are
     not in [0, 65535] and [0, 1] have no range of their own and are stretched from least to greatest."""
     if image.mode not in _DEEP_MODES:
         return image.convert(mode)
-    values = np.nan_to_num(np.asarray(image), posinf=0, neginf=0).astype(np.float32)
+    values = np.nan_to_num(np.asarray(image), posinf=0, neginf=0).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     top = 1.0 if image.mode == "F" else 65535.0
     if low >= 0 and high <= top:
@@ -282,19 +244,21 @@ class _Checked(NamedTuple):
 
 
 def read_images_index(
-    folder: Path, options: ImageOptions
+    folder: Path, options: ImageOptions, *, keep_copies: bool = False
 ) -> tuple[tuple[ImageRecord, ...], tuple[tuple[str, str], ...]]:
     """The usable photos, sorted by name, and (name, reason) of every file that looked like one and is not.
 
-    Raises BadFile if the folder is missing or holds no photos, BadImage if fewer than two are usable or
-    a mask does not fit, BadOption if the options contradict the photos.
+    Of files of the same bytes (and mask) the first counts: a copy shows nothing new, but passes for a second
+    view. keep_copies: all of them count. Raises BadFile if the folder is missing or holds no photos, BadImage if
+    fewer than two are usable or a mask does not fit, BadOption if the options contradict the photos.
     """
     _check_masks_folder(folder, options.masks)
     found = find_images(folder, exclude=options.masks)
     if not found.names and not found.skipped:
         raise BadFile(f"{folder}: no photos in it (JPEG, PNG, TIFF or WebP)")
     checked, bad = _check_all(folder, found.names, options.masks)
-    skipped = tuple(sorted((*found.skipped, *bad)))
+    checked, copies = (checked, []) if keep_copies else _without_copies(checked)
+    skipped = tuple(sorted((*found.skipped, *bad, *copies)))
     if len(checked) < 2:
         why = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise BadImage(
@@ -305,6 +269,15 @@ def read_images_index(
     cameras = cameras_of([one.photo for one in checked], options)
     records = tuple(ImageRecord(p.name, *p.size, cameras[p.name], digest) for p, digest, _ in checked)
     return records, skipped
+
+
+def _without_copies(checked: Sequence[_Checked]) -> tuple[list[_Checked], list[tuple[str, str]]]:
+    first: dict[str, str] = {}
+    for one in checked:
+        first.setdefault(one.digest, one.photo.name)
+    kept = [one for one in checked if first[one.digest] == one.photo.name]
+    copies = [one for one in checked if first[one.digest] != one.photo.name]
+    return kept, [(one.photo.name, f"a copy of {first[one.digest]}") for one in copies]
 
 
 def _check_masks_folder(folder: Path, masks: Path | None) -> None:
@@ -320,11 +293,12 @@ def _check_all(folder: Path, names: Sequence[str], masks: Path | None) -> tuple[
     """Pillow decodes and hashlib hashes without the GIL, so a few threads check as many photos at once."""
     checked: list[_Checked] = []
     skipped: list[tuple[str, str]] = []
+    large = Lock()
     with (
         Workers(min(4, os.cpu_count() or 1)) as pool,
         progress_bar(len(names), desc="checking photos", unit="photo") as bar,
     ):
-        for name, result in zip(names, pool.map(lambda name: _check(folder, name, masks), names), strict=True):
+        for name, result in zip(names, pool.map(lambda name: _check(folder, name, masks, large), names), strict=True):
             if isinstance(result, _Checked):
                 checked.append(result)
             else:
@@ -333,18 +307,21 @@ def _check_all(folder: Path, names: Sequence[str], masks: Path | None) -> tuple[
     return checked, skipped
 
 
-def _check(folder: Path, name: str, masks: Path | None) -> _Checked | str:
+def _check(folder: Path, name: str, masks: Path | None, large: Lock) -> _Checked | str:
     """The photo, known to decode, or the reason why it cannot be used. Raises BadImage for a bad mask.
 
     A JPEG is decoded at an eighth of its size, luma only: all of its bits are read, so whatever breaks
     a full decode breaks this one too, in a third of the time (12 Mpx: 52 ms instead of 149 ms). The
-    other formats have no such shortcut and are decoded in full.
+    other formats have no such shortcut and are decoded in full. large: held while a large one is, which
+    may take two gigabytes.
     """
     path = folder / name
     try:
-        with _opened(path) as image:
+        with opened(path) as image, large if image.width * image.height > LARGE else nullcontext():
+            if isinstance(image, PngImageFile):
+                _check_sums(path)
             exif = read_exif(image)
-            orientation = _orientation_left(image)
+            orientation = orientation_left(image)
             size = image.size
             image.draft("L", (1, 1))
             image.load()
@@ -361,6 +338,12 @@ def _check(folder: Path, name: str, masks: Path | None) -> _Checked | str:
         _read_mask(mask, name, size)
         _hash_into(digest, mask)
     return _Checked(Photo(name, size, exif), digest.hexdigest(), mask is not None)
+
+
+def _check_sums(path: Path) -> None:
+    """The checksums of a PNG, which decoding leaves unread. Raises BadImage."""
+    with opened(path) as image:
+        image.verify()
 
 
 def _hash_into(digest: Any, path: Path) -> None:
@@ -384,7 +367,7 @@ def check_unchanged(folder: Path, record: ImageRecord, masks: Path | None) -> No
 
 def check_photo(path: Path) -> tuple[Photo, str]:
     """A single photo, named by its path, and its hex SHA-256. Raises BadImage naming the file."""
-    found = _unusable_file(path, str(path)) or _check(Path(), str(path), None)
+    found = unusable_file(path, str(path)) or _check(Path(), str(path), None, Lock())
     if isinstance(found, str):
         raise BadImage(f"{path}: {found}")
     return found.photo, found.digest

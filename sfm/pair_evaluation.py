@@ -144,7 +144,7 @@ def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEva
     carries on. Raises SfMError.
     """
     options = options or PairEvaluation()
-    records = {record.name: record for record in read_images_index(images, ImageOptions())[0]}
+    records = {record.name: record for record in read_images_index(images, ImageOptions(), keep_copies=True)[0]}
     posed = read_posed_pairs(ground_truth, records, options.evaluation)
     log = ResultLog(out / "pairs.jsonl")
     matcher = make_matcher(options.matching)

@@ -41,6 +41,7 @@ from sfm.matcher_choice import device_of, make_matcher
 from sfm.matchers.base import Matcher
 from sfm.model_files import UNREFINED, read_models, remove_leftovers
 from sfm.options import Options
+from sfm.photo_search import find_images
 from sfm.summary import DATABASE, write_run_json
 from sfm.types import CameraPrior, Doubt, ImageRecord, ReconstructionSummary, StageSummary
 from sfm.views import report
@@ -105,7 +106,7 @@ def _images_depend_on(run: _Run) -> Any:
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
-    found = images.find_images(folder)
+    found = find_images(folder)
     return [(name, *_size_and_time(folder / name)) for name in found.names] + [
         (name, 0, 0) for name, _ in found.skipped
     ]

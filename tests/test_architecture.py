@@ -21,7 +21,16 @@ LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
 LAYER_2 = (
     LAYER_1
     | STORES
-    | {"sfm.images", "sfm.cameras", "sfm.feature_cache", "sfm.turns", "sfm.focal", "sfm.colmap_database"}
+    | {
+        "sfm.images",
+        "sfm.photo_search",
+        "sfm.upright_photos",
+        "sfm.cameras",
+        "sfm.feature_cache",
+        "sfm.turns",
+        "sfm.focal",
+        "sfm.colmap_database",
+    }
     | {"sfm.colmap_log", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
     | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
@@ -77,7 +86,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.matchers.cores"},
     "sfm.bundle": set(),
     "sfm.track_completion": LAYER_1 | {"sfm.model_columns", "sfm.mapper", "sfm.attempts", "sfm.colmap_log"},
-    "sfm.images": LAYER_0 | {"sfm.cameras"},
+    "sfm.photo_search": set(),
+    "sfm.upright_photos": {"sfm.cameras", "sfm.images"},
+    "sfm.images": LAYER_0 | {"sfm.cameras", "sfm.photo_search"},
     "sfm.columns": LAYER_0 | STORES,
     "sfm.schema": LAYER_0 | STORES,
     "sfm.match_table": LAYER_0 | STORES,
@@ -104,7 +115,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.views.match_folder": LAYER_2 | {"sfm.two_view", "sfm.views"},
     "sfm.views.scene": LAYER_1 | {"sfm.evaluation", "sfm.views.bulk"},
     "sfm.views.bulk": set(),
-    **{module: {"sfm.evaluation", "sfm.progress", "sfm.views"} for module in DRAWN + WINDOW},
+    **{module: {"sfm.evaluation", "sfm.progress", "sfm.images", "sfm.views"} for module in DRAWN + WINDOW},
     "sfm.views.viewer": {"sfm.summary", "sfm.views"},
     "sfm.views.packing": set(),
     "sfm.views.report_parts": LAYER_2,
@@ -167,7 +178,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.pair_evaluation": NUMPY | {"pycolmap"},
     "sfm.challenge": NUMPY | {"pycolmap"},
     "sfm.comparison": NUMPY,
-    "sfm.export": NUMPY | {"pycolmap", "PIL"},
+    "sfm.export": NUMPY | {"pycolmap"},
+    "sfm.upright_photos": {"PIL"},
     "sfm.views.bulk": NUMPY | {"pycolmap"},
     "sfm.views.scene": NUMPY | {"pycolmap"},
     **{module: NUMPY | {"PIL"} for module in DRAWN},

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
+from sfm.errors import BadImage
+from sfm.images import read_thumbnail
 from sfm.views.scene import Scene
 from sfm.views.state import ramp
 
@@ -31,12 +33,8 @@ class Photos:
         if not path.is_relative_to(root):
             return None
         try:
-            with Image.open(path) as photo:
-                photo.draft("RGB", (side, side))
-                turned = ImageOps.exif_transpose(photo)
-                turned.thumbnail((side, side), Image.Resampling.LANCZOS)
-                return np.asarray(turned.convert("RGB"))
-        except Exception:  # Pillow answers a damaged file with almost any
+            return np.asarray(read_thumbnail(path.parent, path.name, None, side))
+        except BadImage:
             return None
 
 

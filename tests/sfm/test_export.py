@@ -31,7 +31,8 @@ def scene(folder: Path, model: str, params: list[float], *, cameras: int = 1) ->
     pycolmap.set_random_seed(7)
     truth = pycolmap.synthesize_dataset(options)
     for image in truth.images.values():
-        image.name = f"day 1/{image.name}" if model != "SIMPLE_RADIAL" else f"day1/{image.name}"
+        folder_name = "day1" if model in ("SIMPLE_RADIAL", "RADIAL") else "day 1"
+        image.name = f"{folder_name}/{image.name}"
     for i, point in enumerate(truth.points3D.values()):
         point.color = np.array([i, 2 * i, 255 - i], np.uint8)
     save(truth, folder)
@@ -253,6 +254,17 @@ def test_formats_that_cannot_hold_a_lens_or_a_name_say_so(tmp_path: Path) -> Non
         run(tmp_path, "nvm")
 
 
+@pytest.mark.parametrize("format", ["text", "nvm", "bundler"])
+@pytest.mark.parametrize("name", ["in the old town.png", " first.png", "a\u00a0b.png"])
+def test_names_that_text_would_cut_are_refused(tmp_path: Path, name: str, format: str) -> None:
+    truth = scene(tmp_path, "SIMPLE_RADIAL", SIMPLE)
+    truth.images[1].name = name
+    save(truth, tmp_path)
+    with pytest.raises(BadFile, match="white space; rename it or use another format") as error:
+        run(tmp_path, format)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     "name", ["../../evil.png", "/tmp/evil.png", "a/../../evil.png", "C:\\evil.png", "..\\evil.png"]
 )
@@ -275,12 +287,12 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="not a readable COLMAP model"):
         export(tmp_path / "photos", tmp_path / "photos", tmp_path / "out", "ply")
     first = tmp_path / "photos" / truth.images[1].name
-    Image.new("RGB", (9, 9)).save(first)
+    Image.new("RGB", (20, 20)).save(first)
     for format in ("nerfstudio", "undistorted"):
-        with pytest.raises(BadImage, match="9x9 px, but its camera has 64x48"):
+        with pytest.raises(BadImage, match="20x20 px, but its camera has 64x48"):
             run(tmp_path, format)
     first.unlink()
-    with pytest.raises(BadImage, match="missing"):
+    with pytest.raises(BadImage, match="no such file"):
         run(tmp_path, "nerfstudio")
     (tmp_path / "file").touch()
     with pytest.raises(BadFile, match="file"):

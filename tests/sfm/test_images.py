@@ -4,6 +4,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from sfm import images
 from sfm.errors import BadFile, BadImage, BadOption
-from sfm.images import find_images, read_grey, read_images_index, read_mask, read_rgb, run
+from sfm.images import read_grey, read_images_index, read_mask, read_rgb, run
 from sfm.options import ImageOptions
 from sfm.types import CameraPrior, ImageRecord
 
@@ -50,53 +51,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-# --- finding
-
-
-def test_find_takes_images_only_and_sorts_posix_names(folder: Path) -> None:
-    for name in ("z/c.JPEG", "a/d.webp", "e.TIF", "Z.jpg"):
-        save(folder / name, picture())
-    for name in (".hidden.jpg", "._a.jpg", ".git/x.jpg", "__MACOSX/a.jpg", "notes.txt", "scene.json"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    found = find_images(folder)
-    assert found.names == ("Z.jpg", "a.jpg", "a/d.webp", "b.png", "e.TIF", "z/c.JPEG")
-    assert found.skipped == ()
-    assert found.ignored == 2
-
-
-def test_find_survives_loops_of_links_and_follows_links(folder: Path, tmp_path: Path) -> None:
-    save(tmp_path / "elsewhere/far.jpg", picture())
-    (folder / "loop").symlink_to(folder, target_is_directory=True)
-    (folder / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    (folder / "broken.jpg").symlink_to(tmp_path / "nothing.jpg")
-    found = find_images(folder)
-    assert found.names == ("a.jpg", "b.png", "linked/far.jpg")
-    assert found.skipped == (("broken.jpg", "cannot be read (No such file or directory)"),)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
-def test_find_skips_names_that_are_not_utf8_and_pipes(folder: Path) -> None:
-    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
-    os.mkfifo(folder / "pipe.jpg")
-    assert find_images(folder).skipped == (
-        ("caf?.jpg", "its name is not valid UTF-8: rename it"),
-        ("pipe.jpg", "not a regular file"),
-    )
-
-
-def test_find_refuses_what_is_no_folder(folder: Path) -> None:
-    with pytest.raises(BadFile, match="no such folder"):
-        find_images(folder / "absent")
-    with pytest.raises(BadFile, match=r"a\.jpg: not a folder"):
-        find_images(folder / "a.jpg")
-
-
 # --- what is skipped
 
 
 def test_unusable_files_are_skipped_with_their_reasons(folder: Path) -> None:
-    save(folder / "whole.jpg", picture())
+    save(folder / "whole.jpg", picture(9))
     whole = {suffix: save(folder / f"x.{suffix}", picture(2, (256, 256))) for suffix in ("jpg", "png", "tif", "webp")}
     for suffix, path in whole.items():
         data = path.read_bytes()
@@ -135,7 +94,7 @@ def test_check_of_a_jpeg_finds_every_cut_that_a_full_decode_finds(tmp_path: Path
         path.write_bytes(data[:length])
         with pytest.raises(Exception):  # noqa: B017, PT011 (whatever Pillow says)
             Image.open(path).convert("RGB")
-        assert isinstance(images._check(tmp_path, "cut.jpg", None), str)
+        assert isinstance(images._check(tmp_path, "cut.jpg", None, Lock()), str)
 
 
 def test_content_counts_not_the_extension(folder: Path) -> None:
@@ -414,3 +373,36 @@ def test_thumbnail_is_the_photo_as_displayed_but_small(tmp_path, orientation):
     assert np.abs(np.asarray(small, float) - np.asarray(expected, float)).mean() < 4
     with pytest.raises(BadImage, match="has changed"):
         images.read_thumbnail(tmp_path, "a.jpg", size[::-1], 160)
+
+
+def test_copies_of_one_photo_count_once(folder: Path) -> None:
+    data = (folder / "a.jpg").read_bytes()
+    (folder / "sub").mkdir()
+    for name in ("c.jpg", "sub/d.png"):
+        (folder / name).write_bytes(data)
+    (folder / "link.jpg").symlink_to("a.jpg")
+    records, skipped = read_images_index(folder, ImageOptions())
+    assert [record.name for record in records] == ["a.jpg", "b.png"]
+    assert skipped == tuple((name, "a copy of a.jpg") for name in ("c.jpg", "link.jpg", "sub/d.png"))
+    records, skipped = read_images_index(folder, ImageOptions(), keep_copies=True)
+    assert (len(records), skipped) == (5, ())
+
+
+def test_copies_with_masks_of_their_own_are_two_photos(folder: Path, tmp_path: Path) -> None:
+    (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    save(tmp_path / "masks/c.jpg.png", np.full((H, W), 255, np.uint8))
+    assert list(index(folder, masks=tmp_path / "masks")) == ["a.jpg", "b.png", "c.jpg"]
+
+
+def test_pipe_in_place_of_a_photo_is_not_waited_for(folder: Path) -> None:
+    """Whoever asks: records and models name files that may have become something else since."""
+    records = index(folder)
+    (folder / "b.png").unlink()
+    os.mkfifo(folder / "b.png")
+    for read in (
+        lambda: read_grey(folder, records["b.png"]),
+        lambda: images.read_thumbnail(folder, "b.png", None, 32),
+        lambda: images.check_photo(folder / "b.png"),
+    ):
+        with pytest.raises(BadImage, match=r"b\.png: not a regular file"):
+            read()
