@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from sfm import schema
-from sfm.columns import Array, check_below, read_columns, reading, subgroup, write_columns, writing
+from sfm.columns import Array, check_below, check_no_links, read_columns, reading, subgroup, write_columns, writing
 from sfm.errors import BadFile, MissingStage
 from sfm.journal import FileLock, JournaledFile, replace_durably
 from sfm.match_table import MatchTable
@@ -93,6 +93,7 @@ class FeatureDatabase:
             with reading(self.path, _REMEDY):
                 self._h5 = h5py.File(self._disk, "r+" if self.mode == "a" else "r", libver=_LIBVER)
                 self._check_schema()
+                check_no_links(self._h5)
                 self._load_images()
                 self._matches = MatchTable(self._h5, self._digests)
         except BaseException:

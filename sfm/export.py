@@ -22,10 +22,16 @@ from PIL import Image, ImageOps
 
 from sfm.colmap_log import silent
 from sfm.errors import BadFile, BadImage, BadOption
+from sfm.model_reading import RIG_STEMS, STEMS, read_reconstruction
+from sfm.untrusted import refuse_links
 
 _ORIENTATION = 0x0112  # EXIF tag
 _UNDISTORTABLE = ("JPEG", "MPO", "PNG", "TIFF", "BMP")  # what pycolmap reads by content
 _WRITABLE = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")  # and writes by name
+_WRITTEN = (
+    *("images", "sparse", "stereo", "transforms.json", "sparse_pc.ply", "points3D.ply"),
+    *("model.nvm", "bundle.out", "list.txt", *(f"{stem}.txt" for stem in (*STEMS, *RIG_STEMS))),
+)
 # nerfstudio's world: x' = x, y' = z, z' = -y, so that a camera's up is roughly the world's z
 _APPLIED_TRANSFORM = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]])
 _GL_FROM_CV = np.diag([1.0, -1, -1, 1])  # OpenGL cameras look along -z, y up
@@ -63,6 +69,7 @@ def export(model_dir: Path, images_dir: Path, out: Path, format: str) -> Path:
     model = _read_model(model_dir)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        refuse_links(out, _WRITTEN)
         return FORMATS[format](model, images_dir, out)
     except OSError as error:
         raise BadFile(
@@ -72,10 +79,7 @@ def export(model_dir: Path, images_dir: Path, out: Path, format: str) -> Path:
 
 def _read_model(model_dir: Path) -> pycolmap.Reconstruction:
     """The model; BadFile when it cannot be read, is empty, or names an image outside its folder."""
-    try:
-        model = pycolmap.Reconstruction(str(model_dir))
-    except Exception as error:  # pycolmap raises several kinds
-        raise BadFile(f"{model_dir}: not a readable COLMAP model; give a folder with cameras.bin or .txt") from error
+    model = read_reconstruction(model_dir)
     if not model.reg_image_ids():
         raise BadFile(f"{model_dir}: no registered image in this model; nothing to export")
     for image in _images(model):

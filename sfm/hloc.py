@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 import h5py
 import numpy as np
 
-from sfm.columns import Array, checked, reading, subgroup, writing
+from sfm.columns import Array, check_total, checked, child, reading, subgroup, writing
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile
 from sfm.journal import replace_durably
@@ -107,6 +107,7 @@ def _by_flat_name(records: Sequence[ImageRecord], path: Path) -> dict[str, str]:
 def _replacing(path: Path) -> Iterator[h5py.File]:
     """A new HDF5 file that takes the path's place once it is whole."""
     temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
     try:
         with h5py.File(temporary, "w") as file:
             yield file
@@ -152,10 +153,11 @@ def _read_keypoints(file: h5py.File, records: Sequence[ImageRecord]) -> dict[str
     if groups - known.keys():
         raise ValueError(f"no photo named {min(groups - known.keys())!r}")
     keypoints = {}
-    for name in groups:
-        group = _descend(file, name)
+    found = {name: _descend(file, name) for name in groups}
+    check_total([checked(group, "keypoints") for group in found.values()])
+    for name, group in found.items():
         keypoints[name] = _array(group, "keypoints", "fiu", (None, 2)).astype(np.float32) + _FIRST_CENTRE
-        if "image_size" in group:
+        if child(group, "image_size") is not None:
             size = tuple(_array(group, "image_size", "iuf", (2,)).tolist())
             if size != (known[name].width, known[name].height):
                 raise ValueError(f"{name}: made for {size} px, the photo has {known[name].width, known[name].height}")
@@ -214,7 +216,7 @@ def _name(names: Mapping[str, str], flat: str) -> str:
 
 def _read_matches(group: h5py.Group, name0: str, name1: str, keypoints: Mapping[str, Array]) -> Matches:
     """Matches of one pair; semi-dense ones, with no cells, where keypoints were not aggregated yet."""
-    if "matches0" not in group and "keypoints0" in group:
+    if child(group, "matches0") is None and child(group, "keypoints0") is not None:
         points0, points1 = (_array(group, f"keypoints{i}", "f", (None, 2)) + _FIRST_CENTRE for i in (0, 1))
         none = np.full(len(points0), -1, np.int64)
         scores = _array(group, "scores", "f", (len(points0),))

@@ -26,10 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import BadFile
+from sfm.untrusted import refuse_links
 
 PAGE = 4096  # bytes
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # a lock that is a link would empty the file it leads to
 _HEAD = struct.Struct("<8sQQ")  # magic, number of pages, size of the file after the commit (bytes)
 _MAGIC = b"SFMJRNL1"
+_MAX_GROWTH = 1 << 30  # bytes that a commit may leave without a value at the file's end
 
 
 def journal_path(path: Path) -> Path:
@@ -88,6 +91,8 @@ class JournaledFile:
     """
 
     def __init__(self, path: Path, *, committed_size: Callable[[bytes, int], int], writable: bool) -> None:
+        if writable:
+            refuse_links(path.parent, [path.name, journal_path(path).name])
         self._file = io.FileIO(path, "r+" if writable else "r")
         self._journal_path = journal_path(path)
         self._journal: io.FileIO | None = None
@@ -108,6 +113,8 @@ class JournaledFile:
     def _recover(self) -> None:
         found = _read_journal(self._journal_path)
         if found is not None:
+            if found[1] > self._size + len(found[0]) * PAGE + _MAX_GROWTH:
+                raise BadFile(f"{self._journal_path}: not the journal of {self._journal_path.stem}; delete it")
             self._pages, self._size = found
             if self._writable:
                 self._pending = True
@@ -277,7 +284,7 @@ class FileLock:
 
     def _open(self) -> int | None:
         try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o644)
         except OSError:
             if self._exclusive:
                 raise

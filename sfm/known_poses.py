@@ -17,6 +17,7 @@ import pycolmap
 from sfm.colmap_log import silent
 from sfm.errors import BadFile
 from sfm.mapper import MappingInput, triangulation_options, write_database
+from sfm.model_reading import read_reconstruction
 from sfm.options import MappingOptions
 from sfm.types import CameraPrior, ImageRecord
 
@@ -53,17 +54,7 @@ def read_known_model(folder: Path) -> pycolmap.Reconstruction:
     """The model. Raises BadFile where it is missing or cannot be read."""
     for path in _files(folder):
         _bytes(path)
-    model = pycolmap.Reconstruction()
-    try:
-        with silent():
-            model.read(folder)
-        for image_id in model.reg_image_ids():
-            if not np.isfinite(model.image(image_id).cam_from_world().matrix()).all():
-                raise ValueError(f"image {model.image(image_id).name} has no finite pose")
-    except Exception as error:  # pycolmap raises many kinds for damaged files
-        reason = (str(error).strip().splitlines() or ["damaged"])[0]
-        raise BadFile(f"{folder}: cannot be read as a COLMAP model ({reason}); export it again") from None
-    return model
+    return read_reconstruction(folder, "export it again")
 
 
 def posed_input(

@@ -11,7 +11,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from sfm.errors import BadFile
+from sfm.model_reading import read_reconstruction
 
 UNREFINED = "unrefined"  # folder under OUT of the models that mapping leaves to refinement
 ReadRGB = Callable[[str], NDArray[np.uint8]]  # (H, W, 3) of an image name, EXIF rotation applied
@@ -36,15 +36,8 @@ def write_models(models: Sequence[pycolmap.Reconstruction], folder: Path) -> lis
 
 def read_models(folder: Path) -> list[pycolmap.Reconstruction]:
     """The models folder/0, 1, ... Raises BadFile where one cannot be read."""
-    models = []
-    for path in sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name)):
-        try:
-            models.append(pycolmap.Reconstruction(path))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise BadFile(
-                f"{path}: cannot be read as a COLMAP model ({error}); delete {folder} and run again"
-            ) from None
-    return models
+    paths = sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
+    return [read_reconstruction(path, f"delete {folder} and run again") for path in paths]
 
 
 def write_ply(model: pycolmap.Reconstruction, path: Path) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pycolmap
@@ -28,14 +29,17 @@ from numpy.typing import NDArray
 from sfm import __version__
 from sfm.bundle import Freedom, adjust, whitened
 from sfm.calibration import calibrated_cameras
+from sfm.errors import SfMError
 from sfm.geometry import reduction
 from sfm.mapper import MappingInput, write_database
 from sfm.model_columns import ModelColumns, delete_observations, move_observations
 from sfm.model_files import UNREFINED, ReadRGB, colour_points, read_models, write_models, write_ply
+from sfm.model_reading import read_reconstruction
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.track_completion import add_proposals, complete, on_usable, propose, refined_input
 from sfm.track_geometry import references
 from sfm.types import Float64, StageSummary
+from sfm.untrusted import read_json
 
 if TYPE_CHECKING:
     from sfm.track_alignment import AlignedTracks, Photos
@@ -297,14 +301,14 @@ def _digest(folder: Path) -> str:
 def load_round(folder: Path) -> Refined | None:
     """The state that an interrupted run kept, None where there is none that is whole."""
     try:
-        counts = json.loads((folder / "state" / "counts.json").read_text(encoding="utf-8"))
+        counts = read_json(folder / "state" / "counts.json")
         if counts.pop("digest") != _digest(folder / "state"):  # COLMAP may read damaged files, or take all memory
             return None
-        model = pycolmap.Reconstruction(folder / "state")
+        model = read_reconstruction(folder / "state")
         with np.load(folder / "state" / "covariances.npz", allow_pickle=False) as arrays:
             covariances = {int(name): np.asarray(arrays[name], np.float64) for name in arrays.files}
         return Refined(model, covariances, **counts)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, BadZipFile, SfMError):
         return None
 
 

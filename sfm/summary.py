@@ -17,6 +17,7 @@ from sfm.errors import BadFile
 from sfm.machine import machine
 from sfm.options import Options
 from sfm.types import ReconstructionSummary, StageSummary
+from sfm.untrusted import read_json, refuse_links
 
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
@@ -115,6 +116,7 @@ def write_run_json(
         "error": error,
     }
     try:
+        part.unlink(missing_ok=True)
         part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
         os.replace(part, out / RUN_JSON)
     except OSError as cause:
@@ -205,7 +207,7 @@ def read_run_json(out: Path) -> dict[str, Any]:
     """A run's run.json. Raises BadFile where it is missing or damaged."""
     path = out / RUN_JSON
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if not isinstance(record, dict) or not isinstance(record["stages"], list):
             raise ValueError
     except (OSError, ValueError, KeyError):
@@ -233,6 +235,7 @@ def export_hloc(out: Path, dest: Path) -> Path:
     """Writes a run's keypoints and matches as hloc's files into a folder, which is returned. Raises BadFile."""
     try:
         dest.mkdir(parents=True, exist_ok=True)
+        refuse_links(dest, ("features.h5", "matches.h5", "pairs.txt"))
     except OSError as error:
         raise BadFile(f"{dest}: cannot be written ({error.strerror}); choose another folder") from None
     with FeatureDatabase.open(out / DATABASE, "r") as db:

@@ -1,0 +1,64 @@
+"""Files that a stranger may have made: text and JSON within bounds, and links that must not lead a writer astray."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sfm.errors import BadFile
+
+MAX_JSON = 1 << 26  # characters of a file that one run wrote
+MAX_LINE = 1 << 16  # characters
+
+
+def read_json(path: Path, *, limit: int = MAX_JSON) -> Any:
+    """The plain values in a file. OSError where it cannot be read, ValueError where it is damaged or too long."""
+    with path.open(encoding="utf-8") as file:
+        text = file.read(limit + 1)
+    if len(text) > limit:
+        raise ValueError(f"longer than {limit} characters")
+    return parse_json(text)
+
+
+def parse_json(text: str) -> Any:
+    """The plain values in a text; ValueError for whatever is wrong with it, nesting without end among it."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def bounded_lines(path: Path, what: str, *, limit: int = MAX_LINE) -> Iterator[str]:
+    """The lines of a text file one by one. what: it should be, for messages. Raises BadFile, also for endless lines."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            while line := file.readline(limit):
+                if len(line) == limit:
+                    raise BadFile(f"{path}: a line is longer than {limit} characters; give {what}")
+                yield line
+    except UnicodeDecodeError:
+        raise BadFile(f"{path}: not a text file; give {what}") from None
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be read ({error.strerror}); give {what}") from None
+
+
+def refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """BadFile where what will be written in a folder is, or holds, a link that leads out of it.
+
+    names: of the files and folders that will be written; folders are looked through.
+    """
+    root = folder.resolve()
+    for name in names:
+        for path in _with_members(folder / name):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise BadFile(f"{path}: a link out of {folder}, nothing is written through it; remove the link")
+
+
+def _with_members(path: Path) -> Iterator[Path]:
+    yield path
+    if not path.is_symlink():
+        for place, folders, files in os.walk(path):  # links are not followed
+            yield from (Path(place, name) for name in (*folders, *files))
