@@ -94,7 +94,7 @@ def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> None
         on_stage=lambda stage: print(stage_text(stage), flush=True),
         **more,
     )
-    print("\n" + summary_text(summary, folder, out))
+    print("\n" + summary_text(summary, folder, out, matcher=options.matching.matcher))
 
 
 def _demo(argv: Sequence[str]) -> int:

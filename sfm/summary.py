@@ -43,8 +43,11 @@ def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
-def summary_text(summary: ReconstructionSummary, folder: Path, out: Path) -> str:
-    """The end of a run: figures, photos that are not in the model and why, files, next commands."""
+def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, matcher: str = "loftr") -> str:
+    """The end of a run: figures, photos that are not in the model and why, files, next commands.
+
+    matcher: of the run's options; the same photos by SIFT are proposed after any other.
+    """
     if not summary.models:
         return f"stopped after {summary.stages[-1].stage}; the same command without --stop-after carries on"
     lines = [
@@ -60,7 +63,7 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path) -> str
     lines += ["", *notes] if notes else []
     if summary.unregistered:
         lines += ["", "not registered:", *(f"  {name}: {reason}" for name, reason in summary.unregistered)]
-    return "\n".join([*lines, "", *_files(summary, out), "", *_next_commands(folder, out)])
+    return "\n".join([*lines, "", *_files(summary, out), "", *_next_commands(folder, out, matcher)])
 
 
 def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
@@ -81,14 +84,17 @@ def _is_newer(path: Path, than: Path) -> bool:
     return path.is_file() and than.is_file() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
 
 
-def _next_commands(folder: Path, out: Path) -> list[str]:
-    sift = f"{out}-sift"
+def _next_commands(folder: Path, out: Path, matcher: str) -> list[str]:
+    photos, here, sift = (shlex.quote(str(path)) for path in (folder, out, f"{out}-sift"))
+    beside = [
+        (f"loftr-sfm {photos} {sift} --matcher sift", "the same photos by COLMAP's SIFT, and then"),
+        (f"loftr-sfm compare {here} {sift}", "both side by side, as a table and in the browser"),
+    ]
     commands = [
-        (f"loftr-sfm view {out}", "the model in a window (--screenshot FILE.png: without one)"),
-        (f"loftr-sfm {folder} {sift} --matcher sift", "the same photos by COLMAP's SIFT, and then"),
-        (f"loftr-sfm compare {out} {sift}", "both side by side, as a table and in the browser"),
-        (f"loftr-sfm export {out} nerfstudio", "for NeRF and Gaussian splatting (others: export --help)"),
-        (f"loftr-sfm inspect {out}", "what the database holds"),
+        (f"loftr-sfm view {here}", "the model in a window (--screenshot FILE.png: without one)"),
+        *(beside if matcher != "sift" else ()),
+        (f"loftr-sfm export {here} nerfstudio", "for NeRF and Gaussian splatting (others: export --help)"),
+        (f"loftr-sfm inspect {here}", "what the database holds"),
     ]
     width = min(max(len(command) for command, _ in commands), 70)
     return ["next:", *(f"  {command:<{width}}  {what}" for command, what in commands)]
