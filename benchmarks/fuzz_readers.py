@@ -49,6 +49,7 @@ def _model() -> pycolmap.Reconstruction:
     options = pycolmap.SyntheticDatasetOptions()
     options.num_rigs, options.num_cameras_per_rig, options.num_frames_per_rig = 2, 1, 2
     options.num_points3D, options.camera_width, options.camera_height = 12, WIDTH, HEIGHT
+    options.camera_params = [300.0, WIDTH / 2, HEIGHT / 2, 0.01]
     options.num_points2D_without_point3D = 2
     model = pycolmap.synthesize_dataset(options)
     for name, image_id in zip((*NAMES, "f.jpg"), sorted(model.images), strict=True):

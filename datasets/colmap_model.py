@@ -13,7 +13,6 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from sfm.errors import BadFile
 from sfm.model_reading import read_reconstruction
 from sfm.types import Float64, Int64
 
@@ -87,9 +86,6 @@ def write_model(
 
 def read_model(folder: Path) -> pycolmap.Reconstruction:
     """The COLMAP model, text or binary, in the folder. Raises BadFile where there is none that can be read."""
-    stems = ("cameras", "images", "points3D")
-    if not any(all((folder / f"{stem}{end}").is_file() for stem in stems) for end in (".bin", ".txt")):
-        raise BadFile(f"{folder}: not a COLMAP model; it needs cameras, images and points3D as .bin or .txt")
     return read_reconstruction(folder, "write it anew")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,21 @@ from sfm.errors import BadFile
 
 MAX_JSON = 1 << 26  # characters of a file that one run wrote
 MAX_LINE = 1 << 16  # characters
+_MAX_HOLES = 1 << 26  # bytes of a file that need not be on the disk
+
+
+def refuse_holes(*paths: Path) -> None:
+    """BadFile where one is no file, or says that it is very much longer than what the disk holds of it."""
+    for path in paths:
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise BadFile(f"{path}: cannot be read ({error.strerror}); check the path") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise BadFile(f"{path}: is no file; give the file itself")
+        held = getattr(found, "st_blocks", found.st_size) * 512
+        if found.st_size > _MAX_HOLES + 100 * held:
+            raise BadFile(f"{path}: {found.st_size} bytes, of which the disk holds {held}; copy it again")
 
 
 def read_json(path: Path, *, limit: int = MAX_JSON) -> Any:
