@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ import numpy as np
 import pycolmap
 
 from sfm.database import FeatureDatabase
+from sfm.errors import SfMError
 from sfm.types import (
     CameraPrior,
     ImagePair,
@@ -57,8 +59,27 @@ def _model() -> pycolmap.Reconstruction:
     return model
 
 
+def _each(*reads: Callable[[], object]) -> None:
+    """Every one is tried; the first refusal is raised at the end."""
+    refused: SfMError | None = None
+    for read in reads:
+        try:
+            read()
+        except SfMError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
+
+
 def _write_binary(folder: Path) -> None:
     _model().write_binary(folder)
+
+
+def _write_for_export(folder: Path) -> None:
+    model = _model()
+    for image in model.images.values():
+        image.name = image.name.replace(" ", "_")  # NVM holds no other
+    model.write_binary(folder)
 
 
 def _write_text(folder: Path) -> None:
@@ -81,14 +102,10 @@ def _read_model(folder: Path) -> None:
 
 
 def _export_model(folder: Path) -> None:
-    from sfm.errors import SfMError
     from sfm.export import export
 
-    for kind in ("ply", "text", "nvm", "bundler", "nerfstudio"):
-        try:
-            export(folder, folder / "photos", folder / "out" / kind, kind)
-        except SfMError:
-            continue
+    kinds = ("ply", "text", "nvm", "bundler")
+    _each(*(partial(export, folder, folder / "photos", folder / "out" / kind, kind) for kind in kinds))
 
 
 MODEL = ("cameras", "images", "points3D", "rigs", "frames")
@@ -233,22 +250,16 @@ def _write_challenge(folder: Path) -> None:
 
 def _read_challenge(folder: Path) -> None:
     from sfm.datasets import imc2022
-    from sfm.errors import SfMError
 
     def pairs() -> None:
         list(imc2022.read_covisible_pairs(folder / "train" / "s", imc2022.read_calibration(folder / "train" / "s")))
 
-    readers: tuple[Callable[[], object], ...] = (
+    _each(
         pairs,
         lambda: imc2022.read_scaling_factors(folder),
         lambda: imc2022.read_test_pairs(folder),
         lambda: imc2022.read_submission(folder / "submission.csv"),
     )
-    for read in readers:
-        try:
-            read()
-        except SfMError:
-            continue
 
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -271,16 +282,10 @@ def _write_run(folder: Path) -> None:
 
 
 def _read_run(folder: Path) -> None:
-    from sfm.errors import SfMError
     from sfm.summary import images_folder, read_run_json, run_title
     from sfm.views.report import write_report
 
-    for read in (lambda: run_title(read_run_json(folder)), lambda: images_folder(folder)):
-        try:
-            read()
-        except SfMError:
-            continue
-    write_report(folder)
+    _each(lambda: run_title(read_run_json(folder)), lambda: images_folder(folder), lambda: write_report(folder))
 
 
 def _write_state(folder: Path) -> None:
@@ -354,7 +359,7 @@ def _mend_journal(folder: Path) -> None:
 READERS: dict[str, Reader] = {
     "model-binary": Reader(_write_binary, _read_model, tuple(f"{stem}.bin" for stem in MODEL)),
     "model-text": Reader(_write_text, _read_model, tuple(f"{stem}.txt" for stem in MODEL)),
-    "export": Reader(_write_binary, _export_model, tuple(f"{stem}.bin" for stem in MODEL)),
+    "export": Reader(_write_for_export, _export_model, tuple(f"{stem}.bin" for stem in MODEL)),
     "database": Reader(_write_database, _read_database, ("features.h5",)),
     "journal": Reader(_write_journal, _read_database, ("features.h5.journal",), _mend_journal),
     "hloc": Reader(_write_hloc, _read_hloc, ("features.h5", "matches.h5")),

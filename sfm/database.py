@@ -36,10 +36,12 @@ from sfm.types import (
     Tracks,
     TwoViewGeometry,
 )
+from sfm.untrusted import NUMBER, has_shape, refuse_holes
 
 _FORMAT = "loftr-sfm"
 _LIBVER = ("v108", "v108")  # superblock 2: no "open for writing" flag that a killed process would leave behind
 _REMEDY = "restore it from a copy, or delete it to start afresh"
+SUMMARY = {"stage": str, "counts": {str: NUMBER}, "seconds": NUMBER, "skipped": list}  # of a stage, in JSON
 _COMPACT_FROM = 16 << 20  # bytes of dead space
 
 
@@ -65,6 +67,7 @@ class FeatureDatabase:
                 _new_path(path).unlink(missing_ok=True)
                 if not path.exists():
                     _create(path)
+            refuse_holes(path)
             return cls(path, mode, lock)
         except BaseException:
             lock.release()
@@ -149,13 +152,18 @@ class FeatureDatabase:
         with reading(self.path, _REMEDY):
             if not value:
                 return None
+            if not has_shape(value, SUMMARY):
+                raise ValueError(f"stage {stage}: no summary")
             skipped = tuple((str(name), str(reason)) for name, reason in value["skipped"])
             return StageSummary(**value | {"skipped": skipped, "notes": tuple(map(str, value.get("notes", ())))})
 
     def provenance(self, stage: str) -> dict[str, Any]:
         """What the stage's data were made with, as it was given to `commit`; empty where not committed."""
         with reading(self.path, _REMEDY):
-            return dict(self._stage_json(stage).get("provenance", {}))
+            found = self._stage_json(stage).get("provenance", {})
+            if not has_shape(found, {str: object}) or not has_shape(found.get("matcher", {}), {str: object}):
+                raise ValueError(f"stage {stage}: no provenance")
+            return dict(found)
 
     def stages(self) -> tuple[str, ...]:
         """Names of the committed stages, sorted."""

@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from sfm.colmap_log import silent
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.model_reading import RIG_STEMS, STEMS, read_reconstruction
-from sfm.untrusted import refuse_links
+from sfm.untrusted import leads_out, refuse_links
 
 _ORIENTATION = 0x0112  # EXIF tag
 _UNDISTORTABLE = ("JPEG", "MPO", "PNG", "TIFF", "BMP")  # what pycolmap reads by content
@@ -83,16 +83,9 @@ def _read_model(model_dir: Path) -> pycolmap.Reconstruction:
     if not model.reg_image_ids():
         raise BadFile(f"{model_dir}: no registered image in this model; nothing to export")
     for image in _images(model):
-        _check_name(image.name, model_dir)
+        if leads_out(image.name):
+            raise BadFile(f"{model_dir}: image {image.name!r} leads out of the image folder; this model is not trusted")
     return model
-
-
-def _check_name(name: str, model_dir: Path) -> None:
-    """BadFile unless an image name stays inside the folder it is joined to, on any system."""
-    windows, posix = PureWindowsPath(name), PurePosixPath(name)
-    outside = windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts or ".." in posix.parts
-    if outside or not posix.parts or any(ord(c) < 32 for c in name):
-        raise BadFile(f"{model_dir}: image name {name!r} leads out of the image folder; this model is not trusted")
 
 
 def _images(model: pycolmap.Reconstruction) -> list[pycolmap.Image]:
@@ -164,10 +157,12 @@ def _export_nerfstudio(model: pycolmap.Reconstruction, images_dir: Path, out: Pa
     """transforms.json, images/ and sparse_pc.ply as nerfstudio's own COLMAP converter lays them out."""
     _protect(images_dir, out / "images")
     images = _images(model)
-    intrinsics = {i: _nerfstudio_camera(model.cameras[i]) for i in {image.camera_id for image in images}}
+    intrinsics = {i: _nerfstudio_camera(model.cameras[i], out) for i in {image.camera_id for image in images}}
     kinds = {camera["camera_model"] for camera in intrinsics.values()}
     if len(kinds) > 1:
-        raise BadFile("nerfstudio knows one kind of lens a scene, this model has two; use the undistorted format")
+        raise BadFile(
+            f"{out}: nerfstudio knows one kind of lens a scene, this model has two; use the undistorted format"
+        )
     for image in images:
         _place(images_dir / image.name, out / "images" / image.name, _camera(image))
     shared = next(iter(intrinsics.values())) if len(intrinsics) == 1 else {"camera_model": kinds.pop()}
@@ -193,12 +188,12 @@ def _export_nerfstudio(model: pycolmap.Reconstruction, images_dir: Path, out: Pa
     return path
 
 
-def _nerfstudio_camera(camera: pycolmap.Camera) -> dict[str, Any]:
+def _nerfstudio_camera(camera: pycolmap.Camera, out: Path) -> dict[str, Any]:
     """Intrinsics in nerfstudio's names, px; pixel origin at the corner in both."""
     fisheye = camera.model_name in _FISHEYE
     names = _FISHEYE.get(camera.model_name) or _PERSPECTIVE.get(camera.model_name)
     if names is None:
-        raise BadFile(f"camera model {camera.model_name}: nerfstudio cannot read it; use the undistorted format")
+        raise BadFile(f"{out}: nerfstudio cannot read cameras of model {camera.model_name}; use the undistorted format")
     values = dict(zip(names, map(float, camera.params), strict=True))
     if "f" in values:
         values["fl_x"] = values["fl_y"] = values.pop("f")
@@ -309,8 +304,8 @@ def _export_nvm(model: pycolmap.Reconstruction, images_dir: Path, out: Path) -> 
     lines = ["NVM_V3", "", str(len(images))]
     for image in images:
         if any(c.isspace() for c in image.name):
-            raise BadFile(f"image name {image.name!r}: NVM cannot hold white space; rename it or use another format")
-        focal, k1, _ = _one_focal(_camera(image), allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL"))
+            raise BadFile(f"{out}: NVM cannot hold the white space of {image.name!r}; rename it or use another format")
+        focal, k1, _ = _one_focal(_camera(image), out, allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL"))
         x, y, z, w = image.cam_from_world().rotation.quat
         lines.append(f"{image.name} {_row([focal, w, x, y, z, *image.projection_center(), -k1])} 0")
     lines += ["", str(len(model.points3D))]
@@ -324,7 +319,7 @@ def _export_bundler(model: pycolmap.Reconstruction, images_dir: Path, out: Path)
     lines = ["# Bundle file v0.3", f"{len(images)} {len(model.points3D)}"]
     for image in images:
         focal_and_distortion = _one_focal(
-            _camera(image), allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+            _camera(image), out, allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL")
         )
         pose = _GL_FROM_CV[:3, :3] @ image.cam_from_world().matrix()
         lines += [_row(focal_and_distortion), *(_row(row) for row in pose[:, :3]), _row(pose[:, 3])]
@@ -334,12 +329,12 @@ def _export_bundler(model: pycolmap.Reconstruction, images_dir: Path, out: Path)
     return _write_lines(out / "bundle.out", lines)
 
 
-def _one_focal(camera: pycolmap.Camera, *, allowed: Sequence[str]) -> tuple[float, float, float]:
+def _one_focal(camera: pycolmap.Camera, out: Path, *, allowed: Sequence[str]) -> tuple[float, float, float]:
     """Focal length (px), k1, k2; BadFile when the format cannot hold the camera."""
     fx, fy = camera.focal_length_x, camera.focal_length_y
     if camera.model_name not in allowed or abs(fx - fy) > 1e-3 * fx:
         raise BadFile(
-            f"camera {camera.camera_id} ({camera.model_name}): this format cannot hold it; export it undistorted first"
+            f"{out}: cannot hold camera {camera.camera_id} ({camera.model_name}) in this format; export it undistorted"
         )
     distortion = [*(camera.params[i] for i in camera.extra_params_idxs()), 0.0, 0.0]
     return (fx + fy) / 2, distortion[0], distortion[1]

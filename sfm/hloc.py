@@ -25,6 +25,7 @@ from sfm.database import FeatureDatabase
 from sfm.errors import BadFile
 from sfm.journal import replace_durably
 from sfm.types import ImagePair, ImageRecord, KeypointMatches, Matches, StageSummary
+from sfm.untrusted import refuse_holes
 
 _FIRST_CENTRE = np.float32(0.5)  # where COLMAP has the centre of the first pixel, px
 _REMEDY = "write it again with hloc"
@@ -56,6 +57,7 @@ def export_hloc(db: FeatureDatabase, *, features: Path, matches: Path, pairs: Pa
 def matcher_key(features: Path, matches: Path) -> str:
     """The key that imported matches are kept under: a digest of both files."""
     digest = hashlib.sha256()
+    refuse_holes(features, matches)
     for path in (features, matches):
         try:
             with path.open("rb") as file:

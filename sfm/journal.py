@@ -65,20 +65,23 @@ def _write_all(file: io.FileIO, offset: int, data: bytes | bytearray | memoryvie
         view = view[file.write(view) :]
 
 
-def _read_journal(path: Path) -> tuple[dict[int, bytearray], int] | None:
-    """The pages and the file size of a whole journal; None where there is none or it was never finished."""
+def _read_journal(path: Path, size: int) -> tuple[dict[int, bytearray], int] | None:
+    """The pages and the file size of a whole journal of a file of `size` bytes; None where there is none or it was
+    never finished. BadFile where it is larger than one of all the file's pages."""
     try:
+        if path.stat().st_size > _HEAD.size + (size // PAGE + 2) * (8 + PAGE) + 32:
+            raise BadFile(f"{path}: not the journal of {path.stem}; delete it")
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     if len(data) < _HEAD.size + 32:
         return None
-    magic, count, size = _HEAD.unpack_from(data)
+    magic, count, new_size = _HEAD.unpack_from(data)
     body, checksum = data[:-32], data[-32:]
     if magic != _MAGIC or len(body) != _HEAD.size + count * (8 + PAGE) or hashlib.sha256(body).digest() != checksum:
         return None
     starts = range(_HEAD.size, len(body), 8 + PAGE)
-    return {struct.unpack_from("<Q", body, s)[0]: bytearray(body[s + 8 : s + 8 + PAGE]) for s in starts}, size
+    return {struct.unpack_from("<Q", body, s)[0]: bytearray(body[s + 8 : s + 8 + PAGE]) for s in starts}, new_size
 
 
 class JournaledFile:
@@ -111,7 +114,7 @@ class JournaledFile:
             raise
 
     def _recover(self) -> None:
-        found = _read_journal(self._journal_path)
+        found = _read_journal(self._journal_path, self._size)
         if found is not None:
             if found[1] > self._size + len(found[0]) * PAGE + _MAX_GROWTH:
                 raise BadFile(f"{self._journal_path}: not the journal of {self._journal_path.stem}; delete it")

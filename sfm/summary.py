@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sfm import __version__, hloc
@@ -17,12 +18,23 @@ from sfm.errors import BadFile
 from sfm.machine import machine
 from sfm.options import Options
 from sfm.types import ReconstructionSummary, StageSummary
-from sfm.untrusted import read_json, refuse_links
+from sfm.untrusted import NUMBER, has_shape, leads_out, read_json, refuse_links
 
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
 REPORT = "report.html"
 STAGE_ORDER = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
+FIGURES = ("images", "registered", "points3D", "observations", "mean_track_length", "mean_reprojection_error_px")
+RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is shown: shapes of sfm.untrusted
+    {
+        **dict.fromkeys(FIGURES, NUMBER),
+        "stages": [{"stage": str, "seconds": NUMBER}],
+        "models": [{"path": str, "images": NUMBER}],
+        "unregistered": [{"image": str, "reason": str}],
+        "options": {str: dict},
+        **dict.fromkeys(("versions", "machine", "matcher"), dict),
+    }
+)
 _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 
 
@@ -210,15 +222,17 @@ def database_text(place: Path) -> str:
 
 
 def read_run_json(out: Path) -> dict[str, Any]:
-    """A run's run.json. Raises BadFile where it is missing or damaged."""
+    """A run's run.json, of which values may be missing. Raises BadFile where it is missing or damaged."""
     path = out / RUN_JSON
     try:
         record = read_json(path)
-        if not isinstance(record, dict) or not isinstance(record["stages"], list):
+        json.dumps(record, allow_nan=False)  # ValueError for what no page can hold
+        known = {name: shape for name, shape in RECORD.items() if name in record or name == "stages"}
+        if not has_shape(record, known) or any(leads_out(model["path"]) for model in record.get("models", [])):
             raise ValueError
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, TypeError):
         raise BadFile(f"{path}: missing or damaged; give the output folder of a run") from None
-    return record
+    return dict(record)
 
 
 def run_title(record: Mapping[str, Any]) -> str:

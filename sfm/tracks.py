@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfm.errors import BadFile
 from sfm.options import TrackOptions
 from sfm.types import (
     Float64,
@@ -335,11 +336,19 @@ def _pair_matches(
     )
 
 
+def _matches(db: FeatureDatabase, geometry: TwoViewGeometry) -> Matches:
+    """Matches of a verified pair. BadFile where the geometry is not of these."""
+    matches = db.read_matches(geometry.pair)
+    if int(geometry.inliers.max()) >= len(matches):
+        raise BadFile(f"{db.path}: verified another pair of matches than it holds; delete it to start afresh")
+    return matches
+
+
 def run(db: FeatureDatabase, options: TrackOptions) -> StageSummary:
     """The stage: reads verified matches, writes keypoints, tracks and keypoint matches."""
     started = time.perf_counter()
     names = [record.name for record in db.read_images()]
-    pairs = [(geometry, db.read_matches(geometry.pair)) for geometry in db.read_two_view() if len(geometry.inliers)]
+    pairs = [(geometry, _matches(db, geometry)) for geometry in db.read_two_view() if len(geometry.inliers)]
     result = build_tracks(names, pairs, db.read_grids(), options)
     db.write_keypoints(result.keypoints)
     db.write_keypoint_matches(result.matches)

@@ -6,13 +6,15 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from sfm.errors import BadFile
 
 MAX_JSON = 1 << 26  # characters of a file that one run wrote
 MAX_LINE = 1 << 16  # characters
+NUMBER = "a number, no larger than makes sense"
+_MAX_NUMBER = 1e18
 _MAX_HOLES = 1 << 26  # bytes of a file that need not be on the disk
 
 
@@ -47,6 +49,20 @@ def parse_json(text: str) -> Any:
         raise ValueError("nested too deep") from None
 
 
+def has_shape(value: Any, shape: Any) -> bool:
+    """Whether plain values are as a shape says: a type; NUMBER; [shape of all items]; {name: shape of a member that
+    must be there}; {str: shape of all members}."""
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(has_shape(item, shape[0]) for item in value)
+    if isinstance(shape, dict) and isinstance(value, dict):
+        if str in shape:
+            return all(has_shape(own, shape[str]) for own in value.values())
+        return all(name in value and has_shape(value[name], own) for name, own in shape.items())
+    if shape == NUMBER:
+        return isinstance(value, int | float) and not abs(value) >= _MAX_NUMBER
+    return isinstance(shape, type) and isinstance(value, shape)
+
+
 def bounded_lines(path: Path, what: str, *, limit: int = MAX_LINE) -> Iterator[str]:
     """The lines of a text file one by one. what: it should be, for messages. Raises BadFile, also for endless lines."""
     try:
@@ -59,6 +75,13 @@ def bounded_lines(path: Path, what: str, *, limit: int = MAX_LINE) -> Iterator[s
         raise BadFile(f"{path}: not a text file; give {what}") from None
     except OSError as error:
         raise BadFile(f"{path}: cannot be read ({error.strerror}); give {what}") from None
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name, taken as a path relative to a folder, might stand for something outside it on any system."""
+    windows, posix = PureWindowsPath(name), PurePosixPath(name)
+    outside = windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts or ".." in posix.parts
+    return bool(outside) or not posix.parts or any(ord(c) < 32 for c in name)
 
 
 def refuse_links(folder: Path, names: Iterable[str]) -> None:
