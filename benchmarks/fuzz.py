@@ -16,7 +16,6 @@ import re
 import resource
 import shutil
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -24,8 +23,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.fuzz_readers import READERS, Reader
 from sfm.errors import SfMError
@@ -252,7 +249,7 @@ def _changed(reader: Reader, place: Path, rng: random.Random) -> Path | None:
     changed.write_bytes(mutated(changed.read_bytes(), rng))
     try:
         reader.mend(place / "case")
-    except ValueError:
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
     shutil.copyfile(changed, place / "input")  # reading may change it
     (place / "name").write_text(str(changed.relative_to(place / "case")).replace("/", "__"))

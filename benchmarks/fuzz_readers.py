@@ -27,7 +27,7 @@ from sfm.types import (
     TwoViewGeometry,
 )
 
-NAMES = ("a.jpg", "b/c d.jpg", "b/e.jpg")
+NAMES = ("a.jpg", "b/c.jpg", "b/e.jpg")
 WIDTH, HEIGHT = 320, 240
 ID = " ".join(["1", "0", "0", "0", "1", "0", "0", "0", "1"])
 
@@ -73,13 +73,6 @@ def _each(*reads: Callable[[], object]) -> None:
 
 def _write_binary(folder: Path) -> None:
     _model().write_binary(folder)
-
-
-def _write_for_export(folder: Path) -> None:
-    model = _model()
-    for image in model.images.values():
-        image.name = image.name.replace(" ", "_")  # NVM holds no other
-    model.write_binary(folder)
 
 
 def _write_text(folder: Path) -> None:
@@ -139,24 +132,37 @@ def _write_database(folder: Path) -> None:
 
 
 def _read_database(folder: Path) -> None:
-    from sfm.summary import database_text
+    from sfm.summary import database_text, export_hloc
 
-    database_text(folder)
-    with FeatureDatabase.open(folder / "features.h5") as db:
-        for pair in db.read_pairs():
-            db.read_matches(pair)
-        for read in (db.read_grids, db.read_two_view, db.read_keypoints, db.read_keypoint_matches, db.read_tracks):
-            read()
-        db.match_counts()
-        db.held_matches()
+    _each(
+        lambda: database_text(folder),
+        lambda: export_hloc(folder, folder / "hloc"),
+        lambda: _read_groups(folder / "features.h5"),
+        lambda: _run_stages(folder / "features.h5"),
+    )
+
+
+def _read_groups(path: Path) -> None:
+    with FeatureDatabase.open(path, "r") as db:
         for stage in db.stages():
-            db.fingerprint(stage)
-            db.summary(stage)
-            db.provenance(stage)
-        db.write_pairs([ImagePair(NAMES[0], NAMES[1])])
-        empty = Matches.empty()
-        db.write_matches([(ImagePair(NAMES[0], NAMES[1]), empty)], matcher_key="k")
-        db.commit("pairs", fingerprint="f", provenance={}, summary=StageSummary("pairs", {}, 0.1))
+            _each(partial(db.fingerprint, stage), partial(db.summary, stage), partial(db.provenance, stage))
+        _each(
+            lambda: [db.read_matches(pair) for pair in db.read_pairs()],
+            *(db.read_grids, db.read_two_view, db.read_keypoints, db.read_keypoint_matches, db.read_tracks),
+            *(db.match_counts, db.held_matches),
+        )
+
+
+def _run_stages(path: Path) -> None:
+    from sfm import tracks
+    from sfm.mapper import read_input, write_database
+    from sfm.options import TrackOptions
+
+    with FeatureDatabase.open(path) as db:
+        _each(lambda: write_database(path.parent / "database.db", read_input(db, known_intrinsics=False)))
+        tracks.run(db, TrackOptions())
+        db.commit("tracks", fingerprint="f", provenance={}, summary=StageSummary("tracks", {}, 0.1))
+        db.write_matches([(ImagePair(NAMES[0], NAMES[1]), Matches.empty())], matcher_key="k")
 
 
 def _write_hloc(folder: Path) -> None:
@@ -221,7 +227,7 @@ def _write_pairs(folder: Path) -> None:
 def _read_pairs(folder: Path) -> None:
     from sfm.pairs import choose
 
-    choose(str(folder / "pairs.txt"), NAMES)
+    choose(str(folder / "pairs.txt"), ("a.jpg", "b/c d.jpg", "b/e.jpg"))
 
 
 def _write_posed_pairs(folder: Path) -> None:
@@ -359,7 +365,7 @@ def _mend_journal(folder: Path) -> None:
 READERS: dict[str, Reader] = {
     "model-binary": Reader(_write_binary, _read_model, tuple(f"{stem}.bin" for stem in MODEL)),
     "model-text": Reader(_write_text, _read_model, tuple(f"{stem}.txt" for stem in MODEL)),
-    "export": Reader(_write_for_export, _export_model, tuple(f"{stem}.bin" for stem in MODEL)),
+    "export": Reader(_write_binary, _export_model, tuple(f"{stem}.bin" for stem in MODEL)),
     "database": Reader(_write_database, _read_database, ("features.h5",)),
     "journal": Reader(_write_journal, _read_database, ("features.h5.journal",), _mend_journal),
     "hloc": Reader(_write_hloc, _read_hloc, ("features.h5", "matches.h5")),

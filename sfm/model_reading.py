@@ -71,8 +71,8 @@ def _check_model(model: pycolmap.Reconstruction, num_observations: int | None) -
     if len(set(names)) < len(names):
         raise ValueError("two images of one name")
     for image in (model.image(image_id) for image_id in model.reg_image_ids()):
-        pose = image.cam_from_world().matrix()
-        if not np.isfinite(pose).all() or np.abs(pose[:, :3] @ pose[:, :3].T - np.eye(3)).max() > 1e-6:
+        pose = image.cam_from_world()
+        if not (np.isfinite(pose.translation).all() and abs(np.linalg.norm(pose.rotation.quat) - 1) < 1e-6):
             raise ValueError(f"image {image.name} has no pose")
     seen = sum(image.num_points3D for image in model.images.values())
     if seen != num_observations if num_observations is not None else not model.is_valid():
