@@ -123,6 +123,7 @@ def _choose_file(path: Path) -> Choice:
     if not path.is_file():
         names = ", ".join(("auto", *REGISTRY))
         raise BadFile(f"{path}: no such weights; give {names}, or the path of a checkpoint file")
+    _bound_size(path)
     known = by_checksum(sha256_of(path))
     if known is not None:
         config, why = CONFIGS[known.config], f"known by its checksum as the official {known.name}"
