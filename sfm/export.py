@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from sfm.colmap_log import silent
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.model_reading import RIG_STEMS, STEMS, read_reconstruction
-from sfm.untrusted import leads_out, refuse_links
+from sfm.untrusted import leads_out_anywhere, refuse_links
 
 _ORIENTATION = 0x0112  # EXIF tag
 _UNDISTORTABLE = ("JPEG", "MPO", "PNG", "TIFF", "BMP")  # what pycolmap reads by content
@@ -83,7 +83,7 @@ def _read_model(model_dir: Path) -> pycolmap.Reconstruction:
     if not model.reg_image_ids():
         raise BadFile(f"{model_dir}: no registered image in this model; nothing to export")
     for image in _images(model):
-        if leads_out(image.name):
+        if leads_out_anywhere(image.name):
             raise BadFile(f"{model_dir}: image {image.name!r} leads out of the image folder; this model is not trusted")
     return model
 
@@ -334,7 +334,8 @@ def _one_focal(camera: pycolmap.Camera, out: Path, *, allowed: Sequence[str]) ->
     fx, fy = camera.focal_length_x, camera.focal_length_y
     if camera.model_name not in allowed or abs(fx - fy) > 1e-3 * fx:
         raise BadFile(
-            f"{out}: cannot hold camera {camera.camera_id} ({camera.model_name}) in this format; export it undistorted"
+            f"{out}: this format cannot hold camera {camera.camera_id} ({camera.model_name}); "
+            "export it undistorted first"
         )
     distortion = [*(camera.params[i] for i in camera.extra_params_idxs()), 0.0, 0.0]
     return (fx + fy) / 2, distortion[0], distortion[1]

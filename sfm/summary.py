@@ -18,7 +18,7 @@ from sfm.errors import BadFile
 from sfm.machine import machine
 from sfm.options import Options
 from sfm.types import ReconstructionSummary, StageSummary
-from sfm.untrusted import NUMBER, has_shape, leads_out, read_json, refuse_links
+from sfm.untrusted import NUMBER, has_shape, leads_out_anywhere, read_json, refuse_links
 
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
@@ -228,7 +228,7 @@ def read_run_json(out: Path) -> dict[str, Any]:
         record = read_json(path)
         json.dumps(record, allow_nan=False)  # ValueError for what no page can hold
         known = {name: shape for name, shape in RECORD.items() if name in record or name == "stages"}
-        if not has_shape(record, known) or any(leads_out(model["path"]) for model in record.get("models", [])):
+        if not has_shape(record, known) or any(leads_out_anywhere(model["path"]) for model in record.get("models", [])):
             raise ValueError
     except (OSError, ValueError, TypeError):
         raise BadFile(f"{path}: missing or damaged; give the output folder of a run") from None

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from sfm.errors import BadFile
@@ -78,7 +78,13 @@ def bounded_lines(path: Path, what: str, *, limit: int = MAX_LINE) -> Iterator[s
 
 
 def leads_out(name: str) -> bool:
-    """Whether a name, taken as a path relative to a folder, might stand for something outside it on any system."""
+    """Whether a name, taken as a path relative to a folder, stands for something outside it."""
+    path = PurePath(name)
+    return bool(path.drive or path.root) or not path.parts or ".." in path.parts or "\0" in name
+
+
+def leads_out_anywhere(name: str) -> bool:
+    """Whether a name leads out on any system, or holds what no text file should: for names that are handed on."""
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
     outside = windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts or ".." in posix.parts
     return bool(outside) or not posix.parts or any(ord(c) < 32 for c in name)
