@@ -14,7 +14,7 @@ import numpy as np
 import pycolmap
 
 from sfm.database import FeatureDatabase
-from sfm.errors import SfMError
+from sfm.errors import BadFile, SfMError
 from sfm.types import (
     CameraPrior,
     ImagePair,
@@ -324,7 +324,7 @@ def _write_round(folder: Path) -> None:
     from sfm.refinement import COUNTS, Refined, save_round
 
     model = _model()
-    covariances = {int(i): np.ones((2, 3)) for i in model.images}
+    covariances = {int(i): np.ones((len(image.points2D), 2, 2)) for i, image in model.images.items()}
     save_round(Refined(model, covariances, **dict.fromkeys(COUNTS, 0)), folder)  # type: ignore[arg-type]
 
 
@@ -339,7 +339,9 @@ def _mend_round(folder: Path) -> None:
 def _read_round(folder: Path) -> None:
     from sfm.refinement import load_round
 
-    load_round(folder)
+    names = [image.name for image in _model().images.values()]
+    if load_round(folder, names) is None:
+        raise BadFile(f"{folder}: passed over")
 
 
 def _write_journal(folder: Path) -> None:

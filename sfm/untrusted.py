@@ -8,6 +8,10 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sfm.errors import BadFile
 
@@ -39,6 +43,15 @@ def read_json(path: Path, *, limit: int = MAX_JSON) -> Any:
     if len(text) > limit:
         raise ValueError(f"longer than {limit} characters")
     return parse_json(text)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays that numpy.savez wrote, by name. OSError, ValueError or BadZipFile where that is not what it is."""
+    with ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+            raise ValueError("compressed, as savez is not")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def parse_json(text: str) -> Any:

@@ -22,15 +22,7 @@ LAYER_2 = (
     LAYER_1
     | STORES
     | {"sfm.images", "sfm.cameras", "sfm.feature_cache", "sfm.turns", "sfm.focal", "sfm.colmap_database"}
-    | {
-        "sfm.colmap_log",
-        "sfm.model_reading",
-        "sfm.model_files",
-        "sfm.mapper",
-        "sfm.agreement",
-        "sfm.attempts",
-        "sfm.known_poses",
-    }
+    | {"sfm.colmap_log", "sfm.model_reading", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts"}
     | {"sfm.known_poses", "sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
     | {"sfm.track_completion", "sfm.weights", "sfm.datasets", "sfm.pair_geometry", "sfm.matcher_choice"}
@@ -161,6 +153,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.refinement": NUMPY | {"pycolmap"},
     "sfm.colmap_log": {"pycolmap"},
     "sfm.model_reading": NUMPY | {"pycolmap"},
+    "sfm.untrusted": NUMPY,
     "sfm.evaluation": NUMPY | {"pycolmap"},
     "sfm.pair_judging": NUMPY,
     "sfm.pair_truth": NUMPY | {"pycolmap"},
