@@ -18,6 +18,7 @@ from typing import Any
 
 from sfm import __version__, verbs
 from sfm.errors import NoModel, SfMError
+from sfm.memory import is_exhausted
 from sfm.parsing import PROGRAM, Parser, add_options, options_from
 
 STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
@@ -159,3 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\n{PROGRAM}: interrupted; the same command carries on: {shlex.join([PROGRAM, *argv])}", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not is_exhausted(error):
+            raise
+        advice = "what is done is kept; lower --memory, --resize or --align-size, or close other programs"
+        print(f"{PROGRAM}: error: out of memory; {advice}", file=sys.stderr)
+        return 2

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from sfm import schema
+from sfm import schema, verified_parts
 from sfm.columns import Array, check_below, check_no_links, read_columns, reading, subgroup, write_columns, writing
 from sfm.errors import BadFile, MissingStage
 from sfm.journal import FileLock, JournaledFile, replace_durably
@@ -307,6 +307,21 @@ class FeatureDatabase:
     def write_two_view(self, geometries: Sequence[TwoViewGeometry]) -> None:
         """Write the verified pairs, in the order given."""
         self._write("two_view", schema.two_view_columns(geometries, self._rows))
+        with self._writing():
+            verified_parts.drop(self._h5)
+
+    def keep_verified(self, geometries: Sequence[TwoViewGeometry], *, key: str) -> None:
+        """Add pairs to those that an unfinished verification has done; durable when it returns."""
+        columns = schema.two_view_columns(geometries, self._rows)
+        with self._writing():
+            verified_parts.append(self._h5, columns, key)
+        self._sync()
+
+    def verified_so_far(self, key: str) -> tuple[TwoViewGeometry, ...]:
+        """Pairs that were kept with this key, the digest of what their verification depends on."""
+        with reading(self.path, _REMEDY):
+            parts = verified_parts.read(self._h5, key, len(self._images))
+            return tuple(geometry for part in parts for geometry in schema.two_view(part, self._names))
 
     def read_two_view(self) -> tuple[TwoViewGeometry, ...]:
         """The verified pairs, in the order written."""

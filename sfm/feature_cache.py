@@ -8,7 +8,7 @@ ahead (Belady's rule, the best there is when the future is known).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Hashable, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any, Generic, Protocol, TypeVar
 
 from sfm.matchers.base import Features
@@ -52,7 +52,7 @@ def count_encodings(order: Sequence[Ends], capacity: int) -> int:
     for position, pair in enumerate(order):
         missing = [name for name in (pair.name0, pair.name1) if name not in cache]
         for name in missing:
-            cache.put(name, _OneUnit())
+            cache.put({name: _OneUnit()})
         num_encoded += len(missing)
         cache.shrink(position, keep={pair.name0, pair.name1})
     return num_encoded
@@ -82,14 +82,14 @@ class FeatureCache(Generic[_FeaturesT]):
     def __getitem__(self, name: Hashable) -> _FeaturesT:
         return self._features[name]
 
-    def put(self, name: Hashable, features: _FeaturesT) -> None:
-        """Keeps the features; the budget may be exceeded until `shrink`."""
-        self._features[name] = features
-        self._nbytes += features.nbytes
+    def put(self, features: Mapping[Any, _FeaturesT]) -> None:
+        """Keeps features by name; `shrink` makes room for them before or after."""
+        self._features.update(features)
+        self._nbytes += sum(each.nbytes for each in features.values())
 
-    def shrink(self, position: int, keep: Set[Any]) -> None:
-        """Drops what no pair after `position` uses, then what is used farthest ahead, until the budget holds."""
-        while self._nbytes > self._budget:
+    def shrink(self, position: int, keep: Set[Any], *, room: int = 0) -> None:
+        """Drops what no pair after `position` uses, then what is used farthest ahead, until `room` bytes are free."""
+        while self._nbytes + room > self._budget:
             loose = [name for name in self._features if name not in keep]
             if not loose:
                 return

@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+from sfm import memory
 from sfm.errors import BadImage, SfMError
 from sfm.feature_cache import FeatureCache, order_pairs
 from sfm.images import read_grey, read_mask
@@ -35,7 +36,7 @@ from sfm.types import ImagePair, ImageRecord, Matches, StageSummary
 
 log = logging.getLogger(__name__)
 
-_DECODED_AHEAD = 4  # photos
+_DECODED_AHEAD, _DECODED_AHEAD_PX = 4, 100_000_000  # photos, and of large ones fewer
 _FLUSH_PAIRS = 200
 _FLUSH_SECONDS = 10.0
 
@@ -224,7 +225,8 @@ class _PhotoReader(AbstractContextManager["_PhotoReader"]):
     @property
     def idle(self) -> bool:
         """Another photo may be announced."""
-        return len(self._ahead) < _DECODED_AHEAD
+        px = sum(self._records[name].width * self._records[name].height for name in self._ahead)
+        return len(self._ahead) < _DECODED_AHEAD and px < _DECODED_AHEAD_PX
 
     def announce(self, name: str) -> None:
         """Starts to decode a photo that will be taken soon."""
@@ -298,7 +300,7 @@ class _Session:
         self.num_encoded = 0
         self._matcher = TurningMatcher(matcher)
         self._reader = reader
-        self._budget = options.memory * 1e9
+        self._budget = memory.budget(options.memory, options.device)
         self._batch_size = options.batch or matcher.batch_size
         self._failed: dict[str, str] = {}
         self.lost: set[ImagePair] = set()
@@ -313,29 +315,26 @@ class _Session:
         """Batch by batch: (task, matches) of those that could be matched, and the number that is done with."""
         views = [_Views(_View(pair.name0, 0), _View(pair.name1, turn)) for pair, turn in tasks]
         first = self._first_features(views)
-        capacity = int(self._budget // max(1, first[1].nbytes)) if first else 0
-        order = order_pairs(views, capacity)
+        size = max([1, *(features.nbytes for features in first.values())])
+        self._batch_size = min(self._batch_size, max(1, self._budget // (2 * size)))
+        order = order_pairs(views, self._budget // size)
         cache: FeatureCache[TurnedFeatures] = FeatureCache(order, self._budget)
-        if first:
-            cache.put(*first)
+        cache.put(first)
+        first.clear()  # only the cache holds features
         position, ahead = 0, 0
         while position < len(order):
             batch = order[position : position + self._batch_size]
             missing = dict.fromkeys(view for pair in batch for view in pair if view not in cache)
-            for view, features in self._encode(list(missing)).items():
-                cache.put(view, features)
             position += len(batch)
-            cache.shrink(position - 1, keep={view for pair in batch for view in pair})
+            cache.shrink(position - 1, keep={view for pair in batch for view in pair}, room=len(missing) * size)
+            cache.put(self._encode(list(missing)))
             ahead = self._announce(order, max(ahead, position), cache)
             yield self._match_batch(cache, batch), len(batch)
 
-    def _first_features(self, pairs: Sequence[_Views]) -> tuple[_View, TurnedFeatures] | None:
-        """One readable photo's features, which tell how many fit the memory."""
-        for view in sorted({view for pair in pairs for view in pair}):
-            features = self._encode([view])
-            if features:
-                return view, features[view]
-        return None
+    def _first_features(self, pairs: Sequence[_Views]) -> dict[_View, TurnedFeatures]:
+        """Of one readable photo, by which the number that fits the memory is judged; empty where there is none."""
+        each = (self._encode([view]) for view in sorted({view for pair in pairs for view in pair}))
+        return next(filter(None, each), {})
 
     def _announce(self, order: Sequence[_Views], ahead: int, cache: FeatureCache[TurnedFeatures]) -> int:
         """Has the photos of coming pairs decoded; returns the first pair that was not looked at."""
@@ -377,7 +376,7 @@ class _Session:
             try:
                 results += call(piece)
             except Exception as error:
-                if not _is_out_of_memory(error):
+                if not memory.is_exhausted(error):
                     raise
                 self._halve(len(piece))
         return results
@@ -387,8 +386,3 @@ class _Session:
             raise SfMError("out of memory on a single pair of photos: lower --resize or --memory, or use --device cpu")
         self._batch_size = num_items // 2
         log.warning("out of memory: from here on %d pair(s) at once", self._batch_size)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """MemoryError or torch.OutOfMemoryError, without importing torch."""
-    return isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)

@@ -74,7 +74,12 @@ class MatchingOptions:
     )
     device: str = _option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
     batch: int = _option(0, "pairs matched at once; 0 chooses by device", metavar="N")
-    memory: float = _option(1.0, "gigabytes that cached features may take", metavar="GB")
+    memory: float | None = _option(
+        None,
+        "gigabytes that cached features, batches and refinement may take (of the GPU where there is one); the default "
+        "is half of what is free",
+        metavar="GB",
+    )
     turns: str = _option(
         "auto",
         "auto: where photos match in separate groups, try them turned by 90, 180 and 270 degrees; off",
@@ -89,7 +94,7 @@ class MatchingOptions:
             f"--confidence {self.confidence}: must be between 0 and 1",
         )
         _require(self.batch >= 0, f"--batch {self.batch}: must not be negative")
-        _require(self.memory > 0, f"--memory {self.memory}: must be positive")
+        _require(self.memory is None or self.memory > 0, f"--memory {self.memory}: must be positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +225,7 @@ class TwoPhotoOptions(TwoViewOptions):
         choices=("auto", "off"),
     )
     batch: int = field(default=0, init=False)  # no options for one pair
-    memory: float = field(default=1.0, init=False)
+    memory: float | None = field(default=None, init=False)
     camera_model: str = _option("SIMPLE_RADIAL", "COLMAP camera model of both photos", metavar="MODEL")
     intrinsics: str | None = _option(
         None,

@@ -18,7 +18,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sfm import __version__, hloc, images, known_poses, mapping, matching, pairs, refinement, tracks, verification
+from sfm import (
+    __version__,
+    hloc,
+    images,
+    known_poses,
+    mapping,
+    matching,
+    memory,
+    pairs,
+    refinement,
+    tracks,
+    verification,
+)
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadOption, MissingStage, NoModel
 from sfm.machine import peak_mb, reset_peak
@@ -135,6 +147,12 @@ def _run_import(run: _Run) -> StageSummary:
     return hloc.import_hloc(run.db, features=run.imported.features, matches=run.imported.matches)
 
 
+def _tracks_depend_on(run: _Run) -> Any:
+    """Of memory only what the user gave: what happens to be free when a run carries on must not change the model."""
+    given = run.options.matching.memory
+    return asdict(run.options.tracks) | ({"memory": given} if given is not None else {})
+
+
 def _no_model(db: FeatureDatabase) -> StageSummary:
     """The mapping stage where there is no model: why not, photo by photo."""
     data = read_input(db, known_intrinsics=False)
@@ -168,7 +186,7 @@ def _run_refinement(run: _Run) -> StageSummary:
         run.options.mapping,
         lambda name: images.read_grey(run.folder, records[name]),
         lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
-        run.options.matching.memory,
+        memory.budget(run.options.matching.memory, device_of(run.options.matching)),
         device_of(run.options.matching),
     )
     summary = run.db.summary("mapping")
@@ -199,8 +217,8 @@ STAGES = (
     Stage(
         "tracks",
         ("images", "matching", "verification"),
-        lambda run: asdict(run.options.tracks),
-        lambda run: tracks.run(run.db, run.options.tracks),
+        _tracks_depend_on,
+        lambda run: tracks.run(run.db, run.options.tracks, memory=memory.budget(run.options.matching.memory)),
     ),
     Stage("mapping", ("images", "verification", "tracks"), _mapping_depends_on, _run_mapping),
     Stage("refinement", ("mapping",), lambda run: asdict(run.options.refinement), _run_refinement),
@@ -288,6 +306,7 @@ def _stages_of(run: _Run, stop_after: str | None) -> Iterator[StageSummary]:
             summary = replace(summary, reused=True)
         else:
             run.db.invalidate(stage.name)
+            memory.give_back()
             reset_peak()
             summary = replace(stage.run(run), peak_mb=round(peak_mb(), 1))
             # Matching that had to leave out photos is committed as such, and tried again by the next run.

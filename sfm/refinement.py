@@ -83,7 +83,7 @@ class Refined:
 @dataclass(frozen=True, slots=True)
 class Refiner:
     """What all rounds on all models of a run share. data: what mapping read. read_grey: (H, W) u8 of an image name.
-    read_mask: (H, W) bool, where the photo may be used, or None for all. memory: gigabytes for photos and patches.
+    read_mask: (H, W) bool, where the photo may be used, or None for all. memory: bytes for photos and patches.
 
     Poses that the user gave stay as they are, and intrinsics likewise.
     """
@@ -93,7 +93,7 @@ class Refiner:
     mapping: MappingOptions
     read_grey: ReadGrey
     read_mask: ReadMask = lambda name: None
-    memory: float = 1.0
+    memory: int = 10**9
     device: str = "cpu"
 
     @property
@@ -197,9 +197,10 @@ def _aligned(
     photos = Photos(read, scale, unit)
     # The first round begins where a network's pixel is a pixel or less; later ones, where little is left to do.
     level = max(1, int(np.ceil(np.log2(np.median(unit))))) if first else 0
-    memory = int(refiner.memory * 1e9)
     from_level = min(level, NUM_LEVELS - 1)
-    return align_tracks(columns, reference, photos, from_level=from_level, memory=memory, device=refiner.device), photos
+    return align_tracks(
+        columns, reference, photos, from_level=from_level, memory=refiner.memory, device=refiner.device
+    ), photos
 
 
 def _without_strangers(

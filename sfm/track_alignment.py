@@ -7,10 +7,11 @@ where all photos fit. Alignment goes from a coarse pyramid level, where the matc
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from threading import Lock
 from typing import Any
 
@@ -19,11 +20,14 @@ import torch
 from numpy.typing import NDArray
 
 from sfm.matchers.cores import map_on_cores, num_cores
+from sfm.memory import is_exhausted
 from sfm.model_columns import ModelColumns
 from sfm.patch_alignment import Alignment, Pyramid, Templates, Window, align, cut_patches
 from sfm.progress import progress_bar
 from sfm.track_geometry import patch_maps, surface_normals
 from sfm.types import Float32, Float64, Int64
+
+log = logging.getLogger(__name__)
 
 NUM_LEVELS = 5
 WINDOW_RADIUS = 7  # px; 15 x 15
@@ -181,8 +185,19 @@ def _align_block(
         for start in range(0, len(rows), CHUNK)
     ]
 
+    def work(rows: Int64) -> list[tuple[_Job, Alignment]]:
+        """Of one image; in halves where memory does not suffice."""
+        try:
+            return [aligned(rows)]
+        except Exception as error:
+            if len(rows) < 2 or not is_exhausted(error):
+                raise
+        half = len(rows) // 2
+        log.warning("out of memory: aligning %d patches at once", half)
+        return work(rows[:half]) + work(rows[half:])
+
     @torch.inference_mode()
-    def work(rows: Int64) -> tuple[_Job, Alignment]:
+    def aligned(rows: Int64) -> tuple[_Job, Alignment]:
         part = job.take(rows)
         image = int(part.image[0])
         xy = torch.from_numpy(positions[part.rows]).to(device)
@@ -205,7 +220,7 @@ def _align_block(
             found = _spaced(found, 1 / spacing)
         return part, found
 
-    yield from map_on_cores(work, parts, cores=num_cores() if device.type == "cpu" else 1)
+    yield from chain.from_iterable(map_on_cores(work, parts, cores=num_cores() if device.type == "cpu" else 1))
 
 
 def _spaced(alignment: Alignment, spacing: torch.Tensor) -> Alignment:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from sfm.errors import BadFile
 from sfm.options import TrackOptions
+from sfm.thinning import BYTES_PER_MATCH, BYTES_PER_OBSERVATION, thin, verified_rows
 from sfm.types import (
     Float64,
     Grid,
@@ -72,11 +73,15 @@ class Links:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackSet:
-    """What the stage makes: keypoints in image order, tracks over them, and matches of each verified pair."""
+    """What the stage makes: keypoints in image order, tracks over them, and matches of each verified pair.
+
+    num_left_out: observations that there was no room for.
+    """
 
     keypoints: tuple[Keypoints, ...]
     tracks: Tracks
     matches: tuple[KeypointMatches, ...]
+    num_left_out: int = 0
 
 
 def cell_keys(points: NDArray[np.floating], cells: Int64, grid: Grid | None, cell_size: float) -> Int64:
@@ -292,14 +297,23 @@ def build_tracks(
     pairs: Sequence[tuple[TwoViewGeometry, Matches]],
     grids: Mapping[str, Grid | None],
     options: TrackOptions,
+    *,
+    max_observations: int | None = None,
 ) -> TrackSet:
-    """Keypoints, tracks and keypoint matches from verified matches. Pure; deterministic in its arguments."""
+    """Keypoints, tracks and keypoint matches from verified matches. Pure; deterministic in its arguments.
+
+    max_observations: tracks that would make more are left out (sfm.thinning).
+    """
     links = collect_links(names, pairs, grids, options)
     edges, score, pair_idx = merge_links(links)
     label = merge_tracks(edges, score, links.node_image)
     xy, node_score, placed = place_observations(links, label)
     size = np.bincount(label[placed], minlength=len(label))
     placed &= size[label] >= 2
+    num_observations = int(placed.sum())
+    if max_observations is not None and num_observations > max_observations:
+        nodes = np.flatnonzero(placed)
+        placed[nodes] = thin(label[nodes], links.node_image[nodes], xy[nodes], node_score[nodes], max_observations)
     keypoint_of = np.full(len(label), -1)
     keypoints = []
     for i in range(len(names)):
@@ -315,9 +329,8 @@ def build_tracks(
     )
     kept = (label[edges[:, 0]] == label[edges[:, 1]]) & placed[edges].all(axis=1)
     pair_names = [geometry.pair for geometry, _ in pairs]
-    return TrackSet(
-        tuple(keypoints), tracks, _pair_matches(pair_names, keypoint_of[edges[kept]], score[kept], pair_idx[kept])
-    )
+    found = _pair_matches(pair_names, keypoint_of[edges[kept]], score[kept], pair_idx[kept])
+    return TrackSet(tuple(keypoints), tracks, found, num_observations - len(nodes))
 
 
 def _pair_matches(
@@ -344,19 +357,41 @@ def _matches(db: FeatureDatabase, geometry: TwoViewGeometry) -> Matches:
     return matches
 
 
-def run(db: FeatureDatabase, options: TrackOptions) -> StageSummary:
-    """The stage: reads verified matches, writes keypoints, tracks and keypoint matches."""
+def run(db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None) -> StageSummary:
+    """The stage: reads verified matches, writes keypoints, tracks and keypoint matches.
+
+    memory: bytes that this stage and those after it may take, None for all that there is.
+    """
     started = time.perf_counter()
     names = [record.name for record in db.read_images()]
-    pairs = [(geometry, _matches(db, geometry)) for geometry in db.read_two_view() if len(geometry.inliers)]
-    result = build_tracks(names, pairs, db.read_grids(), options)
+    verified = [geometry for geometry in db.read_two_view() if len(geometry.inliers)]
+    max_rows = None if memory is None else max(1, memory // BYTES_PER_MATCH // max(1, len(verified)))
+    pairs = [verified_rows(geometry, _matches(db, geometry), max_rows) for geometry in verified]
+    room = None if memory is None else memory // BYTES_PER_OBSERVATION
+    result = build_tracks(names, pairs, db.read_grids(), options, max_observations=room)
     db.write_keypoints(result.keypoints)
     db.write_keypoint_matches(result.matches)
     db.write_tracks(result.tracks)
-    num = len(result.tracks)
+    num_matches = sum(len(geometry.inliers) for geometry in verified)
+    num_rows = sum(len(geometry.inliers) for geometry, _ in pairs)
+    num, num_observations = len(result.tracks), len(result.tracks.image_idx)
     counts: dict[str, int | float] = {
         "tracks": num,
-        "observations": len(result.tracks.image_idx),
-        "track_length": len(result.tracks.image_idx) / max(num, 1),
+        "observations": num_observations,
+        "track_length": num_observations / max(num, 1),
     }
-    return StageSummary("tracks", counts, time.perf_counter() - started)
+    note = _thinned(num_rows, num_matches, num_observations, num_observations + result.num_left_out)
+    return StageSummary("tracks", counts, time.perf_counter() - started, notes=note)
+
+
+def _thinned(num_rows: int, num_matches: int, num_observations: int, num_possible: int) -> tuple[str, ...]:
+    """What memory did not suffice for, in a line; empty where it did."""
+    parts = [
+        f"{kept:,} of {all_there_is:,} {what}"
+        for kept, all_there_is, what in (
+            (num_rows, num_matches, "verified matches"),
+            (num_observations, num_possible, "observations"),
+        )
+        if kept < all_there_is
+    ]
+    return (f"memory: {' and '.join(parts)} were kept; a larger --memory keeps more",) if parts else ()

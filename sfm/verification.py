@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sfm.geometry import reduction
@@ -17,6 +20,8 @@ from sfm.types import Grid, ImagePair, ImageRecord, Matches, StageSummary, TwoVi
 if TYPE_CHECKING:
     from sfm.database import FeatureDatabase
 
+BLOCK = 256  # pairs whose matches are in memory at once; a run that is killed does at most so many again
+
 
 def verify(
     items: Sequence[tuple[ImagePair, Matches]],
@@ -25,8 +30,12 @@ def verify(
     options: VerificationOptions,
     *,
     seed: int = 0,
+    on_pair: Callable[[], object] = lambda: None,
 ) -> list[TwoViewGeometry]:
-    """Geometry of every pair, in order, in threads (pycolmap gives up the interpreter's lock while it works)."""
+    """Geometry of every pair, in order, in threads (pycolmap gives up the interpreter's lock while it works).
+
+    on_pair: called when a pair is done.
+    """
 
     def one(item: tuple[ImagePair, Matches]) -> TwoViewGeometry:
         pair, matches = item
@@ -36,14 +45,11 @@ def verify(
         min_ratio = options.min_inlier_ratio if semi_dense else 0.0
         return verify_pair(pair, matches, images, options, max_error=max_error, min_ratio=min_ratio, seed=seed)
 
-    with (
-        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
-        progress_bar(len(items), desc="verifying", unit="pair") as bar,
-    ):
-        result = []
+    result = []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for geometry in pool.map(one, items):
             result.append(geometry)
-            bar.update()
+            on_pair()
     return result
 
 
@@ -57,11 +63,17 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
     started = time.perf_counter()
     records = {record.name: record for record in db.read_images()}
     grids = db.read_grids()
-    geometries: list[TwoViewGeometry] = []
-    pairs = db.read_pairs()
-    for begin in range(0, len(pairs), 256):  # matches of 256 pairs in memory at once
-        items = [(pair, db.read_matches(pair)) for pair in pairs[begin : begin + 256]]
-        geometries += verify(items, records, grids, options, seed=seed)
+    pairs, key = db.read_pairs(), _key(db, options, seed)
+    done = {geometry.pair: geometry for geometry in db.verified_so_far(key)}
+    todo = [pair for pair in pairs if pair not in done]
+    with progress_bar(len(pairs), desc="verifying", unit="pair", initial=len(pairs) - len(todo)) as bar:
+        for begin in range(0, len(todo), BLOCK):
+            items = [(pair, db.read_matches(pair)) for pair in todo[begin : begin + BLOCK]]
+            found = verify(items, records, grids, options, seed=seed, on_pair=bar.update)
+            done |= {geometry.pair: geometry for geometry in found}
+            if begin + BLOCK < len(todo):  # the last are written with all
+                db.keep_verified(found, key=key)
+    geometries = [done[pair] for pair in pairs]
     db.write_two_view(geometries)
     counts: dict[str, int | float] = {
         "pairs": len(pairs),
@@ -69,3 +81,9 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
         "inliers": sum(len(g.inliers) for g in geometries),
     }
     return StageSummary("verification", counts, time.perf_counter() - started)
+
+
+def _key(db: FeatureDatabase, options: VerificationOptions, seed: int) -> str:
+    """Digest of all that the geometries depend on."""
+    read = [db.fingerprint(stage) for stage in ("images", "matching")]
+    return hashlib.sha256(json.dumps([read, asdict(options), seed]).encode()).hexdigest()

@@ -14,9 +14,9 @@ FOLDERS = ("sfm", "matchers", "weights", "datasets")
 
 # Modules that may be imported, by module or package; every module may import those of BASE.
 BASE = {"sfm", "sfm.errors", "sfm.types", "sfm.untrusted"}
-STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.journal"}
+STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.verified_parts", "sfm.journal"}
 STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping", "sfm.refinement"}
-LAYER_0 = {"sfm.options", "sfm.progress", "sfm.text_table", "sfm.result_log"}
+LAYER_0 = {"sfm.options", "sfm.progress", "sfm.memory", "sfm.thinning", "sfm.text_table", "sfm.result_log"}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
 LAYER_2 = (
     LAYER_1
@@ -43,6 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.machine": set(),
     "sfm.untrusted": set(),
     "sfm.model_reading": {"sfm.colmap_log"},
+    "sfm.memory": set(),
+    "sfm.thinning": set(),
     "sfm.types": set(),
     "sfm.options": set(),
     "sfm.progress": set(),
@@ -77,6 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.columns": LAYER_0 | STORES,
     "sfm.schema": LAYER_0 | STORES,
     "sfm.match_table": LAYER_0 | STORES,
+    "sfm.verified_parts": LAYER_0 | STORES,
     "sfm.journal": LAYER_0 | STORES,
     "sfm.database": LAYER_0 | STORES,
     "sfm.weights": LAYER_1 | {"sfm.weights"},
@@ -110,7 +113,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.training": LAYER_2,
     "sfm.parsing": LAYER_0,
     "sfm.verbs": LAYER_4 | {"sfm.parsing"},
-    "sfm.cli": LAYER_4 | {"sfm.parsing", "sfm.verbs"},
+    "sfm.cli": LAYER_4 | {"sfm.memory", "sfm.parsing", "sfm.verbs"},
 }
 
 NUMPY = {"numpy"}
@@ -124,6 +127,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.matchers.sift": NUMPY | {"torch", "pycolmap"},
     "sfm.cameras": NUMPY | {"PIL", "pycolmap"},
     "sfm.turns": NUMPY,
+    "sfm.thinning": NUMPY,
     "sfm.focal": NUMPY | {"pycolmap"},
     "sfm.intrinsics_posterior": NUMPY | {"pycolmap"},
     "sfm.calibration": NUMPY | {"pycolmap"},
@@ -132,6 +136,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.columns": NUMPY | {"h5py"},
     "sfm.schema": NUMPY,
     "sfm.match_table": NUMPY | {"h5py"},
+    "sfm.verified_parts": {"h5py"},
     "sfm.database": NUMPY | {"h5py"},
     "sfm.hloc": NUMPY | {"h5py"},
     "sfm.weights": {"torch", "safetensors", "platformdirs", "tqdm"},

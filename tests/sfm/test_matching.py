@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -145,6 +146,28 @@ def test_small_memory_costs_encodings_not_pairs(photos, batch):
     assert 20 < summary.counts["encoded"] == len(matcher.encoded) <= expected + 20
     with_less_than_a_pair = run(Store(store.records, store.pairs), matcher, folder, MatchingOptions(memory=1e-9))
     assert with_less_than_a_pair.counts["matches"] == 190
+
+
+@pytest.mark.parametrize("num_held", [5, 16])
+def test_features_and_batches_stay_within_the_memory(photos, num_held):
+    """As many features are alive at once as fit, however many photos there are and however large the batch."""
+    alive: weakref.WeakSet[FakeFeatures] = weakref.WeakSet()
+    most = []
+
+    class Counting(FakeMatcher):
+        def encode(self, images, masks=None):
+            made = super().encode(images, masks)
+            alive.update(made)
+            most.append(len(alive))
+            return made
+
+    for num in (20, 40):
+        folder, store = photos(num)
+        matcher = Counting(batch_size=64)
+        summary = run(store, matcher, folder, MatchingOptions(memory=num_held * FEATURE_BYTES / 1e9))
+        assert summary.counts["matches"] == num * (num - 1) // 2
+        assert max(matcher.batches) == num_held // 2
+        assert num_held - 2 <= max(most) <= num_held
 
 
 def test_resumes_where_it_stopped(photos):

@@ -14,8 +14,9 @@ from PIL import Image
 from sfm import matcher_choice, pipeline
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadImage, BadOption, NoModel
-from sfm.options import ImageOptions, MappingOptions, Options, PairOptions, ReportOptions, TrackOptions
+from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, PairOptions, ReportOptions, TrackOptions
 from sfm.pipeline import STAGE_NAMES, HlocFiles, reconstruct
+from sfm.thinning import BYTES_PER_OBSERVATION
 from sfm.types import Matches
 
 WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 6
@@ -197,6 +198,22 @@ def test_changed_option_redoes_what_depends_on_it(copied, change, first_redone):
     summary = reconstruct(*copied, replace(OPTIONS, **change))
     assert reused(summary) == list(STAGE_NAMES[: STAGE_NAMES.index(first_redone)])
     assert ExactMatcher.num_matched == 0
+
+
+def test_little_memory_gives_a_sparser_model_and_says_so(copied):
+    photos, out = copied
+    whole = reconstruct(photos, out, OPTIONS)
+    budget = 1000 * BYTES_PER_OBSERVATION  # there are some 3,300 observations
+    options = replace(OPTIONS, matching=MatchingOptions(memory=budget / 1e9))
+    redone = []
+    thinned = reconstruct(photos, out, options, on_stage=redone.append)
+    assert {stage.stage for stage in redone if not stage.reused} >= {"tracks", "mapping"}
+    assert {stage.stage for stage in redone if stage.reused} >= {"matching", "verification"}
+    assert thinned.registered == whole.registered == NUM
+    assert 800 < sum(p.track.length() for p in pycolmap.Reconstruction(thinned.model_dir).points3D.values()) <= 1000
+    notes = " ".join(note for stage in redone for note in stage.notes)
+    assert "of 3," in notes
+    assert "observations were kept; a larger --memory keeps more" in notes
 
 
 def test_another_matcher_matches_again_and_the_first_is_remembered(copied, monkeypatch):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from plane_scene import (
     HEIGHT,
     NAMES,
@@ -109,6 +110,24 @@ def test_blocks_of_little_memory_give_the_same(scene, aligned, monkeypatch):
     assert sum(map(len, points)) == len(set().union(*points))  # by whole points
     np.testing.assert_allclose(little.xy, aligned.xy, atol=0.01)
     np.testing.assert_allclose(little.correlation, aligned.correlation, atol=1e-3)
+
+
+def test_out_of_memory_halves_what_is_aligned_at_once(monkeypatch, caplog):
+    columns, reference, _, photos = observed(num=40)
+    whole = T.align_tracks(columns, reference, photos, from_level=1, memory=MEMORY)
+    align, sizes = T.align, []
+
+    def small_gpu(pyramid, templates, *args, **more):
+        if len(templates.norm) > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(templates.norm))
+        return align(pyramid, templates, *args, **more)
+
+    monkeypatch.setattr(T, "align", small_gpu)
+    halved = T.align_tracks(columns, reference, photos, from_level=1, memory=MEMORY)
+    assert 5 <= max(sizes) <= 10
+    assert "out of memory: aligning" in caplog.text
+    np.testing.assert_allclose(halved.xy, whole.xy, atol=0.01)
 
 
 def test_memory_for_less_than_one_point_is_enough():

@@ -184,9 +184,9 @@ def test_nothing_in_nothing_out():
     assert len(T.build_tracks("ab", [empty], GRIDS, TrackOptions()).tracks) == 0
 
 
-@given(st.integers(0, 10_000))
+@given(st.integers(0, 10_000), st.sampled_from([None, 40]))
 @settings(deadline=None, max_examples=25)
-def test_invariants_on_random_matches(seed):
+def test_invariants_on_random_matches(seed, room):
     rng = np.random.default_rng(seed)
     names = "abcd"
     pairs = []
@@ -194,7 +194,11 @@ def test_invariants_on_random_matches(seed):
         for j in range(i + 1, 4):
             p0, p1 = rng.uniform(0, 64, (40, 2)), rng.uniform(0, 64, (40, 2))
             pairs.append(rows(names[i], names[j], p0, p1, rng.uniform(size=40)))
-    result = T.build_tracks(names, pairs, GRIDS, TrackOptions())
+    result = T.build_tracks(names, pairs, GRIDS, TrackOptions(), max_observations=room)
+    if room is not None:
+        whole = T.build_tracks(names, pairs, GRIDS, TrackOptions())
+        assert len(result.tracks.image_idx) + result.num_left_out == len(whole.tracks.image_idx)
+        assert 30 < len(result.tracks.image_idx) <= 40
     owner = np.repeat(np.arange(len(result.tracks)), np.diff(result.tracks.offsets))
     images, keypoints = result.tracks.image_idx, result.tracks.keypoint_idx
     assert len(set(zip(owner, images, strict=True))) == len(owner)  # an image once a track
