@@ -36,12 +36,11 @@ from sfm.types import (
     Tracks,
     TwoViewGeometry,
 )
-from sfm.untrusted import NUMBER, has_shape, refuse_holes
+from sfm.untrusted import has_shape, refuse_holes
 
 _FORMAT = "loftr-sfm"
 _LIBVER = ("v108", "v108")  # superblock 2: no "open for writing" flag that a killed process would leave behind
 _REMEDY = "restore it from a copy, or delete it to start afresh"
-SUMMARY = {"stage": str, "counts": {str: NUMBER}, "seconds": NUMBER, "skipped": list}  # of a stage, in JSON
 _COMPACT_FROM = 16 << 20  # bytes of dead space
 
 
@@ -150,12 +149,7 @@ class FeatureDatabase:
         """Summary that the stage was committed with; None where it is not committed."""
         value = self._stage_json(stage).get("summary")
         with reading(self.path, _REMEDY):
-            if not value:
-                return None
-            if not has_shape(value, SUMMARY):
-                raise ValueError(f"stage {stage}: no summary")
-            skipped = tuple((str(name), str(reason)) for name, reason in value["skipped"])
-            return StageSummary(**value | {"skipped": skipped, "notes": tuple(map(str, value.get("notes", ())))})
+            return schema.summary(value) if value else None
 
     def provenance(self, stage: str) -> dict[str, Any]:
         """What the stage's data were made with, as it was given to `commit`; empty where not committed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,11 @@ def read_models(folder: Path) -> list[pycolmap.Reconstruction]:
     """The models folder/0, 1, ... Raises BadFile where one cannot be read."""
     paths = sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
     return [read_reconstruction(path, f"delete {folder} and run again") for path in paths]
+
+
+def has_foreign(models: Sequence[pycolmap.Reconstruction], names: Collection[str]) -> bool:
+    """Whether models have images of other names than these."""
+    return not {image.name for model in models for image in model.images.values()} <= set(names)
 
 
 def write_ply(model: pycolmap.Reconstruction, path: Path) -> None:

@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 from sfm import __version__
 from sfm.bundle import Freedom, adjust, whitened
 from sfm.calibration import calibrated_cameras
+from sfm.colmap_database import place_database
 from sfm.errors import BadFile, SfMError
 from sfm.geometry import reduction
 from sfm.mapper import MappingInput, write_database
 from sfm.model_columns import ModelColumns, delete_observations, move_observations
-from sfm.model_files import UNREFINED, ReadRGB, colour_points, read_models, write_models, write_ply
+from sfm.model_files import UNREFINED, ReadRGB, colour_points, has_foreign, read_models, write_models, write_ply
 from sfm.model_reading import read_reconstruction
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.track_completion import add_proposals, complete, on_usable, propose, refined_input
@@ -310,16 +311,11 @@ def load_round(folder: Path, names: Collection[str]) -> Refined | None:
         arrays = read_arrays(folder / "state" / "covariances.npz")
         covariances = {int(name): np.asarray(array, np.float64) for name, array in arrays.items()}
         shapes = {i: (len(model.images[i].points2D), 2, 2) for i in model.reg_image_ids()}
-        if {i: own.shape for i, own in covariances.items()} != shapes or _foreign([model], names):
+        if {i: own.shape for i, own in covariances.items()} != shapes or has_foreign([model], names):
             return None
         return Refined(model, covariances, **counts)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError, BadZipFile, SfMError):
         return None
-
-
-def _foreign(models: Sequence[pycolmap.Reconstruction], names: Collection[str]) -> bool:
-    """Whether models have images of other names."""
-    return not {image.name for model in models for image in model.images.values()} <= set(names)
 
 
 def refine(refiner: Refiner, model: pycolmap.Reconstruction, scratch: Path) -> Refined:
@@ -369,7 +365,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
     """
     started = time.perf_counter()
     models: Sequence[pycolmap.Reconstruction] = read_models(output / UNREFINED)
-    if _foreign(models, refiner.units):
+    if has_foreign(models, refiner.units):
         raise BadFile(f"{output / UNREFINED}: models of other photos; delete it and run again")
     states, notes = [refiner.start(model) for model in models], ()
     if refiner.data.semi_dense and not refiner.options.no_refine:
@@ -378,7 +374,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         models, reports = zip(*(calibrate(refiner, state) for state in states), strict=True)
         notes = reports[0]
         write_database(scratch / "database.db", refined_input(refiner.data, models[0]))
-        os.replace(scratch / "database.db", output / "database.db")
+        place_database(scratch / "database.db", output / "database.db")
     for model in models:
         colour_points(model, read_rgb)
     write_models(models, output / "sparse")

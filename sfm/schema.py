@@ -21,9 +21,10 @@ from sfm.types import (
     ImageRecord,
     KeypointMatches,
     Keypoints,
+    StageSummary,
     TwoViewGeometry,
 )
-from sfm.untrusted import leads_out
+from sfm.untrusted import NUMBER, has_shape, leads_out
 
 SCHEMA_VERSION = 1
 Row = Mapping[str, Array]
@@ -152,6 +153,14 @@ def images(c: Row) -> tuple[ImageRecord, ...]:
         ImageRecord(name, width, height, camera, str(digest))
         for name, (width, height), camera, digest in zip(names, sizes, cameras, c["digest"], strict=True)
     )
+
+
+def summary(value: Any) -> StageSummary:
+    """A stage's summary of its JSON."""
+    if not has_shape(value, {"stage": str, "counts": {str: NUMBER}, "seconds": NUMBER, "skipped": list}):
+        raise ValueError("not the summary of a stage")
+    skipped = tuple((str(name), str(reason)) for name, reason in value["skipped"])
+    return StageSummary(**value | {"skipped": skipped, "notes": tuple(map(str, value.get("notes", ())))})
 
 
 def grids_columns(grids: Mapping[str, Grid | None], rows: Mapping[str, int]) -> dict[str, Any]:
