@@ -30,6 +30,7 @@ _IMAGE_BYTES, _POSE_BYTES, _KEYPOINT_BYTES = 64, 56, 24  # image: id, pose, came
 _POINT_BYTES = 43  # id, xyz, colour, error; the number of observations follows, and 8 bytes for each
 _MAX_NAME = 4096  # bytes
 _MAX_SIDE = 1 << 24  # px
+_FAR = 1e15  # units; squares of it and their sums are numbers
 
 
 def read_reconstruction(folder: Path, remedy: str = "write it again") -> pycolmap.Reconstruction:
@@ -68,11 +69,12 @@ def _check_model(model: pycolmap.Reconstruction, num_observations: int | None) -
         if not (0 < camera.width <= _MAX_SIDE and 0 < camera.height <= _MAX_SIDE and np.isfinite(camera.params).all()):
             raise ValueError(f"camera {camera.camera_id} of {camera.width} x {camera.height} px, {camera.params}")
     names = [image.name for image in model.images.values()]
-    if len(set(names)) < len(names):
-        raise ValueError("two images of one name")
+    if len(set(names)) < len(names) or any(not name or "\0" in name for name in names):
+        raise ValueError("two images of one name, or one of none")
     for image in (model.image(image_id) for image_id in model.reg_image_ids()):
         pose = image.cam_from_world()
-        if not (np.isfinite(pose.translation).all() and abs(np.linalg.norm(pose.rotation.quat) - 1) < 1e-6):
+        near = (np.abs(pose.translation) < _FAR).all()  # False for NaN
+        if not (near and abs(np.linalg.norm(pose.rotation.quat) - 1) < 1e-6):
             raise ValueError(f"image {image.name} has no pose")
     seen = sum(image.num_points3D for image in model.images.values())
     if seen != num_observations if num_observations is not None else not model.is_valid():

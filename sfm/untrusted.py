@@ -31,8 +31,8 @@ def refuse_holes(*paths: Path) -> None:
             raise BadFile(f"{path}: cannot be read ({error.strerror}); check the path") from None
         if not stat.S_ISREG(found.st_mode):
             raise BadFile(f"{path}: is no file; give the file itself")
-        held = getattr(found, "st_blocks", found.st_size) * 512
-        if found.st_size > _MAX_HOLES + 100 * held:
+        held = getattr(found, "st_blocks", 0) * 512  # 0: some file systems do not say
+        if held and found.st_size > _MAX_HOLES + 100 * held:
             raise BadFile(f"{path}: {found.st_size} bytes, of which the disk holds {held}; copy it again")
 
 
