@@ -23,6 +23,7 @@ import numpy as np
 from sfm.columns import Array, check_total, checked, child, reading, subgroup, writing
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile
+from sfm.heap_check import CheckedFile
 from sfm.journal import replace_durably
 from sfm.types import ImagePair, ImageRecord, KeypointMatches, Matches, StageSummary
 from sfm.untrusted import refuse_holes
@@ -138,7 +139,7 @@ def _matches0(match: KeypointMatches, num_keypoints: int) -> tuple[Array, Array]
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(CheckedFile(path), "r")
     except OSError:
         raise BadFile(f"{path}: not an HDF5 file that can be read; give a feature or match file of hloc") from None
     with file:
@@ -169,7 +170,7 @@ def _read_keypoints(file: h5py.File, records: Sequence[ImageRecord]) -> dict[str
 def _descend(file: h5py.File, name: str) -> h5py.Group:
     group = file
     for part in PurePosixPath(name).parts:
-        group = subgroup(group, part)
+        group = _members(group, part)
     return group
 
 
@@ -203,7 +204,7 @@ def _read_pairs(
         yield item
 
 
-def _members(file: h5py.File, name: str) -> h5py.Group:
+def _members(file: h5py.Group, name: str) -> h5py.Group:
     group = subgroup(file, name)
     if group is None:
         raise ValueError(f"{name}: missing")

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import BadFile
+from sfm.heap_check import check_heaps
 from sfm.untrusted import refuse_links
 
 PAGE = 4096  # bytes
@@ -157,11 +158,17 @@ class JournaledFile:
         return bytes(data)
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; see `read`."""
+        """Fill the buffer; see `read`. OSError where it holds what HDF5 must not see."""
         view = memoryview(buffer).cast("B")
         self._fill(self._position, view)
+        check_heaps(view, self._position, self._at)
         self._position += len(view)
         return len(view)
+
+    def _at(self, offset: int, size: int) -> bytes:
+        data = bytearray(size)
+        self._fill(offset, memoryview(data))
+        return bytes(data)
 
     def write(self, data: Any) -> int:
         """Below the committed end into memory, beyond it into the file."""

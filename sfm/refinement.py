@@ -20,7 +20,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pycolmap
@@ -30,7 +29,7 @@ from sfm import __version__
 from sfm.bundle import Freedom, adjust, whitened
 from sfm.calibration import calibrated_cameras
 from sfm.colmap_database import place_database
-from sfm.errors import BadFile, SfMError
+from sfm.errors import BadFile
 from sfm.geometry import reduction
 from sfm.mapper import MappingInput, write_database
 from sfm.model_columns import ModelColumns, delete_observations, move_observations
@@ -314,7 +313,7 @@ def load_round(folder: Path, names: Collection[str]) -> Refined | None:
         if {i: own.shape for i, own in covariances.items()} != shapes or has_foreign([model], names):
             return None
         return Refined(model, covariances, **counts)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError, BadZipFile, SfMError):
+    except Exception:  # whatever is wrong with it, it is made again
         return None
 
 

@@ -18,7 +18,7 @@ from sfm.errors import BadFile
 from sfm.machine import machine
 from sfm.options import Options
 from sfm.types import ReconstructionSummary, StageSummary
-from sfm.untrusted import NUMBER, has_shape, leads_out_anywhere, read_json, refuse_links
+from sfm.untrusted import NUMBER, has_shape, is_path, leads_out_anywhere, read_json, refuse_links
 
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
@@ -28,6 +28,7 @@ FIGURES = ("images", "registered", "points3D", "observations", "mean_track_lengt
 RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is shown: shapes of sfm.untrusted
     {
         **dict.fromkeys(FIGURES, NUMBER),
+        "images_folder": str,
         "stages": [{"stage": str, "seconds": NUMBER}],
         "models": [{"path": str, "images": NUMBER}],
         "unregistered": [{"image": str, "reason": str}],
@@ -228,7 +229,10 @@ def read_run_json(out: Path) -> dict[str, Any]:
         record = read_json(path)
         json.dumps(record, allow_nan=False)  # ValueError for what no page can hold
         known = {name: shape for name, shape in RECORD.items() if name in record or name == "stages"}
-        if not has_shape(record, known) or any(leads_out_anywhere(model["path"]) for model in record.get("models", [])):
+        if not has_shape(record, known):
+            raise ValueError
+        models = [model["path"] for model in record.get("models", [])]
+        if any(map(leads_out_anywhere, models)) or not all(map(is_path, [*models, record.get("images_folder", "")])):
             raise ValueError
     except (OSError, ValueError, TypeError):
         raise BadFile(f"{path}: missing or damaged; give the output folder of a run") from None

@@ -90,6 +90,15 @@ def bounded_lines(path: Path, what: str, *, limit: int = MAX_LINE) -> Iterator[s
         raise BadFile(f"{path}: cannot be read ({error.strerror}); give {what}") from None
 
 
+def is_path(text: str) -> bool:
+    """Whether a file system can be asked for a path; it answers with errors of many kinds to others."""
+    try:
+        parts = text.encode().split(b"/")
+    except UnicodeEncodeError:
+        return False
+    return b"\0" not in text.encode() and len(text) < 4096 and max(map(len, parts)) <= 255
+
+
 def leads_out(name: str) -> bool:
     """Whether a name, taken as a path relative to a folder, stands for something outside it."""
     path = PurePath(name)

@@ -14,7 +14,9 @@ FOLDERS = ("sfm", "matchers", "weights", "datasets")
 
 # Modules that may be imported, by module or package; every module may import those of BASE.
 BASE = {"sfm", "sfm.errors", "sfm.types", "sfm.untrusted"}
-STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.verified_parts", "sfm.journal"}
+STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.verified_parts", "sfm.journal"} | {
+    "sfm.heap_check"
+}
 STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping", "sfm.refinement"}
 LAYER_0 = {"sfm.options", "sfm.progress", "sfm.memory", "sfm.thinning", "sfm.text_table", "sfm.result_log"}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
@@ -42,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.errors": set(),
     "sfm.machine": set(),
     "sfm.untrusted": set(),
+    "sfm.heap_check": set(),
     "sfm.model_reading": {"sfm.colmap_log"},
     "sfm.memory": set(),
     "sfm.thinning": set(),
