@@ -13,7 +13,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from sfm.errors import BadFile
+from sfm.model_reading import read_reconstruction
 from sfm.types import Float64, Int64
 
 
@@ -86,17 +86,7 @@ def write_model(
 
 def read_model(folder: Path) -> pycolmap.Reconstruction:
     """The COLMAP model, text or binary, in the folder. Raises BadFile where there is none that can be read."""
-    stems = ("cameras", "images", "points3D")
-    if not any(all((folder / f"{stem}{end}").is_file() for stem in stems) for end in (".bin", ".txt")):
-        raise BadFile(f"{folder}: not a COLMAP model; it needs cameras, images and points3D as .bin or .txt")
-    for stem in stems:
-        binary = folder / f"{stem}.bin"
-        if binary.is_file() and binary.stat().st_size < 8:  # holds no count; COLMAP would end the process
-            raise BadFile(f"{binary}: cut short; write the COLMAP model anew")
-    try:
-        return pycolmap.Reconstruction(str(folder))
-    except Exception as error:  # pycolmap raises several unrelated types for broken files
-        raise BadFile(f"{folder}: the COLMAP model cannot be read ({error}); write it anew") from error
+    return read_reconstruction(folder, "write it anew")
 
 
 def poses_by_name(model: pycolmap.Reconstruction) -> dict[str, Float64]:

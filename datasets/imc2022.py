@@ -34,6 +34,7 @@ from PIL import Image
 from sfm.errors import BadFile
 from sfm.geometry import fundamental_matrix, relative_pose
 from sfm.types import Float64
+from sfm.untrusted import leads_out_anywhere, refuse_links
 
 MIN_COVISIBILITY = 0.1  # pairs below do not count in the challenge
 MAX_LINE = 1 << 16  # characters
@@ -245,6 +246,7 @@ def write_scene(
     ids = _ids([image.name for image in posed])
     target = folder / "train" / scene
     calibrations = {image.name: _calibration(image, model.camera(image.camera_id)) for image in posed}
+    refuse_links(folder, [f"train/{scene}"])
     (target / "images").mkdir(parents=True, exist_ok=True)
     for image in posed:
         _save_photo(images / image.name, target / "images" / f"{ids[image.name]}.jpg")
@@ -264,6 +266,7 @@ def write_scene(
 def write_test(folder: Path, batch: str, images: Path, pairs: Sequence[tuple[str, str]]) -> None:
     """Write folder/test.csv of one batch, and test_images/batch/ID.png. pairs: two names of photos each."""
     ids = _ids(sorted({name for pair in pairs for name in pair}))
+    refuse_links(folder, [f"test_images/{batch}"])
     (folder / "test_images" / batch).mkdir(parents=True, exist_ok=True)
     for name, image in ids.items():
         _save_photo(images / name, folder / "test_images" / batch / f"{image}.png")
@@ -272,7 +275,9 @@ def write_test(folder: Path, batch: str, images: Path, pairs: Sequence[tuple[str
 
 
 def _ids(names: Sequence[str]) -> dict[str, str]:
-    """Image ids by photo name. BadFile where two photos would have one."""
+    """Image ids by photo name. BadFile where two photos would have one, or one is outside its folder."""
+    if outside := [name for name in names if leads_out_anywhere(name)]:
+        raise BadFile(f"{outside[0]!r}: leads out of the folder of photos; this model is not trusted")
     ids = {name: name.rpartition(".")[0].replace("/", "_").replace("-", "_") or name for name in names}
     if len(set(ids.values())) < len(ids) or not all(map(_is_plain, ids.values())):
         raise BadFile("photo names do not make distinct ids without extension, '/' and '-'; rename the photos")
@@ -303,6 +308,7 @@ def _covisibility(model: pycolmap.Reconstruction, image_1: pycolmap.Image, image
 
 def _save_photo(source: Path, target: Path) -> None:
     """The photo in the target's format; a JPEG to be a JPEG is copied as it is."""
+    target.unlink(missing_ok=True)  # it may be a link
     if target.suffix == ".jpg" and source.suffix.lower() in (".jpg", ".jpeg"):
         shutil.copyfile(source, target)
     else:
@@ -321,7 +327,8 @@ def _words(numbers: Float64) -> str:
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
+    part.unlink(missing_ok=True)
+    with part.open("x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)

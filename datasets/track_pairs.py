@@ -228,12 +228,9 @@ class _View:
 
 
 def _read_views(images: Path, model: Path, max_error_px: float) -> list[_View]:
-    import pycolmap
+    from sfm.model_reading import read_reconstruction
 
-    try:
-        reconstruction = pycolmap.Reconstruction(model)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise BadFile(f"{model}: cannot be read as a COLMAP model ({error}); reconstruct the scene again") from error
+    reconstruction = read_reconstruction(model, "reconstruct the scene again")
     good = {i for i, point in reconstruction.points3D.items() if point.error <= max_error_px}
     views = []
     for image in sorted(reconstruction.images.values(), key=lambda i: str(i.name)):

@@ -6,6 +6,7 @@ only sensor of a rig of its own. Pixels are COLMAP's (sfm.types).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,8 +29,7 @@ def write_colmap_database(
     Raises RuntimeError where the disk is full. Without a transaction: pycolmap's ends the process there, as it commits
     in a destructor. It would save 0.08 ms a pair.
     """
-    for stale in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-        stale.unlink(missing_ok=True)
+    _remove(path)
     database = pycolmap.Database.open(path)
     try:
         cameras = _write_cameras(database, images)
@@ -39,6 +39,18 @@ def write_colmap_database(
         _write_matches(database, [r.name for r in images], geometries, matches)
     finally:
         database.close()
+
+
+def place_database(source: Path, target: Path) -> None:
+    """Moves a database to where it belongs, without what another one has left there."""
+    _remove(target)
+    os.replace(source, target)
+
+
+def _remove(path: Path) -> None:
+    """Removes a database, and the journals that SQLite would carry out on the next one of its name."""
+    for end in ("-journal", "-wal", "-shm", ""):
+        path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 def _write_cameras(database: pycolmap.Database, images: Sequence[ImageRecord]) -> dict[str, int]:

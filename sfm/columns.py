@@ -6,14 +6,14 @@ equal counts within the group, "P+1" is one more than "P".
 
 Files may come from anywhere. Only plain datasets that live in the file itself are read: soft,
 external and user-defined links, virtual and externally stored datasets are refused, and so are
-unknown filters and datasets that declare more than their stored bytes can hold (deflate never
-shrinks more than 1032 to 1).
+unknown filters, and datasets that declare more than their stored bytes can hold (deflate never
+shrinks more than 1032 to 1), or large ones that declare very much more than all of the file holds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ Array = NDArray[Any]
 
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_LZF, h5py.h5z.FILTER_FLETCHER32}
 _MAX_RATIO = 1100  # declared bytes per stored byte
+_LARGE = 1 << 26  # bytes; beyond, a dataset declares at most
+_LARGE_RATIO = 100  # so many for each byte of the file: constant columns of ours take 1 / 88 (LZF's limit)
+_STRING_ROWS = 64  # strings that are read at once: rows may all refer to one long string
 _MAX_CHUNK = 1 << 28  # bytes
 _COMPRESSED_FROM = 4096  # bytes; smaller columns are stored plainly
 CHUNK_ROWS = 4096
@@ -89,6 +92,15 @@ def subgroup(group: h5py.Group, name: str) -> h5py.Group | None:
     return member
 
 
+def check_no_links(file: h5py.Group, depth: int = 2) -> None:
+    """ValueError where one of the file's groups, down to a depth, holds a link to elsewhere."""
+    for name in file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name}: a link, not data")
+        if depth > 1 and isinstance(member := file[name], h5py.Group):
+            check_no_links(member, depth - 1)
+
+
 def checked(group: h5py.Group, name: str) -> h5py.Dataset:
     """The dataset, plain, in this file and no larger than its stored bytes allow; ValueError otherwise."""
     dataset = child(group, name)
@@ -102,9 +114,18 @@ def checked(group: h5py.Group, name: str) -> h5py.Dataset:
     declared = dataset.size * dataset.dtype.itemsize
     if declared > _MAX_RATIO * dataset.id.get_storage_size():
         raise ValueError(f"{name}: declares {declared} bytes, more than it can hold")
+    if declared > max(_LARGE, _LARGE_RATIO * dataset.file.id.get_filesize()):
+        raise ValueError(f"{name}: declares {declared} bytes, suspiciously many for its file")
     if dataset.chunks and int(np.prod(dataset.chunks, dtype=object)) * dataset.dtype.itemsize > _MAX_CHUNK:
         raise ValueError(f"{name}: chunks of {dataset.chunks}")
     return dataset
+
+
+def check_total(datasets: Sequence[h5py.Dataset]) -> None:
+    """ValueError where datasets of one file that are all to be held declare very much more than the file holds."""
+    declared = sum(dataset.size * dataset.dtype.itemsize for dataset in datasets)
+    if datasets and declared > max(_LARGE, _LARGE_RATIO * datasets[0].file.id.get_filesize()):
+        raise ValueError(f"{datasets[0].name} and others: declare {declared} bytes, more than the file can hold")
 
 
 def _fits(dataset: h5py.Dataset, kind: str) -> bool:
@@ -134,7 +155,20 @@ def read_columns(group: h5py.Group, columns: Columns) -> dict[str, Array]:
     """All columns of a group, strings as str objects; ValueError where the group does not fit the schema."""
     counts: dict[str, int] = {}
     datasets = {name: column(group, name, spec, counts) for name, spec in columns.items()}
-    return {name: d.asstr()[()] if columns[name][0] == "str" else d[()] for name, d in datasets.items()}
+    return {name: _strings(d) if columns[name][0] == "str" else d[()] for name, d in datasets.items()}
+
+
+def _strings(dataset: h5py.Dataset) -> Array:
+    """All of a column of strings; ValueError where they are longer together than the file that holds them."""
+    values: list[str] = []
+    left = int(dataset.file.id.get_filesize())
+    for start in range(0, len(dataset), _STRING_ROWS):
+        rows = dataset.asstr()[start : start + _STRING_ROWS].tolist()
+        left -= sum(map(len, rows))
+        if left < 0:
+            raise ValueError(f"{dataset.name}: more text than the file can hold")
+        values += rows
+    return np.array(values, dtype=object)
 
 
 def write_columns(group: h5py.Group, columns: Columns, values: Mapping[str, Any]) -> None:

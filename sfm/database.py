@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from sfm import schema, verified_parts
-from sfm.columns import Array, check_below, read_columns, reading, subgroup, write_columns, writing
+from sfm.columns import Array, check_below, check_no_links, read_columns, reading, subgroup, write_columns, writing
 from sfm.errors import BadFile, MissingStage
 from sfm.journal import FileLock, JournaledFile, replace_durably
 from sfm.match_table import MatchTable
@@ -36,6 +36,7 @@ from sfm.types import (
     Tracks,
     TwoViewGeometry,
 )
+from sfm.untrusted import has_shape, refuse_holes
 
 _FORMAT = "loftr-sfm"
 _LIBVER = ("v108", "v108")  # superblock 2: no "open for writing" flag that a killed process would leave behind
@@ -65,6 +66,7 @@ class FeatureDatabase:
                 _new_path(path).unlink(missing_ok=True)
                 if not path.exists():
                     _create(path)
+            refuse_holes(path)
             return cls(path, mode, lock)
         except BaseException:
             lock.release()
@@ -93,6 +95,7 @@ class FeatureDatabase:
             with reading(self.path, _REMEDY):
                 self._h5 = h5py.File(self._disk, "r+" if self.mode == "a" else "r", libver=_LIBVER)
                 self._check_schema()
+                check_no_links(self._h5)
                 self._load_images()
                 self._matches = MatchTable(self._h5, self._digests)
         except BaseException:
@@ -146,15 +149,15 @@ class FeatureDatabase:
         """Summary that the stage was committed with; None where it is not committed."""
         value = self._stage_json(stage).get("summary")
         with reading(self.path, _REMEDY):
-            if not value:
-                return None
-            skipped = tuple((str(name), str(reason)) for name, reason in value["skipped"])
-            return StageSummary(**value | {"skipped": skipped, "notes": tuple(map(str, value.get("notes", ())))})
+            return schema.summary(value) if value else None
 
     def provenance(self, stage: str) -> dict[str, Any]:
         """What the stage's data were made with, as it was given to `commit`; empty where not committed."""
         with reading(self.path, _REMEDY):
-            return dict(self._stage_json(stage).get("provenance", {}))
+            found = self._stage_json(stage).get("provenance", {})
+            if not has_shape(found, {str: object}) or not has_shape(found.get("matcher", {}), {str: object}):
+                raise ValueError(f"stage {stage}: no provenance")
+            return dict(found)
 
     def stages(self) -> tuple[str, ...]:
         """Names of the committed stages, sorted."""

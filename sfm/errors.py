@@ -2,7 +2,14 @@
 
 
 class SfMError(Exception):
-    """Base of all errors that are reported as one line, without a traceback (exit code 2)."""
+    """Base of all errors that are reported as one line, without a traceback (exit code 2).
+
+    What a terminal would obey, and line breaks, are shown as escapes: a file's name may be anybody's.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class BadImage(SfMError):

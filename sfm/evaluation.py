@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from sfm.errors import BadFile
 from sfm.geometry import rotation_angle_deg
+from sfm.model_reading import read_reconstruction
 from sfm.text_table import write_json
 from sfm.types import Float64, PoseErrors
 
@@ -126,16 +127,8 @@ def read_model(path: Path, known: Poses | None = None) -> pycolmap.Reconstructio
 
     Raises BadFile where there is none or it cannot be read.
     """
-    models = [_read_folder(folder) for folder in model_folders(path)]
+    models = [read_reconstruction(folder) for folder in model_folders(path)]
     return max(models, key=lambda model: sum(known is None or name in known for name in camera_poses(model)))
-
-
-def _read_folder(folder: Path) -> pycolmap.Reconstruction:
-    try:
-        return pycolmap.Reconstruction(str(folder))
-    except Exception as error:  # pycolmap raises many unrelated types
-        reason = " ".join(str(error).split())[:120]
-        raise BadFile(f"{folder}: not a readable COLMAP model ({reason}); write it again") from error
 
 
 def camera_poses(model: pycolmap.Reconstruction) -> dict[str, Float64]:

@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -21,9 +21,15 @@ from numpy.typing import NDArray
 
 from sfm.colmap_log import silent
 from sfm.errors import BadFile, BadImage, BadOption
+from sfm.model_reading import RIG_STEMS, STEMS, read_reconstruction
+from sfm.untrusted import leads_out_anywhere, refuse_links
 from sfm.upright_photos import is_foreign, place_upright, pycolmap_reads
 
 MAX_NAME = 255  # bytes of a file's name, on any file system
+_WRITTEN = (
+    *("images", "sparse", "stereo", "transforms.json", "sparse_pc.ply", "points3D.ply"),
+    *("model.nvm", "bundle.out", "list.txt", *(f"{stem}.txt" for stem in (*STEMS, *RIG_STEMS))),
+)
 # nerfstudio's world: x' = x, y' = z, z' = -y, so that a camera's up is roughly the world's z
 _APPLIED_TRANSFORM = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]])
 _GL_FROM_CV = np.diag([1.0, -1, -1, 1])  # OpenGL cameras look along -z, y up
@@ -61,6 +67,7 @@ def export(model_dir: Path, images_dir: Path, out: Path, format: str) -> Path:
     model = _read_model(model_dir)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        refuse_links(out, _WRITTEN)
         return FORMATS[format](model, images_dir, out)
     except OSError as error:
         raise BadFile(
@@ -70,23 +77,13 @@ def export(model_dir: Path, images_dir: Path, out: Path, format: str) -> Path:
 
 def _read_model(model_dir: Path) -> pycolmap.Reconstruction:
     """The model; BadFile when it cannot be read, is empty, or names an image outside its folder."""
-    try:
-        model = pycolmap.Reconstruction(str(model_dir))
-    except Exception as error:  # pycolmap raises several kinds
-        raise BadFile(f"{model_dir}: not a readable COLMAP model; give a folder with cameras.bin or .txt") from error
+    model = read_reconstruction(model_dir)
     if not model.reg_image_ids():
         raise BadFile(f"{model_dir}: no registered image in this model; nothing to export")
     for image in _images(model):
-        _check_name(image.name, model_dir)
+        if leads_out_anywhere(image.name):
+            raise BadFile(f"{model_dir}: image {image.name!r} leads out of the image folder; this model is not trusted")
     return model
-
-
-def _check_name(name: str, model_dir: Path) -> None:
-    """BadFile unless an image name stays inside the folder it is joined to, on any system."""
-    windows, posix = PureWindowsPath(name), PurePosixPath(name)
-    outside = windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts or ".." in posix.parts
-    if outside or not posix.parts or any(ord(c) < 32 for c in name):
-        raise BadFile(f"{model_dir}: image name {name!r} leads out of the image folder; this model is not trusted")
 
 
 def _images(model: pycolmap.Reconstruction) -> list[pycolmap.Image]:
@@ -128,10 +125,12 @@ def _export_nerfstudio(model: pycolmap.Reconstruction, images_dir: Path, out: Pa
     """transforms.json, images/ and sparse_pc.ply as nerfstudio's own COLMAP converter lays them out."""
     _protect(images_dir, out / "images")
     images = _images(model)
-    intrinsics = {i: _nerfstudio_camera(model.cameras[i]) for i in {image.camera_id for image in images}}
+    intrinsics = {i: _nerfstudio_camera(model.cameras[i], out) for i in {image.camera_id for image in images}}
     kinds = {camera["camera_model"] for camera in intrinsics.values()}
     if len(kinds) > 1:
-        raise BadFile("nerfstudio knows one kind of lens a scene, this model has two; use the undistorted format")
+        raise BadFile(
+            f"{out}: nerfstudio knows one kind of lens a scene, this model has two; use the undistorted format"
+        )
     for image in images:
         place_upright(images_dir / image.name, out / "images" / image.name, _size(image))
     shared = next(iter(intrinsics.values())) if len(intrinsics) == 1 else {"camera_model": kinds.pop()}
@@ -157,12 +156,12 @@ def _export_nerfstudio(model: pycolmap.Reconstruction, images_dir: Path, out: Pa
     return path
 
 
-def _nerfstudio_camera(camera: pycolmap.Camera) -> dict[str, Any]:
+def _nerfstudio_camera(camera: pycolmap.Camera, out: Path) -> dict[str, Any]:
     """Intrinsics in nerfstudio's names, px; pixel origin at the corner in both."""
     fisheye = camera.model_name in _FISHEYE
     names = _FISHEYE.get(camera.model_name) or _PERSPECTIVE.get(camera.model_name)
     if names is None:
-        raise BadFile(f"camera model {camera.model_name}: nerfstudio cannot read it; use the undistorted format")
+        raise BadFile(f"{out}: nerfstudio cannot read cameras of model {camera.model_name}; use the undistorted format")
     values = dict(zip(names, map(float, camera.params), strict=True))
     if "f" in values:
         values["fl_x"] = values["fl_y"] = values.pop("f")
@@ -273,7 +272,7 @@ def _export_nvm(model: pycolmap.Reconstruction, images_dir: Path, out: Path) -> 
     lines = ["NVM_V3", "", str(len(images))]
     _check_white_space(images, "NVM")
     for image in images:
-        focal, k1, _ = _one_focal(_camera(image), allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL"))
+        focal, k1, _ = _one_focal(_camera(image), out, allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL"))
         x, y, z, w = image.cam_from_world().rotation.quat
         lines.append(f"{image.name} {_row([focal, w, x, y, z, *image.projection_center(), -k1])} 0")
     lines += ["", str(len(model.points3D))]
@@ -287,7 +286,7 @@ def _export_bundler(model: pycolmap.Reconstruction, images_dir: Path, out: Path)
     lines = ["# Bundle file v0.3", f"{len(images)} {len(model.points3D)}"]
     for image in images:
         focal_and_distortion = _one_focal(
-            _camera(image), allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+            _camera(image), out, allowed=("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL")
         )
         pose = _GL_FROM_CV[:3, :3] @ image.cam_from_world().matrix()
         lines += [_row(focal_and_distortion), *(_row(row) for row in pose[:, :3]), _row(pose[:, 3])]
@@ -298,12 +297,13 @@ def _export_bundler(model: pycolmap.Reconstruction, images_dir: Path, out: Path)
     return _write_lines(out / "bundle.out", lines)
 
 
-def _one_focal(camera: pycolmap.Camera, *, allowed: Sequence[str]) -> tuple[float, float, float]:
+def _one_focal(camera: pycolmap.Camera, out: Path, *, allowed: Sequence[str]) -> tuple[float, float, float]:
     """Focal length (px), k1, k2; BadFile when the format cannot hold the camera."""
     fx, fy = camera.focal_length_x, camera.focal_length_y
     if camera.model_name not in allowed or abs(fx - fy) > 1e-3 * fx:
         raise BadFile(
-            f"camera {camera.camera_id} ({camera.model_name}): this format cannot hold it; export it undistorted first"
+            f"{out}: this format cannot hold camera {camera.camera_id} ({camera.model_name}); "
+            "export it undistorted first"
         )
     distortion = [*(camera.params[i] for i in camera.extra_params_idxs()), 0.0, 0.0]
     return (fx + fy) / 2, distortion[0], distortion[1]

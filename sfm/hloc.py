@@ -20,11 +20,13 @@ from pathlib import Path, PurePosixPath
 import h5py
 import numpy as np
 
-from sfm.columns import Array, checked, reading, subgroup, writing
+from sfm.columns import Array, check_total, checked, child, reading, subgroup, writing
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile
+from sfm.heap_check import CheckedFile
 from sfm.journal import replace_durably
 from sfm.types import ImagePair, ImageRecord, KeypointMatches, Matches, StageSummary
+from sfm.untrusted import refuse_holes
 
 _FIRST_CENTRE = np.float32(0.5)  # where COLMAP has the centre of the first pixel, px
 _REMEDY = "write it again with hloc"
@@ -56,6 +58,7 @@ def export_hloc(db: FeatureDatabase, *, features: Path, matches: Path, pairs: Pa
 def matcher_key(features: Path, matches: Path) -> str:
     """The key that imported matches are kept under: a digest of both files."""
     digest = hashlib.sha256()
+    refuse_holes(features, matches)
     for path in (features, matches):
         try:
             with path.open("rb") as file:
@@ -107,6 +110,7 @@ def _by_flat_name(records: Sequence[ImageRecord], path: Path) -> dict[str, str]:
 def _replacing(path: Path) -> Iterator[h5py.File]:
     """A new HDF5 file that takes the path's place once it is whole."""
     temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
     try:
         with h5py.File(temporary, "w") as file:
             yield file
@@ -135,7 +139,7 @@ def _matches0(match: KeypointMatches, num_keypoints: int) -> tuple[Array, Array]
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(CheckedFile(path), "r")
     except OSError:
         raise BadFile(f"{path}: not an HDF5 file that can be read; give a feature or match file of hloc") from None
     with file:
@@ -152,10 +156,11 @@ def _read_keypoints(file: h5py.File, records: Sequence[ImageRecord]) -> dict[str
     if groups - known.keys():
         raise ValueError(f"no photo named {min(groups - known.keys())!r}")
     keypoints = {}
-    for name in groups:
-        group = _descend(file, name)
+    found = {name: _descend(file, name) for name in groups}
+    check_total([checked(group, "keypoints") for group in found.values()])
+    for name, group in found.items():
         keypoints[name] = _array(group, "keypoints", "fiu", (None, 2)).astype(np.float32) + _FIRST_CENTRE
-        if "image_size" in group:
+        if child(group, "image_size") is not None:
             size = tuple(_array(group, "image_size", "iuf", (2,)).tolist())
             if size != (known[name].width, known[name].height):
                 raise ValueError(f"{name}: made for {size} px, the photo has {known[name].width, known[name].height}")
@@ -165,7 +170,7 @@ def _read_keypoints(file: h5py.File, records: Sequence[ImageRecord]) -> dict[str
 def _descend(file: h5py.File, name: str) -> h5py.Group:
     group = file
     for part in PurePosixPath(name).parts:
-        group = subgroup(group, part)
+        group = _members(group, part)
     return group
 
 
@@ -199,7 +204,7 @@ def _read_pairs(
         yield item
 
 
-def _members(file: h5py.File, name: str) -> h5py.Group:
+def _members(file: h5py.Group, name: str) -> h5py.Group:
     group = subgroup(file, name)
     if group is None:
         raise ValueError(f"{name}: missing")
@@ -214,7 +219,7 @@ def _name(names: Mapping[str, str], flat: str) -> str:
 
 def _read_matches(group: h5py.Group, name0: str, name1: str, keypoints: Mapping[str, Array]) -> Matches:
     """Matches of one pair; semi-dense ones, with no cells, where keypoints were not aggregated yet."""
-    if "matches0" not in group and "keypoints0" in group:
+    if child(group, "matches0") is None and child(group, "keypoints0") is not None:
         points0, points1 = (_array(group, f"keypoints{i}", "f", (None, 2)) + _FIRST_CENTRE for i in (0, 1))
         none = np.full(len(points0), -1, np.int64)
         scores = _array(group, "scores", "f", (len(points0),))

@@ -28,12 +28,16 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import BadFile
+from sfm.heap_check import check_heaps
+from sfm.untrusted import refuse_links
 
 log = logging.getLogger(__name__)
 
 PAGE = 4096  # bytes
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # a lock that is a link would empty the file it leads to
 _HEAD = struct.Struct("<8sQQ")  # magic, number of pages, size of the file after the commit (bytes)
 _MAGIC = b"SFMJRNL1"
+_MAX_GROWTH = 1 << 30  # bytes that a commit may leave without a value at the file's end
 
 
 def journal_path(path: Path) -> Path:
@@ -66,20 +70,23 @@ def _write_all(file: io.FileIO, offset: int, data: bytes | bytearray | memoryvie
         view = view[file.write(view) :]
 
 
-def _read_journal(path: Path) -> tuple[dict[int, bytearray], int] | None:
-    """The pages and the file size of a whole journal; None where there is none or it was never finished."""
+def _read_journal(path: Path, size: int) -> tuple[dict[int, bytearray], int] | None:
+    """The pages and the file size of a whole journal of a file of `size` bytes; None where there is none or it was
+    never finished. BadFile where it is larger than one of all the file's pages."""
     try:
+        if path.stat().st_size > _HEAD.size + (size // PAGE + 2) * (8 + PAGE) + 32:
+            raise BadFile(f"{path}: not the journal of {path.stem}; delete it")
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     if len(data) < _HEAD.size + 32:
         return None
-    magic, count, size = _HEAD.unpack_from(data)
+    magic, count, new_size = _HEAD.unpack_from(data)
     body, checksum = data[:-32], data[-32:]
     if magic != _MAGIC or len(body) != _HEAD.size + count * (8 + PAGE) or hashlib.sha256(body).digest() != checksum:
         return None
     starts = range(_HEAD.size, len(body), 8 + PAGE)
-    return {struct.unpack_from("<Q", body, s)[0]: bytearray(body[s + 8 : s + 8 + PAGE]) for s in starts}, size
+    return {struct.unpack_from("<Q", body, s)[0]: bytearray(body[s + 8 : s + 8 + PAGE]) for s in starts}, new_size
 
 
 class JournaledFile:
@@ -92,6 +99,8 @@ class JournaledFile:
     """
 
     def __init__(self, path: Path, *, committed_size: Callable[[bytes, int], int], writable: bool) -> None:
+        if writable:
+            refuse_links(path.parent, [path.name, journal_path(path).name])
         self._file = io.FileIO(path, "r+" if writable else "r")
         self._journal_path = journal_path(path)
         self._journal: io.FileIO | None = None
@@ -110,8 +119,10 @@ class JournaledFile:
             raise
 
     def _recover(self) -> None:
-        found = _read_journal(self._journal_path)
+        found = _read_journal(self._journal_path, self._size)
         if found is not None:
+            if found[1] > self._size + len(found[0]) * PAGE + _MAX_GROWTH:
+                raise BadFile(f"{self._journal_path}: not the journal of {self._journal_path.stem}; delete it")
             self._pages, self._size = found
             if self._writable:
                 self._pending = True
@@ -151,11 +162,17 @@ class JournaledFile:
         return bytes(data)
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; see `read`."""
+        """Fill the buffer; see `read`. OSError where it holds what HDF5 must not see."""
         view = memoryview(buffer).cast("B")
         self._fill(self._position, view)
+        check_heaps(view, self._position, self._at)
         self._position += len(view)
         return len(view)
+
+    def _at(self, offset: int, size: int) -> bytes:
+        data = bytearray(size)
+        self._fill(offset, memoryview(data))
+        return bytes(data)
 
     def write(self, data: Any) -> int:
         """Below the committed end into memory, beyond it into the file."""
@@ -286,7 +303,7 @@ class FileLock:
 
     def _open(self) -> int | None:
         try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o644)
         except OSError:
             if self._exclusive:
                 raise

@@ -17,53 +17,31 @@ import pycolmap
 from sfm.colmap_log import silent
 from sfm.errors import BadFile
 from sfm.mapper import MappingInput, triangulation_options, write_database
+from sfm.model_reading import model_paths, read_reconstruction
 from sfm.options import MappingOptions
 from sfm.types import CameraPrior, ImageRecord
 
-FILES = ("cameras", "images", "points3D", "rigs", "frames")  # .bin or .txt; the last two since COLMAP 3.12
 REASON = "not in the model of known poses"
 
 
 def digest(folder: Path) -> str:
     """Hash of the model's files: what a result with these poses depends on. Raises BadFile where they are missing."""
     result = hashlib.sha256()
-    for path in _files(folder):
-        result.update(path.name.encode() + b"\0" + hashlib.sha256(_bytes(path)).digest())
+    for path in model_paths(folder):
+        content = hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    content.update(block)
+        except OSError as error:
+            raise BadFile(f"{path}: cannot be read ({error.strerror}); check the file") from None
+        result.update(path.name.encode() + b"\0" + content.digest())
     return result.hexdigest()
-
-
-def _files(folder: Path) -> list[Path]:
-    """The model's files, binary where it has both kinds, as COLMAP reads it."""
-    for suffix in (".bin", ".txt"):
-        if all((folder / f"{name}{suffix}").is_file() for name in FILES[:3]):
-            return [path for name in FILES if (path := folder / f"{name}{suffix}").is_file()]
-    raise BadFile(
-        f"{folder}: is no COLMAP model; give a folder with cameras, images and points3D (.bin or .txt) as --known-poses"
-    )
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadFile(f"{path}: cannot be read ({error.strerror}); check the file") from None
 
 
 def read_known_model(folder: Path) -> pycolmap.Reconstruction:
     """The model. Raises BadFile where it is missing or cannot be read."""
-    for path in _files(folder):
-        _bytes(path)
-    model = pycolmap.Reconstruction()
-    try:
-        with silent():
-            model.read(folder)
-        for image_id in model.reg_image_ids():
-            if not np.isfinite(model.image(image_id).cam_from_world().matrix()).all():
-                raise ValueError(f"image {model.image(image_id).name} has no finite pose")
-    except Exception as error:  # pycolmap raises many kinds for damaged files
-        reason = (str(error).strip().splitlines() or ["damaged"])[0]
-        raise BadFile(f"{folder}: cannot be read as a COLMAP model ({reason}); export it again") from None
-    return model
+    return read_reconstruction(folder, "export it again")
 
 
 def posed_input(

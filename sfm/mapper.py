@@ -19,6 +19,7 @@ import pycolmap
 
 from sfm.colmap_database import write_colmap_database
 from sfm.colmap_log import quiet
+from sfm.errors import BadFile
 from sfm.geometry import reduction
 from sfm.model_files import save_model
 from sfm.options import MappingOptions
@@ -73,9 +74,12 @@ class MappingInput:
 
 
 def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
-    """What the stages before mapping left."""
+    """What the stages before mapping left. BadFile where it does not belong together."""
     geometries = tuple(g for g in db.read_two_view() if len(g.inliers))
     matches = db.read_keypoint_matches()
+    pairs = {m.pair for m in matches}
+    if len(pairs) < len(matches) or not pairs <= {g.pair for g in geometries}:
+        raise BadFile(f"{db.path}: its matches are not of its verified pairs; delete it to start afresh")
     return MappingInput(db.read_images(), db.read_keypoints(), geometries, matches, db.read_grids(), known_intrinsics)
 
 

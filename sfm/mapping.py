@@ -30,6 +30,7 @@ from sfm.attempts import (
     map_images,
     strongest_pairs,
 )
+from sfm.colmap_database import place_database
 from sfm.errors import BadFile, NoModel
 from sfm.focal import estimate_focals, replace_focals
 from sfm.known_poses import REASON, posed_input, read_known_model, triangulate
@@ -78,7 +79,7 @@ def reconstruct(data: MappingInput, options: MappingOptions, output: Path) -> Ma
     known = read_known_model(options.known_poses) if options.known_poses is not None else None
     with _scratch(output) as scratch:
         mapped = _mapped(data, options, scratch) if known is None else _triangulated(data, known, options, scratch)
-        os.replace(scratch / "database.db", output / "database.db")
+        place_database(scratch / "database.db", output / "database.db")
         if not mapped.models:
             raise NoModel(no_model_message(data))
         write_models(mapped.models, output / UNREFINED)

@@ -10,14 +10,14 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from sfm.errors import BadFile
+from sfm.model_reading import read_reconstruction
 
 UNREFINED = "unrefined"  # folder under OUT of the models that mapping leaves to refinement
 LEFTOVERS = (".mapping-*", ".models-*", ".refinement/*/*/.round-*", "run.json.part", "report.html.part")
@@ -75,15 +75,13 @@ def write_models(models: Sequence[pycolmap.Reconstruction], folder: Path) -> lis
 
 def read_models(folder: Path) -> list[pycolmap.Reconstruction]:
     """The models folder/0, 1, ... Raises BadFile where one cannot be read."""
-    models = []
-    for path in sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name)):
-        try:
-            models.append(pycolmap.Reconstruction(path))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise BadFile(
-                f"{path}: cannot be read as a COLMAP model ({error}); delete {folder} and run again"
-            ) from None
-    return models
+    paths = sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
+    return [read_reconstruction(path, f"delete {folder} and run again") for path in paths]
+
+
+def has_foreign(models: Sequence[pycolmap.Reconstruction], names: Collection[str]) -> bool:
+    """Whether models have images of other names than these."""
+    return not {image.name for model in models for image in model.images.values()} <= set(names)
 
 
 def write_ply(model: pycolmap.Reconstruction, path: Path) -> None:

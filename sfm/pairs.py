@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -18,11 +18,13 @@ from typing import Protocol
 from sfm.errors import BadFile, BadOption
 from sfm.options import PairOptions
 from sfm.types import ImagePair, ImageRecord, StageSummary
+from sfm.untrusted import bounded_lines
 
 log = logging.getLogger(__name__)
 
 SEQUENTIAL_OVERLAP = 10
 EXHAUSTIVE_LIMIT = 200  # photos; see choose()
+_SHOWN = 200  # characters of a line in messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def from_file(path: Path, names: Collection[str], *, skipped: Collection[str] = 
     unusable = frozenset(skipped)
     pairs: dict[ImagePair, None] = {}
     dropped = 0
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(bounded_lines(path, "a file with two photo names a line"), start=1):
         if not line.strip():
             continue
         a, b = _two_names(line.strip(), known | unusable, f"{path}, line {number}")
@@ -76,30 +78,28 @@ def from_file(path: Path, names: Collection[str], *, skipped: Collection[str] = 
     return ChosenPairs(tuple(pairs), dropped, note if dropped else "")
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise BadFile(f"{path}: not a text file; give a file with two photo names a line") from None
-    except OSError as error:
-        raise BadFile(f"{path}: cannot be read ({error.strerror}); give a file with two photo names a line") from None
-
-
 def _two_names(line: str, known: frozenset[str], where: str) -> tuple[str, str]:
     """The two names of a line; names may hold spaces, so every place to split it is tried."""
-    gaps = list(re.finditer(r"\s+", line))
-    splits = [(line[: gap.start()], line[gap.end() :]) for gap in gaps]
-    fitting = [(a, b) for a, b in splits if a in known and b in known]
+    fitting, half_right = [], []
+    for a, b in _splits(line):
+        if a in known and b in known:
+            fitting.append((a, b))
+        elif a in known or b in known:
+            half_right.append(b if a in known else a)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise BadFile(f"{where}: {line!r} can be read as more than one pair; rename photos that have spaces")
+        raise BadFile(f"{where}: {line[:_SHOWN]!r} can be read as more than one pair; rename photos that have spaces")
     # Blame the longest part that is wrong beside a right one, else the first word.
-    half_right = [b if a in known else a for a, b in splits if a in known or b in known]
-    if len(splits) == 1 or half_right:
-        absent = half_right[0] if half_right else splits[0][0]
-        raise BadFile(f"{where}: no photo {absent!r} in the folder; names are paths relative to it")
-    raise BadFile(f"{where}: {line!r} is not two names of photos in the folder")
+    words = line.split(maxsplit=2)
+    if len(words) == 2 or half_right:
+        absent = half_right[0] if half_right else words[0]
+        raise BadFile(f"{where}: no photo {absent[:_SHOWN]!r} in the folder; names are paths relative to it")
+    raise BadFile(f"{where}: {line[:_SHOWN]!r} is not two names of photos in the folder")
+
+
+def _splits(line: str) -> Iterator[tuple[str, str]]:
+    return ((line[: gap.start()], line[gap.end() :]) for gap in re.finditer(r"\s+", line))
 
 
 def choose(spec: str, names: Sequence[str], *, skipped: Collection[str] = ()) -> ChosenPairs:

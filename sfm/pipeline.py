@@ -42,8 +42,9 @@ from sfm.matchers.base import Matcher
 from sfm.model_files import UNREFINED, read_models, remove_leftovers
 from sfm.options import Options
 from sfm.photo_search import find_images
-from sfm.summary import DATABASE, write_run_json
+from sfm.summary import DATABASE, REPORT, RUN_JSON, write_run_json
 from sfm.types import CameraPrior, Doubt, ImageRecord, ReconstructionSummary, StageSummary
+from sfm.untrusted import refuse_links
 from sfm.views import report
 
 _Pixels = TypeVar("_Pixels")
@@ -248,6 +249,11 @@ IMPORT_STAGES = (  # pairs and matches come from hloc's files
     Stage("matching", ("images",), lambda run: run.matcher_provenance, _run_import),
     *STAGES[3:],
 )
+WRITTEN = (  # all that a run writes into its output folder
+    *(f"{name}{suffix}" for name in (DATABASE, RUN_JSON, REPORT) for suffix in ("", ".part")),
+    *(f"{DATABASE}.{suffix}" for suffix in ("journal", "lock", "new")),
+    *("database.db", "points.ply", "sparse", UNREFINED, ".refinement"),
+)
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
@@ -305,6 +311,7 @@ def _check_writable(out: Path) -> None:
         raise BadFile(f"{out}: is a file; give a folder for the results")
     try:
         out.mkdir(parents=True, exist_ok=True)
+        refuse_links(out, WRITTEN)
         with tempfile.TemporaryFile(dir=out):
             pass
     except OSError as error:

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,15 +28,28 @@ from numpy.typing import NDArray
 from sfm import __version__
 from sfm.bundle import Freedom, adjust, whitened
 from sfm.calibration import calibrated_cameras
+from sfm.colmap_database import place_database
+from sfm.errors import BadFile
 from sfm.geometry import reduction
 from sfm.mapper import MappingInput, write_database
 from sfm.memory import give_back
 from sfm.model_columns import ModelColumns, delete_observations, move_observations
-from sfm.model_files import UNREFINED, ReadRGB, colour_points, read_models, save_model, write_models, write_ply
+from sfm.model_files import (
+    UNREFINED,
+    ReadRGB,
+    colour_points,
+    has_foreign,
+    read_models,
+    save_model,
+    write_models,
+    write_ply,
+)
+from sfm.model_reading import read_reconstruction
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.track_completion import add_proposals, complete, on_usable, propose, refined_input
 from sfm.track_geometry import references
 from sfm.types import Float64, StageSummary
+from sfm.untrusted import NUMBER, has_shape, read_arrays, read_json, refuse_holes
 
 if TYPE_CHECKING:
     from sfm.track_alignment import AlignedTracks, Photos
@@ -292,22 +305,26 @@ def save_round(state: Refined, folder: Path) -> None:
 def _digest(folder: Path) -> str:
     """Hash of a kept model and its covariances."""
     digest = hashlib.sha256()
+    refuse_holes(*folder.glob("*"))
     for path in sorted([*folder.glob("*.bin"), *folder.glob("*.npz")]):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def load_round(folder: Path) -> Refined | None:
-    """The state that an interrupted run kept, None where there is none that is whole."""
+def load_round(folder: Path, names: Collection[str]) -> Refined | None:
+    """The state that an interrupted run of photos of these names kept, None where there is none that is whole."""
     try:
-        counts = json.loads((folder / "state" / "counts.json").read_text(encoding="utf-8"))
-        if counts.pop("digest") != _digest(folder / "state"):  # COLMAP may read damaged files, or take all memory
+        counts = read_json(folder / "state" / "counts.json")
+        if counts.pop("digest") != _digest(folder / "state") or not has_shape(counts, dict.fromkeys(COUNTS, NUMBER)):
             return None
-        model = pycolmap.Reconstruction(folder / "state")
-        with np.load(folder / "state" / "covariances.npz", allow_pickle=False) as arrays:
-            covariances = {int(name): np.asarray(arrays[name], np.float64) for name in arrays.files}
+        model = read_reconstruction(folder / "state")
+        arrays = read_arrays(folder / "state" / "covariances.npz")
+        covariances = {int(name): np.asarray(array, np.float64) for name, array in arrays.items()}
+        shapes = {i: (len(model.images[i].points2D), 2, 2) for i in model.reg_image_ids()}
+        if {i: own.shape for i, own in covariances.items()} != shapes or has_foreign([model], names):
+            return None
         return Refined(model, covariances, **counts)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+    except Exception:  # whatever is wrong with it, it is made again
         return None
 
 
@@ -316,10 +333,10 @@ def refine(refiner: Refiner, model: pycolmap.Reconstruction, scratch: Path) -> R
 
     The next one always begins with what was kept: a model that was read holds its points in another order.
     """
-    state = load_round(scratch) or refiner.start(model)
+    state = load_round(scratch, refiner.units) or refiner.start(model)
     while state.rounds < refiner.options.rounds and not state.settled and state.model.num_points3D() > 0:
         save_round(refiner.next_round(state, scratch), scratch)
-        kept = load_round(scratch)
+        kept = load_round(scratch, refiner.units)
         assert kept is not None  # it was just written
         state = kept
     return state
@@ -363,6 +380,8 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
     """
     started = time.perf_counter()
     models: Sequence[pycolmap.Reconstruction] = read_models(output / UNREFINED)
+    if has_foreign(models, refiner.units):
+        raise BadFile(f"{output / UNREFINED}: models of other photos; delete it and run again")
     states, notes = [refiner.start(model) for model in models], ()
     if refiner.data.semi_dense and not refiner.options.no_refine:
         scratch = _scratch(output, refiner)
@@ -370,7 +389,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         models, reports = zip(*(calibrate(refiner, state) for state in states), strict=True)
         notes = reports[0]
         write_database(scratch / "database.db", refined_input(refiner.data, models[0]))
-        os.replace(scratch / "database.db", output / "database.db")
+        place_database(scratch / "database.db", output / "database.db")
     for model in models:
         colour_points(model, read_rgb)
     write_models(models, output / "sparse")

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import BadFile
+from sfm.untrusted import parse_json, refuse_links
 
 Result = dict[str, Any]
+_MAX_LINE = 1 << 20  # characters
 
 
 def result_id(*depends_on: Any) -> str:
@@ -30,6 +32,7 @@ class ResultLog:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            refuse_links(path.parent, [path.name])
             with path.open("a+b") as file:
                 size = file.seek(0, 2)
                 file.seek(max(size - 1, 0))
@@ -42,13 +45,13 @@ class ResultLog:
         """Those of the wanted results that are there, by id."""
         found: dict[str, Result] = {}
         with self.path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
+            while line := file.readline(_MAX_LINE):  # the rest of a longer one is no JSON
                 try:
-                    values = json.loads(line)
+                    values = parse_json(line)
                 except ValueError:
                     continue
-                if isinstance(values, dict) and values.get("id") in wanted:
-                    found[values["id"]] = values
+                if isinstance(values, dict) and isinstance(key := values.get("id"), str) and key in wanted:
+                    found[key] = values
         return found
 
     def append(self, results: Mapping[str, Result]) -> None:

@@ -21,8 +21,10 @@ from sfm.types import (
     ImageRecord,
     KeypointMatches,
     Keypoints,
+    StageSummary,
     TwoViewGeometry,
 )
+from sfm.untrusted import NUMBER, has_shape, leads_out
 
 SCHEMA_VERSION = 1
 Row = Mapping[str, Array]
@@ -58,6 +60,18 @@ SCHEMA: dict[str, Columns] = {
     },
     "tracks": {"offsets": ("i8", ("T+1",)), "image_idx": ("u4", ("O",)), "keypoint_idx": ("u4", ("O",))},
 }
+NUM_PARAMS = {  # of COLMAP's camera models (src/colmap/sensor/models.h)
+    **{"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8, "FULL_OPENCV": 12, "FOV": 5},
+    **{"SIMPLE_FISHEYE": 3, "FISHEYE": 4, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "OPENCV_FISHEYE": 8},
+    **{"THIN_PRISM_FISHEYE": 12, "RAD_TAN_THIN_PRISM_FISHEYE": 16, "SIMPLE_DIVISION": 4, "DIVISION": 5, "EUCM": 6},
+    "EQUIRECTANGULAR": 2,
+}
+KINDS = frozenset(  # of two-view geometries, as TwoViewGeometry names them
+    (
+        *("undefined", "degenerate", "calibrated", "calibrated_rig", "uncalibrated"),
+        *("planar", "panoramic", "planar_or_panoramic", "watermark", "multiple"),
+    )
+)
 # the stage that makes each group
 STAGE_OF = {
     "images": "images",
@@ -121,7 +135,13 @@ def images(c: Row) -> tuple[ImageRecord, ...]:
     names = [str(name) for name in c["name"]]
     if names != sorted(set(names)):
         raise ValueError("images: names are not sorted and unique")
+    if outside := [name for name in names if leads_out(name)]:
+        raise ValueError(f"images: {outside[0]!r} leads out of the folder of photos")
+    if (c["size"] <= 0).any():
+        raise ValueError("images: a photo without pixels")
     params = _split(c["params"], c["params_offsets"], "images")
+    if any(len(own) != NUM_PARAMS.get(str(model)) for own, model in zip(params, c["camera_model"], strict=True)):
+        raise ValueError("images: parameters that are not those of the camera's model")
     cameras = [
         CameraPrior(str(model), p, bool(known), str(group))
         for model, p, known, group in zip(
@@ -133,6 +153,14 @@ def images(c: Row) -> tuple[ImageRecord, ...]:
         ImageRecord(name, width, height, camera, str(digest))
         for name, (width, height), camera, digest in zip(names, sizes, cameras, c["digest"], strict=True)
     )
+
+
+def summary(value: Any) -> StageSummary:
+    """A stage's summary of its JSON."""
+    if not has_shape(value, {"stage": str, "counts": {str: NUMBER}, "seconds": NUMBER, "skipped": list}):
+        raise ValueError("not the summary of a stage")
+    skipped = tuple((str(name), str(reason)) for name, reason in value["skipped"])
+    return StageSummary(**value | {"skipped": skipped, "notes": tuple(map(str, value.get("notes", ())))})
 
 
 def grids_columns(grids: Mapping[str, Grid | None], rows: Mapping[str, int]) -> dict[str, Any]:
@@ -165,6 +193,8 @@ def two_view_columns(geometries: Sequence[TwoViewGeometry], rows: Mapping[str, i
 
 def two_view(c: Row, names: Sequence[str]) -> tuple[TwoViewGeometry, ...]:
     """The verified pairs."""
+    if unknown := set(map(str, c["kind"])) - KINDS:
+        raise ValueError(f"two_view: kind {min(unknown)!r}")
     inliers = _split(c["inliers"], c["inlier_offsets"], "two_view")
     each = zip(pairs(c["image_idx"], names), inliers, c["kind"], c["cam1_from_cam0"], c["F"], strict=True)
     return tuple(TwoViewGeometry(p, rows, str(kind), _or_none(pose), _or_none(F)) for p, rows, kind, pose, F in each)

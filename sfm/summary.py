@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sfm import __version__, hloc
@@ -17,12 +18,25 @@ from sfm.errors import BadFile
 from sfm.machine import machine
 from sfm.options import Options
 from sfm.types import ReconstructionSummary, StageSummary
+from sfm.untrusted import NUMBER, has_shape, is_path, leads_out_anywhere, read_json, refuse_links
 
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
 REPORT = "report.html"
 PROBABLY_BAD = "this model is probably bad"
 STAGE_ORDER = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
+FIGURES = ("images", "registered", "points3D", "observations", "mean_track_length", "mean_reprojection_error_px")
+RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is shown: shapes of sfm.untrusted
+    {
+        **dict.fromkeys(FIGURES, NUMBER),
+        "images_folder": str,
+        "stages": [{"stage": str, "seconds": NUMBER}],
+        "models": [{"path": str, "images": NUMBER}],
+        "unregistered": [{"image": str, "reason": str}],
+        "options": {str: dict},
+        **dict.fromkeys(("versions", "machine", "matcher"), dict),
+    }
+)
 _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 
 
@@ -124,6 +138,7 @@ def write_run_json(
         "error": error,
     }
     try:
+        part.unlink(missing_ok=True)
         part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
         os.replace(part, out / RUN_JSON)
     except OSError as cause:
@@ -212,15 +227,20 @@ def database_text(place: Path) -> str:
 
 
 def read_run_json(out: Path) -> dict[str, Any]:
-    """A run's run.json. Raises BadFile where it is missing or damaged."""
+    """A run's run.json, of which values may be missing. Raises BadFile where it is missing or damaged."""
     path = out / RUN_JSON
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record, dict) or not isinstance(record["stages"], list):
+        record = read_json(path)
+        json.dumps(record, allow_nan=False)  # ValueError for what no page can hold
+        known = {name: shape for name, shape in RECORD.items() if name in record or name == "stages"}
+        if not has_shape(record, known):
             raise ValueError
-    except (OSError, ValueError, KeyError):
+        models = [model["path"] for model in record.get("models", [])]
+        if any(map(leads_out_anywhere, models)) or not all(map(is_path, [*models, record.get("images_folder", "")])):
+            raise ValueError
+    except (OSError, ValueError, TypeError):
         raise BadFile(f"{path}: missing or damaged; give the output folder of a run") from None
-    return record
+    return dict(record)
 
 
 def recorded_doubts(record: Mapping[str, Any]) -> list[str]:
@@ -258,6 +278,7 @@ def export_hloc(out: Path, dest: Path) -> Path:
     """Writes a run's keypoints and matches as hloc's files into a folder, which is returned. Raises BadFile."""
     try:
         dest.mkdir(parents=True, exist_ok=True)
+        refuse_links(dest, ("features.h5", "matches.h5", "pairs.txt"))
     except OSError as error:
         raise BadFile(f"{dest}: cannot be written ({error.strerror}); choose another folder") from None
     with FeatureDatabase.open(out / DATABASE, "r") as db:

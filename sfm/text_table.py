@@ -29,6 +29,7 @@ def write_json(path: Path, values: Any) -> None:
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
         part.write_text(json.dumps(_plain(values), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(part, path)
     except OSError as error:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfm.errors import BadFile
 from sfm.options import TrackOptions
 from sfm.thinning import BYTES_PER_MATCH, BYTES_PER_OBSERVATION, thin, verified_rows
 from sfm.types import (
@@ -348,6 +349,14 @@ def _pair_matches(
     )
 
 
+def _matches(db: FeatureDatabase, geometry: TwoViewGeometry) -> Matches:
+    """Matches of a verified pair. BadFile where the geometry is not of these."""
+    matches = db.read_matches(geometry.pair)
+    if int(geometry.inliers.max()) >= len(matches):
+        raise BadFile(f"{db.path}: verified another pair of matches than it holds; delete it to start afresh")
+    return matches
+
+
 def run(db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None) -> StageSummary:
     """The stage: reads verified matches, writes keypoints, tracks and keypoint matches.
 
@@ -357,7 +366,7 @@ def run(db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None
     names = [record.name for record in db.read_images()]
     verified = [geometry for geometry in db.read_two_view() if len(geometry.inliers)]
     max_rows = None if memory is None else max(1, memory // BYTES_PER_MATCH // max(1, len(verified)))
-    pairs = [verified_rows(geometry, db.read_matches(geometry.pair), max_rows) for geometry in verified]
+    pairs = [verified_rows(geometry, _matches(db, geometry), max_rows) for geometry in verified]
     room = None if memory is None else memory // BYTES_PER_OBSERVATION
     result = build_tracks(names, pairs, db.read_grids(), options, max_observations=room)
     db.write_keypoints(result.keypoints)

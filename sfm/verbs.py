@@ -155,8 +155,11 @@ def _export(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     from sfm.export import export
     from sfm.summary import export_hloc, images_folder
+    from sfm.untrusted import refuse_links
 
     dest = args.dest or args.out / args.format
+    if args.dest is None:
+        refuse_links(args.out, [args.format])
     if args.format == "hloc":
         print(export_hloc(args.out, dest))
     else:

@@ -13,8 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("sfm", "matchers", "weights", "datasets")
 
 # Modules that may be imported, by module or package; every module may import those of BASE.
-BASE = {"sfm", "sfm.errors", "sfm.types"}
-STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.verified_parts", "sfm.journal"}
+BASE = {"sfm", "sfm.errors", "sfm.types", "sfm.untrusted"}
+STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.verified_parts", "sfm.journal"} | {
+    "sfm.heap_check"
+}
 STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping", "sfm.refinement"}
 LAYER_0 = {"sfm.options", "sfm.progress", "sfm.memory", "sfm.thinning", "sfm.text_table", "sfm.result_log", "sfm.workers"}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
@@ -31,7 +33,7 @@ LAYER_2 = (
         "sfm.focal",
         "sfm.colmap_database",
     }
-    | {"sfm.colmap_log", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
+    | {"sfm.colmap_log", "sfm.model_reading", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
     | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
     | {"sfm.track_completion", "sfm.weights", "sfm.datasets", "sfm.pair_geometry", "sfm.matcher_choice"}
@@ -50,6 +52,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm": set(),
     "sfm.errors": set(),
     "sfm.machine": set(),
+    "sfm.untrusted": set(),
+    "sfm.heap_check": set(),
+    "sfm.model_reading": {"sfm.colmap_log"},
     "sfm.memory": set(),
     "sfm.thinning": set(),
     "sfm.types": set(),
@@ -72,13 +77,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.calibration": {"sfm.intrinsics_posterior"},
     "sfm.colmap_database": LAYER_0,
     "sfm.colmap_log": set(),
-    "sfm.model_files": LAYER_0,
+    "sfm.model_files": LAYER_0 | {"sfm.model_reading"},
     "sfm.mapper": LAYER_1 | {"sfm.colmap_database", "sfm.colmap_log", "sfm.model_files"},
     "sfm.agreement": LAYER_1,
     "sfm.attempts": LAYER_1 | {"sfm.mapper", "sfm.agreement", "sfm.focal", "sfm.colmap_log"},
     "sfm.parallax": {"sfm.model_columns"},
     "sfm.verdict": LAYER_1 | {"sfm.mapper", "sfm.agreement", "sfm.calibration", "sfm.model_columns", "sfm.parallax"},
-    "sfm.known_poses": LAYER_1 | {"sfm.mapper", "sfm.colmap_log"},
+    "sfm.known_poses": LAYER_1 | {"sfm.mapper", "sfm.colmap_log", "sfm.model_reading"},
     "sfm.model_columns": set(),
     "sfm.track_geometry": {"sfm.model_columns"},
     "sfm.patch_alignment": set(),
@@ -96,7 +101,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.journal": LAYER_0 | STORES,
     "sfm.database": LAYER_0 | STORES,
     "sfm.weights": LAYER_1 | {"sfm.weights"},
-    "sfm.datasets": LAYER_1 | {"sfm.datasets"},
+    "sfm.datasets": LAYER_1 | {"sfm.datasets", "sfm.model_reading"},
     **dict.fromkeys(STAGE_MODULES, LAYER_2),
     "sfm.evaluation": LAYER_2,
     "sfm.pair_judging": LAYER_2 | {"sfm.matching"},
@@ -172,6 +177,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.track_completion": NUMPY | {"pycolmap"},
     "sfm.refinement": NUMPY | {"pycolmap"},
     "sfm.colmap_log": {"pycolmap", "pyceres"},
+    "sfm.model_reading": NUMPY | {"pycolmap"},
+    "sfm.untrusted": NUMPY,
     "sfm.evaluation": NUMPY | {"pycolmap"},
     "sfm.pair_judging": NUMPY,
     "sfm.pair_truth": NUMPY | {"pycolmap"},

@@ -63,13 +63,17 @@ def load(
 
 def load_matcher(choice: Choice, *, device: str = "cpu", resize: int = 640, batch_size: int = 0) -> LoFTRMatcher:
     """The matcher with chosen weights. BadFile unless every tensor fits the network."""
+    import torch
+
     from sfm.matchers.loftr.matcher import LoFTRMatcher
     from sfm.matchers.loftr.model import LoFTR
 
     config, tensors, sha256 = load_state_dict(choice)
-    model = LoFTR(config)
+    with torch.device("meta"):  # a file may declare a network that takes all memory
+        model = LoFTR(config)
     if (fault := mismatch(model.state_dict(), tensors)) is not None:
         raise BadFile(f"{choice.path}: does not fit the network ({fault}); give a LoFTR checkpoint")
+    model = LoFTR(config)
     model.load_state_dict(tensors, strict=True)
     return LoFTRMatcher(
         model, name=f"loftr-{choice.name}", checksum=sha256, device=device, resize=resize, batch_size=batch_size
@@ -119,6 +123,7 @@ def _choose_file(path: Path) -> Choice:
     if not path.is_file():
         names = ", ".join(("auto", *REGISTRY))
         raise BadFile(f"{path}: no such weights; give {names}, or the path of a checkpoint file")
+    _bound_size(path)
     known = by_checksum(sha256_of(path))
     if known is not None:
         config, why = CONFIGS[known.config], f"known by its checksum as the official {known.name}"

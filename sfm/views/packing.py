@@ -115,6 +115,7 @@ def write_page(path: Path, text: str) -> None:
     """Writes a page; it appears whole. Raises BadFile where it cannot be written."""
     part = path.with_name(path.name + ".part")
     try:
+        part.unlink(missing_ok=True)
         part.write_text(text, encoding="utf-8", newline="\n")
         os.replace(part, path)
     except OSError as error:

@@ -15,10 +15,19 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sfm.database import FeatureDatabase
-from sfm.errors import MissingStage, SfMError
+from sfm.errors import BadFile, MissingStage, SfMError
 from sfm.evaluation import camera_poses, read_model
 from sfm.options import Options
-from sfm.summary import DATABASE, PROBABLY_BAD, REPORT, read_run_json, recorded_doubts, run_title
+from sfm.summary import (
+    DATABASE,
+    FIGURES,
+    PROBABLY_BAD,
+    REPORT,
+    RUN_JSON,
+    read_run_json,
+    recorded_doubts,
+    run_title,
+)
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 from sfm.views import report_parts as parts
 from sfm.views.packing import has_key, key_of, page, write_page
@@ -48,6 +57,8 @@ class Run:
 def read_run(out: Path, images: Path | None = None) -> Run:
     """All that the report needs of a run. images: the photos' folder, where it has moved. Raises BadFile."""
     record = read_run_json(out)
+    if missing := [name for name in FIGURES if name not in record]:
+        raise BadFile(f"{out / RUN_JSON}: holds no {missing[0]}; give the output folder of a run")
     folder = images or Path(str(record.get("images_folder", "")))
     sizes: dict[str, tuple[int, int]] = {}
     counts: dict[ImagePair, int] = {}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sfm.errors import BadOption
 from sfm.evaluation import Similarity
 from sfm.types import Float32, Float64, Int64
+from sfm.untrusted import MAX_LINE, parse_json
 from sfm.views.scene import Scene, aligned, moved, upright
 from sfm.views.shapes import image_corners
 from sfm.views.viewpoint import View
@@ -211,7 +212,7 @@ def state_json(state: ViewState) -> str:
 def state_from_json(text: str) -> ViewState:
     """The state that a text holds; what is missing or damaged is as in a new one."""
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         return ViewState()
     state = ViewState()
@@ -241,7 +242,8 @@ def _with(state: ViewState, name: str, value: Any) -> ViewState:
 def remembered(path: Path) -> ViewState:
     """The state of a file; a new one where there is none or it is damaged."""
     try:
-        return state_from_json(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            return state_from_json(file.read(MAX_LINE))
     except (OSError, ValueError):
         return ViewState()
 

@@ -52,7 +52,7 @@ def test_photos_may_share_one_camera(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadFile, match="nothing: not a COLMAP model"):
+    with pytest.raises(BadFile, match="nothing: is no COLMAP model"):
         read_model(tmp_path / "nothing")
 
 

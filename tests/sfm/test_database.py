@@ -31,7 +31,8 @@ from sfm.types import (
 
 
 def record(name, digest="d", num_params=4):
-    camera = CameraPrior("SIMPLE_RADIAL", np.arange(num_params) + 0.25, num_params % 2 == 0, f"group of {name}")
+    model = {3: "SIMPLE_PINHOLE", 4: "SIMPLE_RADIAL", 5: "RADIAL"}[num_params]
+    camera = CameraPrior(model, np.arange(num_params) + 0.25, num_params % 2 == 0, f"group of {name}")
     return ImageRecord(name, 640, 480, camera, digest)
 
 
@@ -87,7 +88,7 @@ lengths = st.integers(0, 40)
 def test_every_group_comes_back_as_it_was_written(tmp_path_factory, rows, counts, seed):
     path = tmp_path_factory.mktemp("db") / "features.h5"
     rng = np.random.default_rng(seed)
-    records = tuple(record(name, num_params=i) for i, name in enumerate(sorted(NAMES)))
+    records = tuple(record(name, num_params=3 + i) for i, name in enumerate(sorted(NAMES)))
     matches = [some_matches(num, seed) for num in rows]
     keypoints = [Keypoints(rng.random((n, 2)), rng.random(n)) for n in counts]
     index = {name: len(k) for name, k in zip(sorted(NAMES), keypoints, strict=True)}

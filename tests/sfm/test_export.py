@@ -284,7 +284,7 @@ def test_bad_input(tmp_path: Path) -> None:
         run(tmp_path, "fbx")
     with pytest.raises(BadOption, match="overlaps"):
         export(tmp_path / "model", tmp_path / "photos", tmp_path / "photos", "nerfstudio")
-    with pytest.raises(BadFile, match="not a readable COLMAP model"):
+    with pytest.raises(BadFile, match="is no COLMAP model"):
         export(tmp_path / "photos", tmp_path / "photos", tmp_path / "out", "ply")
     first = tmp_path / "photos" / truth.images[1].name
     Image.new("RGB", (20, 20)).save(first)

@@ -33,6 +33,6 @@ def test_missing_and_damaged_models_are_one_clear_line(mapped, tmp_path):
     whole = (tmp_path / "images.bin").read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"\xff" * 64):
         (tmp_path / "images.bin").write_bytes(damaged)
-        with pytest.raises(BadFile, match="cannot be read as a COLMAP model") as error:
+        with pytest.raises(BadFile, match="not a readable COLMAP model") as error:
             known_poses.read_known_model(tmp_path)
         assert "\n" not in str(error.value)

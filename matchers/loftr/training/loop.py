@@ -26,6 +26,9 @@ from sfm.matchers.loftr.fine_matching import FineOffsets, fine_offsets, padded_f
 from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.loftr.training.losses import coarse_loss, fine_loss, sparse_coarse_loss
 from sfm.matchers.loftr.training.supervision import Supervision, nearest_cells, supervise
+from sfm.untrusted import refuse_links
+
+WRITTEN = ("last.pt", "last.pt.part", "weights.safetensors", "weights.safetensors.part", "log.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def train(model: LoFTR, batches: Callable[[int], Iterator[Batch]], options: Trai
     Writes last.pt (all that resuming needs), weights.safetensors (the average) and log.csv to options.out.
     """
     options.out.mkdir(parents=True, exist_ok=True)
+    refuse_links(options.out, WRITTEN)
     state = _start(model, options)
     since, session_start = time.monotonic(), time.monotonic() - state.elapsed_s
     losses: list[tuple[float, float]] = []
