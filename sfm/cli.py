@@ -14,6 +14,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -166,14 +167,22 @@ def _one_line(error: Exception) -> str:
     return "".join(c if c.isprintable() or c == "\u00a0" else c.encode("unicode_escape").decode() for c in str(error))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+def _set_up_output() -> None:
+    """One line for each warning of ours, none of Pillow's, and names as far as the terminal can show them."""
     warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF, which counts as none
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of damaged photos, which are skipped with the reason
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show a photo's name must not end a run
+            stream.reconfigure(errors="backslashreplace")
     log = logging.getLogger("sfm")
     log.handlers = [_LogLine()]
     log.propagate = False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    _set_up_output()
     name = argv[0] if argv and argv[0] in VERBS else ""
     interrupted = _interrupted(name, argv)
     try:

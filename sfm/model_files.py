@@ -28,13 +28,14 @@ ReadRGB = Callable[[str], NDArray[np.uint8]]  # (H, W, 3) of an image name, EXIF
 def save_model(model: pycolmap.Reconstruction, folder: Path) -> None:
     """A model in COLMAP's binary format. Raises OSError where not all of it could be written."""
     model.write_binary(folder)
-    images = (64 + len(image.name.encode()) + 1 + 8 + 24 * len(image.points2D) for image in model.images.values())
+    registered = [model.images[image_id] for image_id in model.reg_image_ids()]  # others are not written
+    images = (64 + len(image.name.encode()) + 1 + 8 + 24 * len(image.points2D) for image in registered)
     expected = {
         "cameras.bin": 8 + sum(24 + 8 * len(camera.params) for camera in model.cameras.values()),
         "images.bin": 8 + sum(images),
         "points3D.bin": 8 + sum(51 + 8 * point.track.length() for point in model.points3D.values()),
         "rigs.bin": 8 + 16 * len(model.rigs),  # and more where a rig has more than one camera
-        "frames.bin": 8 + sum(68 + 16 * len(frame.data_ids) for frame in model.frames.values()),
+        "frames.bin": 8 + sum(68 + 16 * len(frame.data_ids) for frame in model.frames.values() if frame.has_pose()),
     }
     for name, size in expected.items():
         _check_size(folder / name, size)

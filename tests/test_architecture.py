@@ -18,7 +18,15 @@ STORES = {"sfm.database", "sfm.columns", "sfm.schema", "sfm.match_table", "sfm.v
     "sfm.heap_check"
 }
 STAGE_MODULES = {"sfm.pairs", "sfm.matching", "sfm.verification", "sfm.tracks", "sfm.mapping", "sfm.refinement"}
-LAYER_0 = {"sfm.options", "sfm.progress", "sfm.memory", "sfm.thinning", "sfm.text_table", "sfm.result_log", "sfm.workers"}
+LAYER_0 = {
+    "sfm.options",
+    "sfm.progress",
+    "sfm.memory",
+    "sfm.thinning",
+    "sfm.text_table",
+    "sfm.result_log",
+    "sfm.workers",
+}
 LAYER_1 = LAYER_0 | {"sfm.geometry", "sfm.matchers", "sfm.pose_metrics"}
 LAYER_2 = (
     LAYER_1
@@ -33,7 +41,15 @@ LAYER_2 = (
         "sfm.focal",
         "sfm.colmap_database",
     }
-    | {"sfm.colmap_log", "sfm.model_reading", "sfm.model_files", "sfm.mapper", "sfm.agreement", "sfm.attempts", "sfm.known_poses"}
+    | {
+        "sfm.colmap_log",
+        "sfm.model_reading",
+        "sfm.model_files",
+        "sfm.mapper",
+        "sfm.agreement",
+        "sfm.attempts",
+        "sfm.known_poses",
+    }
     | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
     | {"sfm.track_completion", "sfm.weights", "sfm.datasets", "sfm.pair_geometry", "sfm.matcher_choice"}

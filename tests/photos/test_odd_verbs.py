@@ -20,7 +20,7 @@ from sfm.datasets.demo_scene import copy_demo_scene
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160")
 NAMED = ("line break in the name", "escape sequence in the name")  # good photos, and one alone needs no list
-DRAWN = {"line break in the name", "name: formula", "orientation 6 in JPEG", "black"}
+DRAWN = {"line break in the name", "name: formula", "black"}
 
 
 @pytest.fixture

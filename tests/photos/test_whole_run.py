@@ -144,6 +144,14 @@ def test_the_report_names_them_and_runs_no_name_as_html(odd) -> None:
     assert "endless.jpg" in page
 
 
+def test_terminal_that_cannot_show_a_name(odd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(odd[1], tmp_path / "caf\u00e9")
+    printed = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, encoding="ascii", write_through=True))
+    assert main(["report", str(tmp_path / "caf\u00e9")]) == 0
+    assert printed.getvalue().endswith(b"caf\\xe9/report.html\n")
+
+
 def test_view_draws_them(odd, tmp_path: Path) -> None:
     _, out, _ = odd
     for name in (GOOD[1][0], GOOD[4][0]):
