@@ -87,13 +87,18 @@ class FeatureCache(Generic[_FeaturesT]):
         self._features.update(features)
         self._nbytes += sum(each.nbytes for each in features.values())
 
-    def shrink(self, position: int, keep: Set[Any], *, room: int = 0) -> None:
-        """Drops what no pair after `position` uses, then what is used farthest ahead, until `room` bytes are free."""
+    def shrink(self, position: int, keep: Set[Any], *, room: int = 0) -> int:
+        """Drops what no pair after `position` uses, then what is used farthest ahead, until `room` bytes are free.
+
+        Returns how many features it dropped.
+        """
+        before = len(self._features)
         while self._nbytes + room > self._budget:
             loose = [name for name in self._features if name not in keep]
             if not loose:
-                return
+                break
             self._nbytes -= self._features.pop(max(loose, key=lambda name: self._next_use(name, position))).nbytes
+        return before - len(self._features)
 
     def _next_use(self, name: Hashable, position: int) -> float:
         uses = self._uses.get(name, [])

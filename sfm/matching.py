@@ -326,7 +326,8 @@ class _Session:
             batch = order[position : position + self._batch_size]
             missing = dict.fromkeys(view for pair in batch for view in pair if view not in cache)
             position += len(batch)
-            cache.shrink(position - 1, keep={view for pair in batch for view in pair}, room=len(missing) * size)
+            if cache.shrink(position - 1, keep={view for pair in batch for view in pair}, room=len(missing) * size):
+                memory.give_back()
             cache.put(self._encode(list(missing)))
             ahead = self._announce(order, max(ahead, position), cache)
             yield self._match_batch(cache, batch), len(batch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -87,7 +86,6 @@ _GROUPS = (
 
 def give_back() -> None:
     """Returns to the system what is free within the process; the C library of Linux otherwise keeps much of it."""
-    gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -32,6 +32,7 @@ from sfm.colmap_database import place_database
 from sfm.errors import BadFile
 from sfm.geometry import reduction
 from sfm.mapper import MappingInput, write_database
+from sfm.memory import give_back
 from sfm.model_columns import ModelColumns, delete_observations, move_observations
 from sfm.model_files import UNREFINED, ReadRGB, colour_points, has_foreign, read_models, write_models, write_ply
 from sfm.model_reading import read_reconstruction
@@ -120,6 +121,7 @@ class Refiner:
         columns = ModelColumns.of(model)
         reference = references(columns)
         aligned, photos = _aligned(columns, reference, self, first=number == 0)
+        give_back()  # patches and photos, before bundle adjustment takes as much
         proposed = self._proposed(columns)
         aligned, different = _without_strangers(aligned, columns, proposed)
         _take_over(model, covariances, columns, reference, aligned, photos)
