@@ -139,10 +139,11 @@ def _matches0(match: KeypointMatches, num_keypoints: int) -> tuple[Array, Array]
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     try:
-        file = h5py.File(CheckedFile(path), "r")
-    except OSError:
+        disk = CheckedFile(path)
+        file = h5py.File(disk, "r")
+    except (OSError, OverflowError, SystemError):
         raise BadFile(f"{path}: not an HDF5 file that can be read; give a feature or match file of hloc") from None
-    with file:
+    with disk, file:
         yield file
 
 

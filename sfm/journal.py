@@ -121,7 +121,7 @@ class JournaledFile:
     def _recover(self) -> None:
         found = _read_journal(self._journal_path, self._size)
         if found is not None:
-            if found[1] > self._size + len(found[0]) * PAGE + _MAX_GROWTH:
+            if max(found[1], PAGE * max(found[0], default=0)) > self._size + len(found[0]) * PAGE + _MAX_GROWTH:
                 raise BadFile(f"{self._journal_path}: not the journal of {self._journal_path.stem}; delete it")
             self._pages, self._size = found
             if self._writable:
