@@ -128,7 +128,7 @@ def _import(argv: Sequence[str]) -> int:
     parser.add_argument("--matches", type=Path, required=True, metavar="FILE", help="hloc's match file (HDF5)")
     _add_run_options(parser)
     args = parser.parse_args(argv)
-    from sfm.pipeline import HlocFiles
+    from sfm.stages import HlocFiles
 
     return _run(args.images, args.out, args, imported=HlocFiles(args.features, args.matches))
 

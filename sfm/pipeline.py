@@ -1,4 +1,4 @@
-"""The stages in order: what each reads, when its result still holds, and one run over all of them.
+"""One run over all stages (sfm.stages): what still holds is reused, what came out is put together and judged.
 
 A stage's fingerprint is a hash of its name, the versions, its options and the fingerprints of what
 it reads. A stage that is committed with the same fingerprint is reused, anything else is redone.
@@ -8,253 +8,41 @@ pairs survive by themselves: only pairs whose photos or whose matcher changed ar
 
 from __future__ import annotations
 
-import hashlib
-import json
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sfm import (
-    __version__,
-    hloc,
-    images,
-    known_poses,
-    mapping,
-    matching,
-    memory,
-    pairs,
-    refinement,
-    tracks,
-    verdict,
-    verification,
-)
+from sfm import __version__, known_poses, mapping, memory, verdict
 from sfm.database import FeatureDatabase
-from sfm.errors import BadFile, BadOption, MissingStage, NoModel
+from sfm.errors import BadFile, BadOption, NoModel
 from sfm.machine import peak_mb, reset_peak
-from sfm.mapper import MappingInput, read_input
-from sfm.matcher_choice import device_of, make_matcher
-from sfm.matchers.base import Matcher
+from sfm.mapper import read_input
 from sfm.model_files import UNREFINED, read_models, remove_leftovers
 from sfm.options import Options
-from sfm.photo_search import find_images
+from sfm.stages import IMPORT_STAGES, STAGE_NAMES, STAGES, HlocFiles, Run, Stage, digest, images_content
 from sfm.summary import DATABASE, REPORT, RUN_JSON, write_run_json
-from sfm.types import CameraPrior, Doubt, ImageRecord, ReconstructionSummary, StageSummary
+from sfm.types import Doubt, ReconstructionSummary, StageSummary
 from sfm.untrusted import refuse_links
 from sfm.views import report
 
-_Pixels = TypeVar("_Pixels")
 _SAFE = "what was done is kept: free some space, or see to it that the folder can be written, and run again"
 
 
-@dataclass(frozen=True, slots=True)
-class HlocFiles:
-    """hloc's feature and match files, to be taken instead of matching."""
-
-    features: Path
-    matches: Path
-
-
-class _Run:
-    """What the stages of one run share. The matcher is loaded when it is first asked for."""
-
-    def __init__(
-        self, db: FeatureDatabase, folder: Path, out: Path, options: Options, imported: HlocFiles | None
-    ) -> None:
-        self.db = db
-        self.folder = folder
-        self.out = out
-        self.options = options
-        self.imported = imported
-
-    @property
-    def matcher_provenance(self) -> dict[str, str]:
-        """What the matches depend on besides the photos."""
-        if self.imported is not None:
-            return {"matcher": "hloc", "files": hloc.matcher_key(self.imported.features, self.imported.matches)}
-        return self.matcher.provenance
-
-    @property
-    def known_intrinsics(self) -> bool:
-        """The user gave the cameras' parameters."""
-        return self.options.images.intrinsics is not None
-
-    @cached_property
-    def matcher(self) -> Matcher:
-        """The matcher that the options name."""
-        return make_matcher(self.options.matching)
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """reads: stages whose results it depends on. depends_on: what else, JSON-able. run: does the work and writes it."""
-
-    name: str
-    reads: tuple[str, ...]
-    depends_on: Callable[[_Run], Any]
-    run: Callable[[_Run], StageSummary]
-
-
-def _images_depend_on(run: _Run) -> Any:
-    """Options, and names, sizes and times of all files: what can be known without reading a photo."""
-    options = run.options.images
-    folders = [run.folder] + ([options.masks] if options.masks is not None else [])
-    return [asdict(options), [_listing(folder) for folder in folders]]
-
-
-def _listing(folder: Path) -> list[tuple[str, int, int]]:
-    found = find_images(folder)
-    return [(name, *_size_and_time(folder / name)) for name in found.names] + [
-        (name, 0, 0) for name, _ in found.skipped
-    ]
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    """Of a file; zeros where it has gone since it was found."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-def _run_images(run: _Run) -> StageSummary:
-    before = _images_content(run.db)
-    summary = images.run(run.db, run.folder, run.options.images)
-    if _images_content(run.db) != before:  # what other stages hold of other photos counts no more, whatever comes
-        for stage in STAGES[1:]:
-            run.db.invalidate(stage.name)
-    return summary
-
-
-def _images_content(db: FeatureDatabase) -> str:
-    """Hash of all that later stages see of the photos; copying a folder does not change it. "" before there are any."""
-    try:
-        records = db.read_images()
-    except MissingStage:
-        return ""
-    return _digest([(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records])
-
-
-def _camera_content(camera: CameraPrior) -> list[Any]:
-    return [camera.model, camera.params.tolist(), bool(camera.has_focal_prior), camera.group]
-
-
-def _pairs_depend_on(run: _Run) -> Any:
-    spec = run.options.pairs.pairs
-    skipped = run.db.summary("images")
-    listed = Path(spec).read_bytes() if Path(spec).is_file() else b""
-    return [spec, hashlib.sha256(listed).hexdigest(), skipped.skipped if skipped else ()]
-
-
-def _run_matching(run: _Run) -> StageSummary:
-    options = run.options
-    return matching.run(run.db, run.matcher, run.folder, options.matching, masks=options.images.masks)
-
-
-def _run_import(run: _Run) -> StageSummary:
-    assert run.imported is not None
-    return hloc.import_hloc(run.db, features=run.imported.features, matches=run.imported.matches)
-
-
-def _tracks_depend_on(run: _Run) -> Any:
-    """Of memory only what the user gave: what happens to be free when a run carries on must not change the model."""
-    given = run.options.matching.memory
-    return asdict(run.options.tracks) | ({"memory": given} if given is not None else {})
+WRITTEN = (  # all that a run writes into its output folder
+    *(f"{name}{suffix}" for name in (DATABASE, RUN_JSON, REPORT) for suffix in ("", ".part")),
+    *(f"{DATABASE}.{suffix}" for suffix in ("journal", "lock", "new")),
+    *("database.db", "points.ply", "sparse", UNREFINED, ".refinement"),
+)
 
 
 def _no_model(db: FeatureDatabase) -> StageSummary:
     """The mapping stage where there is no model: why not, photo by photo."""
     data = read_input(db, known_intrinsics=False)
     return StageSummary("mapping", {"models": 0}, 0.0, mapping.unregistered(data, ()))
-
-
-def _mapping_depends_on(run: _Run) -> Any:
-    options = run.options.mapping
-    poses = None if options.known_poses is None else known_poses.digest(options.known_poses)
-    return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics]
-
-
-def _run_mapping(run: _Run) -> StageSummary:
-    return mapping.run(run.db, run.options.mapping, output=run.out, known_intrinsics=run.known_intrinsics)
-
-
-def _mapped_input(run: _Run) -> MappingInput:
-    """What mapping read, with the cameras of the known poses where they were given."""
-    data, folder = read_input(run.db, known_intrinsics=run.known_intrinsics), run.options.mapping.known_poses
-    if folder is None:
-        return data
-    return known_poses.posed_input(data, known_poses.read_known_model(folder), folder)[0]
-
-
-def _unchanged(run: _Run, record: ImageRecord, read: Callable[[Path, ImageRecord], _Pixels]) -> _Pixels:
-    """A photo, if it is the one that was indexed. Raises BadImage."""
-    pixels = read(run.folder, record)
-    images.check_unchanged(run.folder, record, run.options.images.masks)
-    return pixels
-
-
-def _run_refinement(run: _Run) -> StageSummary:
-    records = {record.name: record for record in run.db.read_images()}
-    masks = run.options.images.masks
-    refiner = refinement.Refiner(
-        _mapped_input(run),
-        run.options.refinement,
-        run.options.mapping,
-        lambda name: _unchanged(run, records[name], images.read_grey),
-        lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
-        memory.budget(run.options.matching.memory, device_of(run.options.matching)),
-        device_of(run.options.matching),
-    )
-    summary = run.db.summary("mapping")
-    assert summary is not None
-    return refinement.run(
-        refiner,
-        output=run.out,
-        read_rgb=lambda name: _unchanged(run, records[name], images.read_rgb),
-        left_out=summary.skipped,
-    )
-
-
-STAGES = (
-    Stage("images", (), _images_depend_on, _run_images),
-    Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs)),
-    Stage(
-        "matching",
-        ("images", "pairs"),
-        lambda run: [run.matcher_provenance, run.options.matching.turns],
-        _run_matching,
-    ),
-    Stage(
-        "verification",
-        ("images", "matching"),
-        lambda run: [asdict(run.options.verification), run.options.mapping.seed],
-        lambda run: verification.run(run.db, run.options.verification, seed=run.options.mapping.seed),
-    ),
-    Stage(
-        "tracks",
-        ("images", "matching", "verification"),
-        _tracks_depend_on,
-        lambda run: tracks.run(run.db, run.options.tracks, memory=memory.budget(run.options.matching.memory)),
-    ),
-    Stage("mapping", ("images", "verification", "tracks"), _mapping_depends_on, _run_mapping),
-    Stage("refinement", ("mapping",), lambda run: asdict(run.options.refinement), _run_refinement),
-)
-IMPORT_STAGES = (  # pairs and matches come from hloc's files
-    STAGES[0],
-    Stage("matching", ("images",), lambda run: run.matcher_provenance, _run_import),
-    *STAGES[3:],
-)
-WRITTEN = (  # all that a run writes into its output folder
-    *(f"{name}{suffix}" for name in (DATABASE, RUN_JSON, REPORT) for suffix in ("", ".part")),
-    *(f"{DATABASE}.{suffix}" for suffix in ("journal", "lock", "new")),
-    *("database.db", "points.ply", "sparse", UNREFINED, ".refinement"),
-)
-STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
 def reconstruct(
@@ -285,7 +73,7 @@ def reconstruct(
     failure = None
     with _disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
         remove_leftovers(out)
-        run = _Run(db, folder, out, options, imported)
+        run = Run(db, folder, out, options, imported)
         try:
             for summary in _stages_of(run, stop_after):
                 summaries.append(summary)
@@ -335,7 +123,7 @@ def _disk_errors(out: Path) -> Iterator[None]:
         raise BadFile(f"{out / 'database.db'}: cannot be written ({reason}); {_SAFE}") from error
 
 
-def _stages_of(run: _Run, stop_after: str | None) -> Iterator[StageSummary]:
+def _stages_of(run: Run, stop_after: str | None) -> Iterator[StageSummary]:
     """Runs stage after stage, or reuses what it left; yields each one's summary."""
     results: dict[str, str] = {}  # of each stage: the hash that stages which read it depend on
     for stage in STAGES if run.imported is None else IMPORT_STAGES:
@@ -351,20 +139,20 @@ def _stages_of(run: _Run, stop_after: str | None) -> Iterator[StageSummary]:
             # Matching that had to leave out photos is committed as such, and tried again by the next run.
             fingerprint = _with_skipped(stage, fingerprint, summary)
             run.db.commit(stage.name, fingerprint=fingerprint, provenance=_provenance(stage, run), summary=summary)
-        results[stage.name] = _images_content(run.db) if stage.name == "images" else fingerprint
+        results[stage.name] = images_content(run.db) if stage.name == "images" else fingerprint
         yield summary
         if stage.name == stop_after:
             return
 
 
-def _fingerprint(stage: Stage, run: _Run, results: dict[str, str]) -> str:
+def _fingerprint(stage: Stage, run: Run, results: dict[str, str]) -> str:
     read = [results[name] for name in stage.reads]
-    return _digest([stage.name, __version__, stage.depends_on(run), read])
+    return digest([stage.name, __version__, stage.depends_on(run), read])
 
 
 def _with_skipped(stage: Stage, fingerprint: str, summary: StageSummary) -> str:
     if stage.name == "matching" and summary.skipped:
-        return _digest([fingerprint, summary.skipped])
+        return digest([fingerprint, summary.skipped])
     return fingerprint
 
 
@@ -377,11 +165,7 @@ def _is_there(stage: Stage, out: Path) -> bool:
     return all((out / name).is_file() for name in files.get(stage.name, ()))
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _provenance(stage: Stage, run: _Run) -> dict[str, Any]:
+def _provenance(stage: Stage, run: Run) -> dict[str, Any]:
     own = run.options.as_dict().get(stage.name, {})
     return {
         "version": __version__,
@@ -417,7 +201,7 @@ def _summarise(out: Path, stages: list[StageSummary]) -> ReconstructionSummary:
     )
 
 
-def _doubts(run: _Run, stages: list[StageSummary]) -> tuple[Doubt, ...]:
+def _doubts(run: Run, stages: list[StageSummary]) -> tuple[Doubt, ...]:
     """What speaks against the largest model; nothing before there is one."""
     kept = {"mapping": UNREFINED, "refinement": "sparse"}.get(stages[-1].stage)
     if kept is None:

@@ -57,7 +57,10 @@ LAYER_2 = (
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
 JUDGING = {"sfm.pair_judging", "sfm.pair_truth", "sfm.pair_evaluation"}
 LAYER_4 = (
-    LAYER_3 | JUDGING | {"sfm.challenge"} | {"sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training", "sfm.views"}
+    LAYER_3
+    | JUDGING
+    | {"sfm.challenge"}
+    | {"sfm.stages", "sfm.pipeline", "sfm.comparison", "sfm.demo", "sfm.training", "sfm.views"}
 )
 
 # What draws scenes, lower rooms first; the last three are Open3D's window.
@@ -142,7 +145,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.views.report_parts": LAYER_2,
     "sfm.views.report": LAYER_2 | {"sfm.views", "sfm.evaluation", "sfm.summary"},
     "sfm.views.report_compare": LAYER_2 | {"sfm.views", "sfm.evaluation", "sfm.summary", "sfm.comparison"},
-    "sfm.pipeline": LAYER_3 | {"sfm.views", "sfm.machine", "sfm.verdict"},
+    "sfm.stages": LAYER_3,
+    "sfm.pipeline": LAYER_3 | {"sfm.stages", "sfm.views", "sfm.machine", "sfm.verdict"},
     "sfm.demo": LAYER_2 | {"sfm.evaluation"},
     "sfm.training": LAYER_2,
     "sfm.parsing": LAYER_0,

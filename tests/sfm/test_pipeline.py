@@ -11,11 +11,12 @@ import pycolmap
 import pytest
 from PIL import Image
 
-from sfm import cli, matcher_choice, pipeline
+from sfm import cli, matcher_choice, stages
 from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, BadImage, BadOption, NoModel
 from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, PairOptions, ReportOptions, TrackOptions
-from sfm.pipeline import STAGE_NAMES, HlocFiles, reconstruct
+from sfm.pipeline import reconstruct
+from sfm.stages import STAGE_NAMES, HlocFiles
 from sfm.summary import PROBABLY_BAD
 from sfm.thinning import BYTES_PER_OBSERVATION
 from sfm.types import Matches
@@ -282,15 +283,15 @@ def test_every_photo_left_out_has_its_reason(photos, tmp_path):
 
 
 def test_photo_that_fails_during_matching_is_tried_again(photos, tmp_path, monkeypatch):
-    real = pipeline.matching.read_grey
+    real = stages.matching.read_grey
 
     def failing(folder, record):
         if record.name == "2.png":
-            raise pipeline.images.BadImage(f"{folder / record.name}: the disk is away")
+            raise stages.images.BadImage(f"{folder / record.name}: the disk is away")
         return real(folder, record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.matching, "read_grey", failing)
+        patch.setattr(stages.matching, "read_grey", failing)
         summary = reconstruct(photos, tmp_path / "out", OPTIONS)
     assert summary.registered == NUM - 1
     assert "the disk is away (5 pairs skipped)" in dict(summary.unregistered)["2.png"]
@@ -337,9 +338,10 @@ def test_photo_that_goes_away_after_matching_is_one_line(photos, tmp_path):
 
 
 def test_photo_that_goes_away_while_the_folder_is_listed(photos, tmp_path, monkeypatch):
-    found = pipeline.images.find_images(photos)
+    found = stages.images.find_images(photos)
     (photos / "2.png").unlink()
-    monkeypatch.setattr(pipeline.images, "find_images", lambda *_, **__: found)
+    for module in (stages, stages.images):
+        monkeypatch.setattr(module, "find_images", lambda *_, **__: found)
     summary = reconstruct(photos, tmp_path / "out", OPTIONS)
     assert summary.registered == NUM - 1
     assert "no such file" in dict(summary.unregistered)["2.png"]
@@ -360,7 +362,7 @@ def test_full_disks_are_one_line(photos, tmp_path, monkeypatch, error, words):
     def failing(*_, **__):
         raise error
 
-    monkeypatch.setattr(pipeline.mapping, "run", failing)
+    monkeypatch.setattr(stages.mapping, "run", failing)
     with pytest.raises(BadFile, match=words):
         reconstruct(photos, tmp_path / "out", OPTIONS)
 
@@ -369,7 +371,7 @@ def test_other_errors_stay_what_they_are(photos, tmp_path, monkeypatch):
     def failing(*_, **__):
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr(pipeline.mapping, "run", failing)
+    monkeypatch.setattr(stages.mapping, "run", failing)
     with pytest.raises(RuntimeError, match="a bug of ours"):
         reconstruct(photos, tmp_path / "out", OPTIONS)
 
@@ -394,7 +396,7 @@ def test_hlocs_files_carry_on(finished, tmp_path):
     photos, out = finished
     features, matches = tmp_path / "features.h5", tmp_path / "matches.h5"
     with FeatureDatabase.open(out / "features.h5", "r") as db:
-        pipeline.hloc.export_hloc(db, features=features, matches=matches, pairs=tmp_path / "pairs.txt")
+        stages.hloc.export_hloc(db, features=features, matches=matches, pairs=tmp_path / "pairs.txt")
     summary = reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
     assert summary.registered == NUM
     assert ExactMatcher.num_matched == 0
@@ -438,13 +440,13 @@ def test_mapping_depends_on_the_content_of_known_poses(tmp_path):
     for name in ("cameras", "images", "points3D"):
         (tmp_path / f"{name}.txt").write_text(name)
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path))
-    run = pipeline._Run(None, tmp_path, tmp_path, options, None)
-    first = pipeline._mapping_depends_on(run)
-    assert pipeline._mapping_depends_on(run) == first
+    run = stages.Run(None, tmp_path, tmp_path, options, None)
+    first = stages._mapping_depends_on(run)
+    assert stages._mapping_depends_on(run) == first
     (tmp_path / "images.txt").write_text("other")
-    assert pipeline._mapping_depends_on(run) != first
-    plain, known = (pipeline._Run(None, tmp_path, tmp_path, o, None) for o in (OPTIONS, options))
-    assert pipeline._mapping_depends_on(plain) != pipeline._mapping_depends_on(known)
+    assert stages._mapping_depends_on(run) != first
+    plain, known = (stages.Run(None, tmp_path, tmp_path, o, None) for o in (OPTIONS, options))
+    assert stages._mapping_depends_on(plain) != stages._mapping_depends_on(known)
 
 
 CAMERA = ("--camera-model", "SIMPLE_PINHOLE", "--camera", "single", "--intrinsics", "384,160,120")
