@@ -321,7 +321,7 @@ def _read_log(folder: Path) -> None:
 
 
 def _write_round(folder: Path) -> None:
-    from sfm.refinement import COUNTS, Refined, save_round
+    from sfm.refined import COUNTS, Refined, save_round
 
     model = _model()
     covariances = {int(i): np.ones((len(image.points2D), 2, 2)) for i, image in model.images.items()}
@@ -337,7 +337,7 @@ def _mend_round(folder: Path) -> None:
 
 
 def _read_round(folder: Path) -> None:
-    from sfm.refinement import load_round
+    from sfm.refined import load_round
 
     names = [image.name for image in _model().images.values()]
     if load_round(folder, names) is None:

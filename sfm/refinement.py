@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pycolmap
@@ -40,16 +38,14 @@ from sfm.model_files import (
     colour_points,
     has_foreign,
     read_models,
-    save_model,
     write_models,
     write_ply,
 )
-from sfm.model_reading import read_reconstruction
 from sfm.options import MappingOptions, RefinementOptions
+from sfm.refined import Refined, load_round, save_round
 from sfm.track_completion import add_proposals, complete, on_usable, propose, refined_input
 from sfm.track_geometry import references
 from sfm.types import Float64, StageSummary
-from sfm.untrusted import NUMBER, has_shape, read_arrays, read_json, refuse_holes
 
 if TYPE_CHECKING:
     from sfm.track_alignment import AlignedTracks, Photos
@@ -69,25 +65,6 @@ MAX_ERROR = (2.0, 1.0)  # network px; likewise, in the first round and in later 
 MIN_ANGLE = 1.5  # degrees
 ROUGH = 1e-3  # tolerance of the bundle adjustment that only shows what does not fit
 SETTLED, SETTLED_SHARE = 0.1, 0.25  # network px; no round follows one that moved fewer than a quarter by more
-
-
-COUNTS = ("rounds", "num_registered", "num_rejected", "moved", "settled")  # what of a state is kept as JSON
-
-
-@dataclass(frozen=True, slots=True)
-class Refined:
-    """A model after some rounds. covariances: by image id (P, 2, 2) px² of each of its points2D.
-
-    moved: median over observations of how far the first round moved them, network px. settled: the last one moved few.
-    """
-
-    model: pycolmap.Reconstruction
-    covariances: dict[int, Float64]
-    rounds: int = 0
-    num_registered: int = 0
-    num_rejected: int = 0
-    moved: float = 0.0
-    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,49 +260,7 @@ def _reject(
     return num
 
 
-# --- the stage: rounds that survive a kill, files -------------------------------------------------
-
-
-def save_round(state: Refined, folder: Path) -> None:
-    """Keeps a state in a folder, in place of the one before; whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".round-", dir=folder) as scratch:
-        fresh = Path(scratch) / "state"
-        fresh.mkdir()
-        save_model(state.model, fresh)
-        arrays: dict[str, Any] = {str(i): own for i, own in state.covariances.items()}
-        np.savez(fresh / "covariances.npz", **arrays)
-        counts = {name: getattr(state, name) for name in COUNTS}
-        (fresh / "counts.json").write_text(json.dumps({**counts, "digest": _digest(fresh)}), encoding="utf-8")
-        if (folder / "state").exists():
-            os.replace(folder / "state", Path(scratch) / "before")
-        os.replace(fresh, folder / "state")
-
-
-def _digest(folder: Path) -> str:
-    """Hash of a kept model and its covariances."""
-    digest = hashlib.sha256()
-    refuse_holes(*folder.glob("*"))
-    for path in sorted([*folder.glob("*.bin"), *folder.glob("*.npz")]):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def load_round(folder: Path, names: Collection[str]) -> Refined | None:
-    """The state that an interrupted run of photos of these names kept, None where there is none that is whole."""
-    try:
-        counts = read_json(folder / "state" / "counts.json")
-        if counts.pop("digest") != _digest(folder / "state") or not has_shape(counts, dict.fromkeys(COUNTS, NUMBER)):
-            return None
-        model = read_reconstruction(folder / "state")
-        arrays = read_arrays(folder / "state" / "covariances.npz")
-        covariances = {int(name): np.asarray(array, np.float64) for name, array in arrays.items()}
-        shapes = {i: (len(model.images[i].points2D), 2, 2) for i in model.reg_image_ids()}
-        if {i: own.shape for i, own in covariances.items()} != shapes or has_foreign([model], names):
-            return None
-        return Refined(model, covariances, **counts)
-    except Exception:  # whatever is wrong with it, it is made again
-        return None
+# --- the stage: rounds and files -------------------------------------------------
 
 
 def refine(refiner: Refiner, model: pycolmap.Reconstruction, scratch: Path) -> Refined:

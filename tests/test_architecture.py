@@ -52,7 +52,7 @@ LAYER_2 = (
     }
     | {"sfm.intrinsics_posterior", "sfm.calibration"}
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.track_alignment", "sfm.bundle"}
-    | {"sfm.track_completion", "sfm.weights", "sfm.datasets", "sfm.pair_geometry", "sfm.matcher_choice"}
+    | {"sfm.refined", "sfm.track_completion", "sfm.weights", "sfm.datasets", "sfm.pair_geometry", "sfm.matcher_choice"}
 )
 LAYER_3 = LAYER_2 | STAGE_MODULES | {"sfm.evaluation", "sfm.export", "sfm.hloc", "sfm.summary"}
 JUDGING = {"sfm.pair_judging", "sfm.pair_truth", "sfm.pair_evaluation"}
@@ -109,6 +109,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.track_alignment": LAYER_0
     | {"sfm.model_columns", "sfm.track_geometry", "sfm.patch_alignment", "sfm.matchers.cores"},
     "sfm.bundle": set(),
+    "sfm.refined": {"sfm.model_files", "sfm.model_reading"},
     "sfm.track_completion": LAYER_1 | {"sfm.model_columns", "sfm.mapper", "sfm.attempts", "sfm.colmap_log"},
     "sfm.photo_search": set(),
     "sfm.upright_photos": {"sfm.cameras", "sfm.images"},
@@ -196,6 +197,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "sfm.bundle": NUMPY | {"pycolmap", "pyceres"},
     "sfm.track_completion": NUMPY | {"pycolmap"},
     "sfm.refinement": NUMPY | {"pycolmap"},
+    "sfm.refined": NUMPY | {"pycolmap"},
     "sfm.colmap_log": {"pycolmap", "pyceres"},
     "sfm.model_reading": NUMPY | {"pycolmap"},
     "sfm.untrusted": NUMPY,
