@@ -18,7 +18,7 @@ from typing import Any
 
 from sfm import __version__, verbs
 from sfm.errors import NoModel, SfMError
-from sfm.interrupts import ended_in_time
+from sfm.interrupts import end_at_sigterm, ended_in_time
 from sfm.parsing import PROGRAM, Parser, add_options, options_from
 
 STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
@@ -87,6 +87,7 @@ def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> None
     from sfm.pipeline import reconstruct
     from sfm.summary import stage_text, summary_text
 
+    end_at_sigterm()
     summary = reconstruct(
         folder,
         out,

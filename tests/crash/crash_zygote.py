@@ -31,6 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _EVENTS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "shutil.rmtree"}
+HANGS_S, HUNG = 240.0, 77
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -132,6 +133,19 @@ def _signal(request: dict[str, Any], pid: int, ended: int, begun: int) -> None:
         os.kill(pid, request.get("signal", signal.SIGKILL))
 
 
+def _status(pid: int) -> int:
+    """How a child ended; one that hangs is killed."""
+    until = time.monotonic() + HANGS_S
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.002)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return HUNG << 8
+
+
 def _run(request: dict[str, Any]) -> dict[str, Any]:
     log = Path(request["log"])
     log.touch()
@@ -147,7 +161,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     if request.keys() & {"kill_after_s", "after", "tallied"}:
         _signal(request, pid, read, begun)
     signalled = time.monotonic()
-    _, status = os.waitpid(pid, 0)
+    status = _status(pid)
     points = os.read(read, 100) if select.select([read], [], [], 0)[0] else b""
     os.close(read)
     return {
