@@ -4,8 +4,8 @@ Read from standard input, a JSON line a run: {"arguments": [...], "log": FILE} a
 "kill_after_s": S, "after": words of the log from which these seconds count, "tallied": matched pairs, likewise,
 "signal": 9, "delay": seconds that a batch of matching takes, "batch": pairs that become durable at once, "tally": file
 that gets a byte for each matched pair, "real": true for the network, "stuck": stage that never ends, in compiled code,
-"largest_file": bytes}. Answered on standard output: {"status": S, "points": N, "seconds": S, "seconds_after_signal":
-S}.
+"largest_file": bytes, "fsync_s": seconds more that an fsync takes}. Answered on standard output: {"status": S,
+"points": N, "seconds": S, "seconds_after_signal": S}.
 
 A point is a moment at which the disk changes: before every open for writing, rename, removal, truncation, fsync, and
 before and in the middle of every write of the journal. A child is killed at its N-th point, or after a time.
@@ -38,8 +38,9 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 class _Points:
     """Counts the points of this process, and kills it at one of them."""
 
-    def __init__(self, kill_at: int | None) -> None:
+    def __init__(self, kill_at: int | None, fsync_s: float) -> None:
         self.num = 0
+        self._fsync_s = fsync_s
         self._kill_at = kill_at
 
     def reached(self) -> None:
@@ -57,6 +58,7 @@ class _Points:
 
         def counted_fsync(fd: int) -> None:
             self.reached()
+            time.sleep(self._fsync_s)
             fsync(fd)
 
         def torn_write(file: Any, offset: int, data: Any) -> None:
@@ -93,7 +95,7 @@ def _child(request: dict[str, Any], pipe: int) -> None:
     if request.get("largest_file"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing beyond fails as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
-    points = _Points(request.get("kill_at"))
+    points = _Points(request.get("kill_at"), request.get("fsync_s", 0.0))
     points.install()
     code = 99
     print("begun", flush=True)
