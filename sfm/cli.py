@@ -20,7 +20,7 @@ from typing import Any
 
 from sfm import __version__, verbs
 from sfm.errors import BadOption, NoModel, SfMError
-from sfm.interrupts import ended_in_time
+from sfm.interrupts import end_at_sigterm, ended_in_time
 from sfm.memory import is_exhausted
 from sfm.parsing import PROGRAM, Parser, add_options, options_from
 
@@ -92,6 +92,7 @@ def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> int:
     from sfm.pipeline import reconstruct
     from sfm.summary import PROBABLY_BAD, stage_text, summary_text
 
+    end_at_sigterm()
     summary = reconstruct(
         folder,
         out,

@@ -19,6 +19,16 @@ GRACE_S = 1.5
 EXIT_CODE = 130
 
 
+def end_at_sigterm() -> None:
+    """SIGTERM ends the process at once, like a kill. Call it when pycolmap is loaded.
+
+    Its glog takes SIGTERM for a crash: it writes the stack, and waits for ever where it interrupts an allocation.
+    Does nothing outside the main thread.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _unraisable(told: sys.UnraisableHookArgs) -> None:
     """Python passes over what is raised in __del__ and the like, with a traceback, which Ctrl-C does not need."""
     if told.exc_type is not KeyboardInterrupt:

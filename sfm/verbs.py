@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sfm.interrupts import end_at_sigterm
 from sfm.options import ChallengeEvaluation, MatchOptions, PairEvaluation
 from sfm.parsing import PROGRAM, Parser, add_options, options_from
 
@@ -94,6 +95,7 @@ def _evaluate(argv: Sequence[str]) -> int:
     os.environ.setdefault("GLOG_minloglevel", "2")
     from sfm import challenge, evaluation, pair_evaluation
 
+    end_at_sigterm()
     if args.form == "model":
         print(evaluation.report(args.model, args.ground_truth, args.out))
         _tell_doubts(args.model)

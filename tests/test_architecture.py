@@ -151,7 +151,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfm.demo": LAYER_2 | {"sfm.evaluation"},
     "sfm.training": LAYER_2,
     "sfm.parsing": LAYER_0,
-    "sfm.verbs": LAYER_4 | {"sfm.parsing"},
+    "sfm.verbs": LAYER_4 | {"sfm.parsing", "sfm.interrupts"},
     "sfm.cli": LAYER_4 | {"sfm.memory", "sfm.parsing", "sfm.verbs", "sfm.interrupts"},
 }
 

@@ -4,8 +4,8 @@ Read from standard input, a JSON line a run: {"arguments": [...], "log": FILE} a
 "kill_after_s": S, "after": words of the log from which these seconds count, "tallied": matched pairs, likewise,
 "signal": 9, "delay": seconds that a batch of matching takes, "batch": pairs that become durable at once, "tally": file
 that gets a byte for each matched pair, "real": true for the network, "stuck": stage that never ends, in compiled code,
-"largest_file": bytes}. Answered on standard output: {"status": S, "points": N, "seconds": S, "seconds_after_signal":
-S}.
+"largest_file": bytes, "fsync_s": seconds more that an fsync takes}. Answered on standard output: {"status": S,
+"points": N, "seconds": S, "seconds_after_signal": S}.
 
 A point is a moment at which the disk changes: before every open for writing, rename, removal, truncation, fsync, and
 before and in the middle of every write of the journal. A child is killed at its N-th point, or after a time.
@@ -31,14 +31,16 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _EVENTS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "shutil.rmtree"}
+HANGS_S, HUNG = 240.0, 77
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class _Points:
     """Counts the points of this process, and kills it at one of them."""
 
-    def __init__(self, kill_at: int | None) -> None:
+    def __init__(self, kill_at: int | None, fsync_s: float) -> None:
         self.num = 0
+        self._fsync_s = fsync_s
         self._kill_at = kill_at
 
     def reached(self) -> None:
@@ -56,6 +58,7 @@ class _Points:
 
         def counted_fsync(fd: int) -> None:
             self.reached()
+            time.sleep(self._fsync_s)
             fsync(fd)
 
         def torn_write(file: Any, offset: int, data: Any) -> None:
@@ -92,7 +95,7 @@ def _child(request: dict[str, Any], pipe: int) -> None:
     if request.get("largest_file"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing beyond fails as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
-    points = _Points(request.get("kill_at"))
+    points = _Points(request.get("kill_at"), request.get("fsync_s", 0.0))
     points.install()
     code = 99
     print("begun", flush=True)
@@ -132,6 +135,19 @@ def _signal(request: dict[str, Any], pid: int, ended: int, begun: int) -> None:
         os.kill(pid, request.get("signal", signal.SIGKILL))
 
 
+def _status(pid: int) -> int:
+    """How a child ended; one that hangs is killed."""
+    until = time.monotonic() + HANGS_S
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.002)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return HUNG << 8
+
+
 def _run(request: dict[str, Any]) -> dict[str, Any]:
     log = Path(request["log"])
     log.touch()
@@ -147,7 +163,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     if request.keys() & {"kill_after_s", "after", "tallied"}:
         _signal(request, pid, read, begun)
     signalled = time.monotonic()
-    _, status = os.waitpid(pid, 0)
+    status = _status(pid)
     points = os.read(read, 100) if select.select([read], [], [], 0)[0] else b""
     os.close(read)
     return {

@@ -53,8 +53,9 @@ def test_ctrl_c_keeps_what_was_matched_since_the_last_write(forks, course, whole
 
 
 def test_terminated_by_the_system(forks, course, whole, tmp_path):
-    """A cluster's scheduler sends SIGTERM: the end of a kill, and as safe."""
+    """A cluster's scheduler sends SIGTERM: the end of a kill, and as safe. COLMAP's glog would take it for a crash."""
     out = tmp_path / "out"
     kill = killed_run(forks, course, out, whole, tallied=2, delay=2.0, signal=signal.SIGTERM)
     assert kill.stage == "matching"
+    assert "Aborted" not in out.with_suffix(".log").read_text()
     carried_on(forks, course, out, whole)

@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from crash_trial import carried_on, matches_of
+from crash_trial import carried_on, killed_run, matches_of, same, state_of
 
 from sfm import cli
 
@@ -95,6 +95,18 @@ def test_folder_without_permission(forks, course, tmp_path):
     out.mkdir(mode=0o500)
     assert "cannot be written (Permission denied)" in refused(forks, course, out)
     assert list(out.iterdir()) == []
+
+
+def test_slow_disk(forks, course, whole, tmp_path):
+    """A network disk, say: killed on it and interrupted on it, as on any other."""
+    out = tmp_path / "out"
+    killed_run(forks, course, out, whole, kill_at=150, fsync_s=0.02)
+    kill = killed_run(
+        forks, course, out, whole, after="begun", kill_after_s=0.1, signal=signal.SIGINT, delay=0.2, fsync_s=0.02
+    )
+    assert kill.seconds < 5
+    assert course.run(forks, out, fsync_s=0.02)["status"] == 0
+    same(state_of(out), whole, 1e-3)
 
 
 def test_output_that_is_a_file_or_cannot_be_made(forks, course, tmp_path):
