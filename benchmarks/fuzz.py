@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS, WAITING = 10, 60  # of the processor and of the clock for one file; whole ones take less than one
 MEMORY_MB = 1024  # that one file may add
 ADDRESS_SPACE = 6 << 30  # bytes that one process may add
+LARGE = 1 << 20  # bytes; a file that has grown so much is not changed again
 BATCH = 200  # files that one process reads
 READ, REFUSED = "read", "refused"
 NUMBERS = tuple(2**k + d for k in (0, 7, 8, 15, 16, 31, 32, 40, 62, 63) for d in (-1, 0, 1))
@@ -68,7 +69,8 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     """The bytes after one to four random changes."""
     textual = b"\0" not in data[:512]
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        data = rng.choice(TEXT_CHANGES if textual and rng.random() < 0.8 else BYTE_CHANGES)(data, rng)
+        if len(data) < LARGE:
+            data = rng.choice(TEXT_CHANGES if textual and rng.random() < 0.8 else BYTE_CHANGES)(data, rng)
     return data
 
 

@@ -32,7 +32,7 @@ _MAX_RATIO = 1100  # declared bytes per stored byte
 _LARGE = 1 << 26  # bytes; beyond, a dataset declares at most
 _LARGE_RATIO = 100  # so many for each byte of the file: constant columns of ours take 1 / 88 (LZF's limit)
 _STRING_ROWS = 64  # strings that are read at once: rows may all refer to one long string
-_MAX_CHUNK = 1 << 28  # bytes
+_MAX_CHUNK = 1 << 25  # bytes of numbers; HDF5 holds text in twice as many
 _COMPRESSED_FROM = 4096  # bytes; smaller columns are stored plainly
 CHUNK_ROWS = 4096
 
@@ -61,7 +61,7 @@ def writing(path: Path) -> Iterator[None]:
     """A full disk or a folder that may not be written to becomes one line; what was committed before is safe."""
     try:
         yield
-    except (OSError, RuntimeError, SystemError) as error:
+    except (OSError, RuntimeError, KeyError, OverflowError, SystemError) as error:
         _reraise_interrupt(error)
         reason = _reason(error)
         raise BadFile(f"{path}: cannot be written ({reason}); free some space or choose another folder") from error

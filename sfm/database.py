@@ -36,7 +36,7 @@ from sfm.types import (
     Tracks,
     TwoViewGeometry,
 )
-from sfm.untrusted import has_shape, refuse_holes
+from sfm.untrusted import refuse_holes
 
 _FORMAT = "loftr-sfm"
 _LIBVER = ("v108", "v108")  # superblock 2: no "open for writing" flag that a killed process would leave behind
@@ -154,10 +154,7 @@ class FeatureDatabase:
     def provenance(self, stage: str) -> dict[str, Any]:
         """What the stage's data were made with, as it was given to `commit`; empty where not committed."""
         with reading(self.path, _REMEDY):
-            found = self._stage_json(stage).get("provenance", {})
-            if not has_shape(found, {str: object}) or not has_shape(found.get("matcher", {}), {str: object}):
-                raise ValueError(f"stage {stage}: no provenance")
-            return dict(found)
+            return schema.provenance(self._stage_json(stage).get("provenance", {}))
 
     def stages(self) -> tuple[str, ...]:
         """Names of the committed stages, sorted."""
@@ -383,8 +380,10 @@ class FeatureDatabase:
         self._load()
 
     def _nbytes_alive(self) -> int:
-        groups = [self._h5[name] for name in self._h5.keys() - {"matches"}]
-        return self._matches.nbytes_alive() + sum(int(d.id.get_storage_size()) for g in groups for d in g.values())
+        with reading(self.path, _REMEDY):
+            groups = [self._h5[name] for name in self._h5.keys() - {"matches"}]
+            sizes = [int(g[name].id.get_storage_size()) for g in groups for name in g]
+        return self._matches.nbytes_alive() + sum(sizes)
 
 
 def _new_path(path: Path) -> Path:

@@ -56,6 +56,9 @@ class MatchTable:
         check_below(index[:, 1:3], len(columns["photo_name"]), "matches/index")
         if (index[:, 3:] < 0).any() or (index[:, 3] > counts["R"] - index[:, 4]).any():
             raise ValueError(f"matches/index: beyond {counts['R']} rows")
+        rank = np.unique(columns["photo_name"].astype(str), return_inverse=True)[1]
+        if (rank[index[:, 1]] >= rank[index[:, 2]]).any():
+            raise ValueError("matches/index: a pair that is none")
         self._matchers = {str(key): i for i, key in enumerate(columns["matcher"])}
         names = zip(columns["photo_name"], columns["photo_digest"], strict=True)
         self._photos = {(str(name), str(digest)): i for i, (name, digest) in enumerate(names)}

@@ -163,6 +163,13 @@ def summary(value: Any) -> StageSummary:
     return StageSummary(**value | {"skipped": skipped, "notes": tuple(map(str, value.get("notes", ())))})
 
 
+def provenance(value: Any) -> dict[str, Any]:
+    """What a stage's data were made with, of its JSON."""
+    if not has_shape(value, {str: object}) or not has_shape(value.get("matcher", {}), {str: object}):
+        raise ValueError("not the provenance of a stage")
+    return dict(value)
+
+
 def grids_columns(grids: Mapping[str, Grid | None], rows: Mapping[str, int]) -> dict[str, Any]:
     """Columns of `grids`; ValueError for an unknown image."""
     if grids.keys() - rows.keys():

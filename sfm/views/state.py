@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sfm.errors import BadOption
 from sfm.evaluation import Similarity
 from sfm.types import Float32, Float64, Int64
-from sfm.untrusted import MAX_LINE, parse_json
+from sfm.untrusted import MAX_LINE, NUMBER, has_shape, parse_json
 from sfm.views.scene import Scene, aligned, moved, upright
 from sfm.views.shapes import image_corners
 from sfm.views.viewpoint import View
@@ -223,12 +223,12 @@ def state_from_json(text: str) -> ViewState:
 
 def _with(state: ViewState, name: str, value: Any) -> ViewState:
     """The state with one value changed, where it has the right kind and makes sense."""
-    numbers = isinstance(value, list) and len(value) == 12 and all(isinstance(v, float | int) for v in value)
+    numbers = has_shape(value, [NUMBER]) and len(value) == 12
     right = {
         "pose": numbers and bool(np.isfinite(value).all()),
         "selected": isinstance(value, list) and [type(v) for v in value] == [int, str],
-        "point_size": isinstance(value, float | int) and not isinstance(value, bool),
-        "max_error": isinstance(value, float | int) and not isinstance(value, bool),
+        "point_size": has_shape(value, NUMBER) and not isinstance(value, bool),
+        "max_error": has_shape(value, NUMBER) and not isinstance(value, bool),
     }.get(name, type(value) is type(getattr(state, name)))
     if not right:
         return state

@@ -13,21 +13,12 @@ import numpy as np
 import pytest
 
 from benchmarks.fuzz import REFUSED
-from benchmarks.fuzz_readers import NAMES, READERS
+from benchmarks.fuzz_readers import NAMES
 
 Change = Callable[[h5py.File], object]
 HUGE = 10**12
 SECRET = "/etc/passwd"
 LATEST = ("v108", "latest")
-
-
-@pytest.fixture
-def whole(tmp_path: Path) -> Callable[[str], Path]:
-    def whole(name: str) -> Path:
-        READERS[name].make(tmp_path)
-        return tmp_path
-
-    return whole
 
 
 def put(path: str, value: Any, **how: Any) -> Change:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fuzz import READ, REFUSED, attempt, guarded
-from benchmarks.fuzz_readers import MODEL, NAMES, READERS
+from benchmarks.fuzz_readers import MODEL, NAMES
 from sfm.model_reading import read_reconstruction
 
 Change = Callable[[bytes], bytes]
@@ -20,15 +20,13 @@ FRAME = 8  # id, rig, pose, number of data
 
 
 @pytest.fixture
-def binary(tmp_path: Path) -> Path:
-    READERS["model-binary"].make(tmp_path)
-    return tmp_path
+def binary(whole: Callable[[str], Path]) -> Path:
+    return whole("model-binary")
 
 
 @pytest.fixture
-def text(tmp_path: Path) -> Path:
-    READERS["model-text"].make(tmp_path)
-    return tmp_path
+def text(whole: Callable[[str], Path]) -> Path:
+    return whole("model-text")
 
 
 def put(layout: str, at: int, *values: float) -> Change:

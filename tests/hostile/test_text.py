@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from benchmarks.fuzz import READ, REFUSED
-from benchmarks.fuzz_readers import READERS
 
 Said = Callable[[str], str]
+Whole = Callable[[str], Path]
 LONG = 30_000_000  # characters
 
 PAIRS: dict[str, bytes] = {
@@ -84,8 +84,8 @@ CHALLENGE: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", CHALLENGE)
-def test_tables_that_lie_are_refused(case: str, tmp_path: Path, said: Said) -> None:
-    READERS["imc2022"].make(tmp_path)
+def test_tables_that_lie_are_refused(whole: Whole, case: str, tmp_path: Path, said: Said) -> None:
+    whole("imc2022")
     name, old, new = CHALLENGE[case]
     text = (tmp_path / name).read_text()
     assert old in text
@@ -129,8 +129,8 @@ RECORD: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("case", RECORD)
-def test_a_run_json_that_lies_is_refused(case: str, tmp_path: Path, said: Said) -> None:
-    READERS["run-json"].make(tmp_path)
+def test_a_run_json_that_lies_is_refused(whole: Whole, case: str, tmp_path: Path, said: Said) -> None:
+    whole("run-json")
     path = tmp_path / "run.json"
     record = json.loads(path.read_text())
     RECORD[case](record)
@@ -163,10 +163,10 @@ def test_what_only_saves_work_is_passed_over(reader: str, name: str, case: str, 
     assert said(reader) == READ
 
 
-def test_a_page_runs_no_script_of_a_strangers_names(tmp_path: Path) -> None:
+def test_a_page_runs_no_script_of_a_strangers_names(whole: Whole, tmp_path: Path) -> None:
     from sfm.views.report import write_report
 
-    READERS["run-json"].make(tmp_path)
+    whole("run-json")
     path, script = tmp_path / "run.json", "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
     record = json.loads(path.read_text())
     record |= {"images_folder": f"/{script}", "command": script, "error": script, "versions": {script: script}}
@@ -186,8 +186,8 @@ JOURNALS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("case", JOURNALS)
-def test_a_journal_of_a_stranger_is_refused(case: str, tmp_path: Path, said: Said) -> None:
-    READERS["journal"].make(tmp_path)
+def test_a_journal_of_a_stranger_is_refused(whole: Whole, case: str, tmp_path: Path, said: Said) -> None:
+    whole("journal")
     path = tmp_path / "features.h5.journal"
     body = JOURNALS[case](path.read_bytes()[:-32])
     path.write_bytes(body + hashlib.sha256(body).digest())
@@ -195,7 +195,7 @@ def test_a_journal_of_a_stranger_is_refused(case: str, tmp_path: Path, said: Sai
     assert sum(p.stat().st_size for p in tmp_path.iterdir()) < 1 << 31
 
 
-def test_a_journal_of_holes_is_not_read(tmp_path: Path, said: Said) -> None:
-    READERS["journal"].make(tmp_path)
+def test_a_journal_of_holes_is_not_read(whole: Whole, tmp_path: Path, said: Said) -> None:
+    whole("journal")
     os.truncate(tmp_path / "features.h5.journal", 1 << 40)
     assert said("journal") == REFUSED
