@@ -25,6 +25,7 @@ from sfm.colmap_log import adjust_bundle
 from sfm.geometry import pose_error_deg, relative_pose
 from sfm.model_columns import ModelColumns
 from sfm.options import MappingOptions, RefinementOptions
+from sfm.refined import _digest
 
 WRONG = 3  # points of image 1 whose observations are of something else
 LEFT_OUT = (("5.png", "no verified pair"), ("4.png", "too few matches"))
@@ -309,7 +310,7 @@ def test_covariances_that_unpack_to_more_are_not_used(refined, tmp_path):
 def with_digest(folder):
     """Makes the hash in a kept state right again."""
     path = folder / "state" / "counts.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": R._digest(folder / "state")}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": _digest(folder / "state")}))
 
 
 def test_no_round_is_none(tmp_path):
