@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from sfm.matchers.loftr.model import LoFTR
     from sfm.matchers.loftr.training.loop import Batch
 
+
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 Pairs = list[TrainingPair] | list[SparseTrainingPair]
 
@@ -83,7 +88,7 @@ def batches(run: TrainingRun, step: int, device: str) -> Iterator[Batch]:
         num_workers=run.workers,
         prefetch_factor=8 if run.workers else None,
         collate_fn=_unchanged,
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_begin_worker,
     )
     for pairs in loader:
         yield _collate(pairs, device)
@@ -93,10 +98,14 @@ def _unchanged(pairs: Pairs) -> Pairs:
     return pairs
 
 
-def _single_threaded(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
+    """One thread, and an end with the process that began it: torch's workers may otherwise outlive one that is killed,
+    waiting for ever to hand over a batch."""
     import torch
 
     torch.set_num_threads(1)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _collate(pairs: Pairs, device: str) -> Batch:

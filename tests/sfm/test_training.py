@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -107,6 +110,36 @@ def test_trained_weights_can_be_used_and_training_carries_on(photos, tmp_path, c
     assert cli.main([*command, "--steps", "4", "--device", "cpu"]) == 0
     assert torch.load(out / "last.pt", weights_only=True)["step"] == 4
     assert (out / "weights.safetensors").read_bytes() != first
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no signal for a parent's death")
+def test_workers_end_with_a_training_that_is_killed(photos, tmp_path):
+    script = """
+import os, sys, time
+from pathlib import Path
+from sfm.training import TrainingRun, batches
+stream = batches(TrainingRun(Path(sys.argv[1]), workers=1), 0, "cpu")
+next(stream)
+Path(sys.argv[2]).write_text(Path(f"/proc/self/task/{os.getpid()}/children").read_text())
+time.sleep(3)  # the worker fills its queue
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(photos), str(tmp_path / "workers")], check=False)
+    workers = (tmp_path / "workers").read_text().split()
+    assert done.returncode == -9
+    assert workers
+    deadline = time.monotonic() + 30
+    while (alive := [pid for pid in workers if is_alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive
+
+
+def is_alive(pid: str) -> bool:
+    """Whether there is such a process, and not only its exit code that nobody has asked for."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_absent_photos_are_named(tmp_path, capsys):
