@@ -28,8 +28,8 @@ from sfm.geometry import corner_from_center, relative_pose, rotation_angle_deg
 from sfm.options import PairEvaluationOptions
 from sfm.pairs import from_file
 from sfm.types import Float64, ImageRecord
+from sfm.untrusted import bounded_lines
 
-MAX_LINE = 1 << 16  # characters
 NUM_VALUES = 38
 
 _Item = TypeVar("_Item")
@@ -129,7 +129,7 @@ def _check_size(path: Path, camera: pycolmap.Camera, record: ImageRecord) -> Non
 
 def _pairs_with_cameras(path: Path, records: Mapping[str, ImageRecord]) -> Iterator[PosedPair]:
     seen: set[tuple[str, str]] = set()
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(bounded_lines(path, "a COLMAP model or a file of pairs with cameras"), start=1):
         words, where = line.split(), f"{path}, line {number}"
         if not words:
             continue
@@ -141,19 +141,6 @@ def _pairs_with_cameras(path: Path, records: Mapping[str, ImageRecord]) -> Itera
             raise BadFile(f"{where}: a pair a second time, or of one photo")
         seen.add((words[0], words[1]))
         yield _posed_pair(words, where, records)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            while line := file.readline(MAX_LINE):
-                if len(line) == MAX_LINE:
-                    raise BadFile(f"{path}: a line is longer than {MAX_LINE} characters; not a file of pairs")
-                yield line
-    except UnicodeDecodeError:
-        raise BadFile(f"{path}: not a text file; give a COLMAP model or a file of pairs with cameras") from None
-    except OSError as error:
-        raise BadFile(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _posed_pair(words: Sequence[str], where: str, records: Mapping[str, ImageRecord]) -> PosedPair:
