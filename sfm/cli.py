@@ -163,11 +163,6 @@ def _check_text(argv: Sequence[str]) -> None:
             raise BadOption(f"{word}: the name is not valid UTF-8: rename it") from None
 
 
-def _one_line(error: Exception) -> str:
-    """The message; characters that would break the line or drive the terminal, as names may hold them, escaped."""
-    return "".join(c if c.isprintable() or c == "\u00a0" else c.encode("unicode_escape").decode() for c in str(error))
-
-
 def _set_up_output() -> None:
     """One line for each warning of ours, none of Pillow's, and names as far as the terminal can show them."""
     warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF, which counts as none
@@ -191,10 +186,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             _check_text(argv)
             return VERBS[name](argv[1:]) if name else _reconstruct(argv)
     except NoModel as error:
-        print(f"{PROGRAM}: {_one_line(error)}", file=sys.stderr)
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 3
     except SfMError as error:
-        print(f"{PROGRAM}: error: {_one_line(error)}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

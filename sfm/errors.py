@@ -9,7 +9,7 @@ class SfMError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return "".join(c if c.isprintable() or c == "\u00a0" else c.encode("unicode_escape").decode() for c in text)
 
 
 class BadImage(SfMError):

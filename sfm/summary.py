@@ -33,6 +33,7 @@ RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is 
         "stages": [{"stage": str, "seconds": NUMBER}],
         "models": [{"path": str, "images": NUMBER}],
         "unregistered": [{"image": str, "reason": str}],
+        "doubts": [{"text": str}],
         "options": {str: dict},
         **dict.fromkeys(("versions", "machine", "matcher"), dict),
     }
@@ -245,8 +246,7 @@ def read_run_json(out: Path) -> dict[str, Any]:
 
 def recorded_doubts(record: Mapping[str, Any]) -> list[str]:
     """The signs that a run.json has against its model, as text."""
-    doubts = record.get("doubts")
-    return [str(doubt["text"]) for doubt in doubts if "text" in doubt] if isinstance(doubts, list) else []
+    return [doubt["text"] for doubt in record.get("doubts", [])]
 
 
 def doubts_text(out: Path) -> str:
