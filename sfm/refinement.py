@@ -100,6 +100,7 @@ class Refiner:
 
     def next_round(self, before: Refined, scratch: Path) -> Refined:
         """Completion (from the second round on), alignment, adjustment, rejection. `before` stays as it is."""
+        give_back()  # what the round before took
         number, units = before.rounds, self.units
         model = pycolmap.Reconstruction(before.model)
         num_registered = self._complete(model, number, scratch) if number > 0 else 0

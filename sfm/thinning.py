@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sfm.types import Float64, Int64, Matches, TwoViewGeometry
 
 BYTES_PER_MATCH = 320  # that building tracks takes at most, a verified row of matches
-BYTES_PER_OBSERVATION = 4000  # that mapping and refinement take at most
+BYTES_PER_OBSERVATION = 2500  # that mapping and refinement take at most
 BINS = 8  # a photo's side; each bin keeps its best
 
 

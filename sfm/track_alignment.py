@@ -11,16 +11,17 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, pairwise
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sfm.matchers.cores import map_on_cores, num_cores
-from sfm.memory import is_exhausted
+from sfm.memory import give_back, is_exhausted
 from sfm.model_columns import ModelColumns
 from sfm.patch_alignment import Alignment, Pyramid, Templates, Window, align, cut_patches
 from sfm.progress import progress_bar
@@ -34,9 +35,11 @@ WINDOW_RADIUS = 7  # px; 15 x 15
 PRIOR_SIGMA = 2.0  # network px: how far a matcher's positions are off, and along an edge stay off
 MAX_SCALE = 2.0 ** (NUM_LEVELS - 2)  # patches that are seen larger or smaller than this are not compared
 CHUNK = 1024  # patches aligned at once
+GIVEN_BACK = 0.25  # of the pyramids' memory: when so much was dropped, it goes back to the system
 READY_PATCHES = 0.5  # share of the memory for patches; the rest is for pyramids
 
 ReadPyramid = Callable[[int], Pyramid]
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class PyramidCache:
         self._read = read
         self._max_bytes = max_bytes
         self._held: OrderedDict[int, Pyramid] = OrderedDict()
+        self._dropped = 0  # bytes, since memory was last given back
         self._lock = Lock()
 
     def __call__(self, row: int) -> Pyramid:
@@ -82,7 +86,10 @@ class PyramidCache:
                 return self._held[row]
             pyramid = self._held[row] = self._read(row)
             while len(self._held) > 1 and sum(p.nbytes for p in self._held.values()) > self._max_bytes:
-                self._held.popitem(last=False)
+                self._dropped += self._held.popitem(last=False)[1].nbytes
+            if self._dropped > GIVEN_BACK * self._max_bytes:
+                self._dropped = 0
+                give_back()
             return pyramid
 
 
@@ -190,17 +197,6 @@ def _align_block(
         for start in range(0, len(rows), CHUNK)
     ]
 
-    def work(rows: Int64) -> list[tuple[_Job, Alignment]]:
-        """Of one image; in halves where memory does not suffice."""
-        try:
-            return [aligned(rows)]
-        except Exception as error:
-            if len(rows) < 2 or not is_exhausted(error):
-                raise
-        half = len(rows) // 2
-        log.warning("out of memory: aligning %d patches at once", half)
-        return work(rows[:half]) + work(rows[half:])
-
     @torch.inference_mode()
     def aligned(rows: Int64) -> tuple[_Job, Alignment]:
         part = job.take(rows)
@@ -225,7 +221,22 @@ def _align_block(
             found = _spaced(found, 1 / spacing)
         return part, found
 
-    yield from chain.from_iterable(map_on_cores(work, parts, cores=num_cores() if device.type == "cpu" else 0))
+    yield from chain.from_iterable(
+        map_on_cores(partial(_in_halves, aligned), parts, cores=num_cores() if device.type == "cpu" else 0)
+    )
+
+
+def _in_halves(work: Callable[[Int64], _Result], rows: Int64) -> list[_Result]:
+    """The work of some rows, in halves where memory does not suffice. No closure: one that calls itself would hold
+    patches and photos until the garbage collector comes."""
+    try:
+        return [work(rows)]
+    except Exception as error:
+        if len(rows) < 2 or not is_exhausted(error):
+            raise
+    half = len(rows) // 2
+    log.warning("out of memory: aligning %d patches at once", half)
+    return _in_halves(work, rows[:half]) + _in_halves(work, rows[half:])
 
 
 def _spaced(alignment: Alignment, spacing: torch.Tensor) -> Alignment:

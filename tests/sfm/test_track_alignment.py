@@ -1,5 +1,8 @@
 """track_alignment: observations of a roof that is photographed exactly come back to where they belong."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +139,29 @@ def test_out_of_memory_halves_what_is_aligned_at_once(monkeypatch, caplog):
     assert 5 <= max(sizes) <= 10
     assert "out of memory: aligning" in caplog.text
     np.testing.assert_allclose(halved.xy, whole.xy, atol=0.01)
+
+
+def test_patches_go_when_they_are_done_with():
+    """Without the garbage collector: whatever holds itself would pile up block by block."""
+    columns, reference, _, photos = observed(num=40)
+    patches: list[weakref.ref[torch.Tensor]] = []
+    make = T._reference_patches
+
+    def noted(*args):
+        found = make(*args)
+        patches.append(weakref.ref(found[0]))
+        return found
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(T, "_reference_patches", noted)
+            T.align_tracks(columns, reference, photos, from_level=1, memory=500_000)
+        assert len(patches) > 4
+        assert not [ref for ref in patches if ref() is not None]
+    finally:
+        gc.enable()
 
 
 def test_memory_for_less_than_one_point_is_enough():
