@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sfm.errors import BadFile
+from sfm.errors import BadFile, one_line
 
 Columns = Mapping[str, tuple[str, tuple[int | str, ...]]]
 Array = NDArray[Any]
@@ -44,8 +44,7 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError, SystemError) as error:
         _reraise_interrupt(error)
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise BadFile(f"{path}: damaged or not what it should be ({reason}); {remedy}") from error
+        raise BadFile(f"{path}: damaged or not what it should be ({one_line(error)}); {remedy}") from error
 
 
 def _reraise_interrupt(error: BaseException | None) -> None:

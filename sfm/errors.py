@@ -1,6 +1,11 @@
 """What can go wrong, in the words of the person who can mend it: every message names the file and the remedy."""
 
 
+def one_line(error: Exception, length: int = 160) -> str:
+    """What another library says of a failure, in one line of at most `length` characters; its type where it is mute."""
+    return " ".join(str(error).split())[:length] or type(error).__name__
+
+
 class SfMError(Exception):
     """Base of all errors that are reported as one line, without a traceback (exit code 2).
 

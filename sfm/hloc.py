@@ -26,7 +26,7 @@ from sfm.errors import BadFile
 from sfm.heap_check import CheckedFile
 from sfm.journal import replace_durably
 from sfm.types import ImagePair, ImageRecord, KeypointMatches, Matches, StageSummary
-from sfm.untrusted import refuse_holes
+from sfm.untrusted import hash_into, refuse_holes
 
 _FIRST_CENTRE = np.float32(0.5)  # where COLMAP has the centre of the first pixel, px
 _REMEDY = "write it again with hloc"
@@ -61,9 +61,7 @@ def matcher_key(features: Path, matches: Path) -> str:
     refuse_holes(features, matches)
     for path in (features, matches):
         try:
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+            hash_into(digest, path)
         except OSError as error:
             raise BadFile(f"{path}: cannot be read ({error.strerror}); check the path") from None
     return f"hloc-{digest.hexdigest()[:16]}"

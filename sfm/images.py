@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,12 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from sfm.cameras import Photo, cameras_of, read_exif
-from sfm.errors import BadFile, BadImage, BadOption
+from sfm.errors import BadFile, BadImage, BadOption, one_line
 from sfm.options import ImageOptions
 from sfm.photo_search import find_images, unusable_file, unusable_status
 from sfm.progress import progress_bar
 from sfm.types import ImageRecord, StageSummary
+from sfm.untrusted import hash_into
 from sfm.workers import Workers
 
 MAX_PIXELS = 500_000_000  # a larger photo is refused: it would take gigabytes to decode
@@ -175,8 +176,7 @@ def opened(path: Path) -> Iterator[ImageFile]:
     except PermissionError as error:
         raise BadImage(f"cannot be read ({error.strerror})") from error
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadImage(f"{kind} cannot be decoded ({reason[:100]})") from error
+        raise BadImage(f"{kind} cannot be decoded ({one_line(error, 100)})") from error
 
 
 def orientation_left(image: ImageFile) -> int:
@@ -328,7 +328,7 @@ def _check(folder: Path, name: str, masks: Path | None, large: Lock) -> _Checked
             if isinstance(image, TiffImageFile):
                 size = image.size
         digest = hashlib.sha256()
-        _hash_into(digest, path)
+        hash_into(digest, path)
     except (BadImage, OSError) as error:
         return str(error)
     if orientation in (5, 6, 7, 8):
@@ -336,7 +336,7 @@ def _check(folder: Path, name: str, masks: Path | None, large: Lock) -> _Checked
     mask = None if masks is None else _mask_path(masks, name)
     if mask is not None:
         _read_mask(mask, name, size)
-        _hash_into(digest, mask)
+        hash_into(digest, mask)
     return _Checked(Photo(name, size, exif), digest.hexdigest(), mask is not None)
 
 
@@ -346,19 +346,13 @@ def _check_sums(path: Path) -> None:
         image.verify()
 
 
-def _hash_into(digest: Any, path: Path) -> None:
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-
-
 def check_unchanged(folder: Path, record: ImageRecord, masks: Path | None) -> None:
     """Raises BadImage unless a photo and its mask are the bytes that were indexed; a tenth of the time of decoding."""
     path, digest = folder / record.name, hashlib.sha256()
     mask = None if masks is None else _mask_path(masks, record.name)
     try:
         for file in (path, mask) if mask is not None else (path,):
-            _hash_into(digest, file)
+            hash_into(digest, file)
     except OSError as error:
         raise BadImage(f"{path}: cannot be read ({error.strerror}); run again when it is there") from None
     if digest.hexdigest() != record.digest:

@@ -20,6 +20,7 @@ from sfm.mapper import MappingInput, triangulation_options, write_database
 from sfm.model_reading import model_paths, read_reconstruction
 from sfm.options import MappingOptions
 from sfm.types import CameraPrior, ImageRecord
+from sfm.untrusted import hash_into
 
 REASON = "not in the model of known poses"
 
@@ -30,9 +31,7 @@ def digest(folder: Path) -> str:
     for path in model_paths(folder):
         content = hashlib.sha256()
         try:
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    content.update(block)
+            hash_into(content, path)
         except OSError as error:
             raise BadFile(f"{path}: cannot be read ({error.strerror}); check the file") from None
         result.update(path.name.encode() + b"\0" + content.digest())

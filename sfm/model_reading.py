@@ -19,7 +19,7 @@ import numpy as np
 import pycolmap
 
 from sfm.colmap_log import quiet
-from sfm.errors import BadFile
+from sfm.errors import BadFile, one_line
 from sfm.untrusted import refuse_holes
 
 STEMS = ("cameras", "images", "points3D")
@@ -42,7 +42,7 @@ def read_reconstruction(folder: Path, remedy: str = "write it again") -> pycolma
             model = pycolmap.Reconstruction(str(folder))
         _check_model(model, num_observations)
     except Exception as error:  # pycolmap raises many unrelated types
-        raise BadFile(f"{folder}: not a readable COLMAP model ({_one_line(error)}); {remedy}") from None
+        raise BadFile(f"{folder}: not a readable COLMAP model ({one_line(error)}); {remedy}") from None
     return model
 
 
@@ -54,10 +54,6 @@ def model_paths(folder: Path) -> tuple[Path, ...]:
             refuse_holes(*paths)
             return paths
     raise BadFile(f"{folder}: is no COLMAP model; give a folder with cameras, images and points3D (.bin or .txt)")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 # --- after reading --------------------------------------------------------------------------------

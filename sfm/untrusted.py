@@ -36,6 +36,13 @@ def refuse_holes(*paths: Path) -> None:
             raise BadFile(f"{path}: {found.st_size} bytes, of which the disk holds {held}; copy it again")
 
 
+def hash_into(digest: Any, path: Path) -> None:
+    """A file of any size into one of hashlib's hashes, piece by piece. OSError where it cannot be read."""
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+
+
 def read_json(path: Path, *, limit: int = MAX_JSON) -> Any:
     """The plain values in a file. OSError where it cannot be read, ValueError where it is damaged or too long."""
     with path.open(encoding="utf-8") as file:

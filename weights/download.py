@@ -23,6 +23,7 @@ from platformdirs import user_cache_dir
 
 from sfm.errors import BadFile
 from sfm.progress import progress_bar
+from sfm.untrusted import hash_into
 from sfm.weights.registry import Weights
 
 MAX_BYTES = 1 << 30  # no LoFTR checkpoint comes near it
@@ -55,9 +56,7 @@ def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file; BadFile when it cannot be read."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        hash_into(digest, path)
     except OSError as error:
         raise BadFile(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from sfm.errors import BadFile, SfMError
+from sfm.errors import BadFile, SfMError, one_line
 from sfm.matchers.loftr.config import CONFIGS, LoFTRConfig
 from sfm.weights.download import MAX_BYTES, fetch, find, sha256_of
 from sfm.weights.registry import REGISTRY, Weights, by_checksum
@@ -226,7 +226,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _not_safetensors(path: Path, error: Exception) -> str:
-    return f"truncated or not a safetensors file ({_one_line(error)})"
+    return f"truncated or not a safetensors file ({one_line(error, 120)})"
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -241,7 +241,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             "give an official checkpoint or a .safetensors file"
         ) from error
     except Exception as error:  # torch raises nearly anything on broken files
-        raise BadFile(f"{path}: not a readable checkpoint ({_one_line(error)}); {_AGAIN}") from error
+        raise BadFile(f"{path}: not a readable checkpoint ({one_line(error, 120)}); {_AGAIN}") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not state or not all(_is_item(k, v) for k, v in state.items()):
         raise BadFile(f"{path}: holds no state dict of tensors; give a LoFTR checkpoint")
@@ -263,10 +263,6 @@ def _bound_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             total = sum(member.file_size for member in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise BadFile(f"{path}: truncated or damaged checkpoint ({_one_line(error)}); {_AGAIN}") from error
+        raise BadFile(f"{path}: truncated or damaged checkpoint ({one_line(error, 120)}); {_AGAIN}") from error
     if total > MAX_BYTES:
         raise BadFile(f"{path}: would unpack to {total} bytes, more than any LoFTR checkpoint; give the right file")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
