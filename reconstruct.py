@@ -2,7 +2,10 @@
 
 import sys
 
-from sfm.cli import main
+try:
+    from sfm.cli.main import main
+except ModuleNotFoundError as error:
+    sys.exit(f"reconstruct.py: {error}; install the checkout first: pip install -c constraints.txt -e .")
 
 if __name__ == "__main__":
     sys.exit(main())

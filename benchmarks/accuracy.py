@@ -28,7 +28,7 @@ from typing import Any
 
 from benchmarks.accuracy_table import INTRINSICS, MAPPERS, Row, line, model_columns, read_rows, report
 from benchmarks.measure import DATASETS, Measured, code_version, machine, run_measured
-from sfm.evaluation import read_model
+from sfm.evaluation.model import read_model
 
 RECONSTRUCT = (sys.executable, "reconstruct.py")
 SYNTHETIC = {"rich": "rich", "low-texture": "low"}
@@ -132,7 +132,8 @@ def render(texture: str, folder: Path) -> None:
     shutil.rmtree(started, ignore_errors=True)
     started.mkdir(parents=True)
     script = (
-        "import sys; from pathlib import Path; from sfm.datasets.synthetic import SyntheticScene, write_scene; "
+        "import sys; from pathlib import Path; "
+        "from sfm.datasets.courtyard.synthetic import SyntheticScene, write_scene; "
         "write_scene(SyntheticScene.render(texture=sys.argv[2], seed=0), Path(sys.argv[1]), with_exif=False)"
     )
     done = run_measured([sys.executable, "-c", script, str(started), texture], started / "log.txt")

@@ -11,7 +11,7 @@ from typing import Any
 import pycolmap
 
 from sfm.errors import BadFile
-from sfm.evaluation import (
+from sfm.evaluation.model import (
     camera_poses,
     centre_errors,
     evaluate,

@@ -26,18 +26,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from benchmarks.measure import ROOT, code_version, machine
-from sfm.cli import STAGES
-from sfm.database import FeatureDatabase
-from sfm.datasets.demo_scene import copy_demo_scene
-from sfm.match_table import MatchTable
-from sfm.text_table import aligned
+from benchmarks.measure import code_version, machine
+from sfm.cli.main import STAGES
+from sfm.datasets.courtyard.demo_scene import copy_demo_scene
+from sfm.storage.database import FeatureDatabase
+from sfm.storage.match_table import MatchTable
+from sfm.system.tables import aligned
 from sfm.types import CameraPrior, ImagePair, ImageRecord, Matches
-
-sys.path.insert(0, str(ROOT / "tests" / "crash"))
-import crash_trial
-import crash_zygote
-from crash_trial import Course, Kill, State
+from tests.support import crash_trial, crash_zygote
+from tests.support.crash_trial import Course, Kill, State
 
 KILLS_A_RUN = 6
 SOON_S = 2.0  # Ctrl-C ends within

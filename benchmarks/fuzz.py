@@ -27,7 +27,7 @@ from pathlib import Path
 
 from benchmarks.fuzz_readers import READERS, Reader
 from sfm.errors import SfMError
-from sfm.machine import peak_mb, reset_peak
+from sfm.system.machine import peak_mb, reset_peak
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS, WAITING = 10, 60  # of the processor and of the clock for one file; whole ones take less than one

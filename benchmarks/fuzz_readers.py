@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pycolmap
 
-from sfm.database import FeatureDatabase
 from sfm.errors import BadFile, SfMError
+from sfm.storage.database import FeatureDatabase
 from sfm.types import (
     CameraPrior,
     ImagePair,
@@ -80,9 +80,9 @@ def _write_text(folder: Path) -> None:
 
 
 def _read_model(folder: Path) -> None:
-    from sfm import known_poses
-    from sfm.evaluation import camera_poses, evaluate, model_statistics, read_model
-    from sfm.views.scene import read_scene, upright
+    from sfm.drawing.scene import read_scene, upright
+    from sfm.evaluation.model import camera_poses, evaluate, model_statistics, read_model
+    from sfm.mapping import known_poses
 
     model = read_model(folder)
     model_statistics(model)
@@ -95,7 +95,7 @@ def _read_model(folder: Path) -> None:
 
 
 def _export_model(folder: Path) -> None:
-    from sfm.export import export
+    from sfm.export.formats import export
 
     kinds = ("ply", "text", "nvm", "bundler")
     _each(*(partial(export, folder, folder / "photos", folder / "out" / kind, kind) for kind in kinds))
@@ -132,7 +132,7 @@ def _write_database(folder: Path) -> None:
 
 
 def _read_database(folder: Path) -> None:
-    from sfm.summary import database_text, export_hloc
+    from sfm.results.summary import database_text, export_hloc
 
     _each(
         lambda: database_text(folder),
@@ -154,9 +154,9 @@ def _read_groups(path: Path) -> None:
 
 
 def _run_stages(path: Path) -> None:
-    from sfm import tracks
-    from sfm.mapper import read_input, write_database
+    from sfm.mapping.colmap_mapper import read_input, write_database
     from sfm.options import TrackOptions
+    from sfm.tracks import stage as tracks
 
     with FeatureDatabase.open(path) as db:
         _each(lambda: write_database(path.parent / "database.db", read_input(db, known_intrinsics=False)))
@@ -178,7 +178,7 @@ def _write_hloc(folder: Path) -> None:
 
 
 def _read_hloc(folder: Path) -> None:
-    from sfm.hloc import import_hloc
+    from sfm.export.hloc import import_hloc
 
     with FeatureDatabase.open(folder / "out.h5") as db:
         db.write_images([_record(name) for name in NAMES])
@@ -211,7 +211,7 @@ def _write_checkpoint(folder: Path, *, zipped: bool) -> None:
 
 
 def _read_weights(folder: Path) -> None:
-    from sfm.weights.loading import choose, load_matcher
+    from sfm.matchers.loftr.checkpoint import choose, load_matcher
 
     path = next(folder.glob("w.*"))
     load_matcher(choose(str(path), device="cpu", offline=True))
@@ -225,7 +225,7 @@ def _write_pairs(folder: Path) -> None:
 
 
 def _read_pairs(folder: Path) -> None:
-    from sfm.pairs import choose
+    from sfm.pairs.stage import choose
 
     choose(str(folder / "pairs.txt"), ("a.jpg", "b/c d.jpg", "b/e.jpg"))
 
@@ -236,8 +236,8 @@ def _write_posed_pairs(folder: Path) -> None:
 
 
 def _read_posed_pairs(folder: Path) -> None:
+    from sfm.evaluation.ground_truth_pairs import read_posed_pairs
     from sfm.options import PairEvaluationOptions
-    from sfm.pair_truth import read_posed_pairs
 
     read_posed_pairs(folder / "posed.txt", {name: _record(name) for name in NAMES}, PairEvaluationOptions())
 
@@ -273,7 +273,7 @@ def _read_challenge(folder: Path) -> None:
 
 def _write_run(folder: Path) -> None:
     from sfm.options import Options
-    from sfm.summary import write_run_json
+    from sfm.results.summary import write_run_json
     from sfm.types import ReconstructionSummary
 
     model = _model()
@@ -288,20 +288,20 @@ def _write_run(folder: Path) -> None:
 
 
 def _read_run(folder: Path) -> None:
-    from sfm.summary import images_folder, read_run_json, run_title
-    from sfm.views.report import write_report
+    from sfm.report.run import write_report
+    from sfm.results.summary import images_folder, read_run_json, run_title
 
     _each(lambda: run_title(read_run_json(folder)), lambda: images_folder(folder), lambda: write_report(folder))
 
 
 def _write_state(folder: Path) -> None:
-    from sfm.views.state import ViewState, remember
+    from sfm.viewer.state import ViewState, remember
 
     remember(ViewState(pose=tuple(np.eye(3, 4).ravel().tolist()), selected=(0, "a.jpg")), folder / "state.json")
 
 
 def _read_state(folder: Path) -> None:
-    from sfm.views.state import remember, remembered
+    from sfm.viewer.state import remember, remembered
 
     remember(remembered(folder / "state.json"), folder / "again.json")
 
@@ -312,7 +312,7 @@ def _write_log(folder: Path) -> None:
 
 
 def _read_log(folder: Path) -> None:
-    from sfm.result_log import ResultLog
+    from sfm.evaluation.result_log import ResultLog
 
     ResultLog(folder / "pairs.jsonl").read({f"{i}" * 24 for i in range(3)})
 
@@ -321,7 +321,7 @@ def _read_log(folder: Path) -> None:
 
 
 def _write_round(folder: Path) -> None:
-    from sfm.refined import COUNTS, Refined, save_round
+    from sfm.refinement.checkpoint import COUNTS, Refined, save_round
 
     model = _model()
     covariances = {int(i): np.ones((len(image.points2D), 2, 2)) for i, image in model.images.items()}
@@ -329,7 +329,7 @@ def _write_round(folder: Path) -> None:
 
 
 def _mend_round(folder: Path) -> None:
-    from sfm.refinement import _digest
+    from sfm.refinement.stage import _digest
 
     path = folder / "state" / "counts.json"
     counts = json.loads(path.read_bytes())
@@ -337,7 +337,7 @@ def _mend_round(folder: Path) -> None:
 
 
 def _read_round(folder: Path) -> None:
-    from sfm.refined import load_round
+    from sfm.refinement.checkpoint import load_round
 
     names = [image.name for image in _model().images.values()]
     if load_round(folder, names) is None:
@@ -347,7 +347,7 @@ def _read_round(folder: Path) -> None:
 def _write_journal(folder: Path) -> None:
     import shutil
 
-    from sfm.journal import journal_path
+    from sfm.storage.journal import journal_path
 
     _write_database(folder)
     path = folder / "features.h5"

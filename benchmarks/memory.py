@@ -28,7 +28,7 @@ STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "r
 _RENDER = """
 import sys
 from pathlib import Path
-from sfm.datasets.synthetic import SyntheticScene, write_scene
+from sfm.datasets.courtyard.synthetic import SyntheticScene, write_scene
 scene = SyntheticScene.render(num_images={num}, size={size}, seed=0)
 write_scene(scene, Path({folder!r}))
 """
@@ -65,7 +65,7 @@ def _run(folder: Path, memory: float, more: Sequence[str]) -> dict[str, float]:
     command = [
         sys.executable,
         "-c",
-        "import sys; from sfm.cli import main; sys.exit(main())",
+        "import sys; from sfm.cli.main import main; sys.exit(main())",
         str(folder / "photos"),
         str(folder / "out"),
         "--no-report",

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sfm.views.photos import Photos
-from sfm.views.scene import read_scene
-from sfm.views.state import ViewState, arranged
-from sfm.views.stills import Drawer, save_picture, screenshot
+from sfm.drawing.scene import read_scene
+from sfm.viewer.photos import Photos
+from sfm.viewer.state import ViewState, arranged
+from sfm.viewer.stills import Drawer, save_picture, screenshot
 
 CELL, GAP = (640, 480), 6
 

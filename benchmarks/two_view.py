@@ -33,8 +33,8 @@ import pycolmap
 from numpy.typing import NDArray
 
 from benchmarks.measure import DATASETS
-from sfm.evaluation import auc
-from sfm.geometry import angle_between_deg, fundamental_matrix, homogeneous, relative_pose, rotation_angle_deg
+from sfm.evaluation.model import auc
+from sfm.geometry.epipolar import angle_between_deg, fundamental_matrix, homogeneous, relative_pose, rotation_angle_deg
 from sfm.matchers.base import Matcher
 
 LONGER_SIDE_PX = 640

@@ -13,7 +13,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from sfm.model_reading import read_reconstruction
+from sfm.colmap.model_reader import read_reconstruction
 from sfm.types import Float64, Int64
 
 

@@ -32,9 +32,9 @@ import pycolmap
 from PIL import Image
 
 from sfm.errors import BadFile
-from sfm.geometry import fundamental_matrix, relative_pose
+from sfm.geometry.epipolar import fundamental_matrix, relative_pose
+from sfm.system.untrusted_files import leads_out_anywhere, refuse_links
 from sfm.types import Float64
-from sfm.untrusted import leads_out_anywhere, refuse_links
 
 MIN_COVISIBILITY = 0.1  # pairs below do not count in the challenge
 MAX_LINE = 1 << 16  # characters

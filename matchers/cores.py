@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from sfm.workers import Workers
+from sfm.system.parallel import Workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

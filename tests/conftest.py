@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sfm.datasets.synthetic import SyntheticScene
+from sfm.datasets.courtyard.synthetic import SyntheticScene
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,22 @@
-"""Weights: a name or a file in, a ready LoFTR matcher out.
+"""Weights by name: where they come from, and how they are fetched and checked.
 
-`choose` decides which weights a run uses and why; `load` makes the matcher. Importing this package
-loads neither torch nor the network.
+`load` makes a ready LoFTR matcher of a name or a file. Importing this package loads neither torch nor the network.
 """
 
-from sfm.weights.loading import Choice, choose, load, load_matcher, load_state_dict
-from sfm.weights.registry import REGISTRY, Weights
-from sfm.weights.verbs import check_text, fetch_text, list_text
+from __future__ import annotations
 
-__all__ = [
-    "REGISTRY",
-    "Choice",
-    "Weights",
-    "check_text",
-    "choose",
-    "fetch_text",
-    "list_text",
-    "load",
-    "load_matcher",
-    "load_state_dict",
-]
+from typing import TYPE_CHECKING, Any
+
+from sfm.weights.registry import REGISTRY, Weights
+
+if TYPE_CHECKING:
+    from sfm.matchers.loftr.matcher import LoFTRMatcher
+
+__all__ = ["REGISTRY", "Weights", "load"]
+
+
+def load(name_or_path: str = "auto", **options: Any) -> LoFTRMatcher:
+    """A ready matcher, `weights.load("outdoor", device="cuda")`; options as of sfm.matchers.loftr.checkpoint.load."""
+    from sfm.matchers.loftr import checkpoint
+
+    return checkpoint.load(name_or_path, **options)

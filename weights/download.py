@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 from platformdirs import user_cache_dir
 
 from sfm.errors import BadFile
-from sfm.progress import progress_bar
-from sfm.untrusted import hash_into
+from sfm.system.progress import progress_bar
+from sfm.system.untrusted_files import hash_into
 from sfm.weights.registry import Weights
 
 MAX_BYTES = 1 << 30  # no LoFTR checkpoint comes near it

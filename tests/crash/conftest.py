@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from crash_trial import quick_course, state_of
-from crash_zygote import zygote
+
+from tests.support.crash_trial import quick_course, state_of
+from tests.support.crash_zygote import zygote
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 
 import pytest
-from crash_trial import carried_on, killed_run
 
-from sfm.cli import STAGES
+from sfm.cli.main import STAGES
+from tests.support.crash_trial import carried_on, killed_run
 
 SOON_S = 5.0  # what is promised is two; machines that run tests have other things to do
 

@@ -11,9 +11,9 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from crash_trial import carried_on, killed_run, matches_of, same, state_of
 
-from sfm import cli
+from sfm.cli import main as cli
+from tests.support.crash_trial import carried_on, killed_run, matches_of, same, state_of
 
 
 @contextmanager

@@ -7,11 +7,11 @@ import shutil
 import signal
 from dataclasses import replace
 
-import crash_scene
 import pytest
-from crash_trial import carried_on, killed_run, quick_course, same, state_of
 
-from sfm.cli import STAGES
+from sfm.cli.main import STAGES
+from tests.support import crash_scene
+from tests.support.crash_trial import carried_on, killed_run, quick_course, same, state_of
 
 CHAINS, KILLS_A_CHAIN = 10, 6
 

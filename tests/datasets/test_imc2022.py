@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from sfm.datasets.colmap_model import PosedImage, build_model
+from sfm.datasets.courtyard.synthetic import write_scene as write_photos
 from sfm.datasets.imc2022 import (
     Sample,
     read_calibration,
@@ -22,11 +23,10 @@ from sfm.datasets.imc2022 import (
     write_submission,
     write_test,
 )
-from sfm.datasets.synthetic import write_scene as write_photos
 from sfm.errors import BadFile
-from sfm.evaluation import camera_poses, read_model
-from sfm.geometry import epipolar_distance, relative_pose
-from sfm.pose_metrics import challenge_errors
+from sfm.evaluation.model import camera_poses, read_model
+from sfm.evaluation.pose_metrics import challenge_errors
+from sfm.geometry.epipolar import epipolar_distance, relative_pose
 
 ONE, ZEROS = "1 0 0 0 1 0 0 0 1", " ".join("0" * 9)
 

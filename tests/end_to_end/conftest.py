@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sfm.datasets.demo_scene import copy_demo_scene
+from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 

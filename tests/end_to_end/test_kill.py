@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.database import FeatureDatabase
+from sfm.storage.database import FeatureDatabase
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = 6  # pairs that become durable at once
@@ -16,9 +16,9 @@ PAIRS = 66
 OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160", "--stop-after", "matching")
 TALKATIVE = f"""
 import sys
-from sfm import matching
+from sfm.matching import stage as matching
 from sfm.cli import main
-from sfm.database import FeatureDatabase
+from sfm.storage.database import FeatureDatabase
 
 matching._FLUSH_PAIRS = {BATCH}
 write = FeatureDatabase.write_matches

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfm import cli, refinement
-from sfm.database import FeatureDatabase
-from sfm.mapper import read_input
-from sfm.model_files import read_models
+from sfm.cli import main as cli
+from sfm.colmap.model_files import read_models
+from sfm.mapping.colmap_mapper import read_input
 from sfm.options import MappingOptions, RefinementOptions
+from sfm.refinement import stage as refinement
+from sfm.storage.database import FeatureDatabase
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "224", "--rounds", "1", "--no-report")

@@ -8,7 +8,7 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.evaluation import camera_poses, evaluate_folder, read_model, read_truth
+from sfm.evaluation.model import camera_poses, evaluate_folder, read_model, read_truth
 
 CPU = ("--weights", "compact", "--device", "cpu", "--offline")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sfm.colmap_database import write_colmap_database
+from sfm.colmap.database import write_colmap_database
 from sfm.types import CameraPrior, ImagePair, ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
 
 

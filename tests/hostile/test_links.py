@@ -12,19 +12,19 @@ import pytest
 from PIL import Image
 
 from benchmarks.fuzz_readers import READERS
-from sfm.database import FeatureDatabase
+from sfm.colmap.model_reader import read_reconstruction
 from sfm.datasets import imc2022
 from sfm.errors import BadFile, SfMError
-from sfm.export import export
-from sfm.model_reading import read_reconstruction
+from sfm.evaluation.result_log import ResultLog
+from sfm.export.formats import export
 from sfm.options import Options
-from sfm.pipeline import WRITTEN, reconstruct
-from sfm.result_log import ResultLog
-from sfm.summary import export_hloc
-from sfm.text_table import write_json
-from sfm.untrusted import leads_out, leads_out_anywhere, refuse_links
-from sfm.views.packing import write_page
-from sfm.views.report import write_report
+from sfm.pipeline.run import WRITTEN, reconstruct
+from sfm.report.html import write_page
+from sfm.report.run import write_report
+from sfm.results.summary import export_hloc
+from sfm.storage.database import FeatureDatabase
+from sfm.system.tables import write_json
+from sfm.system.untrusted_files import leads_out, leads_out_anywhere, refuse_links
 
 PRECIOUS = b"do not touch"
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.fuzz import READ, REFUSED, attempt, guarded
 from benchmarks.fuzz_readers import MODEL, NAMES
-from sfm.model_reading import read_reconstruction
+from sfm.colmap.model_reader import read_reconstruction
 
 Change = Callable[[bytes], bytes]
 HUGE = 10**12

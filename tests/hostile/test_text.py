@@ -166,7 +166,7 @@ def test_what_only_saves_work_is_passed_over(reader: str, name: str, case: str, 
 
 
 def test_a_page_runs_no_script_of_a_strangers_names(whole: Whole, tmp_path: Path) -> None:
-    from sfm.views.report import write_report
+    from sfm.report.run import write_report
 
     whole("run-json")
     path, script = tmp_path / "run.json", "</script><script>alert(1)</script><img src=x onerror=alert(1)>"

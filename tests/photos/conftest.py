@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfm.datasets.demo_scene import copy_demo_scene
+from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 
 
 @pytest.fixture(scope="session")

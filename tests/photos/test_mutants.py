@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import odd_photos
 import pytest
-from odd_photos import USED
 from PIL import Image
 
-from sfm.cameras import cameras_of
 from sfm.errors import BadImage
-from sfm.images import check_photo, read_grey, read_rgb, read_thumbnail
+from sfm.images.camera_priors import cameras_of
+from sfm.images.stage import check_photo, read_grey, read_rgb, read_thumbnail
 from sfm.options import ImageOptions
 from sfm.types import ImageRecord
+from tests.support import odd_photos
+from tests.support.odd_photos import USED
 
 KINDS = [kind for kind in USED if not kind.what.startswith("name") and kind.what != "20,000x20"]
 NUMBERS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\1\0")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import odd_photos
 import pycolmap
 import pytest
-from odd_photos import USED
 from PIL import Image, ImageOps
 
-from sfm.export import export
+from sfm.export.formats import export
+from tests.support import odd_photos
+from tests.support.odd_photos import USED
 
 HEIGHT, WIDTH = 48, 64
 KINDS = [kind for kind in USED if kind.what not in ("20,000x20", "orientation of two values")]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-import odd_photos
 import pytest
-from odd_photos import BROKEN, KINDS, USED
 from PIL import Image
 
-from sfm.images import read_grey, read_images_index, read_rgb
+from sfm.images.stage import read_grey, read_images_index, read_rgb
 from sfm.options import ImageOptions
+from tests.support import odd_photos
+from tests.support.odd_photos import BROKEN, KINDS, USED
 
 
 @pytest.fixture(scope="module")

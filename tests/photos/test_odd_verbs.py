@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import odd_photos
 import pytest
-from odd_photos import BROKEN, USED, Kind, encoded
 from PIL import Image
 
 from sfm.cli import main
-from sfm.datasets.demo_scene import copy_demo_scene
+from sfm.datasets.courtyard.demo_scene import copy_demo_scene
+from tests.support import odd_photos
+from tests.support.odd_photos import BROKEN, USED, Kind, encoded
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160")

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
-from odd_photos import turned
 
 from sfm.cli import main
-from sfm.database import FeatureDatabase
+from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
+from tests.support.odd_photos import turned
 
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160", "--turns", "off", "--no-report")
 MORE = ("--no-refine", "--threads", "1")  # one thread of the mapper repeats itself bit for bit

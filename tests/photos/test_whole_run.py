@@ -11,16 +11,16 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import odd_photos
 import pycolmap
 import pytest
-from odd_photos import BROKEN, USED, encoded, saved, turned
 from PIL import Image
 
 from sfm.cli import main
-from sfm.database import FeatureDatabase
-from sfm.geometry import relative_pose, rotation_angle_deg
+from sfm.geometry.epipolar import relative_pose, rotation_angle_deg
+from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
+from tests.support import odd_photos
+from tests.support.odd_photos import BROKEN, USED, encoded, saved, turned
 
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "240", "--no-refine", "--no-report")
 QUICK += ("--threads", "1")  # of the mapper, which then repeats itself bit for bit

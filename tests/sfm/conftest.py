@@ -1,9 +1,9 @@
 """What the tests of mapping share: an exact scene's tracks, and what one run makes of them."""
 
 import pytest
-from mapping_scene import OPTIONS, make_input
 
-from sfm import mapping
+from sfm.mapping import stage as mapping
+from tests.support.mapping_scene import OPTIONS, make_input
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from web_server import PAYLOAD, WebServer
 
 from sfm.errors import BadFile
 from sfm.weights.download import cache_folder, fault_of, fetch, find, is_offline, state_of
+from tests.support.web_server import PAYLOAD, WebServer
 
 
 @pytest.fixture(autouse=True)

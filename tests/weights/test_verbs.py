@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from web_server import PAYLOAD, WebServer
 
 from sfm.errors import BadFile
 from sfm.weights.registry import REGISTRY
 from sfm.weights.verbs import check_text, fetch_text, list_text
+from tests.support.web_server import PAYLOAD, WebServer
 
 
 @pytest.fixture(autouse=True)

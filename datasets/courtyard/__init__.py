@@ -1,0 +1,1 @@
+"""The synthetic courtyard with exact ground truth, and the demo that is rendered from it."""

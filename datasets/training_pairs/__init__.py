@@ -1,0 +1,1 @@
+"""Training pairs with exact or reconstructed ground truth."""

@@ -1,0 +1,47 @@
+"""The matcher that the options name, with its weights on its device. torch is loaded only when one is made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from sfm.errors import BadOption
+from sfm.matchers.base import Matcher
+from sfm.options import MatchingOptions
+
+log = logging.getLogger(__name__)
+
+
+def make_matcher(options: MatchingOptions) -> Matcher:
+    """Ready to match; says in a line of the log which weights it uses and why. Raises BadFile and BadOption."""
+    return MATCHERS[options.matcher](options)
+
+
+def device_of(options: MatchingOptions) -> str:
+    """The option's device, "auto" resolved. Raises BadOption where a GPU is asked for and there is none."""
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise BadOption("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _loftr(options: MatchingOptions) -> Matcher:
+    from sfm.matchers.loftr import checkpoint
+
+    device = device_of(options)
+    choice = checkpoint.choose(options.weights, device=device, offline=options.offline)
+    log.warning("%s", choice.reason)
+    if options.confidence is not None:
+        choice = replace(choice, config=replace(choice.config, threshold=options.confidence))
+    return checkpoint.load_matcher(choice, device=device, resize=options.resize, batch_size=options.batch)
+
+
+def _sift(options: MatchingOptions) -> Matcher:
+    from sfm.matchers.sift import SiftMatcher
+
+    return SiftMatcher(device=device_of(options))
+
+
+MATCHERS: dict[str, Callable[[MatchingOptions], Matcher]] = {"loftr": _loftr, "sift": _sift}

@@ -1,0 +1,38 @@
+"""The demo: shipped photos of a scene with known cameras, reconstructed, and measured against the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sfm.datasets.courtyard.demo_scene import copy_demo_scene
+from sfm.errors import BadFile
+from sfm.evaluation.model import evaluate_folder, evaluation_text
+
+
+def prepare(out: Path) -> Path:
+    """Copies the demo's photos to out/images and their truth to out/gt; returns the folder of photos.
+
+    Raises BadFile where the folder cannot be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise BadFile(f"{out}: is a file; give a folder for the demo")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        copy_demo_scene(out)
+    except OSError as error:
+        raise BadFile(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from None
+    return out / "images"
+
+
+def report(out: Path) -> str:
+    """How far the reconstruction is from the truth, and what to look at next."""
+    lines = [
+        "against the true cameras:",
+        evaluation_text(evaluate_folder(out / "sparse" / "0", out / "gt")),
+        "",
+        "look at it:",
+        f"  {out / 'report.html'}  in a browser: the model in 3D, photo by photo",
+        f"  loftr-sfm view {out}  in a window (--screenshot FILE.png: without one)",
+        f"  {out / 'points.ply'}  coloured points, for MeshLab, CloudCompare, Blender",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""A model as arrays to draw, and a renderer of them that needs no display."""

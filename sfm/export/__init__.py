@@ -1,0 +1,1 @@
+"""Models and matches in other programs' formats, and hloc's in."""

@@ -1,0 +1,1 @@
+"""Stage 1: the images of a folder, found, checked, hashed and decoded, and their camera priors."""

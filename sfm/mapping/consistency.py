@@ -1,0 +1,130 @@
+"""Whether a finished model agrees with the verified matches that it is made of.
+
+Two questions, both answered by majority. Of an image: are the 3D points that its matches say it sees
+where it sees them? A pose may satisfy every epipolar line of its pairs and still be wrong, above all
+under a long lens, but its points then fall out of the tracks of the others. Of a pair: do its matches
+lie on the model's epipolar lines? A few false matches of two places that look alike can lead the whole
+mapping astray. Pixels are COLMAP's (sfm.types).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pycolmap
+
+from sfm.geometry.epipolar import epipolar_distance, fundamental_matrix, relative_pose
+from sfm.types import Float64, ImagePair, Int64, KeypointMatches, Keypoints
+
+
+def shares_seen(model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches]) -> dict[str, float]:
+    """Of each image in the model the share of points, among those its matches lead to, that it observes.
+
+    Only points that at least two other images observe count; 0 where there is none.
+    """
+    images = {model.image(i).name: model.image(i) for i in model.reg_image_ids()}
+    points = {name: _point_ids(image) for name, image in images.items()}
+    track_length = {point_id: point.track.length() for point_id, point in model.points3D.items()}
+    lengths = {
+        name: np.array([track_length.get(int(i), 0) for i in own], np.int64).reshape(-1) for name, own in points.items()
+    }
+    due = {name: np.zeros(len(own), bool) for name, own in points.items()}
+    for own in matches:
+        name0, name1 = own.pair.name0, own.pair.name1
+        if name0 not in images or name1 not in images:
+            continue
+        rows0, rows1 = own.indices.astype(np.int64).T
+        same = (points[name0][rows0] == points[name1][rows1]) & (points[name0][rows0] >= 0)
+        least = np.where(same, 3, 2)  # the image itself does not count
+        due[name0][rows0[lengths[name1][rows1] >= least]] = True
+        due[name1][rows1[lengths[name0][rows0] >= least]] = True
+    return {name: float((points[name][rows] >= 0).mean()) if rows.any() else 0.0 for name, rows in due.items()}
+
+
+def _point_ids(image: pycolmap.Image) -> Int64:
+    """3D point of each keypoint (N,), -1 where it has none."""
+    return np.array([p.point3D_id if p.has_point3D() else -1 for p in image.points2D], np.int64)
+
+
+def misplaced(
+    model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches], votes: Mapping[ImagePair, int]
+) -> frozenset[str]:
+    """Names of images in wrong places.
+
+    They do not observe even half of the points that their matches lead to, or they are of a group of
+    images whose matches with the others contradict the model. Two images alone cannot be judged.
+    votes: of `pair_votes`.
+    """
+    if model.num_reg_images() < 3:
+        return frozenset()
+    shares = shares_seen(model, matches)
+    apart = frozenset(shares) - _largest_group(sorted(shares), votes)
+    return apart | {name for name, share in shares.items() if share < 0.5}
+
+
+def point_votes(model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches]) -> dict[ImagePair, int]:
+    """Of each pair in the model how many more of its matches lead to one 3D point than to two different ones."""
+    points = {model.image(i).name: _point_ids(model.image(i)) for i in model.reg_image_ids()}
+    result = {}
+    for own in matches:
+        name0, name1 = own.pair.name0, own.pair.name1
+        if name0 in points and name1 in points:
+            rows0, rows1 = own.indices.astype(np.int64).T
+            points0, points1 = points[name0][rows0], points[name1][rows1]
+            both = (points0 >= 0) & (points1 >= 0)
+            result[own.pair] = int(np.where(points0 == points1, 1, -1)[both].sum())
+    return result
+
+
+def groups_apart(names: Sequence[str], votes: Mapping[ImagePair, int]) -> frozenset[str]:
+    """Images whose votes with the largest group of images that agree with each other contradict it."""
+    return frozenset(names) - _largest_group(names, votes) if names else frozenset()
+
+
+def _largest_group(names: Sequence[str], votes: Mapping[ImagePair, int]) -> frozenset[str]:
+    """The most names of one group (ties: the first name's); groups join, strongest pair first, where all their
+    pairs together agree."""
+    group = {name: frozenset({name}) for name in names}
+    for pair in sorted(votes, key=lambda p: (-votes[p], p)):
+        a, b = group[pair.name0], group[pair.name1]
+        if a == b or votes[pair] < 0:
+            continue
+        between = [n for p, n in votes.items() if (p.name0 in a and p.name1 in b) or (p.name0 in b and p.name1 in a)]
+        if sum(between) >= 0:
+            group.update(dict.fromkeys(a | b, a | b))
+    return group[max(names, key=lambda name: len(group[name]))]
+
+
+def pair_votes(
+    model: pycolmap.Reconstruction,
+    keypoints: Mapping[str, Keypoints],
+    matches: Sequence[KeypointMatches],
+    max_error: float,
+) -> dict[ImagePair, int]:
+    """Of each pair in the model how many more of its matches agree with it than contradict it.
+
+    A match agrees where it is within max_error px of its epipolar lines.
+    """
+    images = {model.image(i).name: model.image(i) for i in model.reg_image_ids()}
+    views = {name: _pinhole_px(image, keypoints[name]) for name, image in images.items()}
+    result = {}
+    for own in matches:
+        name0, name1 = own.pair.name0, own.pair.name1
+        if name0 not in images or name1 not in images or len(own.indices) == 0:
+            continue
+        (points0, K0), (points1, K1) = views[name0], views[name1]
+        pose0, pose1 = (images[name].cam_from_world().matrix() for name in (name0, name1))
+        F = fundamental_matrix(K0, K1, relative_pose(pose0, pose1))
+        distance = epipolar_distance(points0[own.indices[:, 0]], points1[own.indices[:, 1]], F)
+        result[own.pair] = int(2 * np.count_nonzero(distance <= max_error) - len(distance))
+    return result
+
+
+def _pinhole_px(image: pycolmap.Image, keypoints: Keypoints) -> tuple[Float64, Float64]:
+    """Keypoints (N, 2) px of the same camera without distortion, principal point at 0, and its K (3, 3)."""
+    camera = image.camera
+    assert camera is not None
+    focal = camera.mean_focal_length()
+    rays = camera.cam_from_img(np.ascontiguousarray(keypoints.xy, np.float64))
+    return focal * np.asarray(rays, np.float64).reshape(-1, 2), np.diag([focal, focal, 1.0])

@@ -1,0 +1,1 @@
+"""Stage 3: each image encoded once, each pair matched once, in batches."""

@@ -1,0 +1,1 @@
+"""Stage 2: which images are matched with which."""

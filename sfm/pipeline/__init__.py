@@ -1,0 +1,1 @@
+"""The whole run: the table of stages, and what of them is reused."""

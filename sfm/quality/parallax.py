@@ -1,0 +1,82 @@
+"""Whether photos show depth: the angles that points are seen under, and whether a camera that only turned explains
+what they show. Pixels are COLMAP's (sfm.types).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfm.colmap.model_arrays import ModelColumns
+from sfm.types import Float64
+
+MAX_PAIRS, MIN_SHARED = 100, 30
+
+
+def triangulation_angles(columns: ModelColumns) -> Float64:
+    """(T,) degrees, the largest angle between the first ray of each point and its others."""
+    rays = columns.centres[columns.image] - columns.xyz[columns.point]
+    length = np.linalg.norm(rays, axis=1, keepdims=True)
+    rays = np.divide(rays, length, out=np.zeros_like(rays), where=length > 0)
+    first = np.flatnonzero(np.diff(columns.point, prepend=-1))
+    cosine = np.einsum("oj,oj->o", rays, np.repeat(rays[first], np.diff(first, append=len(rays)), axis=0))
+    return np.asarray(np.degrees(np.arccos(np.clip(np.minimum.reduceat(cosine, first), -1, 1))))
+
+
+def turning_share(columns: ModelColumns, focals: Float64, *, max_error: float) -> float:
+    """The largest share of what images have in common that rotations between them explain to max_error px.
+
+    focals: (N, F) px, F focal lengths that each of the model's images may have; 0 where there is nothing in common.
+    """
+    explained, total = np.zeros(focals.shape[1]), 0
+    middle = np.array([(camera.width, camera.height) for camera in columns.cameras]).reshape(-1, 2) / 2
+    for image0, image1, xy0, xy1 in widest_pairs(columns):
+        sides = ((xy - middle[image], focals[image]) for image, xy in ((image0, xy0), (image1, xy1)))
+        explained += turned_matches(*sides, max_error=max_error)
+        total += len(xy0)
+    return float(explained.max() / total) if total else 0.0
+
+
+def widest_pairs(columns: ModelColumns) -> Iterator[tuple[int, int, Float64, Float64]]:
+    """Of a sample of images each with the one that it has least in common with, at least MIN_SHARED points: rows of
+    both images, and where (M, 2) px they see those points. Neighbours in a video tell nothing: they hardly differ."""
+    num_images = len(columns.names)
+    found = set()
+    for image in np.unique(np.linspace(0, num_images - 1, min(num_images, MAX_PAIRS)).astype(int)):
+        own = columns.point[columns.image == image]
+        shared = np.bincount(columns.image[np.isin(columns.point, own)], minlength=num_images)
+        shared[image] = 0
+        enough = np.flatnonzero(shared >= MIN_SHARED)
+        if len(enough):
+            other = enough[np.argmin(shared[enough])]
+            found.add((int(min(image, other)), int(max(image, other))))
+    for image0, image1 in sorted(found):
+        rows0, rows1 = (np.flatnonzero(columns.image == image) for image in (image0, image1))
+        _, i0, i1 = np.intersect1d(columns.point[rows0], columns.point[rows1], return_indices=True)
+        yield image0, image1, columns.xy[rows0[i0]], columns.xy[rows1[i1]]
+
+
+def turned_matches(
+    side0: tuple[Float64, Float64], side1: tuple[Float64, Float64], *, max_error: float
+) -> NDArray[np.int64]:
+    """(F,) how many matches the best rotation explains to max_error px, at each of F pairs of focal lengths.
+
+    A side is (M, 2) px from the principal point, and (F,) px. The rotation is Kabsch's, of the rays.
+    """
+    xy1, focal1 = side1
+    rays0, rays1 = (_rays(xy, focal) for xy, focal in (side0, side1))
+    U, _, Vt = np.linalg.svd(np.einsum("fmi,fmj->fij", rays1, rays0))
+    U[:, :, 2] *= np.linalg.det(U @ Vt)[:, None]
+    local = np.einsum("fij,fmj->fmi", U @ Vt, rays0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = focal1[:, None, None] * local[..., :2] / local[..., 2:]
+        near = (np.linalg.norm(found - xy1, axis=-1) <= max_error) & (local[..., 2] > 0)
+    return np.asarray(near.sum(axis=1))
+
+
+def _rays(xy: Float64, focal: Float64) -> Float64:
+    """(F, M, 3) unit vectors."""
+    rays = np.concatenate([xy / focal[:, None, None], np.ones((len(focal), len(xy), 1))], axis=-1)
+    return np.asarray(rays / np.linalg.norm(rays, axis=-1, keepdims=True))

@@ -1,0 +1,1 @@
+"""Stage 7: every observation aligned in the images, cameras calibrated, bundle adjusted."""

@@ -1,0 +1,80 @@
+"""A model between the rounds of its refinement, and how it is kept on disk, so that a killed run loses one round."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycolmap
+
+from sfm.colmap.model_files import has_foreign, save_model
+from sfm.colmap.model_reader import read_reconstruction
+from sfm.system.untrusted_files import NUMBER, has_shape, read_arrays, read_json, refuse_holes
+from sfm.types import Float64
+
+COUNTS = ("rounds", "num_registered", "num_rejected", "moved", "settled")  # what of a state is kept as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """A model after some rounds. covariances: by image id (P, 2, 2) px² of each of its points2D.
+
+    moved: median over observations of how far the first round moved them, network px. settled: the last one moved few.
+    """
+
+    model: pycolmap.Reconstruction
+    covariances: dict[int, Float64]
+    rounds: int = 0
+    num_registered: int = 0
+    num_rejected: int = 0
+    moved: float = 0.0
+    settled: bool = False
+
+
+def save_round(state: Refined, folder: Path) -> None:
+    """Keeps a state in a folder, in place of the one before; whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".round-", dir=folder) as scratch:
+        fresh = Path(scratch) / "state"
+        fresh.mkdir()
+        save_model(state.model, fresh)
+        arrays: dict[str, Any] = {str(i): own for i, own in state.covariances.items()}
+        np.savez(fresh / "covariances.npz", **arrays)
+        counts = {name: getattr(state, name) for name in COUNTS}
+        (fresh / "counts.json").write_text(json.dumps({**counts, "digest": _digest(fresh)}), encoding="utf-8")
+        if (folder / "state").exists():
+            os.replace(folder / "state", Path(scratch) / "before")
+        os.replace(fresh, folder / "state")
+
+
+def _digest(folder: Path) -> str:
+    """Hash of a kept model and its covariances."""
+    digest = hashlib.sha256()
+    refuse_holes(*folder.glob("*"))
+    for path in sorted([*folder.glob("*.bin"), *folder.glob("*.npz")]):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def load_round(folder: Path, names: Collection[str]) -> Refined | None:
+    """The state that an interrupted run of photos of these names kept, None where there is none that is whole."""
+    try:
+        counts = read_json(folder / "state" / "counts.json")
+        if counts.pop("digest") != _digest(folder / "state") or not has_shape(counts, dict.fromkeys(COUNTS, NUMBER)):
+            return None
+        model = read_reconstruction(folder / "state")
+        arrays = read_arrays(folder / "state" / "covariances.npz")
+        covariances = {int(name): np.asarray(array, np.float64) for name, array in arrays.items()}
+        shapes = {i: (len(model.images[i].points2D), 2, 2) for i in model.reg_image_ids()}
+        if {i: own.shape for i, own in covariances.items()} != shapes or has_foreign([model], names):
+            return None
+        return Refined(model, covariances, **counts)
+    except Exception:  # whatever is wrong with it, it is made again
+        return None

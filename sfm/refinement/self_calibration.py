@@ -1,0 +1,406 @@
+"""The cameras' further intrinsics, estimated from a finished model where it determines them.
+
+Mapping holds the principal point at the image's centre, for few photos do not determine it. A
+finished model often does. But an estimate from poor geometry is worse than none, so every parameter
+has a prior, what real cameras are like, and the most probable value of both is taken: where the
+photos say little it stays at the prior. The parameters of the model's own camera model are estimated
+so. Beyond these, principal point, fx != fy and a second radial term are freed only where they earn
+it: the Bayes factor against holding them must be strong (Savage-Dickey).
+
+Both need honest errors. Matches err together (silhouettes, shading, blur), and covariances that
+count them as independent are far too small. So the model is cut in halves, of images and of space,
+and what the halves say is compared: how much they differ beyond their covariances inflates them. Errors that all photos
+share do not show there; for them a share of the noise counts as smooth over the image.
+
+Each camera is judged by its own images. Sample sizes bound the time. Pixels are COLMAP's (sfm.types).
+
+Kass and Raftery, Bayes Factors, 1995 (strong: 20 to 1); MacKay, Bayesian Interpolation, 1992.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from sfm.refinement.intrinsics_posterior import (
+    Lens,
+    Noise,
+    Prior,
+    State,
+    Views,
+    adjust,
+    covariance_of,
+    information,
+    residuals,
+    select,
+)
+from sfm.types import Float64
+
+MIN_IMAGES, MAX_IMAGES = 5, 80  # of one camera
+MIN_OBSERVATIONS, MAX_OBSERVATIONS = 200, 12_000
+STRONG = 3.0  # log of the Bayes factor from which on a further parameter is freed: 20 to 1
+
+# Standard deviations of real cameras, of the focal length around what mapping found. The centre's is over the longer
+# side; the unit of radial terms leaves long lenses, which see little of it, little distortion.
+FOCAL_SD, SHAPE_SD, CENTRE_SD, DISTORTION_SD, TANGENTIAL_SD = 0.3, 0.003, 0.02, 0.1, 0.003
+
+# What halves cannot show is an error that all of the photos share. So a part of the residuals' variance counts as
+# smooth over the image: PATCHES of it err alike, however many matches they hold.
+SMOOTH_SHARE, PATCHES = 0.25, 20
+
+# Camera models whose further parameters may be added, and the one that holds them all.
+WIDER = {"SIMPLE_PINHOLE": "PINHOLE", "PINHOLE": "PINHOLE", "SIMPLE_RADIAL": "OPENCV", "RADIAL": "OPENCV"}
+CENTRE, SHAPE, SECOND = "principal point", "fx/fy", "second radial term"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A parameter's value and standard deviation; px, but for distortion and fx/fy."""
+
+    name: str
+    value: float
+    sd: float
+
+
+@dataclass(frozen=True, slots=True)
+class CameraReport:
+    """What became of one camera.
+
+    estimated: parameters that were estimated; empty where all were left as they were. held: of further
+    parameters that were held the name and the reason. inflation: of variances, beyond independent errors.
+    """
+
+    camera_id: int
+    num_images: int
+    estimated: tuple[Estimate, ...] = ()
+    held: tuple[tuple[str, str], ...] = ()
+    inflation: float = 1.0
+
+    @property
+    def freed(self) -> bool:
+        """Whether the principal point was estimated."""
+        return any(estimate.name == "cx" for estimate in self.estimated)
+
+    def __str__(self) -> str:
+        values = [f"{e.name} {_digits(e)}" for e in self.estimated]
+        parts = ([", ".join(values)] if values else []) + [f"{name} held: {reason}" for name, reason in self.held]
+        return f"camera {self.camera_id} ({self.num_images} images): " + "; ".join(parts)
+
+
+def _digits(estimate: Estimate) -> str:
+    """Value ± deviation with two digits of the deviation."""
+    places = int(np.clip(1 - np.floor(np.log10(max(estimate.sd, 1e-6))), 0, 6))
+    return f"{estimate.value:.{places}f} ± {estimate.sd:.{places}f}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Problem:
+    """One camera to calibrate: its sampled views, the state to begin at, prior of all that may be free,
+    and which places of theta are further parameters, by name."""
+
+    views: Views
+    state: State
+    prior: Prior
+    further: dict[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Solution:
+    """The most probable theta (K,), prior of what was free, covariance (F, F), and what was dropped and why."""
+
+    theta: Float64
+    prior: Prior
+    covariance: Float64
+    noise: Noise
+    dropped: tuple[tuple[str, str], ...]
+
+
+def _choose_images(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """At most MAX_IMAGES rows of images by points (N, T), ascending, each of most points in common with the others."""
+    if len(seen) <= MAX_IMAGES:
+        return np.arange(len(seen))
+    shared = seen.astype(np.float32) @ seen.T.astype(np.float32)
+    chosen = [int(np.diag(shared).argmax())]
+    links = shared[chosen[0]].copy()
+    for _ in range(MAX_IMAGES - 1):
+        links[chosen] = -1.0
+        chosen.append(int(links.argmax()))
+        links += shared[chosen[-1]]
+    return np.sort(chosen)
+
+
+def _observations(model: pycolmap.Reconstruction, image_ids: list[int]) -> tuple[NDArray[np.int64], Float64]:
+    """(O, 2) image row and point id, and (O, 2) px, of triangulated keypoints."""
+    rows, xy = [], []
+    for row, image_id in enumerate(image_ids):
+        points = model.image(image_id).get_observation_points2D()
+        rows += [(row, p.point3D_id) for p in points]
+        xy += [p.xy for p in points]
+    return np.array(rows, np.int64).reshape(-1, 2), np.array(xy, np.float64).reshape(-1, 2)
+
+
+def _first_of(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(O,) which rows are the first of their kind: COLMAP's tracks may have two observations in one image."""
+    first = np.zeros(len(rows), bool)
+    first[np.unique(rows, axis=0, return_index=True)[1]] = True
+    return first
+
+
+def _sample(model: pycolmap.Reconstruction, image_ids: list[int], lens: Lens, theta: Float64) -> tuple[Views, State]:
+    """The images' longest tracks, up to MAX_OBSERVATIONS, scaled to unit size around their mean."""
+    rows, xy = _observations(model, image_ids)
+    point_ids, point_idx = np.unique(rows[:, 1], return_inverse=True)
+    if len(image_ids) > MAX_IMAGES:
+        seen = np.zeros((len(image_ids), len(point_ids)), bool)
+        seen[rows[:, 0], point_idx] = True
+        keep = np.isin(rows[:, 0], _choose_images(seen))
+    else:
+        keep = np.ones(len(rows), bool)
+    length = np.bincount(point_idx[keep], minlength=len(point_ids))
+    order = np.argsort(-length, kind="stable")
+    within = np.zeros(len(point_ids), bool)
+    within[order[np.cumsum(length[order]) <= MAX_OBSERVATIONS]] = True
+    poses = [model.image(i).cam_from_world().matrix() for i in image_ids]
+    R, t = np.array([p[:, :3] for p in poses]), np.array([p[:, 3] for p in poses])
+    xyz = np.array([model.point3D(int(i)).xyz for i in point_ids]).reshape(-1, 3)
+    depth = np.einsum("oj,oj->o", R[rows[:, 0], 2], xyz[point_idx]) + t[rows[:, 0], 2]
+    keep &= within[point_idx] & (depth > 0)
+    keep &= _first_of(np.stack([point_idx, rows[:, 0]], 1))
+    by_point = np.argsort(point_idx, kind="stable")
+    views = Views(lens, point_idx[by_point], rows[by_point, 0], xy[by_point])
+    views, state = select(views, State(R, t, xyz, theta), keep[by_point])
+    if not len(views):
+        return views, state
+    centre = state.xyz.mean(0)
+    size = max(float(np.median(np.linalg.norm(state.xyz - centre, axis=1))), 1e-12)
+    return views, replace(state, t=(state.t + state.R @ centre) / size, xyz=(state.xyz - centre) / size)
+
+
+def _names(lens: Lens) -> list[str]:
+    """Of theta's places, by COLMAP's names of the parameters."""
+    rest = [name.strip() for name in lens.camera(None).params_info.split(",")][lens.num_focals :]
+    return ["f", *([SHAPE] if lens.num_focals == 2 else []), *rest]
+
+
+def _prior_sd(name: str) -> float:
+    known = {"f": FOCAL_SD, SHAPE: SHAPE_SD, "cx": CENTRE_SD, "cy": CENTRE_SD, "p1": TANGENTIAL_SD, "p2": TANGENTIAL_SD}
+    return known.get(name, DISTORTION_SD)
+
+
+def _prepare(model: pycolmap.Reconstruction, camera: pycolmap.Camera, image_ids: list[int]) -> _Problem:
+    own = camera.model_name
+    lens = Lens(WIDER.get(own, own), camera.width, camera.height)
+    names = _names(lens)
+    theta = np.zeros(len(names))
+    native = Lens(own, camera.width, camera.height)
+    for name, value in zip(_names(native), native.theta(camera), strict=True):
+        theta[names.index("k1" if name == "k" and "k1" in names else name)] = value
+    held = {"p1", "p2"} if own in ("SIMPLE_RADIAL", "RADIAL") else set()
+    free = np.array([i for i, name in enumerate(names) if name not in held])
+    mean = np.where([names[i] in ("f", "cx", "cy") for i in free], theta[free], 0.0)
+    further = {CENTRE: [names.index("cx"), names.index("cy")]}
+    if own in WIDER and native.num_focals == 1:
+        further[SHAPE] = [names.index(SHAPE)]
+    if own == "SIMPLE_RADIAL":
+        further[SECOND] = [names.index("k2")]
+    views, state = _sample(model, image_ids, lens, theta)
+    prior = Prior(free, mean, np.array([_prior_sd(names[i]) for i in free]))
+    return _Problem(views, state, prior, {name: np.array(places) for name, places in further.items()})
+
+
+def _halves(views: Views, state: State) -> list[NDArray[np.bool_]]:
+    """(O,) masks that cut the observations in two: images by turns and in order, space along its three axes."""
+    image = views.image_idx
+    axes = np.linalg.svd(state.xyz - state.xyz.mean(0), full_matrices=False)[2]
+    along = state.xyz @ axes.T  # (T, 3)
+    sides = (along > np.median(along, axis=0))[views.point_idx]
+    return [image % 2 == 0, image < len(state.R) / 2, *sides.T]
+
+
+def shared_inflation(num_observations: int, num_images: int) -> float:
+    """Of variances where a share of the error is common to all matches in a patch of an image."""
+    return 1 + SMOOTH_SHARE * num_observations / (num_images * PATCHES)
+
+
+def inflation(views: Views, state: State, prior: Prior, noise: Noise) -> float:
+    """How much larger variances are than independent errors make them, at least 1.
+
+    Mean over halves of d' C^-1 d per parameter, d what the halves differ by and C its covariance; but
+    no less than matches err together in any case.
+    """
+    noise = replace(noise, inflation=1.0)
+    total, freedom = 0.0, 0
+    for half in _halves(views, state):
+        said = []
+        for keep in (half, ~half):
+            part, start = select(views, state, keep)
+            if len(start.R) < 3 or len(part) < MIN_OBSERVATIONS / 2:
+                break
+            H, gradient = information(part, start, prior.free, noise)
+            said.append((H + prior.precision / 100, gradient))
+        if len(said) == 2:
+            (H0, g0), (H1, g1) = said
+            d = np.linalg.solve(H0, g0) - np.linalg.solve(H1, g1)
+            total += float(d @ np.linalg.solve(covariance_of(H0) + covariance_of(H1), d))
+            freedom += len(d)
+    return max(total / max(freedom, 1), shared_inflation(len(views), len(state.R)))
+
+
+def bayes_factor(prior: Prior, theta: Float64, covariance: Float64, places: NDArray[np.int64]) -> float:
+    """Log of the evidence for freeing some places of theta over holding them at the prior's mean.
+
+    The ratio of prior to posterior density there (Savage and Dickey), both Gaussian.
+    """
+    at = np.flatnonzero(np.isin(prior.free, places))
+    away = theta[prior.free[at]] - prior.mean[at]
+    C = covariance[np.ix_(at, at)]
+    occam = np.linalg.slogdet(C)[1] - np.log(prior.sd[at] ** 2).sum()
+    return float((away @ np.linalg.solve(C, away) + occam) / 2)
+
+
+def _solve(problem: _Problem) -> _Solution:
+    """The most probable intrinsics; further parameters are dropped one by one until each left has strong evidence."""
+    views, state, prior = problem.views, problem.state, problem.prior
+    own = prior.without(np.concatenate(list(problem.further.values())))
+    least = shared_inflation(len(views), len(state.R))
+    state = adjust(views, state, own, Noise.of(views, state, inflation=least))
+    noise = Noise.of(views, state, inflation=least)
+    state = adjust(views, state, prior, noise)
+    noise = Noise.of(views, state, inflation=inflation(views, state, prior, noise))
+    further = dict(problem.further)
+    dropped: list[tuple[str, str]] = []
+    while True:
+        state = adjust(views, state, prior, noise)
+        covariance = covariance_of(information(views, state, prior.free, noise)[0] + prior.precision)
+        evidence = {name: bayes_factor(prior, state.theta, covariance, at) for name, at in further.items()}
+        weakest = min(evidence, key=lambda name: evidence[name], default=None)
+        if weakest is None or evidence[weakest] >= STRONG:
+            return _Solution(state.theta, prior, covariance, noise, tuple(dropped))
+        dropped.append((weakest, _reason(problem, covariance, prior, further[weakest])))
+        state = _held(state, prior, further[weakest])
+        prior = prior.without(further.pop(weakest))
+
+
+def _held(state: State, prior: Prior, places: NDArray[np.int64]) -> State:
+    """The state with some places of theta back at the prior's mean."""
+    at = np.isin(prior.free, places)
+    theta = state.theta.copy()
+    theta[prior.free[at]] = prior.mean[at]
+    return replace(state, theta=theta)
+
+
+def _reason(problem: _Problem, covariance: Float64, prior: Prior, places: NDArray[np.int64]) -> str:
+    at = np.isin(prior.free, places)
+    share = np.sqrt(np.diag(covariance))[at] / prior.sd[at]
+    return "the photos do not determine it" if share.max() > 0.5 else "the photos do not contradict the usual value"
+
+
+def _model_of(own: str, solution: _Solution, lens: Lens) -> str:
+    """The smallest of COLMAP's models that has the parameters of the camera's own and those found."""
+    names = [_names(lens)[i] for i in solution.prior.free]
+    if own not in WIDER or SHAPE in names:
+        return lens.model
+    return "RADIAL" if own == "SIMPLE_RADIAL" and "k2" in names else own
+
+
+def _camera(camera: pycolmap.Camera, solution: _Solution, lens: Lens) -> pycolmap.Camera:
+    """The calibrated camera, with the old one's id and prior."""
+    target = Lens(_model_of(camera.model_name, solution, lens), camera.width, camera.height)
+    of_name = dict(zip(_names(lens), solution.theta, strict=True))
+    theta = np.array([of_name["k1" if name == "k" and "k1" in of_name else name] for name in _names(target)])
+    result = target.camera(theta)
+    result.camera_id = camera.camera_id
+    result.has_prior_focal_length = camera.has_prior_focal_length
+    return result
+
+
+def _report(camera: pycolmap.Camera, num_images: int, solution: _Solution, lens: Lens) -> CameraReport:
+    names, sd = _names(lens), np.sqrt(np.diag(solution.covariance))
+    estimates = []
+    for place, deviation in zip(solution.prior.free, sd, strict=True):
+        name, value = names[place], float(solution.theta[place])
+        if name in ("f", SHAPE):
+            sign = 1.0 if name == "f" else -1.0
+            value, deviation = float(np.exp(sign * value)), deviation * float(np.exp(sign * value))
+        elif name in ("cx", "cy"):
+            value, deviation = value * lens.side, deviation * lens.side
+        estimates.append(Estimate(name, value, float(deviation)))
+    return CameraReport(camera.camera_id, num_images, tuple(estimates), solution.dropped, solution.noise.inflation)
+
+
+def _calibrate_camera(
+    model: pycolmap.Reconstruction, camera: pycolmap.Camera, image_ids: list[int]
+) -> tuple[pycolmap.Camera | None, CameraReport]:
+    """The new camera, or None where it stays as it is, and the report."""
+
+    def left(reason: str) -> tuple[None, CameraReport]:
+        return None, CameraReport(camera.camera_id, len(image_ids), held=(("intrinsics", reason),))
+
+    if len(image_ids) < MIN_IMAGES:
+        return left(f"fewer than {MIN_IMAGES} images")
+    if list(camera.principal_point_idxs()) != [len(camera.focal_length_idxs()) + i for i in (0, 1)]:
+        return left(f"{camera.model_name} is not a model that is calibrated here")
+    problem = _prepare(model, camera, image_ids)
+    if len(problem.views) < MIN_OBSERVATIONS or len(problem.state.R) < MIN_IMAGES:
+        return left("too few observations")
+    if not np.isfinite(residuals(problem.views, problem.state)).all():
+        return left("the model does not fit its own cameras")
+    try:
+        solution = _solve(problem)
+    except np.linalg.LinAlgError:
+        return left("the geometry is degenerate")
+    lens = problem.views.lens
+    report = _report(camera, len(image_ids), solution, lens)
+    return _camera(camera, solution, lens), report
+
+
+def focal_deviation(model: pycolmap.Reconstruction, camera_id: int) -> float:
+    """Standard deviation of a focal length over its value, as the model alone determines it; inf if not at all.
+
+    Poses and points are free, and so is the distortion within what real lenses have; the rest is held. No prior speaks
+    for the focal length. A share of the noise counts as common to the photos, as in `calibrated_cameras`.
+    """
+    camera = model.camera(camera_id)
+    image_ids = sorted(i for i in model.reg_image_ids() if model.image(i).camera_id == camera_id)
+    problem = _prepare(model, camera, image_ids)
+    views, state = problem.views, problem.state
+    if len(state.R) < 2 or not np.isfinite(residuals(views, state)).all():
+        return float("inf")
+    prior = problem.prior.without(np.concatenate(list(problem.further.values())))
+    precision = prior.precision
+    precision[prior.free == 0] = 0.0  # theta begins with the focal length
+    noise = Noise.of(views, state, inflation=shared_inflation(len(views), len(state.R)))
+    try:
+        covariance = covariance_of(information(views, state, prior.free, noise)[0] + precision)
+    except np.linalg.LinAlgError:
+        return float("inf")
+    return float(np.sqrt(covariance[0, 0]))
+
+
+def calibrated_cameras(
+    model: pycolmap.Reconstruction, *, fixed: Collection[int] = ()
+) -> tuple[dict[int, pycolmap.Camera], tuple[CameraReport, ...]]:
+    """New cameras by id, of those that could be judged, and a report of each camera. The model stays as it is.
+
+    fixed: ids of cameras that stay as they are. Cameras of less than MIN_IMAGES registered images are
+    not judged here. Whoever takes the new cameras adjusts poses and points to them, and holds them: without
+    its prior a distortion that is not determined runs away. Deterministic.
+    """
+    images: dict[int, list[int]] = {}
+    for image_id in sorted(model.reg_image_ids()):
+        images.setdefault(model.image(image_id).camera_id, []).append(image_id)
+    reports, cameras = [], {}
+    for camera_id in sorted(images):
+        camera = model.camera(camera_id)
+        if camera_id in fixed:
+            reports.append(CameraReport(camera_id, len(images[camera_id]), held=(("intrinsics", "known"),)))
+            continue
+        new, report = _calibrate_camera(model, camera, images[camera_id])
+        reports.append(report)
+        if new is not None:
+            cameras[camera_id] = new
+    return cameras, tuple(reports)

@@ -1,0 +1,277 @@
+"""Every observation of every track, re-estimated against its track's reference by aligning patches.
+
+Tracks are worked on in blocks that fit the memory: first the patches of all references are cut out, image by image,
+then they are laid over the other images, image by image. So each photo is decoded twice a block at most, and once
+where all photos fit. Alignment goes from a coarse pyramid level, where the matcher's error is a pixel, to the finest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, pairwise
+from threading import Lock
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sfm.colmap.model_arrays import ModelColumns
+from sfm.matchers.cores import map_on_cores, num_cores
+from sfm.refinement.patch_alignment import Alignment, Pyramid, Templates, Window, align, cut_patches
+from sfm.refinement.patch_warps import patch_maps, surface_normals
+from sfm.system.memory import give_back, is_exhausted
+from sfm.system.progress import progress_bar
+from sfm.types import Float32, Float64, Int64
+
+log = logging.getLogger(__name__)
+
+NUM_LEVELS = 5
+WINDOW_RADIUS = 7  # px; 15 x 15
+PRIOR_SIGMA = 2.0  # network px: how far a matcher's positions are off, and along an edge stay off
+MAX_SCALE = 2.0 ** (NUM_LEVELS - 2)  # patches that are seen larger or smaller than this are not compared
+CHUNK = 1024  # patches aligned at once
+GIVEN_BACK = 0.25  # of the pyramids' memory: when so much was dropped, it goes back to the system
+READY_PATCHES = 0.5  # share of the memory for patches; the rest is for pyramids
+
+ReadPyramid = Callable[[int], Pyramid]
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """How the photos of a model are read for alignment. read: pyramid by row of the model's images. scale: (N, 2)
+    pyramid px per photo px in x and y. unit: (N,) pyramid px per network px of the matcher."""
+
+    read: ReadPyramid
+    scale: Float64
+    unit: Float64
+
+    @property
+    def unit_px(self) -> Float64:
+        """(N,) photo px per network px."""
+        return np.asarray(self.unit / self.scale.mean(axis=1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedTracks:
+    """Columns over a model's observations. xy: (O, 2) px of the photos, references where they were. correlation: (O,)
+    with the reference, 1 for itself, -1 where it could not be compared. information: (O, 2, 2) per px² of the photo:
+    what the pixels say, without the prior; zero for references."""
+
+    xy: Float64
+    correlation: Float64
+    information: Float64
+
+
+class PyramidCache:
+    """The pyramids used last, as many as fit; safe to use from several threads."""
+
+    def __init__(self, read: ReadPyramid, max_bytes: int) -> None:
+        self._read = read
+        self._max_bytes = max_bytes
+        self._held: OrderedDict[int, Pyramid] = OrderedDict()
+        self._dropped = 0  # bytes, since memory was last given back
+        self._lock = Lock()
+
+    def __call__(self, row: int) -> Pyramid:
+        """The pyramid of that image."""
+        with self._lock:
+            if row in self._held:
+                self._held.move_to_end(row)
+                return self._held[row]
+            pyramid = self._held[row] = self._read(row)
+            while len(self._held) > 1 and sum(p.nbytes for p in self._held.values()) > self._max_bytes:
+                self._dropped += self._held.popitem(last=False)[1].nbytes
+            if self._dropped > GIVEN_BACK * self._max_bytes:
+                self._dropped = 0
+                give_back()
+            return pyramid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """Observations to be aligned, as columns (M,) in px of the pyramids. rows: of the model's observations. template,
+    target: pyramid level of either side at the finest stage. map: (M, 2, 2) target px per reference px."""
+
+    rows: Int64
+    reference: Int64
+    image: Int64
+    template: Int64
+    target: Int64
+    map: Float32
+
+    def take(self, rows: Int64) -> _Job:
+        return _Job(*(getattr(self, name)[rows] for name in self.__slots__))
+
+
+def align_tracks(
+    columns: ModelColumns, reference: Int64, photos: Photos, *, from_level: int, memory: int, device: str = "cpu"
+) -> AlignedTracks:
+    """Aligns every observation with its point's reference (T,), its row in the columns.
+
+    from_level: pyramid level to begin at, 0 is the finest. memory: bytes for patches and pyramids.
+    """
+    job = _job(columns, reference, photos)
+    xy, correlation = columns.xy.copy(), np.full(len(columns.xy), -1.0)
+    information = np.zeros((len(columns.xy), 2, 2))
+    correlation[reference] = 1.0
+    pyramids = PyramidCache(photos.read, int(memory * (1 - READY_PATCHES)))
+    window = Window.of_radius(WINDOW_RADIUS, device)
+    positions = (columns.xy * photos.scale[columns.image]).astype(np.float32)
+    with progress_bar(len(job.rows), desc="refining", unit="observation") as bar:
+        for block in _blocks(job, columns, from_level, int(memory * READY_PATCHES), window):
+            for part, found in _align_block(block, positions, columns, photos, pyramids, window, from_level):
+                scale = photos.scale[columns.image[part.rows]]
+                xy[part.rows] = found.xy.cpu().numpy() / scale
+                correlation[part.rows] = found.correlation.cpu().numpy()
+                information[part.rows] = found.information.cpu().numpy() * scale[:, :, None] * scale[:, None, :]
+                bar.update(len(part.rows))
+    return AlignedTracks(xy, correlation, information)
+
+
+def _job(columns: ModelColumns, reference: Int64, photos: Photos) -> _Job:
+    """Every observation but the references, where a map from the reference exists."""
+    own_reference = reference[columns.point]
+    rows = np.flatnonzero(own_reference != np.arange(len(columns.point)))
+    maps = patch_maps(columns, rows, reference, surface_normals(columns, reference))
+    own_reference = own_reference[rows]
+    source, target = photos.scale[columns.image[own_reference]], photos.scale[columns.image[rows]]
+    maps = maps * target[:, :, None] / source[:, None, :]
+    determinant = np.abs(np.linalg.det(maps))
+    with np.errstate(invalid="ignore"):
+        usable = (determinant > MAX_SCALE**-2) & (determinant < MAX_SCALE**2)  # False for NaN
+    octave = np.round(np.log2(determinant[usable]) / 2).astype(np.int64)  # target px per reference px
+    rows = rows[usable]
+    return _Job(
+        rows,
+        own_reference[usable],
+        columns.image[rows],
+        np.maximum(-octave, 0),
+        np.maximum(octave, 0),
+        maps[usable].astype(np.float32),
+    )
+
+
+def _blocks(job: _Job, columns: ModelColumns, from_level: int, memory: int, window: Window) -> Iterator[_Job]:
+    """The job in parts, by whole points, whose reference patches fit the memory.
+
+    Sums of a part depend in the last bit on what else is in it. So that this does not depend on what happens to be
+    free, the parts' size is a power of two.
+    """
+    room = max(1, memory // ((from_level + 1) * window.side**2 * 4))  # observations: at most one patch a level each
+    room = 1 << (room.bit_length() - 1)
+    point = columns.point[job.rows]
+    start = 0
+    while start < len(point):
+        end = min(start + room, len(point))
+        if end < len(point):
+            end = max(int(np.searchsorted(point, point[end])), start + 1)
+        yield job.take(np.arange(start, end))
+        start = end
+
+
+def _align_block(
+    job: _Job,
+    positions: Float32,
+    columns: ModelColumns,
+    photos: Photos,
+    pyramids: PyramidCache,
+    window: Window,
+    from_level: int,
+) -> Iterator[tuple[_Job, Alignment]]:
+    """The alignment of each part of the job, one image a part."""
+    device = window.x.device
+    stages = [
+        _reference_patches(job, stage, positions, columns, pyramids, window) for stage in range(from_level, -1, -1)
+    ]
+    order = np.lexsort((job.reference, job.image))
+    bounds = np.flatnonzero(np.diff(job.image[order], prepend=-1, append=-1))
+    parts = [
+        rows[start : start + CHUNK]
+        for rows in (order[a:b] for a, b in pairwise(bounds))
+        for start in range(0, len(rows), CHUNK)
+    ]
+
+    @torch.inference_mode()
+    def aligned(rows: Int64) -> tuple[_Job, Alignment]:
+        part = job.take(rows)
+        image = int(part.image[0])
+        xy = torch.from_numpy(positions[part.rows]).to(device)
+        maps = torch.from_numpy(part.map).to(device)
+        nothing = torch.zeros(len(rows), device=device)
+        found = prior = Alignment(xy, maps, nothing, maps)
+        for stage, (patches, patch_of) in zip(range(from_level, -1, -1), stages, strict=True):
+            template = np.minimum(part.template + stage, NUM_LEVELS - 1)
+            target = torch.from_numpy(np.minimum(part.target + stage, NUM_LEVELS - 1)).to(device)
+            spacing = torch.from_numpy(2.0**template).to(maps)[:, None, None]
+            found = align(
+                pyramids(image),
+                Templates.of(patches[torch.from_numpy(patch_of[rows])].to(device), window),
+                window,
+                start=_spaced(found, spacing),
+                prior=_spaced(prior, spacing),
+                level=target,
+                prior_sigma=PRIOR_SIGMA * float(photos.unit[image]),
+            )
+            found = _spaced(found, 1 / spacing)
+        return part, found
+
+    yield from chain.from_iterable(
+        map_on_cores(partial(_in_halves, aligned), parts, cores=num_cores() if device.type == "cpu" else 0)
+    )
+
+
+def _in_halves(work: Callable[[Int64], _Result], rows: Int64) -> list[_Result]:
+    """The work of some rows, in halves where memory does not suffice. No closure: one that calls itself would hold
+    patches and photos until the garbage collector comes."""
+    try:
+        return [work(rows)]
+    except Exception as error:
+        if len(rows) < 2 or not is_exhausted(error):
+            raise
+    half = len(rows) // 2
+    log.warning("out of memory: aligning %d patches at once", half)
+    return _in_halves(work, rows[:half]) + _in_halves(work, rows[half:])
+
+
+def _spaced(alignment: Alignment, spacing: torch.Tensor) -> Alignment:
+    """Shapes per sample of a template from shapes per px of the reference."""
+    return Alignment(alignment.xy, alignment.shape * spacing, alignment.correlation, alignment.information)
+
+
+def _reference_patches(
+    job: _Job, stage: int, positions: Float32, columns: ModelColumns, pyramids: PyramidCache, window: Window
+) -> tuple[torch.Tensor, Int64]:
+    """Patches (U, side, side) that a stage's templates are made of, and which of them (M,) each observation has."""
+    level = np.minimum(job.template + stage, NUM_LEVELS - 1)
+    keys, patch_of = np.unique(job.reference * NUM_LEVELS + level, return_inverse=True)
+    reference, level = keys // NUM_LEVELS, keys % NUM_LEVELS
+    patches = torch.empty(len(keys), window.side, window.side)
+    device = window.x.device
+    for image in np.unique(columns.image[reference]):
+        rows = np.flatnonzero(columns.image[reference] == image)
+        xy = torch.from_numpy(positions[reference[rows]]).to(device)
+        cut = cut_patches(pyramids(int(image)), xy, torch.from_numpy(level[rows]).to(device), window)
+        patches[torch.from_numpy(rows)] = cut.cpu()
+    return patches, patch_of.ravel()
+
+
+def reduced_size(width: int, height: int, max_size: int) -> tuple[int, int]:
+    """Size (width, height) of a photo reduced so that no side is longer than max_size px; 0 leaves it as it is."""
+    factor = min(1.0, max_size / max(width, height)) if max_size else 1.0
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def reduced_grey(grey: NDArray[np.uint8], max_size: int) -> NDArray[Any]:
+    """A photo (H, W) u8 at its reduced size, antialiased: f32, or as it was."""
+    width, height = reduced_size(grey.shape[1], grey.shape[0], max_size)
+    if (height, width) == grey.shape:
+        return grey
+    image = torch.from_numpy(np.array(grey, np.float32))[None, None]
+    reduced = torch.nn.functional.interpolate(image, size=(height, width), mode="bilinear", antialias=True)
+    return np.asarray(reduced[0, 0].numpy())

@@ -1,0 +1,284 @@
+"""The parts that the report of a run and that of a comparison share: models, photos, pairs, as plain values.
+
+Photos are numbered by their place in the page's list of names. Positions in photos are parts of 65535 of width and
+height, errors of keypoints parts of 255 of KEYPOINT_ERROR.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfm.drawing.scene import Scene
+from sfm.errors import BadImage
+from sfm.images.stage import read_thumbnail
+from sfm.report.html import data_url, pack, pack_fractions
+from sfm.types import ImagePair, Int64, Matches, TwoViewGeometry
+
+MAX_POINTS = 300_000  # in the 3D view; of more, a fair sample
+MAX_KEYPOINTS = 1500  # a photo
+MAX_NEIGHBOURS = 8  # a photo
+MAX_THUMBNAILS = 150
+MAX_DRAWN_MATCHES = 200  # a pair
+DRAWN_PAIRS = 4  # of each kind
+THUMBNAIL, LARGE_THUMBNAIL = 448, 640  # px, longer side; the larger where few photos are shown
+FEW_PHOTOS = 50
+KEYPOINT_ERROR = 4.0  # px, the top of the scale
+FEW_OBSERVATIONS, LARGE_ERROR = 0.2, 2.0  # times the median over photos
+
+Sizes = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """The photos of a page: names in order, width and height px of those known, the folder they are in, if any."""
+
+    names: tuple[str, ...]
+    sizes: Sizes
+    folder: Path | None
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Place of each name."""
+        return {name: i for i, name in enumerate(self.names)}
+
+
+# Models
+
+
+def model_part(scene: Scene, photos: Photos) -> dict[str, Any]:
+    """Points and cameras for the 3D view."""
+    points, cameras, numbers = scene.points, scene.cameras, photos.numbers
+    rows = sample(len(points.xyz), MAX_POINTS)
+    rotation = np.swapaxes(cameras.cam_from_world[:, :, :3], 1, 2)
+    poses = np.concatenate([rotation, cameras.centres[:, :, None]], axis=2)
+    return {
+        "title": scene.title,
+        "total": len(points.xyz),
+        "xyz": pack(points.xyz[rows], "f4"),
+        "rgb": pack(points.rgb[rows], "u1"),
+        "error": pack(np.nan_to_num(points.error[rows]), "f4"),
+        "length": pack(points.length[rows], "u2"),
+        "cameras": {
+            "image": pack([numbers[name] for name in cameras.names], "u4"),
+            "pose": pack(poses, "f4"),  # world_from_cam, (C, 3, 4)
+            "size": pack(cameras.size, "f4"),
+            "focal": pack(cameras.focal, "f4"),
+            "principal": pack(cameras.principal, "f4"),
+        },
+    }
+
+
+def sample(num: int, most: int) -> Int64:
+    """Rows 0..num - 1, or `most` of them drawn fairly, ascending."""
+    if num <= most:
+        return np.arange(num)
+    return np.sort(np.random.default_rng(0).choice(num, most, replace=False))
+
+
+def histograms(scene: Scene) -> dict[str, Any]:
+    """Counts of track lengths (the last bar takes the rest) and of points' reprojection errors."""
+    length, error = scene.points.length, scene.points.error[np.isfinite(scene.points.error)]
+    longest = int(np.clip(length.max(initial=2), 2, 24))
+    top = float(np.quantile(error, 0.995)) if len(error) else 1.0
+    edges = np.linspace(0, top or 1.0, 41)
+    return {
+        "length": {
+            "first": 2,
+            "counts": np.bincount(np.clip(length, 2, longest), minlength=longest + 1)[2:].tolist(),
+            "rest": bool(length.max(initial=2) > longest),
+            "mean": float(length.mean()) if len(length) else 0.0,
+        },
+        "error": {
+            "top": float(edges[-1]),
+            "counts": np.histogram(np.minimum(error, edges[-1]), edges)[0].tolist(),
+            "mean": float(error.mean()) if len(error) else 0.0,
+            "median": float(np.median(error)) if len(error) else 0.0,
+        },
+    }
+
+
+# Photos in a model
+
+
+def side_part(scene: Scene | None, photos: Photos, shown: set[int], reasons: Mapping[str, str]) -> dict[str, Any]:
+    """What one model has of every photo. shown: photos whose keypoints are drawn. reasons: why some are not in it."""
+    num = len(photos.names)
+    side: dict[str, Any] = {
+        "registered": [False] * num,
+        "reason": [reasons.get(name, "") for name in photos.names],
+        "observations": [0] * num,
+        "error": [None] * num,
+        "warning": [""] * num,
+        "neighbours": [[] for _ in range(num)],
+        "seen": {},
+    }
+    if scene is None:
+        return side
+    rows = [photos.numbers[name] for name in scene.cameras.names]
+    errors = mean_errors(scene)
+    neighbours = neighbours_of(scene)
+    warnings = warnings_of(scene.observation_counts(), errors)
+    for row, i in enumerate(rows):
+        side["registered"][i] = True
+        side["reason"][i] = ""
+        side["observations"][i] = int(scene.observation_counts()[row])
+        side["error"][i] = None if np.isnan(errors[row]) else round(float(errors[row]), 4)
+        side["warning"][i] = warnings[row]
+        side["neighbours"][i] = [[rows[other], count] for other, count in neighbours[row]]
+        if i in shown:
+            side["seen"][str(i)] = _seen(scene, row)
+    return side
+
+
+def mean_errors(scene: Scene) -> NDArray[np.float64]:
+    """(C,) mean reprojection error of each camera's observations, px; NaN without any."""
+    error, camera = scene.observations.error.astype(np.float64), scene.observations.camera
+    finite, num = np.isfinite(error), len(scene.cameras.names)
+    total = np.bincount(camera[finite], error[finite], minlength=num)
+    count = np.bincount(camera[finite], minlength=num)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def neighbours_of(scene: Scene) -> list[list[tuple[int, int]]]:
+    """For each camera the rows of those it shares most points with, and how many."""
+    shared = scene.shared_points()
+    found = []
+    for counts in shared:
+        best = np.argsort(-counts, kind="stable")[:MAX_NEIGHBOURS]
+        found.append([(int(row), int(counts[row])) for row in best if counts[row] > 0])
+    return found
+
+
+def warnings_of(counts: Int64, errors: NDArray[np.float64]) -> list[str]:
+    """For each camera what is odd about it beside the others, or ""."""
+    usual = float(np.median(counts)) if len(counts) else 0.0
+    usual_error = float(np.nanmedian(errors)) if np.isfinite(errors).any() else 0.0
+    found = []
+    for count, error in zip(counts.tolist(), errors.tolist(), strict=True):
+        said = []
+        if count < FEW_OBSERVATIONS * usual:
+            said.append(f"few observations: {count:,}, the median photo has {usual:,.0f}")
+        if error > LARGE_ERROR * usual_error:
+            said.append(f"large error: {error:.2f} px, the median photo has {usual_error:.2f} px")
+        found.append("; ".join(said))
+    return found
+
+
+def _seen(scene: Scene, row: int) -> dict[str, Any]:
+    """Keypoints of a camera with their errors."""
+    own = scene.observations.of_camera(row)
+    xy, error = scene.observations.xy[own], scene.observations.error[own]
+    kept = sample(len(xy), MAX_KEYPOINTS)
+    scaled = np.minimum(error[kept].astype(np.float64) / KEYPOINT_ERROR, 1.0) * 255
+    return {"xy": pack_fractions(xy[kept], scene.cameras.size[row].tolist()), "error": pack(np.rint(scaled), "u1")}
+
+
+# Thumbnails
+
+
+def shown_photos(num: int, first: Sequence[int]) -> set[int]:
+    """Photos that get a thumbnail: all, or `first` of them and the rest evenly spread."""
+    if num <= MAX_THUMBNAILS:
+        return set(range(num))
+    chosen = dict.fromkeys(first[: MAX_THUMBNAILS * 2 // 3])
+    evenly = np.linspace(0, num - 1, MAX_THUMBNAILS - len(chosen)).astype(int).tolist()
+    return set(chosen) | set(evenly)
+
+
+def thumbnails(photos: Photos, shown: set[int]) -> dict[str, str]:
+    """Thumbnails as data URLs by the photo's number; photos that have gone or changed have none."""
+    folder = photos.folder
+    if folder is None or not folder.is_dir():
+        return {}
+    known = [i for i in sorted(shown) if photos.names[i] in photos.sizes]
+    side = LARGE_THUMBNAIL if len(known) <= FEW_PHOTOS else THUMBNAIL
+
+    def one(i: int) -> str | None:
+        name = photos.names[i]
+        try:
+            return data_url(read_thumbnail(folder, name, photos.sizes[name], side))
+        except BadImage:
+            return None
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return {str(i): url for i, url in zip(known, pool.map(one, known), strict=True) if url is not None}
+
+
+# Pairs
+
+
+def pairs_part(
+    counts: Mapping[ImagePair, int], geometries: Mapping[ImagePair, TwoViewGeometry], photos: Photos
+) -> dict[str, Any]:
+    """Columns of all pairs that hold a match: photos, matches, verified matches."""
+    numbers = photos.numbers
+    rows = [
+        (numbers[pair.name0], numbers[pair.name1], count, _inliers(geometries, pair))
+        for pair, count in sorted(counts.items())
+        if count > 0
+    ]
+    i, j, matches, inliers = np.array(rows, np.int64).reshape(-1, 4).T
+    kind = "u2" if len(photos.names) < 65536 else "u4"
+    return {
+        "tried": len(counts),
+        "i": pack(i, kind),
+        "j": pack(j, kind),
+        "matches": pack(matches, "u4"),
+        "inliers": pack(inliers, "u4"),
+    }
+
+
+def _inliers(geometries: Mapping[ImagePair, TwoViewGeometry], pair: ImagePair) -> int:
+    return len(geometries[pair].inliers) if pair in geometries else 0
+
+
+def pairs_to_draw(
+    counts: Mapping[ImagePair, int], geometries: Mapping[ImagePair, TwoViewGeometry]
+) -> list[tuple[str, ImagePair]]:
+    """The strongest and the weakest verified pairs, and the rejected ones of most matches."""
+    inliers = {pair: _inliers(geometries, pair) for pair in counts}
+    verified = sorted((p for p in counts if inliers[p] > 0), key=lambda p: (-inliers[p], p))
+    rejected = sorted((p for p in counts if inliers[p] == 0 and counts[p] > 0), key=lambda p: (-counts[p], p))
+    strongest = verified[:DRAWN_PAIRS]
+    weakest = verified[len(strongest) :][::-1][:DRAWN_PAIRS]
+    kinds = (("strongest", strongest), ("weakest", weakest), ("rejected", rejected[:DRAWN_PAIRS]))
+    return [(kind, pair) for kind, pairs in kinds for pair in pairs]
+
+
+def drawn_part(
+    chosen: Sequence[tuple[str, ImagePair]],
+    geometries: Mapping[ImagePair, TwoViewGeometry],
+    matches: Mapping[ImagePair, Matches],
+    photos: Photos,
+) -> list[dict[str, Any]]:
+    """The chosen pairs with a sample of their matches."""
+    return [_drawn(role, pair, matches[pair], geometries.get(pair), photos) for role, pair in chosen]
+
+
+def _drawn(
+    role: str, pair: ImagePair, matches: Matches, geometry: TwoViewGeometry | None, photos: Photos
+) -> dict[str, Any]:
+    rows = sample(len(matches), MAX_DRAWN_MATCHES)
+    inlier = np.zeros(len(matches), np.uint8)
+    if geometry is not None:
+        inlier[geometry.inliers] = 1
+    return {
+        "role": role,
+        "i": photos.numbers[pair.name0],
+        "j": photos.numbers[pair.name1],
+        "matches": len(matches),
+        "inliers": int(inlier.sum()),
+        "kind": geometry.kind.replace("_", " ") if geometry is not None else "",
+        "a": pack_fractions(matches.points0[rows], photos.sizes[pair.name0]),
+        "b": pack_fractions(matches.points1[rows], photos.sizes[pair.name1]),
+        "confidence": pack(np.rint(matches.confidence[rows] * 255), "u1"),
+        "inlier": pack(inlier[rows], "u1"),
+    }

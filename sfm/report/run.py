@@ -1,0 +1,275 @@
+"""OUT/report.html: what a run did and what came of it, one file to open in any browser (docs/report.md).
+
+Made from OUT alone: run.json, features.h5, the models; and the photos, where they are still there.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from sfm.drawing.scene import Scene, read_scene, upright
+from sfm.errors import BadFile, MissingStage, SfMError
+from sfm.evaluation.model import camera_poses, read_model
+from sfm.options import Options
+from sfm.report import parts
+from sfm.report.html import has_key, key_of, page, write_page
+from sfm.report.parts import Photos
+from sfm.results.summary import (
+    DATABASE,
+    FIGURES,
+    PROBABLY_BAD,
+    REPORT,
+    RUN_JSON,
+    read_run_json,
+    recorded_doubts,
+    run_title,
+)
+from sfm.storage.database import FeatureDatabase
+from sfm.types import ImagePair, Matches, TwoViewGeometry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A finished run as it lies on disk. record: its run.json. counts, geometries: of the matched pairs. scene: its
+    largest model, upright, None without one. place: sub-model of each photo that is in a smaller one."""
+
+    out: Path
+    record: Mapping[str, Any]
+    photos: Photos
+    counts: Mapping[ImagePair, int]
+    geometries: Mapping[ImagePair, TwoViewGeometry]
+    scene: Scene | None
+    place: Mapping[str, str]
+
+
+# Reading a run
+
+
+def read_run(out: Path, images: Path | None = None) -> Run:
+    """All that the report needs of a run. images: the photos' folder, where it has moved. Raises BadFile."""
+    record = read_run_json(out)
+    if missing := [name for name in FIGURES if name not in record]:
+        raise BadFile(f"{out / RUN_JSON}: holds no {missing[0]}; give the output folder of a run")
+    folder = images or Path(str(record.get("images_folder", "")))
+    sizes: dict[str, tuple[int, int]] = {}
+    counts: dict[ImagePair, int] = {}
+    geometries: dict[ImagePair, TwoViewGeometry] = {}
+    if (out / DATABASE).is_file():
+        with FeatureDatabase.open(out / DATABASE, "r") as db:
+            sizes = {image.name: (image.width, image.height) for image in db.read_images()}
+            counts = db.match_counts()
+            with suppress(MissingStage):  # the run ended before
+                geometries = {geometry.pair: geometry for geometry in db.read_two_view()}
+    models = [out / str(model["path"]) for model in record.get("models", [])]
+    scene = upright(read_scene(models[0], run_title(record))) if models else None
+    names = set(sizes) | {str(lost["image"]) for lost in record.get("unregistered", [])}
+    if scene is not None:
+        names |= set(scene.cameras.names)
+        sizes |= {n: (int(w), int(h)) for n, (w, h) in zip(scene.cameras.names, scene.cameras.size, strict=True)}
+    photos = Photos(tuple(sorted(names)), sizes, folder if folder.is_dir() else None)
+    return Run(out, record, photos, counts, geometries, scene, _places(models[1:]))
+
+
+def _places(models: list[Path]) -> dict[str, str]:
+    """The sub-model of each photo that some smaller model has; the larger counts."""
+    found: dict[str, str] = {}
+    for path in models:
+        for name in camera_poses(read_model(path)):
+            found.setdefault(name, f"{path.parent.name}/{path.name}")
+    return found
+
+
+# The document
+
+
+def report_document(run: Run, matches: Mapping[ImagePair, Matches]) -> dict[str, Any]:
+    """The report as values that JSON holds. matches: at least those of `parts.pairs_to_draw`."""
+    chosen = parts.pairs_to_draw(run.counts, run.geometries)
+    numbers, reasons = run.photos.numbers, unregistered(run.record)
+    drawn = [numbers[name] for _, pair in chosen for name in (pair.name0, pair.name1)]
+    lost = [numbers[name] for name in reasons]
+    shown = parts.shown_photos(len(run.photos.names), [*dict.fromkeys(drawn), *lost])
+    side = parts.side_part(run.scene, run.photos, shown, reasons)
+    thumbnails = parts.thumbnails(run.photos, shown)
+    return {
+        "kind": "run",
+        "title": f"{images_title(run.record)} · loftr-sfm report",
+        "heading": images_title(run.record),
+        "sentence": sentence(run),
+        "tiles": tiles(run.record),
+        "warnings": warnings(run, side),
+        "remarks": remarks(run, len(thumbnails), len(shown)),
+        "models": [parts.model_part(run.scene, run.photos)] if run.scene is not None else [],
+        "images": {
+            "names": list(run.photos.names),
+            "sizes": [list(run.photos.sizes.get(name, (0, 0))) for name in run.photos.names],
+            "thumbnails": thumbnails,
+            "sides": [side],
+            "place": {str(numbers[name]): place for name, place in run.place.items() if name in numbers},
+            "keypoint_error": parts.KEYPOINT_ERROR,
+        },
+        "pairs": parts.pairs_part(run.counts, run.geometries, run.photos),
+        "drawn": parts.drawn_part(chosen, run.geometries, matches, run.photos),
+        "histograms": parts.histograms(run.scene) if run.scene is not None else None,
+        "run": run_part(run.record),
+    }
+
+
+def read_drawn(run: Run) -> dict[ImagePair, Matches]:
+    """Matches of the pairs that are drawn."""
+    chosen = parts.pairs_to_draw(run.counts, run.geometries)
+    if not chosen:
+        return {}
+    with FeatureDatabase.open(run.out / DATABASE, "r") as db:
+        return {pair: db.read_matches(pair) for _, pair in chosen}
+
+
+def unregistered(record: Mapping[str, Any]) -> dict[str, str]:
+    """Why each photo that is not in the largest model is not."""
+    return {str(lost["image"]): str(lost["reason"]) for lost in record.get("unregistered", [])}
+
+
+def images_title(record: Mapping[str, Any]) -> str:
+    """A name for the photos: their folder's, or its parent's where that says more."""
+    folder = Path(str(record.get("images_folder", "")))
+    named = folder.parent if folder.name.lower() in ("images", "photos", "imgs") and folder.parent.name else folder
+    return named.name or "photos"
+
+
+def sentence(run: Run) -> str:
+    """The run in a sentence."""
+    r, how = run.record, run_title(run.record)
+    if run.scene is None:
+        return f"{r['images']} photos, matched by {how}, gave no model."
+    return (
+        f"{r['registered']} of {r['images']} photos, matched by {how}, became a model of {r['points3D']:,} points, "
+        f"each seen by {r['mean_track_length']:.1f} photos on average, with a mean reprojection error of "
+        f"{r['mean_reprojection_error_px']:.2f} px, in {duration(total_seconds(r))}."
+    )
+
+
+def total_seconds(record: Mapping[str, Any]) -> float:
+    """What all stages took, reused ones when they ran."""
+    return float(sum(stage["seconds"] for stage in record["stages"]))
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def tiles(record: Mapping[str, Any]) -> list[list[str]]:
+    """The figures: label and value."""
+    return [
+        ["photos registered", f"{record['registered']} / {record['images']}"],
+        ["3D points", f"{record['points3D']:,}"],
+        ["observations", f"{record['observations']:,}"],
+        ["mean track length", f"{record['mean_track_length']:.2f}"],
+        ["mean reprojection error", f"{record['mean_reprojection_error_px']:.2f} px"],
+        ["time of all stages", duration(total_seconds(record))],
+    ]
+
+
+def warnings(run: Run, side: Mapping[str, Any]) -> list[str]:
+    """What the reader should know before trusting the model."""
+    found = [str(run.record["error"])] if run.record.get("error") else []
+    found += [f"{PROBABLY_BAD}: {text}" for text in recorded_doubts(run.record)]
+    lost, odd = len(unregistered(run.record)), sum(bool(text) for text in side["warning"])
+    if lost and run.scene is not None:
+        found.append(f"{lost} of {run.record['images']} photos are not in the model; each says why below")
+    if odd:
+        found.append(f"{odd} registered photo{'s stand' if odd > 1 else ' stands'} out, marked below")
+    if len(run.record.get("models", [])) > 1:
+        others = ", ".join(f"{model['path']} ({model['images']} photos)" for model in run.record["models"][1:])
+        found.append(f"the photos fell into more than one model; this page shows the largest, the others are {others}")
+    return found
+
+
+def remarks(run: Run, num_thumbnails: int, num_shown: int) -> list[str]:
+    """What this page leaves out."""
+    found = []
+    if num_thumbnails == 0:
+        found.append(f"no thumbnails: the photos are not in {run.record.get('images_folder')} any more")
+    elif num_shown < len(run.photos.names):
+        found.append(f"thumbnails and keypoints of a sample only: {num_thumbnails} of {len(run.photos.names):,} photos")
+    if run.scene is not None and len(run.scene.points.xyz) > parts.MAX_POINTS:
+        found.append(f"3D view of a fair sample: {parts.MAX_POINTS:,} of {len(run.scene.points.xyz):,} points")
+    return found
+
+
+def run_part(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How it was made: stages, options, versions, machine, weights, command."""
+    return {
+        "stages": [stage | {"peak_mb": stage.get("peak_mb")} for stage in record["stages"]],
+        "options": options_part(record.get("options", {})),
+        "versions": {"loftr-sfm": record.get("version", "")} | dict(record.get("versions", {})),
+        "machine": dict(record.get("machine", {})),
+        "matcher": dict(record.get("matcher", {})),
+        "command": str(record.get("command", "")),
+        "models": list(record.get("models", [])),
+    }
+
+
+def options_part(options: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """All options with whether each is the default's value; those that are not come first."""
+    defaults = {
+        stage: {option.name: option.default for option in fields(kind)}
+        for stage, kind in get_type_hints(Options).items()
+    }
+    rows = [
+        {
+            "stage": stage,
+            "option": "--" + name.replace("_", "-"),
+            "value": "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value),
+            "default": value == defaults.get(stage, {}).get(name),
+        }
+        for stage, own in options.items()
+        for name, value in own.items()
+    ]
+    return sorted(rows, key=lambda row: bool(row["default"]))
+
+
+# Writing
+
+
+def report_key(record: Mapping[str, Any]) -> str:
+    """What a report of this run is made from; that stages were reused makes no other report."""
+    plain = copy.deepcopy(dict(record))
+    for stage in plain["stages"]:
+        stage.pop("reused", None)
+    return key_of(plain)
+
+
+def write_report(out: Path, images: Path | None = None) -> Path:
+    """Writes OUT/report.html anew and returns its path. images: the photos' folder, where it has moved.
+
+    Raises BadFile where OUT is no run's output folder or cannot be written.
+    """
+    run = read_run(out, images)
+    write_page(out / REPORT, page(report_document(run, read_drawn(run)), "report.js", report_key(run.record)))
+    return out / REPORT
+
+
+def refresh(out: Path) -> None:
+    """Writes the report of a run that has just ended, unless it is there. A run never fails of its report."""
+    path = out / REPORT
+    try:
+        if has_key(path, report_key(read_run_json(out))):
+            os.utime(path)  # found to be right
+        else:
+            write_report(out)
+    except SfMError as error:
+        log.warning("no report: %s", error)
+    except Exception as error:  # whatever it is, the models are there and right
+        log.warning("no report: %s: %s", type(error).__name__, error)

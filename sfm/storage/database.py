@@ -1,0 +1,408 @@
+"""The feature database: everything that stages pass to each other, in one HDF5 file (docs/database.md).
+
+Pixels are COLMAP's, as in sfm.types. A stage writes its groups and commits; until then nothing of
+it is on disk. `write_matches` is the exception: it is durable when it returns, so that hours of
+matching survive a kill. A kill at any moment leaves the last commit (sfm.storage.journal).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+from sfm.errors import BadFile, MissingStage
+from sfm.storage import schema, verified_parts
+from sfm.storage.hdf5_columns import (
+    Array,
+    check_below,
+    check_no_links,
+    read_columns,
+    reading,
+    subgroup,
+    write_columns,
+    writing,
+)
+from sfm.storage.journal import FileLock, JournaledFile, replace_durably
+from sfm.storage.match_table import MatchTable
+from sfm.storage.schema import SCHEMA, SCHEMA_VERSION, STAGE_OF
+from sfm.system.untrusted_files import refuse_holes
+from sfm.types import (
+    Grid,
+    ImagePair,
+    ImageRecord,
+    KeypointMatches,
+    Keypoints,
+    Matches,
+    StageSummary,
+    Tracks,
+    TwoViewGeometry,
+)
+
+_FORMAT = "loftr-sfm"
+_LIBVER = ("v108", "v108")  # superblock 2: no "open for writing" flag that a killed process would leave behind
+_REMEDY = "restore it from a copy, or delete it to start afresh"
+_COMPACT_FROM = 16 << 20  # bytes of dead space
+
+
+class FeatureDatabase:
+    """One open database; a context manager. One writer or many readers at a time, one thread each."""
+
+    def __init__(self, path: Path, mode: Literal["r", "a"], lock: FileLock) -> None:
+        self.path, self.mode, self._lock = path, mode, lock
+        self._load()
+
+    @classmethod
+    def open(cls, path: Path, mode: Literal["r", "a"] = "a") -> FeatureDatabase:
+        """Open a database; "a" creates it where absent. BadFile where it is absent ("r"), in use or not ours."""
+        path = Path(path)
+        if mode == "r" and not path.is_file():
+            raise BadFile(f"{path}: no such database; run the reconstruction first")
+        try:
+            lock = FileLock(path, exclusive=mode == "a")
+        except OSError as error:
+            raise BadFile(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
+        try:
+            if mode == "a":
+                _new_path(path).unlink(missing_ok=True)
+                if not path.exists():
+                    _create(path)
+            refuse_holes(path)
+            return cls(path, mode, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def __enter__(self) -> FeatureDatabase:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file. What was not committed is forgotten."""
+        self._unload()
+        self._lock.release()
+
+    def _load(self) -> None:
+        self._failed = False
+        try:
+            self._disk = JournaledFile(self.path, committed_size=self._committed_size, writable=self.mode == "a")
+        except OSError as error:
+            raise BadFile(f"{self.path}: cannot be opened ({error.strerror}); check its permissions") from None
+        try:
+            with reading(self.path, _REMEDY):
+                self._h5 = h5py.File(self._disk, "r+" if self.mode == "a" else "r", libver=_LIBVER)
+                self._check_schema()
+                check_no_links(self._h5)
+                self._load_images()
+                self._matches = MatchTable(self._h5, self._digests)
+        except BaseException:
+            self._unload()
+            raise
+
+    def _unload(self) -> None:
+        try:
+            if hasattr(self, "_h5") and self._h5:
+                self._h5.close()
+        except (OSError, RuntimeError):
+            pass  # a full disk: what HDF5 could not flush was not committed
+        finally:
+            self._disk.close()
+
+    def _committed_size(self, head: bytes, size: int) -> int:
+        """End of the file by HDF5's superblock (version 2, 8-byte addresses)."""
+        if head[:8] != b"\x89HDF\r\n\x1a\n" or head[8] != 2 or head[9] != 8:
+            raise BadFile(f"{self.path}: not a feature database of this program; {_REMEDY}")
+        end: int = struct.unpack_from("<Q", head, 28)[0]
+        if end > size:
+            raise BadFile(f"{self.path}: truncated ({size} of {end} bytes); {_REMEDY}")
+        return end
+
+    def _check_schema(self) -> None:
+        found = self._h5.attrs.get("format"), int(self._h5.attrs.get("schema", 0))
+        if found != (_FORMAT, SCHEMA_VERSION):
+            raise BadFile(
+                f"{self.path}: {found[0]} schema {found[1]}, this program reads {_FORMAT} schema {SCHEMA_VERSION}; "
+                "use the version that wrote it, or delete it to start afresh"
+            )
+
+    def _load_images(self) -> None:
+        group = subgroup(self._h5, "images")
+        self._set_images(schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ())
+
+    def _set_images(self, records: tuple[ImageRecord, ...]) -> None:
+        self._images = records
+        self._names = [record.name for record in records]
+        self._rows = {record.name: i for i, record in enumerate(self._images)}
+        self._digests = {record.name: record.digest for record in self._images}
+
+    # stages
+
+    def fingerprint(self, stage: str) -> str | None:
+        """Fingerprint that the stage was committed with; None where it is not committed."""
+        value = self._stage_json(stage).get("fingerprint")
+        return None if value is None else str(value)
+
+    def summary(self, stage: str) -> StageSummary | None:
+        """Summary that the stage was committed with; None where it is not committed."""
+        value = self._stage_json(stage).get("summary")
+        with reading(self.path, _REMEDY):
+            return schema.summary(value) if value else None
+
+    def provenance(self, stage: str) -> dict[str, Any]:
+        """What the stage's data were made with, as it was given to `commit`; empty where not committed."""
+        with reading(self.path, _REMEDY):
+            return schema.provenance(self._stage_json(stage).get("provenance", {}))
+
+    def stages(self) -> tuple[str, ...]:
+        """Names of the committed stages, sorted."""
+        with reading(self.path, _REMEDY):
+            group = subgroup(self._h5, "stages")
+            return tuple(sorted(group.attrs)) if group is not None else ()
+
+    def _stage_json(self, stage: str) -> dict[str, Any]:
+        with reading(self.path, _REMEDY):
+            group = subgroup(self._h5, "stages")
+            text = group.attrs.get(stage) if group is not None else None
+            value = json.loads(text) if text is not None else {}
+            if not isinstance(value, dict):
+                raise ValueError(f"stage {stage}: not an object")
+            return value
+
+    def commit(self, stage: str, *, fingerprint: str, provenance: Mapping[str, Any], summary: StageSummary) -> None:
+        """Make the stage's data durable together with what they were made with (JSON values)."""
+        text = json.dumps({"fingerprint": fingerprint, "provenance": dict(provenance), "summary": asdict(summary)})
+        with self._writing():
+            self._h5.require_group("stages").attrs[stage] = text
+        self._sync()
+        self._compact()
+
+    def invalidate(self, stage: str) -> None:
+        """Forget that the stage was committed. Its data stay until they are written again."""
+        if stage in self.stages():
+            with self._writing():
+                del self._h5["stages"].attrs[stage]
+            self._sync()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A write that fails or is interrupted half way is never committed afterwards."""
+        if self._failed:
+            raise BadFile(f"{self.path}: an earlier write failed; open the database again")
+        self._failed = True
+        with writing(self.path):
+            yield
+        self._failed = False
+
+    def _sync(self) -> None:
+        with self._writing():
+            self._h5.flush()
+            self._disk.commit()
+
+    # groups
+
+    def _write(self, name: str, values: Mapping[str, Any]) -> None:
+        """Replace a group; the commit of its stage no longer holds."""
+        with self._writing():
+            if name in self._h5:
+                del self._h5[name]
+            write_columns(self._h5.create_group(name), SCHEMA[name], values)
+            if STAGE_OF[name] in self.stages():
+                del self._h5["stages"].attrs[STAGE_OF[name]]
+
+    def _read(self, name: str) -> dict[str, Array]:
+        """A group's columns, with row numbers of images checked; MissingStage where nobody wrote it."""
+        group = subgroup(self._h5, name)
+        if group is None:
+            raise MissingStage(f"{self.path}: holds no {name} yet; run the stage '{STAGE_OF[name]}' first")
+        columns = read_columns(group, SCHEMA[name])
+        if "image_idx" in columns:
+            check_below(columns["image_idx"], len(self._images), f"{name}/image_idx")
+        return columns
+
+    def write_images(self, records: Sequence[ImageRecord]) -> None:
+        """Write the photos, sorted by name. Other photos than before: groups that number them are dropped."""
+        records = sorted(records, key=lambda r: r.name)
+        if len({r.name for r in records}) < len(records):
+            raise ValueError("two images of one name")
+        if [(r.name, r.digest) for r in records] != list(self._digests.items()):
+            with self._writing():
+                for name in self._h5.keys() & (SCHEMA.keys() - {"images"}):
+                    del self._h5[name]
+        self._write("images", schema.images_columns(records))
+        self._set_images(tuple(records))
+        self._matches.use_images(self._digests)
+
+    def read_images(self) -> tuple[ImageRecord, ...]:
+        """The photos, sorted by name."""
+        if "images" not in self._h5:
+            raise MissingStage(f"{self.path}: holds no images yet; run the stage 'images' first")
+        return self._images
+
+    def write_pairs(self, pairs: Sequence[ImagePair]) -> None:
+        """Write which photos are to be matched, in the order given."""
+        self._write("pairs", {"image_idx": schema.pair_rows(pairs, self._rows)})
+
+    def read_pairs(self) -> tuple[ImagePair, ...]:
+        """The pairs, in the order written."""
+        with reading(self.path, _REMEDY):
+            return tuple(schema.pairs(self._read("pairs")["image_idx"], self._names))
+
+    def write_matches(self, batch: Sequence[tuple[ImagePair, Matches]], *, matcher_key: str) -> None:
+        """Add or replace the matches of some pairs; durable when it returns. Others are not touched.
+
+        matcher_key: digest of all that the matches depend on besides the photos. It becomes the key
+        that `read_matches` reads. ValueError for a pair of unknown images.
+        """
+        schema.pair_rows([pair for pair, _ in batch], self._rows)
+        with self._writing():
+            self._matches.append(batch, matcher_key)
+        self._sync()
+
+    def matched_pairs(self, matcher_key: str) -> frozenset[ImagePair]:
+        """Pairs whose matches by this matcher are held and fit the photos as they are now.
+
+        In mode "a" the key becomes the one that `read_matches` reads (kept with the next commit).
+        """
+        if self.mode == "a":
+            self._matches.select(matcher_key)
+        return self._matches.pairs(matcher_key)
+
+    def read_matches(self, pair: ImagePair) -> Matches:
+        """Matches of a pair by the current matcher; MissingStage where they are not held."""
+        with reading(self.path, _REMEDY):
+            matches = self._matches.read(pair)
+        if matches is None:
+            raise MissingStage(f"{self.path}: holds no matches of {pair.name0} and {pair.name1}; run 'matching' first")
+        return matches
+
+    def match_counts(self) -> dict[ImagePair, int]:
+        """Number of matches of each pair, of those that `read_matches` reads."""
+        return self._matches.counts()
+
+    def held_matches(self) -> tuple[tuple[str, int, int, bool], ...]:
+        """For each matcher key: (key, pairs that fit the photos as they are now, their rows, is it the current)."""
+        return tuple(self._matches.describe())
+
+    def write_grids(self, grids: Mapping[str, Grid | None]) -> None:
+        """Write Matcher.grid of each image, by name: (cell width px, cell height px, columns), None for none."""
+        self._write("grids", schema.grids_columns(grids, self._rows))
+
+    def read_grids(self) -> dict[str, Grid | None]:
+        """Matcher.grid by image name."""
+        with reading(self.path, _REMEDY):
+            return schema.grids(self._read("grids"), self._names)
+
+    def write_two_view(self, geometries: Sequence[TwoViewGeometry]) -> None:
+        """Write the verified pairs, in the order given."""
+        self._write("two_view", schema.two_view_columns(geometries, self._rows))
+        with self._writing():
+            verified_parts.drop(self._h5)
+
+    def keep_verified(self, geometries: Sequence[TwoViewGeometry], *, key: str) -> None:
+        """Add pairs to those that an unfinished verification has done; durable when it returns."""
+        columns = schema.two_view_columns(geometries, self._rows)
+        with self._writing():
+            verified_parts.append(self._h5, columns, key)
+        self._sync()
+
+    def verified_so_far(self, key: str) -> tuple[TwoViewGeometry, ...]:
+        """Pairs that were kept with this key, the digest of what their verification depends on."""
+        with reading(self.path, _REMEDY):
+            parts = verified_parts.read(self._h5, key, len(self._images))
+            return tuple(geometry for part in parts for geometry in schema.two_view(part, self._names))
+
+    def read_two_view(self) -> tuple[TwoViewGeometry, ...]:
+        """The verified pairs, in the order written."""
+        with reading(self.path, _REMEDY):
+            return schema.two_view(self._read("two_view"), self._names)
+
+    def write_keypoints(self, keypoints: Sequence[Keypoints]) -> None:
+        """Write the keypoints of every image, in image order."""
+        if len(keypoints) != len(self._images):
+            raise ValueError(f"{len(keypoints)} lists of keypoints for {len(self._images)} images")
+        self._write("keypoints", schema.keypoints_columns(keypoints))
+
+    def read_keypoints(self) -> tuple[Keypoints, ...]:
+        """Keypoints of every image, in image order."""
+        with reading(self.path, _REMEDY):
+            keypoints = schema.keypoints(self._read("keypoints"))
+            if len(keypoints) != len(self._images):
+                raise ValueError(f"keypoints of {len(keypoints)} images, there are {len(self._images)}")
+            return keypoints
+
+    def write_keypoint_matches(self, matches: Sequence[KeypointMatches]) -> None:
+        """Write the one-to-one matches between keypoints, in the order given."""
+        self._write("keypoint_matches", schema.keypoint_matches_columns(matches, self._rows))
+
+    def read_keypoint_matches(self) -> tuple[KeypointMatches, ...]:
+        """The one-to-one matches between keypoints, in the order written."""
+        with reading(self.path, _REMEDY):
+            c = self._read("keypoint_matches")
+            matches = schema.keypoint_matches(c, self._names)
+            owners = np.repeat(c["image_idx"], np.diff(c["offsets"]), axis=0)
+            schema.check_keypoint_idx(owners, c["indices"], self._keypoint_counts())
+            return matches
+
+    def write_tracks(self, tracks: Tracks) -> None:
+        """Write the tracks."""
+        self._write("tracks", {name: getattr(tracks, name) for name in SCHEMA["tracks"]})
+
+    def read_tracks(self) -> Tracks:
+        """The tracks."""
+        with reading(self.path, _REMEDY):
+            c = self._read("tracks")
+            schema.check_keypoint_idx(c["image_idx"], c["keypoint_idx"], self._keypoint_counts())
+            return Tracks(**c)
+
+    def _keypoint_counts(self) -> Array:
+        """(I,) i64 number of keypoints of every image."""
+        return np.array([len(k) for k in self.read_keypoints()], np.int64)
+
+    # space
+
+    def _compact(self) -> None:
+        """Copy what is alive into a new file where more than half of the file is dead."""
+        size = self.path.stat().st_size
+        if size - self._nbytes_alive() < max(_COMPACT_FROM, size // 2):
+            return
+        temporary = _new_path(self.path)
+        with self._writing():
+            with h5py.File(temporary, "w", libver=_LIBVER) as new:
+                new.attrs.update(self._h5.attrs)
+                for name in self._h5.keys() - {"matches"}:
+                    self._h5.copy(name, new)
+                self._matches.copy_alive(new)
+            self._unload()
+            replace_durably(temporary, self.path)
+        self._load()
+
+    def _nbytes_alive(self) -> int:
+        with reading(self.path, _REMEDY):
+            groups = [self._h5[name] for name in self._h5.keys() - {"matches"}]
+            sizes = [int(g[name].id.get_storage_size()) for g in groups for name in g]
+        return self._matches.nbytes_alive() + sum(sizes)
+
+
+def _new_path(path: Path) -> Path:
+    """Where a file that will replace the database is written."""
+    return path.with_name(path.name + ".new")
+
+
+def _create(path: Path) -> None:
+    temporary = _new_path(path)
+    with writing(path):
+        with h5py.File(temporary, "w", libver=_LIBVER) as file:
+            file.attrs.update({"format": _FORMAT, "schema": SCHEMA_VERSION})
+        replace_durably(temporary, path)

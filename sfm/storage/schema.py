@@ -1,0 +1,245 @@
+"""What the feature database holds: its groups as one table, and the way from values to columns and back.
+
+Written for people in docs/database.md. The group `matches` is kept by sfm.storage.match_table. Pairs are two
+row numbers of `images`, so that no separator in a name can be mistaken. The `..._columns` functions
+give what a group stores, the others rebuild the values and raise ValueError where columns
+contradict each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sfm.storage.hdf5_columns import Array, Columns, check_offsets, offsets_of
+from sfm.system.untrusted_files import NUMBER, has_shape, leads_out
+from sfm.types import (
+    CameraPrior,
+    Grid,
+    ImagePair,
+    ImageRecord,
+    KeypointMatches,
+    Keypoints,
+    StageSummary,
+    TwoViewGeometry,
+)
+
+SCHEMA_VERSION = 1
+Row = Mapping[str, Array]
+
+# I images, P pairs, G grids, N keypoints of all images, K rows of all pairs, T tracks, O observations
+SCHEMA: dict[str, Columns] = {
+    "images": {
+        "name": ("str", ("I",)),
+        "digest": ("str", ("I",)),
+        "size": ("i4", ("I", 2)),  # width, height, px
+        "camera_model": ("str", ("I",)),
+        "camera_group": ("str", ("I",)),
+        "has_focal_prior": ("u1", ("I",)),
+        "params_offsets": ("i8", ("I+1",)),
+        "params": ("f8", ("p",)),  # px, COLMAP's order
+    },
+    "pairs": {"image_idx": ("u4", ("P", 2))},
+    "grids": {"image_idx": ("u4", ("G",)), "grid": ("f8", ("G", 3))},  # as Grid; NaN: none
+    "two_view": {
+        "image_idx": ("u4", ("P", 2)),
+        "kind": ("str", ("P",)),
+        "inlier_offsets": ("i8", ("P+1",)),
+        "inliers": ("u4", ("K",)),
+        "cam1_from_cam0": ("f8", ("P", 3, 4)),  # NaN: none
+        "F": ("f8", ("P", 3, 3)),  # NaN: none
+    },
+    "keypoints": {"offsets": ("i8", ("I+1",)), "xy": ("f4", ("N", 2)), "score": ("f4", ("N",))},
+    "keypoint_matches": {
+        "image_idx": ("u4", ("P", 2)),
+        "offsets": ("i8", ("P+1",)),
+        "indices": ("u4", ("K", 2)),
+        "score": ("f4", ("K",)),
+    },
+    "tracks": {"offsets": ("i8", ("T+1",)), "image_idx": ("u4", ("O",)), "keypoint_idx": ("u4", ("O",))},
+}
+NUM_PARAMS = {  # of COLMAP's camera models (src/colmap/sensor/models.h)
+    **{"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8, "FULL_OPENCV": 12, "FOV": 5},
+    **{"SIMPLE_FISHEYE": 3, "FISHEYE": 4, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "OPENCV_FISHEYE": 8},
+    **{"THIN_PRISM_FISHEYE": 12, "RAD_TAN_THIN_PRISM_FISHEYE": 16, "SIMPLE_DIVISION": 4, "DIVISION": 5, "EUCM": 6},
+    "EQUIRECTANGULAR": 2,
+}
+KINDS = frozenset(  # of two-view geometries, as TwoViewGeometry names them
+    (
+        *("undefined", "degenerate", "calibrated", "calibrated_rig", "uncalibrated"),
+        *("planar", "panoramic", "planar_or_panoramic", "watermark", "multiple"),
+    )
+)
+# the stage that makes each group
+STAGE_OF = {
+    "images": "images",
+    "pairs": "pairs",
+    "grids": "matching",
+    "matches": "matching",
+    "two_view": "verification",
+    "keypoints": "tracks",
+    "keypoint_matches": "tracks",
+    "tracks": "tracks",
+}
+
+
+def _stack(arrays: Sequence[Array], trailing: tuple[int, ...]) -> Array:
+    return np.concatenate(arrays) if arrays else np.zeros((0, *trailing))
+
+
+def _split(values: Array, offsets: Array, what: str) -> list[Array]:
+    check_offsets(offsets, len(values), what)
+    return [values[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
+
+
+def _or_nan(matrices: Sequence[Array | None], shape: tuple[int, int]) -> Array:
+    filled = [np.full(shape, np.nan) if m is None else m for m in matrices]
+    return np.stack(filled) if filled else np.zeros((0, *shape))
+
+
+def _or_none(matrix: Array) -> Array | None:
+    return None if np.isnan(matrix).any() else matrix
+
+
+def pair_rows(pairs: Sequence[ImagePair], rows: Mapping[str, int]) -> Array:
+    """(P, 2) u32 row numbers of the pairs' images; ValueError for a name that has none."""
+    unknown = {name for pair in pairs for name in (pair.name0, pair.name1)} - rows.keys()
+    if unknown:
+        raise ValueError(f"no image named {min(unknown)!r}")
+    return np.array([(rows[p.name0], rows[p.name1]) for p in pairs], np.uint32).reshape(-1, 2)
+
+
+def pairs(image_idx: Array, names: Sequence[str]) -> list[ImagePair]:
+    """The pairs of (P, 2) row numbers."""
+    return [ImagePair(names[i], names[j]) for i, j in image_idx.tolist()]
+
+
+def images_columns(records: Sequence[ImageRecord]) -> dict[str, Any]:
+    """Columns of `images`."""
+    return {
+        "name": [r.name for r in records],
+        "digest": [r.digest for r in records],
+        "size": np.array([(r.width, r.height) for r in records], np.int32).reshape(-1, 2),
+        "camera_model": [r.camera.model for r in records],
+        "camera_group": [r.camera.group for r in records],
+        "has_focal_prior": [r.camera.has_focal_prior for r in records],
+        "params_offsets": offsets_of([len(r.camera.params) for r in records]),
+        "params": _stack([r.camera.params for r in records], ()),
+    }
+
+
+def images(c: Row) -> tuple[ImageRecord, ...]:
+    """The photos, names sorted and unique."""
+    names = [str(name) for name in c["name"]]
+    if names != sorted(set(names)):
+        raise ValueError("images: names are not sorted and unique")
+    if outside := [name for name in names if leads_out(name)]:
+        raise ValueError(f"images: {outside[0]!r} leads out of the folder of photos")
+    if (c["size"] <= 0).any():
+        raise ValueError("images: a photo without pixels")
+    params = _split(c["params"], c["params_offsets"], "images")
+    if any(len(own) != NUM_PARAMS.get(str(model)) for own, model in zip(params, c["camera_model"], strict=True)):
+        raise ValueError("images: parameters that are not those of the camera's model")
+    cameras = [
+        CameraPrior(str(model), p, bool(known), str(group))
+        for model, p, known, group in zip(
+            c["camera_model"], params, c["has_focal_prior"], c["camera_group"], strict=True
+        )
+    ]
+    sizes = c["size"].tolist()
+    return tuple(
+        ImageRecord(name, width, height, camera, str(digest))
+        for name, (width, height), camera, digest in zip(names, sizes, cameras, c["digest"], strict=True)
+    )
+
+
+def summary(value: Any) -> StageSummary:
+    """A stage's summary of its JSON."""
+    if not has_shape(value, {"stage": str, "counts": {str: NUMBER}, "seconds": NUMBER, "skipped": list}):
+        raise ValueError("not the summary of a stage")
+    skipped = tuple((str(name), str(reason)) for name, reason in value["skipped"])
+    return StageSummary(**value | {"skipped": skipped, "notes": tuple(map(str, value.get("notes", ())))})
+
+
+def provenance(value: Any) -> dict[str, Any]:
+    """What a stage's data were made with, of its JSON."""
+    if not has_shape(value, {str: object}) or not has_shape(value.get("matcher", {}), {str: object}):
+        raise ValueError("not the provenance of a stage")
+    return dict(value)
+
+
+def grids_columns(grids: Mapping[str, Grid | None], rows: Mapping[str, int]) -> dict[str, Any]:
+    """Columns of `grids`; ValueError for an unknown image."""
+    if grids.keys() - rows.keys():
+        raise ValueError(f"no image named {min(grids.keys() - rows.keys())!r}")
+    values = [(np.nan,) * 3 if grid is None else grid for grid in grids.values()]
+    return {"image_idx": [rows[n] for n in grids], "grid": np.array(values, np.float64).reshape(-1, 3)}
+
+
+def grids(c: Row, names: Sequence[str]) -> dict[str, Grid | None]:
+    """Matcher.grid by image name."""
+    if not np.isfinite(c["grid"][~np.isnan(c["grid"]).all(axis=1)]).all():
+        raise ValueError("grids: not finite")
+    rows = zip(c["image_idx"].tolist(), c["grid"].tolist(), strict=True)
+    return {names[i]: None if np.isnan(w) else (w, h, int(num)) for i, (w, h, num) in rows}
+
+
+def two_view_columns(geometries: Sequence[TwoViewGeometry], rows: Mapping[str, int]) -> dict[str, Any]:
+    """Columns of `two_view`."""
+    return {
+        "image_idx": pair_rows([g.pair for g in geometries], rows),
+        "kind": [g.kind for g in geometries],
+        "inlier_offsets": offsets_of([len(g.inliers) for g in geometries]),
+        "inliers": _stack([g.inliers for g in geometries], ()),
+        "cam1_from_cam0": _or_nan([g.cam1_from_cam0 for g in geometries], (3, 4)),
+        "F": _or_nan([g.F for g in geometries], (3, 3)),
+    }
+
+
+def two_view(c: Row, names: Sequence[str]) -> tuple[TwoViewGeometry, ...]:
+    """The verified pairs."""
+    if unknown := set(map(str, c["kind"])) - KINDS:
+        raise ValueError(f"two_view: kind {min(unknown)!r}")
+    inliers = _split(c["inliers"], c["inlier_offsets"], "two_view")
+    each = zip(pairs(c["image_idx"], names), inliers, c["kind"], c["cam1_from_cam0"], c["F"], strict=True)
+    return tuple(TwoViewGeometry(p, rows, str(kind), _or_none(pose), _or_none(F)) for p, rows, kind, pose, F in each)
+
+
+def keypoints_columns(keypoints: Sequence[Keypoints]) -> dict[str, Any]:
+    """Columns of `keypoints`."""
+    return {
+        "offsets": offsets_of([len(k) for k in keypoints]),
+        "xy": _stack([k.xy for k in keypoints], (2,)),
+        "score": _stack([k.score for k in keypoints], ()),
+    }
+
+
+def keypoints(c: Row) -> tuple[Keypoints, ...]:
+    """Keypoints of every image."""
+    xy, score = (_split(c[name], c["offsets"], "keypoints") for name in ("xy", "score"))
+    return tuple(Keypoints(*both) for both in zip(xy, score, strict=True))
+
+
+def keypoint_matches_columns(matches: Sequence[KeypointMatches], rows: Mapping[str, int]) -> dict[str, Any]:
+    """Columns of `keypoint_matches`."""
+    return {
+        "image_idx": pair_rows([m.pair for m in matches], rows),
+        "offsets": offsets_of([len(m.indices) for m in matches]),
+        "indices": _stack([m.indices for m in matches], (2,)),
+        "score": _stack([m.score for m in matches], ()),
+    }
+
+
+def keypoint_matches(c: Row, names: Sequence[str]) -> tuple[KeypointMatches, ...]:
+    """The one-to-one matches of every pair."""
+    indices, score = (_split(c[name], c["offsets"], "keypoint_matches") for name in ("indices", "score"))
+    each = zip(pairs(c["image_idx"], names), indices, score, strict=True)
+    return tuple(KeypointMatches(*values) for values in each)
+
+
+def check_keypoint_idx(image_idx: Array, keypoint_idx: Array, counts: Array) -> None:
+    """ValueError unless each keypoint_idx (...,) is below the count of its image_idx (...,)."""
+    if (keypoint_idx >= counts[image_idx]).any():
+        raise ValueError("a keypoint's number is beyond its image's keypoints")

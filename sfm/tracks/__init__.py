@@ -1,0 +1,1 @@
+"""Stage 5: verified matches become keypoints and tracks."""

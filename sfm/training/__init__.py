@@ -1,0 +1,1 @@
+"""`loftr-sfm train`."""

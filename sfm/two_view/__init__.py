@@ -1,0 +1,1 @@
+"""Two images: matches, fundamental matrix, relative pose, figures."""

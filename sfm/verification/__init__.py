@@ -1,0 +1,1 @@
+"""Stage 4: two-view geometry on raw matches."""

@@ -1,0 +1,89 @@
+"""Two-view geometry of every pair (sfm.geometry.two_view), with the error that its matcher's grid allows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from sfm.geometry.epipolar import reduction
+from sfm.geometry.two_view import DETECTOR_ERROR_PX, verify_pair
+from sfm.options import VerificationOptions
+from sfm.system.parallel import Workers
+from sfm.system.progress import progress_bar
+from sfm.types import Grid, ImagePair, ImageRecord, Matches, StageSummary, TwoViewGeometry
+
+if TYPE_CHECKING:
+    from sfm.storage.database import FeatureDatabase
+
+BLOCK = 256  # pairs whose matches are in memory at once; a run that is killed does at most so many again
+
+
+def verify(
+    items: Sequence[tuple[ImagePair, Matches]],
+    records: Mapping[str, ImageRecord],
+    grids: Mapping[str, Grid | None],
+    options: VerificationOptions,
+    *,
+    seed: int = 0,
+    on_pair: Callable[[], object] = lambda: None,
+) -> list[TwoViewGeometry]:
+    """Geometry of every pair, in order, in threads (pycolmap gives up the interpreter's lock while it works).
+
+    on_pair: called when a pair is done.
+    """
+
+    def one(item: tuple[ImagePair, Matches]) -> TwoViewGeometry:
+        pair, matches = item
+        images = (records[pair.name0], records[pair.name1])
+        semi_dense = all(grids.get(name) is not None for name in (pair.name0, pair.name1))
+        max_error = pair_error(pair, grids, options) if semi_dense else DETECTOR_ERROR_PX
+        min_ratio = options.min_inlier_ratio if semi_dense else 0.0
+        return verify_pair(pair, matches, images, options, max_error=max_error, min_ratio=min_ratio, seed=seed)
+
+    result = []
+    with Workers(os.cpu_count() or 1) as pool:
+        for geometry in pool.map(one, items):
+            result.append(geometry)
+            on_pair()
+    return result
+
+
+def pair_error(pair: ImagePair, grids: Mapping[str, Grid | None], options: VerificationOptions) -> float:
+    """Allowed epipolar error in photo px: the option is in network px; of two images the coarser one's."""
+    return options.max_error * max(reduction(grids.get(pair.name0)), reduction(grids.get(pair.name1)))
+
+
+def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> StageSummary:
+    """The stage: reads images, grids and matches, writes one geometry for every matched pair."""
+    started = time.perf_counter()
+    records = {record.name: record for record in db.read_images()}
+    grids = db.read_grids()
+    pairs, key = db.read_pairs(), _key(db, options, seed)
+    done = {geometry.pair: geometry for geometry in db.verified_so_far(key)}
+    todo = [pair for pair in pairs if pair not in done]
+    with progress_bar(len(pairs), desc="verifying", unit="pair", initial=len(pairs) - len(todo)) as bar:
+        for begin in range(0, len(todo), BLOCK):
+            items = [(pair, db.read_matches(pair)) for pair in todo[begin : begin + BLOCK]]
+            found = verify(items, records, grids, options, seed=seed, on_pair=bar.update)
+            done |= {geometry.pair: geometry for geometry in found}
+            if begin + BLOCK < len(todo):  # the last are written with all
+                db.keep_verified(found, key=key)
+    geometries = [done[pair] for pair in pairs]
+    db.write_two_view(geometries)
+    counts: dict[str, int | float] = {
+        "pairs": len(pairs),
+        "verified": sum(len(g.inliers) > 0 for g in geometries),
+        "inliers": sum(len(g.inliers) for g in geometries),
+    }
+    return StageSummary("verification", counts, time.perf_counter() - started)
+
+
+def _key(db: FeatureDatabase, options: VerificationOptions, seed: int) -> str:
+    """Digest of all that the geometries depend on."""
+    read = [db.fingerprint(stage) for stage in ("images", "matching")]
+    return hashlib.sha256(json.dumps([read, asdict(options), seed]).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The Open3D window and pictures of a model."""

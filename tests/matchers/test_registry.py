@@ -1,0 +1,32 @@
+"""matcher_choice: the options name a matcher and its device."""
+
+import pytest
+import torch
+
+from sfm.errors import BadFile, BadOption
+from sfm.matchers.registry import MATCHERS, device_of, make_matcher
+from sfm.options import MatchingOptions
+
+
+def test_loftr_has_the_options_threshold_and_size():
+    matcher = make_matcher(MatchingOptions(weights="compact", confidence=0.35, resize=320, device="cpu"))
+    assert matcher.name == "loftr-compact"
+    assert matcher.provenance["threshold"] == "0.35"
+    assert matcher.provenance["resize"] == "320"
+
+
+def test_sift_and_bad_choices():
+    assert make_matcher(MatchingOptions(matcher="sift", device="cpu")).name == "sift"
+    assert set(MATCHERS) == {"loftr", "sift"}
+    with pytest.raises(BadFile, match=r"absent\.ckpt"):
+        make_matcher(MatchingOptions(weights="absent.ckpt"))
+
+
+def test_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_of(MatchingOptions()) == "cpu"
+    with pytest.raises(BadOption, match="--device cuda"):
+        device_of(MatchingOptions(device="cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_of(MatchingOptions()) == "cuda"
+    assert device_of(MatchingOptions(device="cpu")) == "cpu"

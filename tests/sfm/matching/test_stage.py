@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import hashlib
+import weakref
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfm.errors import SfMError
+from sfm.matching.feature_cache import count_encodings, order_pairs
+from sfm.matching.stage import matcher_key, run
+from sfm.options import MatchingOptions
+from sfm.types import CameraPrior, ImagePair, ImageRecord, Matches
+
+FEATURE_BYTES = 1_000_000
+
+
+class FakeFeatures:
+    nbytes = FEATURE_BYTES
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+class FakeMatcher:
+    """One match a pair, which tells the two photos' grey values; keeps count of what it was asked."""
+
+    name = "fake"
+    rotation_invariant = True
+    anchor = 0.5
+
+    def __init__(self, batch_size: int = 1, limit: int | None = None) -> None:
+        self.batch_size = batch_size
+        self.limit = limit
+        self.encoded: list[int] = []
+        self.batches: list[int] = []
+
+    @property
+    def provenance(self):
+        return {"matcher": "fake"}
+
+    def grid(self, width, height):
+        return (8.0, 8.0, width // 8)
+
+    def encode(self, images, masks=None):
+        self.encoded += [int(image[0, 0]) for image in images]
+        return [FakeFeatures(int(image[0, 0])) for image in images]
+
+    def match(self, pairs):
+        if self.limit is not None and len(pairs) > self.limit:
+            raise OutOfMemoryError("CUDA out of memory")
+        self.batches.append(len(pairs))
+        return [
+            Matches([[f0.value, 0.0]], [[f1.value, 0.0]], [0.5], [f0.value], [f1.value])  # type: ignore[list-item]
+            for f0, f1 in pairs
+        ]
+
+
+class Store:
+    """The feature database's part that matching uses, in memory."""
+
+    def __init__(self, records, pairs) -> None:
+        self.records, self.pairs = tuple(records), tuple(pairs)
+        self.matches: dict[str, dict[ImagePair, Matches]] = {}
+        self.current = ""
+        self.grids = {}
+        self.writes: list[int] = []
+
+    def read_images(self):
+        return self.records
+
+    def read_pairs(self):
+        return self.pairs
+
+    def write_pairs(self, pairs):
+        self.pairs = tuple(pairs)
+
+    def write_grids(self, grids):
+        self.grids = dict(grids)
+
+    def matched_pairs(self, key):
+        if key in self.matches:
+            self.current = key
+        return frozenset(self.matches.get(key, {}))
+
+    def read_matches(self, pair):
+        return self.matches[self.current][pair]
+
+    def write_matches(self, batch, *, matcher_key):
+        self.matches.setdefault(matcher_key, {}).update(batch)
+        self.current = matcher_key
+        self.writes.append(len(batch))
+
+
+def name_of(i: int) -> str:
+    return f"{i:03d}.png"
+
+
+@pytest.fixture
+def photos(tmp_path: Path):
+    """photos(N): folder of N tiny photos, photo i of grey value i, and a store of all their pairs."""
+
+    def make(num: int) -> tuple[Path, Store]:
+        for i in range(num):
+            Image.fromarray(np.full((32, 40), i, np.uint8)).save(tmp_path / name_of(i))
+        camera = CameraPrior("SIMPLE_PINHOLE", np.ones(3), False, "a")
+        records = [ImageRecord(name_of(i), 40, 32, camera, digest_of(tmp_path / name_of(i))) for i in range(num)]
+        return tmp_path, Store(records, exhaustive(num))
+
+    return make
+
+
+def digest_of(*files: Path) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def exhaustive(num: int) -> list[ImagePair]:
+    return [ImagePair(name_of(a), name_of(b)) for a, b in combinations(range(num), 2)]
+
+
+def test_matches_belong_to_their_pairs(photos):
+    folder, store = photos(9)
+    matcher = FakeMatcher(batch_size=4)
+    summary = run(store, matcher, folder, MatchingOptions())
+    found = store.matches[matcher_key(matcher.provenance)]
+    assert {(int(m.points0[0, 0]), int(m.points1[0, 0])) for m in found.values()} == set(combinations(range(9), 2))
+    for pair, matches in found.items():
+        assert (name_of(matches.cells0[0]), name_of(matches.cells1[0])) == (pair.name0, pair.name1)
+    assert summary.counts == {"pairs": 36, "matches": 36, "encoded": 9, "reused": 0}
+    assert sorted(matcher.encoded) == list(range(9))
+    assert max(matcher.batches) == 4
+    assert store.grids[name_of(0)] == (8.0, 8.0, 5)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_small_memory_costs_encodings_not_pairs(photos, batch):
+    folder, store = photos(20)
+    matcher = FakeMatcher()
+    budget = 6 * FEATURE_BYTES / 1e9
+    summary = run(store, matcher, folder, MatchingOptions(memory=budget, batch=batch))
+    assert summary.counts["matches"] == 190
+    expected = count_encodings(order_pairs(exhaustive(20), 6), 6)
+    assert 20 < summary.counts["encoded"] == len(matcher.encoded) <= expected + 20
+    with_less_than_a_pair = run(Store(store.records, store.pairs), matcher, folder, MatchingOptions(memory=1e-9))
+    assert with_less_than_a_pair.counts["matches"] == 190
+
+
+@pytest.mark.parametrize("num_held", [5, 16])
+def test_features_and_batches_stay_within_the_memory(photos, num_held):
+    """As many features are alive at once as fit, however many photos there are and however large the batch."""
+    alive: weakref.WeakSet[FakeFeatures] = weakref.WeakSet()
+    most = []
+
+    class Counting(FakeMatcher):
+        def encode(self, images, masks=None):
+            made = super().encode(images, masks)
+            alive.update(made)
+            most.append(len(alive))
+            return made
+
+    for num in (20, 40):
+        folder, store = photos(num)
+        matcher = Counting(batch_size=64)
+        summary = run(store, matcher, folder, MatchingOptions(memory=num_held * FEATURE_BYTES / 1e9))
+        assert summary.counts["matches"] == num * (num - 1) // 2
+        assert max(matcher.batches) == num_held // 2
+        assert num_held - 2 <= max(most) <= num_held
+
+
+def test_resumes_where_it_stopped(photos):
+    folder, store = photos(8)
+
+    class Stopping(FakeMatcher):
+        def match(self, pairs):
+            if len(self.batches) == 10:
+                raise KeyboardInterrupt
+            return super().match(pairs)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, Stopping(), folder, MatchingOptions())
+    assert store.writes == [10]
+    second = FakeMatcher()
+    summary = run(store, second, folder, MatchingOptions())
+    assert summary.counts == {"pairs": 28, "matches": 28, "encoded": len(second.encoded), "reused": 10}
+    assert sum(second.batches) == 18
+    third = FakeMatcher()
+    assert run(store, third, folder, MatchingOptions()).counts["reused"] == 28
+    assert third.encoded == []
+
+
+def test_another_matcher_shares_nothing(photos):
+    folder, store = photos(3)
+    run(store, FakeMatcher(), folder, MatchingOptions())
+
+    class Other(FakeMatcher):
+        provenance = {"matcher": "fake", "threshold": "0.3"}  # noqa: RUF012
+
+    assert run(store, Other(), folder, MatchingOptions()).counts["reused"] == 0
+    assert matcher_key({"a": "1", "b": "2"}) == matcher_key({"b": "2", "a": "1"}) != matcher_key({"a": "1"})
+
+
+def test_unreadable_photo_costs_its_pairs_only(photos):
+    folder, store = photos(6)
+    (folder / name_of(0)).write_bytes(b"not a photo")
+    (folder / name_of(4)).unlink()
+    summary = run(store, FakeMatcher(batch_size=3), folder, MatchingOptions())
+    assert summary.counts["matches"] == 6  # of photos 1, 2, 3, 5
+    assert sorted(name for name, _ in summary.skipped) == [name_of(0), name_of(4)]
+    assert all("5 pairs skipped" in reason for _, reason in summary.skipped)
+    assert len(store.pairs) == 6
+    assert not {name_of(0), name_of(4)} & {name for pair in store.pairs for name in (pair.name0, pair.name1)}
+    for i in range(6):
+        (folder / name_of(i)).unlink(missing_ok=True)
+    assert len(run(Store(store.records, exhaustive(6)), FakeMatcher(), folder, MatchingOptions()).skipped) == 6
+
+
+def test_out_of_memory_halves_the_batch(photos, caplog):
+    folder, store = photos(8)
+    matcher = FakeMatcher(batch_size=8, limit=3)
+    assert run(store, matcher, folder, MatchingOptions()).counts["matches"] == 28
+    assert max(matcher.batches) == 2
+    assert "from here on 4 pair(s)" in caplog.text
+    assert "from here on 2 pair(s)" in caplog.text
+
+
+def test_out_of_memory_on_one_pair_says_what_to_do(photos):
+    folder, store = photos(3)
+    with pytest.raises(SfMError, match="lower --resize"):
+        run(store, FakeMatcher(batch_size=2, limit=0), folder, MatchingOptions())
+
+
+def test_other_errors_are_not_swallowed(photos):
+    folder, store = photos(3)
+
+    class Broken(FakeMatcher):
+        def match(self, pairs):
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(store, Broken(), folder, MatchingOptions())
+
+
+def test_matches_are_written_as_they_come(photos):
+    folder, store = photos(40)  # 780 pairs
+    run(store, FakeMatcher(), folder, MatchingOptions())
+    assert store.writes == [200, 200, 200, 180]
+
+
+def test_masks_reach_the_matcher(photos, tmp_path_factory):
+    folder, store = photos(2)
+    masks = tmp_path_factory.mktemp("masks")
+    black = np.full((32, 40), 255, np.uint8)
+    black[:, :20] = 0
+    Image.fromarray(black).save(masks / f"{name_of(1)}.png")
+    masked = replace(store.records[1], digest=digest_of(folder / name_of(1), masks / f"{name_of(1)}.png"))
+    store.records = (store.records[0], masked)
+    seen = []
+
+    class Masked(FakeMatcher):
+        def encode(self, images, masks=None):
+            seen.extend(masks)
+            return super().encode(images)
+
+    run(store, Masked(), folder, MatchingOptions(), masks=masks)
+    assert seen[0] is None
+    assert seen[1].tolist() == (black > 0).tolist()
+
+
+class CornerFeatures:
+    nbytes = FEATURE_BYTES
+
+    def __init__(self, image) -> None:
+        corners = image[0, 0], image[-1, 0], image[-1, -1], image[0, -1]  # of a bright upper left corner, turned by ...
+        self.turn = int(np.argmax(corners))
+        self.value = int(max(corners))
+
+
+class UprightMatcher(FakeMatcher):
+    """Sees a photo's turn by its bright corner; only photos of one turn match, in every cell."""
+
+    name = "upright"
+    rotation_invariant = False
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=4)
+        self.stop_after = float("inf")
+
+    def encode(self, images, masks=None):
+        self.encoded += [int(image.max()) for image in images]
+        return [CornerFeatures(image) for image in images]
+
+    def match(self, pairs):
+        if sum(self.batches) >= self.stop_after:
+            raise KeyboardInterrupt
+        self.batches.append(len(pairs))
+        return [self._match(f0.turn == f1.turn) for f0, f1 in pairs]
+
+    @staticmethod
+    def _match(good):
+        cells = np.arange(20 if good else 1)
+        points = np.stack([cells % 5, cells // 5], axis=1) * 8.0 + 4
+        return Matches(points, points, np.full(len(cells), 0.9 if good else 0.2), cells, cells)
+
+
+@pytest.fixture
+def turned_photos(photos):
+    """turned_photos(turns): photos with a bright corner that were taken with the camera turned."""
+
+    def make(turns):
+        folder, store = photos(len(turns))
+        for i, turn in enumerate(turns):
+            image = np.zeros((32, 40), np.uint8)
+            image[0, 0] = 100 + i
+            Image.fromarray(np.rot90(image, turn)).save(folder / name_of(i))
+        store.records = tuple(
+            replace(r, width=w, height=h, digest=digest_of(folder / r.name))
+            for r, (w, h) in zip(store.records, _sizes(turns), strict=True)
+        )
+        return folder, store
+
+    return make
+
+
+def _sizes(turns):
+    return [(32, 40) if turn % 2 else (40, 32) for turn in turns]
+
+
+def test_photos_that_match_as_they_are_cost_nothing_extra(turned_photos):
+    folder, store = turned_photos([0] * 6)
+    matcher = UprightMatcher()
+    summary = run(store, matcher, folder, MatchingOptions())
+    assert sum(matcher.batches) == 15
+    assert len(matcher.encoded) == 6
+    assert "turned" not in summary.counts
+    assert len(store.matches) == 1
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_turned_photos_are_matched_turned(turned_photos, turn):
+    folder, store = turned_photos([0, 0, 0, turn, turn])
+    summary = run(store, UprightMatcher(), folder, MatchingOptions())
+    assert summary.counts["turned"] == 6
+    assert summary.counts["matches"] == 10 * 20
+    first, turned = (
+        store.read_matches(ImagePair(name_of(0), name_of(1))),
+        store.read_matches(ImagePair(name_of(0), name_of(3))),
+    )
+    np.testing.assert_array_equal(first.points1, turned.points0)
+    # The cell in the bright corner of photo 0 is the one in the bright corner of photo 3:
+    columns, rows = (4, 5) if turn % 2 else (5, 4)
+    corner = {1: (rows - 1) * columns, 2: rows * columns - 1, 3: columns - 1}[turn]
+    assert turned.cells1[0] == corner
+    np.testing.assert_array_equal(turned.points1[0], (corner % columns * 8 + 4, corner // columns * 8 + 4))
+    off = run(store, UprightMatcher(), folder, MatchingOptions(turns="off"))
+    assert off.counts["matches"] == 4 * 20 + 6
+    assert "turned" not in off.counts
+
+
+@pytest.mark.parametrize("stop_after", [3, 10, 14, 20, 30, 36])
+def test_a_stopped_search_for_turns_ends_as_one_that_was_not(turned_photos, stop_after):
+    folder, store = turned_photos([0, 2, 0, 2, 0, 2])
+    expected = Store(store.records, store.pairs)
+    whole = UprightMatcher()
+    counts = run(expected, whole, folder, MatchingOptions()).counts
+    stopping, second = UprightMatcher(), UprightMatcher()
+    stopping.stop_after = stop_after
+    if stop_after < sum(whole.batches):
+        with pytest.raises(KeyboardInterrupt):
+            run(store, stopping, folder, MatchingOptions())
+    again = run(store, second, folder, MatchingOptions()).counts
+    assert sum(stopping.batches) + sum(second.batches) == sum(whole.batches)  # nothing twice
+    assert {**again, "encoded": 0, "reused": 0} == {**counts, "encoded": 0, "reused": 0}
+    assert again["turned"] == 9
+    for pair in store.pairs:
+        np.testing.assert_array_equal(store.read_matches(pair).points1, expected.read_matches(pair).points1)
+
+
+def test_turned_matches_half_replaced(turned_photos):
+    """Stopped while turned matches take the place of upright ones, and run again when all is done."""
+    folder, store = turned_photos([0, 2, 0, 2, 0, 2])
+    run(store, UprightMatcher(), folder, MatchingOptions())
+    main = store.matches[store.current]
+    upright = UprightMatcher._match(False)
+    for pair in exhaustive(6)[:3]:
+        if main[pair].cells1[0] != 0:
+            main[pair] = upright
+    writes = len(store.writes)
+    again = UprightMatcher()
+    counts = run(store, again, folder, MatchingOptions()).counts
+    assert (counts["turned"], counts["matches"], again.batches) == (9, 300, [])
+    assert len(store.writes) == writes + 1
+    run(store, again, folder, MatchingOptions())
+    assert (len(store.writes), again.encoded) == (writes + 1, [])

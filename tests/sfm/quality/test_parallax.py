@@ -1,0 +1,77 @@
+"""Angles and rotations of known scenes: what shows depth, and what a camera that only turned would show as well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sfm.colmap.model_arrays import ModelColumns
+from sfm.geometry.epipolar import relative_pose
+from sfm.quality import parallax
+from tests.support.degenerate_scenes import turning
+from tests.support.mapping_scene import FOCAL, HEIGHT, WIDTH, camera_poses, project
+
+
+def seen_by(poses, xyz, columns: ModelColumns) -> ModelColumns:
+    """Exact columns of points that all images see; cameras and the rest are those of another model."""
+    image, point = np.meshgrid(np.arange(len(poses)), np.arange(len(xyz)))
+    return replace(
+        columns,
+        names=tuple(map(str, range(len(poses)))),
+        cameras=(columns.cameras[0],) * len(poses),
+        rotations=np.array(poses)[:, :, :3],
+        translations=np.array(poses)[:, :, 3],
+        xyz=xyz,
+        point=point.ravel(),
+        image=image.ravel(),
+        xy=np.array(project(poses, xyz)).transpose(1, 0, 2).reshape(-1, 2),
+    )
+
+
+@pytest.fixture
+def columns(mapped) -> ModelColumns:
+    return ModelColumns.of(mapped[1].models[0])
+
+
+def test_angles_are_the_widest_of_each_point(columns):
+    middle = seen_by(camera_poses(), np.zeros((1, 3)), columns)  # cameras 12 degrees apart look at it
+    assert parallax.triangulation_angles(middle) == pytest.approx([60.0], abs=0.5)
+    assert parallax.triangulation_angles(columns).shape == (len(columns.xyz),)
+
+
+def test_a_rotation_explains_what_it_made_at_the_right_focal_length_only():
+    rng, poses = np.random.default_rng(0), turning()
+    xy = rng.uniform([-300, -200], [300, 200], (400, 2))
+    rays = np.column_stack([xy / FOCAL, np.ones(400)]) @ relative_pose(poses[1], poses[3])[:, :3].T
+    other = FOCAL * rays[:, :2] / rays[:, 2:]
+    focals = np.array([FOCAL, 3 * FOCAL])
+    right, wrong = parallax.turned_matches((xy, focals), (other, focals), max_error=0.01)
+    assert right == 400
+    assert wrong < 40
+    other[:100] += 5  # the best rotation takes up a quarter of it
+    assert parallax.turned_matches((xy, focals), (other, focals), max_error=4.0)[0] == 300
+
+
+def test_a_slow_video_of_a_moving_camera_is_not_explained_by_turning(columns):
+    """Each photo hardly differs from its neighbours; the first and the last do."""
+    poses = [np.column_stack([np.eye(3), [-0.01 * i, 0, 0]]) for i in range(60)]
+    xyz = np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (100, 3))
+    video = seen_by(poses, xyz, columns)
+    neighbours = np.linalg.norm(np.subtract(*project(poses[:2], xyz)), axis=1)
+    assert neighbours.max() < 4
+    assert parallax.turning_share(video, np.full((60, 1), FOCAL), max_error=4.0) < 0.5
+
+
+def test_turning_is_explained_by_turning(columns):
+    xyz = np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (100, 3))
+    turned = seen_by(turning(5), xyz, columns)
+    assert parallax.turning_share(turned, np.full((5, 1), FOCAL), max_error=0.1) == 1.0
+    assert (columns.cameras[0].width, columns.cameras[0].height) == (WIDTH, HEIGHT)
+
+
+def test_few_shared_points_are_no_pair(columns):
+    few = seen_by(turning(5), np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (29, 3)), columns)
+    assert list(parallax.widest_pairs(few)) == []
+    assert parallax.turning_share(few, np.full((5, 1), FOCAL), max_error=4.0) == 0.0

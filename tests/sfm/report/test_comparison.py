@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sfm.cli import main
+from sfm.drawing.scene import moved, scene_of
+from sfm.errors import BadFile
+from sfm.evaluation.comparison import compare
+from sfm.evaluation.model import Similarity
+from sfm.report.comparison import default_path, together, truth_errors, write_comparison
+from tests.support.finished_run import LOST, NASTY, synthetic_model, write_run
+from tests.support.report_pages import embedded, unpack
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """a: LoFTR, all photos but one; b: SIFT, five of them; truth."""
+    folder = tmp_path_factory.mktemp("compare")
+    write_run(folder / "a", folder / "images")
+    write_run(folder / "b", folder / "images", names=NASTY[:5], matcher="sift")
+    (folder / "truth").mkdir()
+    synthetic_model(tuple(sorted(NASTY))).write(str(folder / "truth"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def document(folder: Path) -> dict[str, Any]:
+    truth = folder / "truth"
+    path = write_comparison(compare(folder / "a", folder / "b", truth), folder / "c.html", ground_truth=truth)
+    return embedded(path.read_text(encoding="utf-8"))
+
+
+def test_who_has_what(document: dict[str, Any]):
+    names = document["images"]["names"]
+    groups = {group: {names[k] for k in members} for group, members in document["groups"].items()}
+    assert groups == {"both": set(NASTY[:5]), "a": set(NASTY[5:]), "b": set(), "neither": {LOST[0]}}
+    assert document["sentence"] == (
+        "Of 9 photos LoFTR compact registered 8 and SIFT 5: 5 are in both models, 3 only in that of LoFTR compact, "
+        "0 only in that of SIFT, 1 in neither."
+    )
+
+
+def test_both_models_and_the_true_cameras_are_in_one_frame(document: dict[str, Any]):
+    """The truth of a is its own model, so its cameras coincide; without an alignment they would not."""
+    a, b, truth = document["models"]
+    assert truth["outline"]
+    assert (a["total"], truth["total"]) == (300, 0)
+    np.testing.assert_allclose(unpack(a["cameras"]["pose"]), unpack(truth["cameras"]["pose"]), atol=2e-3)
+    assert len(unpack(b["cameras"]["pose"])) == 5
+
+
+def test_errors_against_the_truth(document: dict[str, Any]):
+    a, b = (side["truth"] for side in document["images"]["sides"])
+    known = [error for error in a if error is not None]
+    assert len(known) == 8
+    assert max(error["centre_percent"] for error in known) < 0.01
+    assert sum(error is not None for error in b) == 5
+    assert max(error["rotation_deg"] for error in b if error is not None) < 0.01
+
+
+def test_truth_errors_are_what_was_done_to_the_cameras():
+    scene = scene_of(synthetic_model(tuple(f"{k}.jpg" for k in range(12))), "")
+    truth = dict(zip(scene.cameras.names, scene.cameras.cam_from_world, strict=True))
+    angle = np.radians(3)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    rotation = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
+    other = moved(scene, Similarity(2.5, rotation, np.array([1.0, 2, 3])))
+    poses = dict(zip(other.cameras.names, other.cameras.cam_from_world, strict=True))
+    poses["4.jpg"] = turn @ poses["4.jpg"]  # turned about its own axis: the centre stays
+    errors = truth_errors(poses, truth)
+    assert errors["4.jpg"]["rotation_deg"] == pytest.approx(3, abs=1e-3)
+    assert max(error["rotation_deg"] for name, error in errors.items() if name != "4.jpg") < 1e-3
+    assert max(error["centre_percent"] for error in errors.values()) < 1e-3
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_model_of_more_photos_is_the_frame(swapped: bool):
+    large = scene_of(synthetic_model(tuple(f"{k}.jpg" for k in range(9))), "large")
+    few = synthetic_model(tuple(f"{k}.jpg" for k in range(9)))
+    for image_id in list(few.images)[6:]:
+        few.deregister_frame(few.images[image_id].frame_id)
+    small = moved(scene_of(few, "small"), Similarity(3.0, np.diag([1.0, -1, -1]), np.ones(3)))
+    pair = together(small, large) if swapped else together(large, small)[::-1]
+    assert [scene.title for scene in pair] == ["small", "large"]
+    assert np.median(np.linalg.norm(pair[1].points.xyz, axis=1)) == pytest.approx(1, abs=0.1)
+    assert len(pair[0].cameras.names) == 6
+    common = [pair[1].cameras.names.index(name) for name in pair[0].cameras.names]
+    np.testing.assert_allclose(pair[0].cameras.centres, pair[1].cameras.centres[common], atol=1e-4)
+
+
+def test_what_differs_between_the_runs(document: dict[str, Any], folder: Path):
+    assert document["differences"] == []
+    record = json.loads((folder / "b" / "run.json").read_text())
+    record["options"]["matching"]["resize"] = 1024
+    (folder / "b" / "run.json").write_text(json.dumps(record))
+    path = write_comparison(compare(folder / "a", folder / "b"), folder / "d.html")
+    assert embedded(path.read_text())["differences"] == [["--resize", "320", "1024"]]
+
+
+def test_models_that_are_no_runs(folder: Path):
+    found = compare(folder / "a" / "sparse" / "0", folder / "truth")
+    written = embedded(write_comparison(found, folder / "e.html", images=folder / "images").read_text())
+    assert written["images"]["titles"] == ["0", "truth"]
+    assert len(written["images"]["thumbnails"]) == 8
+    assert written["made"][0]["command"] == ""
+
+
+def test_command_writes_it_where_it_says(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["compare", str(folder / "a"), str(folder / "b")]) == 0
+    assert capsys.readouterr().out.endswith(f"side by side, in any browser: {folder / 'a' / 'compare_b.html'}\n")
+    assert (folder / "a" / "compare_b.html").is_file()
+    assert main(["report", str(folder / "a")]) == 0
+    assert capsys.readouterr().out == f"{folder / 'a' / 'report.html'}\n"
+    with pytest.raises(BadFile, match="cannot be written"):
+        write_comparison(compare(folder / "a", folder / "b"), folder / "nowhere" / "c.html")
+
+
+def test_default_path_holds_no_odd_characters(tmp_path: Path):
+    assert default_path(tmp_path, tmp_path / "b <x>") == tmp_path / "compare_b_x_.html"
+    assert default_path(tmp_path, Path("/")) == tmp_path / "compare_other.html"

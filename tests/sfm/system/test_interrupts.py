@@ -1,0 +1,114 @@
+"""Ctrl-C and what becomes of the process: each time in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sfm.system.interrupts import ended_in_time
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN = """
+import hashlib, signal, sys, time
+from sfm.system.interrupts import ended_in_time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def compiled():
+    hashlib.pbkdf2_hmac("sha256", b"", b"", (1 << 31) - 1)  # minutes, and Python sees no signals
+def begun():
+    print("begun", flush=True)
+"""
+
+
+def interrupted(code: str) -> tuple[int, str, float]:
+    """Exit code and standard error of a process that gets Ctrl-C when it says "begun", and seconds until its end."""
+    command = [sys.executable, "-c", BEGIN + code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        since = time.monotonic()
+        _, errors = process.communicate(timeout=60)
+    return process.returncode, errors, time.monotonic() - since
+
+
+def test_compiled_code_is_ended():
+    code, errors, seconds = interrupted("with ended_in_time('what to do', 0.3):\n    begun(); compiled()")
+    assert (code, errors) == (130, "\nwhat to do\n")
+    assert 0.2 < seconds < 5
+
+
+def test_python_ends_by_itself_and_tells_itself():
+    code, errors, seconds = interrupted("""
+try:
+    with ended_in_time("not this", 30):
+        begun()
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("told", file=sys.stderr)
+    sys.exit(130)
+""")
+    assert (code, errors) == (130, "told\n")
+    assert seconds < 10
+
+
+def test_what_threads_do_at_the_end_is_not_waited_for():
+    code, errors, seconds = interrupted("""
+from concurrent.futures import ThreadPoolExecutor
+pool = ThreadPoolExecutor(1)
+try:
+    with ended_in_time("not this", 0.5):
+        pool.submit(time.sleep, 60)
+        begun()
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("told", file=sys.stderr)
+    sys.exit(130)
+""")
+    assert (code, errors) == (130, "told\n")
+    assert seconds < 10
+
+
+def test_ctrl_c_that_somebody_handles_inside_does_not_end_what_comes_after():
+    code, errors, _ = interrupted("""
+with ended_in_time("not this", 0.5):
+    try:
+        begun()
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+time.sleep(1)
+print("after", file=sys.stderr)
+""")
+    assert (code, errors) == (0, "after\n")
+
+
+def test_ctrl_c_that_python_passes_over_is_not_lost():
+    code, errors, seconds = interrupted("""
+class Slow:
+    def __del__(self):
+        begun()
+        time.sleep(60)
+with ended_in_time("what to do", 0.5):
+    Slow()
+    time.sleep(60)
+""")
+    assert (code, errors) == (130, "\nwhat to do\n")
+    assert seconds < 10
+
+
+def test_nothing_is_left_behind():
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before)
+    with ended_in_time("not this"):
+        pass
+    assert signal.set_wakeup_fd(before) == before
+    for error in (ValueError, SystemExit, KeyboardInterrupt):
+        with pytest.raises(error), ended_in_time("not this"):
+            raise error
+        assert signal.set_wakeup_fd(before) == before

@@ -1,0 +1,263 @@
+"""two_view: exact scenes against the truth and OpenCV, what must not be trusted, and photo files end to end."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycolmap
+import pytest
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from sfm.errors import BadImage, BadOption
+from sfm.geometry.epipolar import (
+    epipolar_distance,
+    epipolar_line_distance,
+    essential_matrix,
+    fundamental_matrix,
+    pose_error_deg,
+    relative_pose,
+)
+from sfm.matchers.registry import make_matcher
+from sfm.options import MatchingOptions, MatchOptions, PairEvaluation, TwoPhotoOptions
+from sfm.two_view.api import (
+    allowed_error,
+    focal_px,
+    match_photos,
+    match_records,
+    read_photos,
+    result_dict,
+    result_text,
+    two_view,
+)
+from sfm.types import Matches
+from tests.support.pair_scene import FOCAL, HEIGHT, POSE, WIDTH, K, record, two_views
+
+DEMO = Path(__file__).resolve().parents[2] / "datasets" / "demo"
+A, B = (DEMO / "images" / f"view_{i:02d}.jpg" for i in (3, 5))
+PHOTOS = (record("a"), record("b"))
+
+
+def truth(a=A, b=B):
+    """cam1_from_cam0 of two demo photos."""
+    model = pycolmap.Reconstruction(str(DEMO / "gt"))
+    poses = {image.name: np.array(image.cam_from_world().matrix()) for image in model.images.values()}
+    return relative_pose(poses[a.name], poses[b.name])
+
+
+def direction(matrix):
+    """A matrix without its scale and sign."""
+    unit = matrix / np.linalg.norm(matrix)
+    return unit * np.sign(unit.flat[np.abs(unit).argmax()])
+
+
+# --- the pure core
+
+
+def test_geometry_and_pose_of_an_exact_scene():
+    matches, num_true = two_views(share_false=0.4)
+    result = two_view(matches, PHOTOS, max_error=2.0)
+    assert result.kind == "calibrated"
+    assert result.inliers.shape == (1500,)
+    assert np.count_nonzero(result.inliers[:num_true]) > 0.97 * num_true
+    assert result.inlier_ratio == result.num_inliers / 1500
+    assert max(pose_error_deg(result.cam1_from_cam0, POSE)) < 0.25
+    assert np.linalg.norm(result.cam1_from_cam0[:, 3]) == pytest.approx(1.0)
+    np.testing.assert_allclose(direction(result.E), direction(essential_matrix(POSE)), atol=4e-3)
+    assert result.rotation_deg == pytest.approx(np.degrees(Rotation.from_matrix(POSE[:, :3]).magnitude()), abs=0.25)
+    centre = -POSE[:, :3].T @ POSE[:, 3]
+    np.testing.assert_allclose(result.centre1_in_cam0, centre / np.linalg.norm(centre), atol=5e-3)
+    assert result.trusted
+    assert result.remarks == ()
+
+
+def test_fundamental_matrix_is_as_good_as_opencvs():
+    matches, _ = two_views(share_false=0.4)
+    result = two_view(matches, PHOTOS, max_error=2.0)
+    theirs, _ = cv2.findFundamentalMat(matches.points0, matches.points1, cv2.USAC_MAGSAC, 1.0, 0.9999, 10_000)
+    exact = two_views(share_false=0.0, seed=5)[0]  # other points of the same cameras
+    ours = np.median(epipolar_distance(exact.points0, exact.points1, result.F))
+    assert ours < 1.1 * np.median(epipolar_distance(exact.points0, exact.points1, theirs))
+    assert ours < 1.05 * np.median(epipolar_distance(exact.points0, exact.points1, fundamental_matrix(K, K, POSE)))
+    lines = epipolar_line_distance(matches.points0[result.inliers], matches.points1[result.inliers], result.F)
+    assert result.epipolar_px == pytest.approx(lines.mean())
+
+
+def test_parallax_is_the_angle_between_rays():
+    """Points straight ahead at 5 m, cameras 1 m apart and parallel: 2 atan(0.1) where a point is between them."""
+    pose = np.concatenate([np.eye(3), [[-1.0], [0.0], [0.0]]], 1)
+    matches, _ = two_views(share_false=0.0, pose=pose)
+    result = two_view(matches, PHOTOS, max_error=2.0)
+    assert np.degrees(np.arctan(1 / 8)) < result.parallax_deg < np.degrees(np.arctan(1 / 4))
+
+
+def few(num):
+    matches, _ = two_views(num=num, share_false=0.0)
+    return matches
+
+
+@pytest.mark.parametrize(
+    ("matches", "prior", "word"),
+    [
+        (Matches.empty(), True, "too few matches for a geometry: 0"),
+        (few(9), True, "too few matches for a geometry: 9"),
+        (few(30), True, "only 30 inliers"),
+        (two_views(num=1500, share_false=1.0)[0], True, "better than chance"),
+        (two_views(share_false=0.75)[0], True, "of the matches are inliers"),
+        (two_views(share_false=0.1, flat=True)[0], True, "one plane"),
+        (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], np.zeros(3)])[0], True, "only turned"),
+        (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], [0.12, 0, 0]])[0], True, "hardly any parallax"),
+        (two_views(share_false=0.1)[0], False, "estimated from these matches alone"),
+        (two_views(share_false=0.1, pose=np.c_[np.eye(3), [1, 0, 0]])[0], False, "only guessed"),
+    ],
+)
+def test_what_speaks_against_a_pose_is_said(matches, prior, word):
+    result = two_view(matches, (record("a", prior), record("b", prior)), max_error=2.0)
+    assert any(word in remark for remark in result.remarks)
+    assert not result.trusted
+    assert word in result_text(result)
+    json.dumps(result_dict(result), allow_nan=False)
+
+
+def test_a_focal_length_that_nothing_tells_is_taken_from_the_matches():
+    result = two_view(two_views(share_false=0.3)[0], (record("a", False), record("b", False)), max_error=2.0)
+    assert result.focal_sources == ("estimated", "estimated")
+    assert focal_px(result.photos[0]) == focal_px(result.photos[1]) == pytest.approx(FOCAL, rel=0.06)
+    assert max(pose_error_deg(result.cam1_from_cam0, POSE)) < 1.5
+    known = two_view(two_views(share_false=0.3)[0], (record("a", True), record("b", False)), max_error=2.0)
+    assert known.photos[0].camera.params[0] == FOCAL
+
+
+def test_numbers_as_json():
+    result = two_view(two_views()[0], PHOTOS, max_error=2.0)
+    numbers = json.loads(json.dumps(result_dict(result), allow_nan=False))
+    assert numbers["matches"] == 1500
+    assert numbers["inliers"] == result.num_inliers
+    np.testing.assert_array_equal(numbers["F"], result.F)
+    np.testing.assert_array_equal(numbers["cam1_from_cam0"], result.cam1_from_cam0)
+    assert [photo["focal_px"] for photo in numbers["photos"]] == [FOCAL, FOCAL]
+    assert [photo["width"] for photo in numbers["photos"]] == [WIDTH, WIDTH]
+    assert numbers["photos"][0]["height"] == HEIGHT
+    assert numbers["trusted"] is True
+
+
+def test_result_does_not_depend_on_repetition():
+    matches, _ = two_views()
+    first, second = (two_view(matches, PHOTOS, max_error=2.0, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first.cam1_from_cam0, second.cam1_from_cam0)
+    np.testing.assert_array_equal(first.inliers, second.inliers)
+
+
+def test_allowed_error_is_in_network_pixels_but_for_detectors():
+    assert allowed_error([(16.0, 16.0, 80), (8.0, 8.0, 80)], 2.0) == 4.0
+    assert allowed_error([None, None], 2.0) == 4.0
+    assert allowed_error([None, None], 1.0) == 4.0
+
+
+# --- photo files
+
+
+@pytest.mark.parametrize("changes", [{"weights": "compact"}, {"matcher": "sift"}])
+def test_two_photos_in_three_lines(changes):
+    result = match_photos(A, B, **changes)
+    assert result.trusted
+    assert len(result.matches) > 250
+    assert result.focal_sources == ("EXIF", "EXIF")
+    rotation, translation = pose_error_deg(result.cam1_from_cam0, truth())
+    assert rotation < 1.0
+    assert translation < 5.0
+
+
+def test_a_photo_that_is_upside_down_is_turned(tmp_path):
+    turned = tmp_path / "turned.png"
+    Image.open(B).transpose(Image.Transpose.ROTATE_180).save(turned)
+    focal = read_photos(A, B, TwoPhotoOptions())[0].camera.params[0]
+    known = f"{focal},320,240,0"
+    result = match_photos(A, turned, weights="compact", intrinsics=known, resize=480)
+    assert result.turn == 2
+    assert result.focal_sources == ("given", "given")
+    half = np.diag([-1.0, -1.0, 1.0])
+    rotation, translation = pose_error_deg(half @ result.cam1_from_cam0, truth())
+    assert rotation < 1.5
+    assert translation < 8.0
+    assert "B turned by 180°" in result_text(result)
+    off = match_photos(A, turned, weights="compact", intrinsics=known, turns="off", resize=320)
+    assert off.turn == 0
+    assert off.num_inliers < 0.2 * result.num_inliers
+
+
+def test_intrinsics_of_two_cameras(tmp_path):
+    small = tmp_path / "small.jpg"
+    Image.open(B).resize((320, 240)).save(small)
+    photos = read_photos(A, small, TwoPhotoOptions(intrinsics="500,320,240,0", intrinsics_b="250,160,120,0.1"))
+    assert [focal_px(photo) for photo in photos] == [500, 250]
+    photos = read_photos(A, small, TwoPhotoOptions(intrinsics_b="250,160,120,0.1"))
+    assert focal_px(photos[0]) == pytest.approx(517.68, abs=0.01)
+    with pytest.raises(BadOption, match=r"small\.jpg is 320x240; give those of B with --intrinsics-b"):
+        read_photos(A, small, TwoPhotoOptions(intrinsics="500,320,240,0"))
+    with pytest.raises(BadOption, match="--intrinsics 5: 1 numbers"):
+        read_photos(A, B, TwoPhotoOptions(intrinsics="5"))
+
+
+def test_bad_photos_are_named(tmp_path):
+    copy, text, empty = tmp_path / "copy.jpg", tmp_path / "text.jpg", tmp_path / "empty.png"
+    shutil.copy(A, copy)
+    text.write_text("hello")
+    empty.touch()
+    for b, kind, word in (
+        (A, BadOption, "same file"),
+        (copy, BadOption, "copy of"),
+        (text, BadImage, "not a JPEG"),
+        (empty, BadImage, "empty"),
+        (tmp_path, BadImage, "not a regular file"),
+        (tmp_path / "absent.jpg", BadImage, "No such file"),
+    ):
+        with pytest.raises(kind, match=word) as caught:
+            read_photos(A, b, TwoPhotoOptions())
+        assert str(caught.value).startswith(str(b))
+        assert "\n" not in str(caught.value)
+
+
+def test_photos_without_texture_have_no_geometry(tmp_path):
+    paths = []
+    for i, (size, value) in enumerate((((64, 48), 128), ((17, 16), 130))):
+        paths.append(tmp_path / f"{i}.png")
+        Image.new("L", size, value).save(paths[-1])
+    for matcher in ("loftr", "sift"):
+        result = match_photos(*paths, matcher=matcher, weights="compact")
+        assert result.F is None
+        assert result.cam1_from_cam0 is None
+        assert result.num_inliers == 0
+        assert len(result.remarks) == 1
+
+
+def test_one_matcher_serves_many_pairs(monkeypatch):
+    class Nothing:
+        name, rotation_invariant, provenance = "nothing", True, {"matcher": "nothing"}
+
+        def grid(self, width, height):
+            return None
+
+        def encode(self, images, masks=None):
+            return [image.shape for image in images]
+
+        def match(self, pairs):
+            assert pairs == [((480, 640), (480, 640))]
+            return [Matches.empty()]
+
+    options = TwoPhotoOptions()
+    result = match_records(read_photos(A, B, options), Nothing(), options)
+    assert result.matcher == {"matcher": "nothing"}
+    assert len(result.matches) == 0
+
+
+def test_defaults_of_confidence():
+    assert TwoPhotoOptions().confidence == PairEvaluation().matching.confidence == 0.4
+    assert MatchingOptions().confidence is None
+    sift = [make_matcher(TwoPhotoOptions(matcher="sift", confidence=c)) for c in (0.4, None)]
+    assert sift[0].provenance == sift[1].provenance  # it does not apply
+    with pytest.raises(BadOption, match="--confidence 2"):
+        TwoPhotoOptions(confidence=2.0)
+    assert MatchOptions().figures.pixel() is None
