@@ -1,0 +1,89 @@
+"""Doors: what a run can be made of, by name, built in or from other packages.
+
+A registry is a dict literal in its room (MATCHERS, PAIR_SELECTORS, MAPPERS, EXPORTS): name -> Entry. Another package adds
+to it by an entry point of the registry's group whose value is an Entry:
+
+    [project.entry-points."loftr_sfm.matchers"]
+    template = "my_package:ENTRY"
+
+argparse's choices and help are made from the same dict. On the command line an entry is `NAME` or, where it takes an
+argument, `NAME:ARGUMENT`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import Any, Generic, TypeVar
+
+from sfm.errors import BadOption, one_line
+
+log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Made]):
+    """One choice of a registry.
+
+    help: what it is, half a line of `--help`. make: the factory or function itself; its signature is the registry's.
+    argument: how `--help` names what may follow the name after a colon, "" where nothing may.
+    """
+
+    help: str
+    make: Made
+    argument: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Registry(Generic[Made]):
+    """Choices by name. what: for messages, with its option, e.g. "--matcher". group: of the entry points."""
+
+    what: str
+    group: str
+    built_in: Mapping[str, Entry[Made]]
+
+    def entries(self) -> dict[str, Entry[Made]]:
+        """All choices, the built-in ones first. An entry of another package never replaces one of ours."""
+        found = dict(self.built_in)
+        for name, entry in _entries_of(self.group).items():
+            found.setdefault(name, entry)
+        return found
+
+    def choose(self, spec: str) -> tuple[Made, str | None]:
+        """The factory of "NAME" or "NAME:ARGUMENT", and the argument. BadOption where there is none of this name."""
+        name, colon, argument = spec.partition(":")
+        entries = self.entries()
+        if name not in entries:
+            raise BadOption(f"{self.what} {spec}: choose one of {', '.join(entries)}")
+        if colon and not entries[name].argument:
+            raise BadOption(f"{self.what} {spec}: {name} takes no argument")
+        return entries[name].make, argument if colon else None
+
+    def help(self) -> str:
+        """The choices for `--help`: "loftr (what it is), sequential[:N] (what it is)"."""
+        return ", ".join(
+            f"{name}{f'[:{entry.argument}]' if entry.argument else ''} ({entry.help})"
+            for name, entry in self.entries().items()
+        )
+
+
+@cache
+def _entries_of(group: str) -> dict[str, Entry[Any]]:
+    """Entries that installed packages add to a group; one that cannot be loaded is left out with a warning."""
+    found: dict[str, Entry[Any]] = {}
+    for point in metadata.entry_points(group=group):
+        try:
+            entry = point.load()
+        except Exception as error:
+            log.warning("%s %s (%s): cannot be loaded, left out: %s", group, point.name, point.value, one_line(error))
+            continue
+        if isinstance(entry, Entry):
+            found[point.name] = entry
+        else:
+            log.warning("%s %s (%s): is not a sfm.registry.Entry, left out", group, point.name, point.value)
+    return found

@@ -1,0 +1,58 @@
+"""Choices by name, ours and those of other packages."""
+
+from __future__ import annotations
+
+import logging
+from importlib import metadata
+
+import pytest
+
+from sfm import registry
+from sfm.errors import BadOption
+from sfm.registry import Entry, Registry
+
+ENTRY = Entry("from elsewhere", lambda argument: ("elsewhere", argument), argument="N")
+NO_ENTRY = "a string"
+
+
+def things(group: str) -> Registry:
+    """A registry of one thing of ours. Entry points are read once for each group."""
+    return Registry("--thing", group, {"plain": Entry("ours", lambda argument: ("plain", argument))})
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch):
+    """install(name="module:attribute", ...): as if packages with these entry points were installed."""
+
+    def install(**points: str) -> None:
+        found = [metadata.EntryPoint(name, value, "any") for name, value in points.items()]
+        monkeypatch.setattr(registry.metadata, "entry_points", lambda group: found)
+
+    return install
+
+
+def test_ours_come_first_and_are_never_replaced(install) -> None:
+    install(plain=f"{__name__}:ENTRY", other=f"{__name__}:ENTRY")
+    registry = things("replaced")
+    assert list(registry.entries()) == ["plain", "other"]
+    assert registry.choose("plain")[0](None) == ("plain", None)
+    make, argument = registry.choose("other:7")
+    assert make(argument) == ("elsewhere", "7")
+    assert registry.help() == "plain (ours), other[:N] (from elsewhere)"
+
+
+def test_what_cannot_be_loaded_is_left_out_with_a_warning(install, caplog: pytest.LogCaptureFixture) -> None:
+    install(gone="no_such_module_anywhere:X", wrong=f"{__name__}:NO_ENTRY")
+    with caplog.at_level(logging.WARNING):
+        assert list(things("left out").entries()) == ["plain"]
+    assert "gone" in caplog.text
+    assert "is not a sfm.registry.Entry" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [("nothing", "--thing nothing: choose one of plain"), ("plain:3", "--thing plain:3: plain takes no argument")],
+)
+def test_unknown_names_and_arguments_are_refused(spec: str, message: str) -> None:
+    with pytest.raises(BadOption, match=message):
+        things("refused").choose(spec)
