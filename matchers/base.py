@@ -1,6 +1,6 @@
 """The interface that every matcher is written to.
 
-A matcher sees 8-bit grey images as they come from sfm.images.stage (full size, EXIF rotation applied)
+A matcher sees 8-bit grey images as they come from sfm.images.decoding (full size, EXIF rotation applied)
 and answers in pixels of those images; resizing, padding and batching are its own secret. `encode`
 is the work that one image needs once, whatever the number of its pairs; `match` is the work of a
 pair. That split is what makes N images cost N encodings instead of N (N - 1).

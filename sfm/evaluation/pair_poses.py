@@ -26,7 +26,7 @@ from sfm.evaluation.model import auc
 from sfm.evaluation.pair_runner import Judging, PhotoPair, Photos, judge_pairs
 from sfm.evaluation.pose_metrics import epipolar_errors, pose_errors_deg
 from sfm.evaluation.result_log import Result, ResultLog
-from sfm.images.stage import read_images_index
+from sfm.images.index import read_images_index
 from sfm.matchers.registry import make_matcher
 from sfm.options import ImageOptions, PairEvaluation
 from sfm.system.tables import aligned, write_json

@@ -15,8 +15,8 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from sfm.errors import BadImage
-from sfm.images.camera_priors import read_exif
-from sfm.images.stage import TURNS, eight_bit, opened, orientation_left
+from sfm.images.decoding import eight_bit, opened
+from sfm.images.exif import TRANSPOSE_OF, orientation_left, read_exif
 
 _ORIENTATION = 0x0112  # EXIF tag
 _UNDISTORTABLE = ("JPEG", "PNG", "TIFF")  # what pycolmap reads by content
@@ -34,7 +34,7 @@ def place_upright(source: Path, target: Path, size: tuple[int, int], *, format: 
     with _opened(source, size) as (photo, orientation):
         if orientation != 1 or format is not None:
             kind = format or str(photo.format)
-            turn = TURNS.get(orientation_left(photo))
+            turn = TRANSPOSE_OF.get(orientation_left(photo))
             exif, profile = _exif_without_turn(photo), photo.info.get("icc_profile")
             pixels = eight_bit(photo, "RGB") if format is not None else photo
             pixels.load()
@@ -79,7 +79,7 @@ def _opened(path: Path, size: tuple[int, int]) -> Iterator[tuple[ImageFile, int]
             width, height = photo.size[::-1] if orientation_left(photo) in (5, 6, 7, 8) else photo.size
             if (width, height) != size:
                 raise BadImage(f"{width}x{height} px, but its camera has {size[0]}x{size[1]}")
-            yield photo, stored if stored in TURNS else 1
+            yield photo, stored if stored in TRANSPOSE_OF else 1
     except BadImage as error:
         raise BadImage(f"{path}: {error}; repair it, or give the folder that the model was made from") from error
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from sfm.errors import BadImage, SfMError
-from sfm.images.stage import check_unchanged, read_grey, read_mask
+from sfm.images.decoding import read_grey, read_mask
+from sfm.images.index import check_unchanged
 from sfm.matchers.base import GreyImage, Mask, Matcher
 from sfm.matchers.turning import TurnedFeatures, TurningMatcher
 from sfm.matching.feature_cache import FeatureCache, order_pairs

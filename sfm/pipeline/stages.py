@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from sfm.errors import MissingStage
 from sfm.export import hloc
+from sfm.images import decoding, index
 from sfm.images import stage as images
 from sfm.images.discovery import find_images
 from sfm.mapping import known_poses
@@ -174,7 +175,7 @@ def _mapped_input(run: Run) -> MappingInput:
 def _unchanged(run: Run, record: ImageRecord, read: Callable[[Path, ImageRecord], _Pixels]) -> _Pixels:
     """A photo, if it is the one that was indexed. Raises BadImage."""
     pixels = read(run.folder, record)
-    images.check_unchanged(run.folder, record, run.options.images.masks)
+    index.check_unchanged(run.folder, record, run.options.images.masks)
     return pixels
 
 
@@ -185,8 +186,8 @@ def _run_refinement(run: Run) -> StageSummary:
         _mapped_input(run),
         run.options.refinement,
         run.options.mapping,
-        lambda name: _unchanged(run, records[name], images.read_grey),
-        lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
+        lambda name: _unchanged(run, records[name], decoding.read_grey),
+        lambda name: decoding.read_mask(masks, records[name]) if masks is not None else None,
         memory.budget(run.options.matching.memory, device_of(run.options.matching)),
         device_of(run.options.matching),
     )
@@ -195,7 +196,7 @@ def _run_refinement(run: Run) -> StageSummary:
     return refinement.run(
         refiner,
         output=run.out,
-        read_rgb=lambda name: _unchanged(run, records[name], images.read_rgb),
+        read_rgb=lambda name: _unchanged(run, records[name], decoding.read_rgb),
         left_out=summary.skipped,
     )
 

@@ -31,7 +31,8 @@ from sfm.geometry.epipolar import (
 from sfm.geometry.focal_from_F import focal_of_pair, with_focal
 from sfm.geometry.two_view import DETECTOR_ERROR_PX, colmap_camera, unit_pose, verify_pair
 from sfm.images.camera_priors import GUESSED_FOCAL, Photo, cameras_of
-from sfm.images.stage import check_photo, read_grey
+from sfm.images.decoding import read_grey
+from sfm.images.index import check_photo
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.turning import TurningMatcher
