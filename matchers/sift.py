@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sfm.matchers.base import GreyImage, Mask
-from sfm.matchers.cores import map_on_cores, num_cores
+from sfm.system.parallel import map_on_cores, num_cores
 from sfm.types import Float32, MatcherTraits, Matches
 
 _TILE = 2048  # rows of the distance matrix that are held at once

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfm.matchers.base import GreyImage, Mask
-from sfm.matchers.cores import map_on_cores, num_cores
 from sfm.matchers.loftr.config import COARSE_STRIDE
 from sfm.matchers.loftr.model import ImageFeatures, LoFTR, PairMatches
+from sfm.system.parallel import map_on_cores, num_cores
 from sfm.types import Grid, MatcherTraits, Matches
 
 

@@ -159,7 +159,7 @@ def _export(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     from sfm.export.formats import export
     from sfm.results.summary import export_hloc, images_folder
-    from sfm.system.untrusted_files import refuse_links
+    from sfm.system.safe_paths import refuse_links
 
     dest = args.dest or args.out / args.format
     if args.dest is None:

@@ -12,10 +12,10 @@ import numpy as np
 
 from sfm.evaluation.result_log import Result, ResultLog, result_id
 from sfm.matchers.base import Matcher
-from sfm.matchers.cores import num_cores
 from sfm.matching.rotations import TurnedPair
 from sfm.matching.stage import match_photos
 from sfm.options import MatchingOptions
+from sfm.system.parallel import num_cores
 from sfm.system.progress import progress_bar
 from sfm.types import Float64, ImagePair, ImageRecord
 

@@ -23,7 +23,7 @@ from sfm.colmap.log import silent
 from sfm.colmap.model_reader import RIG_STEMS, STEMS, read_reconstruction
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.export.upright_copies import is_foreign, place_upright, pycolmap_reads
-from sfm.system.untrusted_files import leads_out_anywhere, refuse_links
+from sfm.system.safe_paths import leads_out_anywhere, refuse_links
 
 MAX_NAME = 255  # bytes of a file's name, on any file system
 _WRITTEN = (

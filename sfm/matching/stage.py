@@ -12,8 +12,6 @@ a stop at any point.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections import Counter
@@ -32,6 +30,7 @@ from sfm.matching.feature_cache import FeatureCache, order_pairs
 from sfm.matching.rotations import CLEARLY, TIED, TURNS, TurnedPair, find_turns, strength
 from sfm.options import MatchingOptions
 from sfm.system import memory
+from sfm.system.hashing import json_digest
 from sfm.system.parallel import Workers
 from sfm.system.progress import progress_bar
 from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary
@@ -60,7 +59,7 @@ class _MatchStore(Protocol):
 
 def matcher_key(provenance: Mapping[str, str]) -> str:
     """Hex SHA-256 of all that a matcher's answers depend on: equal keys, equal matches."""
-    return hashlib.sha256(json.dumps(dict(provenance), sort_keys=True).encode()).hexdigest()
+    return json_digest(dict(provenance))
 
 
 def run(

@@ -23,14 +23,15 @@ from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
 from sfm.mapping.colmap_mapper import read_input
 from sfm.options import Options
-from sfm.pipeline.stages import IMPORT_STAGES, STAGE_NAMES, STAGES, HlocFiles, Run, Stage, digest, images_content
+from sfm.pipeline.stages import IMPORT_STAGES, STAGE_NAMES, STAGES, HlocFiles, Run, Stage, images_content
 from sfm.quality import checks as verdict
 from sfm.report import run as report
 from sfm.results.summary import DATABASE, REPORT, RUN_JSON, write_run_json
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
+from sfm.system.hashing import json_digest
 from sfm.system.machine import peak_mb, reset_peak
-from sfm.system.untrusted_files import refuse_links
+from sfm.system.safe_paths import refuse_links
 from sfm.types import Doubt, ReconstructionSummary, StageSummary
 
 _SAFE = "what was done is kept: free some space, or see to it that the folder can be written, and run again"
@@ -139,7 +140,7 @@ def _stages_of(run: Run, stop_after: str | None) -> Iterator[StageSummary]:
             run.db.invalidate(stage.name)
             memory.give_back()
             reset_peak()
-            summary = replace(stage.run(run), peak_mb=round(peak_mb(), 1))
+            summary = replace(stage.run(run), peak_mb=peak_mb())
             # Matching that had to leave out photos is committed as such, and tried again by the next run.
             fingerprint = _with_skipped(stage, fingerprint, summary)
             run.db.commit(stage.name, fingerprint=fingerprint, provenance=_provenance(stage, run), summary=summary)
@@ -151,12 +152,12 @@ def _stages_of(run: Run, stop_after: str | None) -> Iterator[StageSummary]:
 
 def _fingerprint(stage: Stage, run: Run, results: dict[str, str]) -> str:
     read = [results[name] for name in stage.reads]
-    return digest([stage.name, __version__, stage.depends_on(run), read])
+    return json_digest([stage.name, __version__, stage.depends_on(run), read])
 
 
 def _with_skipped(stage: Stage, fingerprint: str, summary: StageSummary) -> str:
     if stage.name == "matching" and summary.skipped:
-        return digest([fingerprint, summary.skipped])
+        return json_digest([fingerprint, summary.skipped])
     return fingerprint
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -26,6 +24,7 @@ from sfm.pairs import stage as pairs
 from sfm.refinement import stage as refinement
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
+from sfm.system.hashing import files_digest, json_digest
 from sfm.tracks import stage as tracks
 from sfm.types import CameraPrior, ImageRecord, StageSummary
 from sfm.verification import stage as verification
@@ -81,11 +80,6 @@ class Stage:
     run: Callable[[Run], StageSummary]
 
 
-def digest(value: Any) -> str:
-    """Hex SHA-256 of a JSON-able value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _images_depend_on(run: Run) -> Any:
     """Options, and names, sizes and times of all files: what can be known without reading a photo."""
     options = run.options.images
@@ -124,7 +118,7 @@ def images_content(db: FeatureDatabase) -> str:
         records = db.read_images()
     except MissingStage:
         return ""
-    return digest([(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records])
+    return json_digest([(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records])
 
 
 def _camera_content(camera: CameraPrior) -> list[Any]:
@@ -134,8 +128,8 @@ def _camera_content(camera: CameraPrior) -> list[Any]:
 def _pairs_depend_on(run: Run) -> Any:
     spec = run.options.pairs.pairs
     skipped = run.db.summary("images")
-    listed = Path(spec).read_bytes() if Path(spec).is_file() else b""
-    return [spec, hashlib.sha256(listed).hexdigest(), skipped.skipped if skipped else ()]
+    listed = [Path(spec)] if Path(spec).is_file() else []
+    return [spec, files_digest(listed), skipped.skipped if skipped else ()]
 
 
 def _run_matching(run: Run) -> StageSummary:

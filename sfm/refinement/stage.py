@@ -10,8 +10,6 @@ the place of its network. Pixels are COLMAP's (sfm.types).
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -44,6 +42,7 @@ from sfm.refinement.checkpoint import Refined, load_round, save_round
 from sfm.refinement.patch_warps import references
 from sfm.refinement.self_calibration import calibrated_cameras
 from sfm.refinement.track_completion import add_proposals, complete, on_usable, propose, refined_input
+from sfm.system.hashing import files_digest, json_bytes
 from sfm.system.memory import give_back
 from sfm.types import Float64, StageSummary
 
@@ -298,10 +297,9 @@ def calibrate(refiner: Refiner, state: Refined) -> tuple[pycolmap.Reconstruction
 
 def _scratch(output: Path, refiner: Refiner) -> Path:
     """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
-    digest = hashlib.sha256(json.dumps([__version__, asdict(refiner.options), refiner.mapping.seed]).encode())
-    for path in sorted((output / UNREFINED).rglob("*.bin")):
-        digest.update(path.read_bytes())
-    folder = output / ".refinement" / digest.hexdigest()[:16]
+    depends_on = json_bytes([__version__, asdict(refiner.options), refiner.mapping.seed], sort_keys=False)
+    digest = files_digest(sorted((output / UNREFINED).rglob("*.bin")), start=depends_on)
+    folder = output / ".refinement" / digest[:16]
     for other in folder.parent.glob("*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)

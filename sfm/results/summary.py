@@ -18,7 +18,8 @@ from sfm.export import hloc
 from sfm.options import Options
 from sfm.storage.database import FeatureDatabase
 from sfm.system.machine import machine
-from sfm.system.untrusted_files import NUMBER, has_shape, is_path, leads_out_anywhere, read_json, refuse_links
+from sfm.system.safe_paths import is_path, leads_out_anywhere, refuse_links
+from sfm.system.untrusted_files import NUMBER, has_shape, read_json
 from sfm.types import ReconstructionSummary, StageSummary
 
 DATABASE = "features.h5"

@@ -31,9 +31,10 @@ from sfm.storage.hdf5_columns import (
     write_columns,
     writing,
 )
-from sfm.storage.journal import FileLock, JournaledFile, replace_durably
+from sfm.storage.journal import JournaledFile, replace_durably
 from sfm.storage.match_table import MatchTable
 from sfm.storage.schema import SCHEMA, SCHEMA_VERSION, STAGE_OF
+from sfm.system.file_lock import FileLock
 from sfm.system.untrusted_files import refuse_holes
 from sfm.types import (
     Grid,

@@ -86,7 +86,7 @@ _GROUPS = (
 
 def give_back() -> None:
     """Returns to the system what is free within the process; the C library of Linux otherwise keeps much of it."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):  # the last on Windows
         ctypes.CDLL(None).malloc_trim(0)
 
 

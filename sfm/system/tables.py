@@ -12,15 +12,16 @@ from typing import Any
 from sfm.errors import BadFile
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of equal length, the first one the header: first column to the left, the others to the right."""
+def aligned(rows: Sequence[Sequence[str]], sides: str | None = None, *, gap: int = 2) -> str:
+    """Rows of equal length as lines whose columns are below each other.
+
+    sides: "l" or "r" for each column, the side that its cells are aligned to; the default is the first to the left, the
+    others to the right. gap: spaces between columns.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
+    sides = sides or "l" + "r" * (len(widths) - 1)
+    pads = [str.ljust if side == "l" else str.rjust for side in sides]
+    lines = [(" " * gap).join(pad(*each) for pad, *each in zip(pads, row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 from sfm.geometry.epipolar import reduction
 from sfm.geometry.two_view import DETECTOR_ERROR_PX, verify_pair
 from sfm.options import VerificationOptions
+from sfm.system.hashing import json_digest
 from sfm.system.parallel import Workers
 from sfm.system.progress import progress_bar
 from sfm.types import Grid, ImagePair, ImageRecord, Matches, StageSummary, TwoViewGeometry
@@ -86,4 +85,4 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
 def _key(db: FeatureDatabase, options: VerificationOptions, seed: int) -> str:
     """Digest of all that the geometries depend on."""
     read = [db.fingerprint(stage) for stage in ("images", "matching")]
-    return hashlib.sha256(json.dumps([read, asdict(options), seed]).encode()).hexdigest()
+    return json_digest([read, asdict(options), seed], sort_keys=False)

@@ -139,7 +139,7 @@ def test_digest_is_of_the_photo_and_its_mask(folder: Path, tmp_path: Path) -> No
 
 
 def test_real_photos_are_one_camera_or_ten() -> None:
-    shared = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
+    shared = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).resolve().parents[3].parent / "shared"))
     scenes = shared / "datasets"
     if not scenes.is_dir():
         pytest.skip(f"{scenes} is not there; set LOFTR_SFM_SHARED")

@@ -30,5 +30,5 @@ def test_pillow_writes_png_after_pycolmap_was_loaded_through_us() -> None:
         "import sfm, pycolmap, io; from PIL import Image\n"
         "for _ in range(5): Image.effect_noise((64, 48), 50).save(io.BytesIO(), 'PNG')"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
