@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from sfm.images import decoding
 from sfm.images.decoding import read_rgb
 from sfm.images.index import check_photo, read_images_index
 from sfm.options import ImageOptions
+from tests.support.folders import SHARED
 from tests.support.pictures import H, W, index, picture, save
 
 
@@ -139,8 +139,7 @@ def test_digest_is_of_the_photo_and_its_mask(folder: Path, tmp_path: Path) -> No
 
 
 def test_real_photos_are_one_camera_or_ten() -> None:
-    shared = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).resolve().parents[3].parent / "shared"))
-    scenes = shared / "datasets"
+    scenes = SHARED / "datasets"
     if not scenes.is_dir():
         pytest.skip(f"{scenes} is not there; set LOFTR_SFM_SHARED")
     for scene, photos, cameras in (("strecha_fountain_p11", 11, 1), ("sacre_coeur", 10, 10)):

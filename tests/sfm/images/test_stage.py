@@ -7,6 +7,7 @@ from pathlib import Path
 from sfm.images.stage import run
 from sfm.options import ImageOptions
 from sfm.types import ImageRecord
+from tests.support.folders import ROOT
 
 
 def test_run_writes_the_records_and_counts(folder: Path) -> None:
@@ -30,5 +31,4 @@ def test_pillow_writes_png_after_pycolmap_was_loaded_through_us() -> None:
         "import sfm, pycolmap, io; from PIL import Image\n"
         "for _ in range(5): Image.effect_noise((64, 48), 50).save(io.BytesIO(), 'PNG')"
     )
-    root = Path(__file__).resolve().parents[3]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
