@@ -13,7 +13,7 @@ import numpy as np
 from sfm.evaluation.result_log import Result, ResultLog, result_id
 from sfm.matchers.base import Matcher
 from sfm.matching.rotations import TurnedPair
-from sfm.matching.stage import match_photos
+from sfm.matching.session import match_images
 from sfm.options import MatchingOptions
 from sfm.system.parallel import num_cores
 from sfm.system.progress import progress_bar
@@ -78,7 +78,7 @@ def _judged(photos: Photos, todo: Mapping[str, PhotoPair], how: Judging) -> Iter
         tasks.setdefault(_task(pair), []).append(key)
     with ThreadPoolExecutor(num_cores()) as pool:
         under_way: dict[str, Future[Result]] = {}
-        for batch in match_photos(how.matcher, photos.folder, photos.records, list(tasks), how.options):
+        for batch in match_images(how.matcher, photos.folder, photos.records, list(tasks), how.options):
             last, under_way = under_way, {}
             for task, matches in batch:
                 points = (matches.points0.astype(np.float64), matches.points1.astype(np.float64))

@@ -275,18 +275,21 @@ class FeatureDatabase:
         self._sync()
 
     def matched_pairs(self, matcher_key: str) -> frozenset[ImagePair]:
-        """Pairs whose matches by this matcher are held and fit the photos as they are now.
-
-        In mode "a" the key becomes the one that `read_matches` reads (kept with the next commit).
-        """
-        if self.mode == "a":
-            self._matches.select(matcher_key)
+        """Pairs whose matches by this matcher are held and fit the photos as they are now."""
         return self._matches.pairs(matcher_key)
 
-    def read_matches(self, pair: ImagePair) -> Matches:
-        """Matches of a pair by the current matcher; MissingStage where they are not held."""
+    def use_matcher(self, matcher_key: str) -> None:
+        """Make a matcher the current one, whose matches the later stages read; durable with the next commit.
+
+        Nothing changes where no matches by it are held.
+        """
+        with self._writing():
+            self._matches.select(matcher_key)
+
+    def read_matches(self, pair: ImagePair, *, matcher_key: str | None = None) -> Matches:
+        """Matches of a pair by a matcher, None for the current one; MissingStage where they are not held."""
         with reading(self.path, _REMEDY):
-            matches = self._matches.read(pair)
+            matches = self._matches.read(pair, matcher_key)
         if matches is None:
             raise MissingStage(f"{self.path}: holds no matches of {pair.name0} and {pair.name1}; run 'matching' first")
         return matches

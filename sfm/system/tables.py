@@ -20,9 +20,10 @@ def aligned(rows: Sequence[Sequence[str]], sides: str | None = None, *, gap: int
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = sides or "l" + "r" * (len(widths) - 1)
-    pads = [str.ljust if side == "l" else str.rjust for side in sides]
-    lines = [(" " * gap).join(pad(*each) for pad, *each in zip(pads, row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
+    spec = (" " * gap).join(
+        f"{{:{'<' if side == 'l' else '>'}{width}}}" for side, width in zip(sides, widths, strict=True)
+    )
+    return "\n".join(spec.format(*row).rstrip() for row in rows)
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -83,10 +83,10 @@ def _child(request: dict[str, Any], pipe: int) -> None:
     os.dup2(log, 2)
     from sfm.cli import main as cli
     from sfm.matchers import registry as matcher_choice
-    from sfm.matching import stage as matching
+    from sfm.matching import match_writer
     from tests.support import crash_scene
 
-    matching._FLUSH_PAIRS = request.get("batch", matching._FLUSH_PAIRS)
+    match_writer.FLUSH_PAIRS = request.get("batch", match_writer.FLUSH_PAIRS)
     make = matcher_choice.MATCHERS["loftr"] if request.get("real") else crash_scene.CellMatcher
     matcher_choice.MATCHERS["loftr"] = lambda options: crash_scene.slowed(
         make(options), request.get("delay", 0.0), request.get("tally")

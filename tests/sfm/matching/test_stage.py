@@ -12,7 +12,8 @@ from PIL import Image
 
 from sfm.errors import SfMError
 from sfm.matching.feature_cache import count_encodings, order_pairs
-from sfm.matching.stage import matcher_key, run
+from sfm.matching.pair_matching import matcher_key
+from sfm.matching.stage import run
 from sfm.options import MatchingOptions
 from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches
 
@@ -87,13 +88,15 @@ class Store:
     def write_grids(self, grids, *, traits=None):
         self.grids, self.traits = dict(grids), traits
 
-    def matched_pairs(self, key):
+    def use_matcher(self, key):
         if key in self.matches:
             self.current = key
+
+    def matched_pairs(self, key):
         return frozenset(self.matches.get(key, {}))
 
-    def read_matches(self, pair):
-        return self.matches[self.current][pair]
+    def read_matches(self, pair, *, matcher_key=None):
+        return self.matches[self.current if matcher_key is None else matcher_key][pair]
 
     def write_matches(self, batch, *, matcher_key):
         self.matches.setdefault(matcher_key, {}).update(batch)

@@ -256,6 +256,13 @@ def test_matchers_do_not_mix(db, path):
     assert len(db.read_matches(pair)) == 7
     assert db.matched_pairs("other") == frozenset()
     assert db.matched_pairs("loftr") == {pair}
+    assert len(db.read_matches(pair)) == 7  # asking changes nothing
+    assert len(db.read_matches(pair, matcher_key="loftr")) == 5
+    with pytest.raises(MissingStage):
+        db.read_matches(pair, matcher_key="other")
+    db.use_matcher("other")  # nothing is held of it
+    assert len(db.read_matches(pair)) == 7
+    db.use_matcher("loftr")
     assert len(db.read_matches(pair)) == 5
     commit(db, "matching")
     db.close()
@@ -278,7 +285,7 @@ def test_dead_rows_are_dropped_when_they_are_most_of_the_file(db, path, monkeypa
     for _ in range(4):
         db.write_matches([(p, some_matches(2000, i)) for i, p in enumerate(PAIRS)], matcher_key="k")
     db.write_matches([(PAIRS[0], some_matches(3, 7))], matcher_key="other")
-    db.matched_pairs("k")
+    db.use_matcher("k")
     before = path.stat().st_size
     commit(db, "matching")
     assert path.stat().st_size < before / 2
@@ -297,7 +304,7 @@ def test_match_counts_are_of_the_current_matcher_and_photos(db):
     db.write_matches([(PAIRS[0], some_matches(5)), (PAIRS[1], some_matches(0))], matcher_key="loftr-1")
     db.write_matches([(PAIRS[0], some_matches(7))], matcher_key="loftr-2")
     assert db.match_counts() == {PAIRS[0]: 7}
-    db.matched_pairs("loftr-1")
+    db.use_matcher("loftr-1")
     assert db.match_counts() == {PAIRS[0]: 5, PAIRS[1]: 0}
 
 
