@@ -18,7 +18,7 @@ import pycolmap
 import torch
 from torch import Tensor
 
-from sfm.matchers.base import GreyImage, Mask
+from sfm.matchers.base import GreyImage, Mask, check_images
 from sfm.system.parallel import map_on_cores, num_cores
 from sfm.types import Float32, MatcherTraits, Matches
 
@@ -99,7 +99,11 @@ class SiftMatcher:
         return None
 
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[SiftFeatures]:
-        """Keypoints and descriptors of each image; keypoints on masked-out pixels are dropped."""
+        """Keypoints and descriptors of each image; keypoints on masked-out pixels are dropped.
+
+        BadImage as of sfm.matchers.base.check_images.
+        """
+        check_images(images, masks)
         masks = masks if masks is not None else [None] * len(images)
         return [self._encode_one(image, mask) for image, mask in zip(images, masks, strict=True)]
 

@@ -84,12 +84,14 @@ def _child(request: dict[str, Any], pipe: int) -> None:
     from sfm.cli import main as cli
     from sfm.matchers import registry as matcher_choice
     from sfm.matching import match_writer
+    from sfm.registry import Entry
     from tests.support import crash_scene
 
     match_writer.FLUSH_PAIRS = request.get("batch", match_writer.FLUSH_PAIRS)
-    make = matcher_choice.MATCHERS["loftr"] if request.get("real") else crash_scene.CellMatcher
-    matcher_choice.MATCHERS["loftr"] = lambda options: crash_scene.slowed(
-        make(options), request.get("delay", 0.0), request.get("tally")
+    built_in: Any = matcher_choice.MATCHERS.built_in
+    make = built_in["loftr"].make if request.get("real") else crash_scene.CellMatcher
+    built_in["loftr"] = Entry(
+        "", lambda *given: crash_scene.slowed(make(*given), request.get("delay", 0.0), request.get("tally"))
     )
     if request.get("stuck"):
         _stick(request["stuck"])

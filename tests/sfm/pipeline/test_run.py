@@ -18,6 +18,7 @@ from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, 
 from sfm.pipeline import stages
 from sfm.pipeline.run import reconstruct
 from sfm.pipeline.stages import STAGE_NAMES, HlocFiles
+from sfm.registry import Entry
 from sfm.results.summary import PROBABLY_BAD
 from sfm.storage.database import FeatureDatabase
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
@@ -86,7 +87,7 @@ class ExactMatcher:
 
 @pytest.fixture(autouse=True)
 def exact_matcher(monkeypatch):
-    monkeypatch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: ExactMatcher())
+    monkeypatch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
     monkeypatch.setattr(ExactMatcher, "num_matched", 0)
     monkeypatch.setattr(pycolmap.logging, "minloglevel", 2)
 
@@ -112,7 +113,7 @@ def finished(tmp_path_factory) -> tuple[Path, Path]:
     for i in range(NUM):
         write_photo(root / "photos" / f"{i}.png", i)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: ExactMatcher())
+        patch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
         reconstruct(root / "photos", root / "out", OPTIONS)
     return root / "photos", root / "out"
 
