@@ -38,8 +38,9 @@ def matcher_key(provenance: Mapping[str, str]) -> str:
 
 
 def may_rotate(matcher: Matcher, options: MatchingOptions) -> bool:
-    """Whether pairs are tried with one image rotated: the option says so and the matcher minds rotations."""
-    return options.turns == "auto" and not matcher.rotation_invariant
+    """Whether pairs are tried with one image rotated: the option says so, the matcher minds
+    rotations, and it has a grid, by which cells of rotated images are found again in the images as they are."""
+    return options.turns == "auto" and not matcher.rotation_invariant and matcher.grid(64, 64) is not None
 
 
 def keys_by_rotation(matcher: Matcher, options: MatchingOptions) -> list[str]:

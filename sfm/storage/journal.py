@@ -56,7 +56,8 @@ def replace_durably(temporary: Path, path: Path) -> None:
     fsync_folder(path.parent)
 
 
-def _write_all(file: io.FileIO, offset: int, data: bytes | bytearray | memoryview) -> None:
+def write_all(file: io.FileIO, offset: int, data: bytes | bytearray | memoryview) -> None:
+    """Writes all of the data at an offset, however many calls that takes."""
     view = memoryview(data).cast("B")
     file.seek(offset)
     while len(view):
@@ -182,7 +183,7 @@ class JournaledFile:
     def _append(self, start: int, view: memoryview) -> None:
         self._appended = True
         try:
-            _write_all(self._file, start, view)
+            write_all(self._file, start, view)
         except OSError as error:  # HDF5 cannot be told in the middle of its work
             self._error = error
 
@@ -225,7 +226,7 @@ class JournaledFile:
         body = _HEAD.pack(_MAGIC, len(self._pages), self._size) + b"".join(
             struct.pack("<Q", page) + data for page, data in sorted(self._pages.items())
         )
-        _write_all(self._journal, 0, body + hashlib.sha256(body).digest())
+        write_all(self._journal, 0, body + hashlib.sha256(body).digest())
         self._journal.truncate()
         self._pending = True
         os.fsync(self._journal.fileno())
@@ -234,7 +235,7 @@ class JournaledFile:
 
     def _apply(self) -> None:
         for page, data in sorted(self._pages.items()):
-            _write_all(self._file, page * PAGE, data)
+            write_all(self._file, page * PAGE, data)
         self._file.truncate(self._size)
         os.fsync(self._file.fileno())
         self._pages = {}

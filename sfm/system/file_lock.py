@@ -106,7 +106,7 @@ class FileLock:
 
 def _has_flock() -> bool:
     try:
-        importlib.import_module("fcntl")
+        import fcntl  # noqa: F401
     except ImportError:
         return False
     return True

@@ -54,7 +54,7 @@ class _Points:
         from sfm.storage import journal
 
         sys.addaudithook(self._audit)
-        fsync, write_all = os.fsync, journal._write_all
+        fsync, write_all = os.fsync, journal.write_all
 
         def counted_fsync(fd: int) -> None:
             self.reached()
@@ -69,7 +69,7 @@ class _Points:
             write_all(file, offset + len(view) // 2, view[len(view) // 2 :])
 
         os.fsync = counted_fsync
-        journal._write_all = torn_write
+        journal.write_all = torn_write
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in _EVENTS or (event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING):

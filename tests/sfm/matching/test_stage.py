@@ -403,3 +403,17 @@ def test_turned_matches_half_replaced(turned_photos):
     assert len(store.writes) == writes + 1
     run(store, again, folder, MatchingOptions())
     assert (len(store.writes), again.encoded) == (writes + 1, [])
+
+
+def test_images_are_not_rotated_for_a_matcher_without_a_grid(photos):
+    class Detector(FakeMatcher):
+        rotation_invariant = False
+
+        def grid(self, width, height):
+            return None
+
+    folder, store = photos(3)
+    matcher = Detector()
+    summary = run(store, matcher, folder, MatchingOptions())
+    assert summary.counts == {"pairs": 3, "matches": 3, "encoded": 3, "reused": 0}
+    assert store.grids == dict.fromkeys(name_of(i) for i in range(3))

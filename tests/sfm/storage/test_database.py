@@ -281,7 +281,7 @@ def test_matches_written_again_replace_the_old(db, path):
 
 
 def test_dead_rows_are_dropped_when_they_are_most_of_the_file(db, path, monkeypatch):
-    monkeypatch.setattr(database, "_COMPACT_FROM", 1 << 16)
+    monkeypatch.setattr(database, "COMPACT_FROM", 1 << 16)
     for _ in range(4):
         db.write_matches([(p, some_matches(2000, i)) for i, p in enumerate(PAIRS)], matcher_key="k")
     db.write_matches([(PAIRS[0], some_matches(3, 7))], matcher_key="other")
@@ -378,7 +378,7 @@ def test_a_crash_at_any_write_of_any_commit_leaves_a_whole_commit(tmp_path, monk
                 shutil.copy(name, folder)
         snapshots.append((folder / path.name, returned[0]))
 
-    def torn(file, offset, data, write=journal._write_all):
+    def torn(file, offset, data, write=journal.write_all):
         write(file, offset, data[: len(data) // 2])
         snapshot()
         write(file, offset, data)
@@ -386,7 +386,7 @@ def test_a_crash_at_any_write_of_any_commit_leaves_a_whole_commit(tmp_path, monk
     with FeatureDatabase.open(path) as db:
         db.write_images([record(name) for name in NAMES])
         commit(db, "images")
-        monkeypatch.setattr(journal, "_write_all", torn)
+        monkeypatch.setattr(journal, "write_all", torn)
         for i, pair in enumerate(PAIRS):
             db.write_matches([(pair, some_matches(300, i))], matcher_key="k")
             returned[0] += 1
@@ -413,7 +413,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing_committed(db, path, monkeypat
     def full(file, offset, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal, "_write_all", full)
+    monkeypatch.setattr(journal, "write_all", full)
     with pytest.raises(BadFile, match=r"features\.h5: cannot be written \(.*No space left on device"):
         db.write_matches([(PAIRS[1], some_matches(5000))], matcher_key="k")
     monkeypatch.undo()

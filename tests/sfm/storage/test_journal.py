@@ -66,12 +66,12 @@ def test_every_crash_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
                 shutil.copy(name, folder)
         snapshots.append(folder / path.name)
 
-    def torn_write(file, offset, data, write=journal._write_all):
+    def torn_write(file, offset, data, write=journal.write_all):
         for end in (len(data) // 2, len(data)):
             write(file, offset, data[:end])
             snapshot()
 
-    monkeypatch.setattr(journal, "_write_all", torn_write)
+    monkeypatch.setattr(journal, "write_all", torn_write)
     file = opened(path)
     file.write(b"b" * 2 * PAGE)
     file.seek(3 * PAGE)
