@@ -70,8 +70,10 @@ class Matcher(Protocol):
 
     @property
     def rotation_invariant(self) -> bool:
-        """A photo that is turned in its plane (upside down, on its side) is matched as well; where False, and there is a grid,
-        pairs may be matched again with one of them rotated."""
+        """A photo that is turned in its plane (upside down, on its side) is matched as well.
+
+        Where that is False, and there is a grid, pairs may be matched again with one of them rotated.
+        """
         ...
 
     @property
