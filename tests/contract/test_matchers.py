@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, zoom
 
 from sfm.matchers.base import Matcher
+from tests.support.folders import ROOT
 
 
 def _sift() -> Matcher:
@@ -21,7 +21,7 @@ def _sift() -> Matcher:
 def _loftr_compact() -> Matcher:
     from sfm import weights
 
-    if not (Path(__file__).parents[2] / "weights" / "loftr_compact.safetensors").is_file():
+    if not (ROOT / "weights" / "loftr_compact.safetensors").is_file():
         pytest.skip("weights/loftr_compact.safetensors is not in this checkout")
     return weights.load("compact", device="cpu", offline=True)
 

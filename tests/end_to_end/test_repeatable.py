@@ -19,8 +19,8 @@ from sfm.mapping.colmap_mapper import read_input
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement import stage as refinement
 from sfm.storage.database import FeatureDatabase
+from tests.support.folders import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "224", "--rounds", "1", "--no-report")
 PINNED = "import os, runpy, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); sys.argv = sys.argv[1:]; "
 

@@ -16,8 +16,7 @@ from sfm.cli import main as cli
 from sfm.errors import BadFile, NoModel
 from sfm.options import Options
 from sfm.types import StageSummary
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.folders import ROOT
 
 
 def exit_code(*argv: str) -> int:
@@ -158,4 +157,4 @@ def test_version_and_front_door_of_a_checkout():
     command = [sys.executable, "reconstruct.py", "--version"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == f"loftr-sfm {__version__}\n"
-    assert re.search(r'loftr-sfm = "sfm\.cli:main"', (ROOT / "pyproject.toml").read_text())
+    assert re.search(r'loftr-sfm = "sfm\.cli\.main:main"', (ROOT / "pyproject.toml").read_text())
