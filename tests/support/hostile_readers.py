@@ -1,4 +1,4 @@
-"""The readers of files from strangers, each with small whole files to start from: what fuzz.py and its tests share."""
+"""The readers of files from strangers, each with small whole files to start from: tests/hostile, benchmarks/fuzz.py."""
 
 from __future__ import annotations
 
@@ -329,11 +329,11 @@ def _write_round(folder: Path) -> None:
 
 
 def _mend_round(folder: Path) -> None:
-    from sfm.refinement.stage import _digest
-
-    path = folder / "state" / "counts.json"
-    counts = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**counts, "digest": _digest(folder / "state")}))
+    digest = hashlib.sha256()
+    for path in sorted([*(folder / "state").glob("*.bin"), *(folder / "state").glob("*.npz")]):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    counts = folder / "state" / "counts.json"
+    counts.write_text(json.dumps({**json.loads(counts.read_bytes()), "digest": digest.hexdigest()}))
 
 
 def _read_round(folder: Path) -> None:
