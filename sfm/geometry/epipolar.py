@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from sfm.types import Float64, Grid
 
-NETWORK_STRIDE = 8  # network px a coarse cell
-
 Array = NDArray[np.floating]
 
 
@@ -59,7 +57,7 @@ def fundamental_matrix(K0: Array, K1: Array, cam1_from_cam0: Array) -> Float64:
 
 def reduction(grid: Grid | None) -> float:
     """Photo px per network px, from a matcher's coarse grid; 1 for a detector."""
-    return 1.0 if grid is None else max(grid[0], grid[1]) / NETWORK_STRIDE
+    return 1.0 if grid is None else Grid(*grid).network_scale
 
 
 def epipolar_distance(points0: Array, points1: Array, F: Array) -> Float64:

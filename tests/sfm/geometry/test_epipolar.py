@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from sfm.geometry import epipolar as G
+from sfm.types import Grid
 
 RNG = np.random.default_rng(3)
 K0 = np.array([[800.0, 0, 320], [0, 810, 240], [0, 0, 1]])
@@ -98,3 +99,11 @@ def test_lines_are_cut_at_the_image():
     np.testing.assert_allclose(ends[np.argsort(ends[:, 0])], [[0, 0], [50, 50]], atol=1e-9)
     assert G.clip_line([0, 1, -60], 100, 50) is None
     assert G.clip_line([0, 0, 1], 100, 50) is None
+
+
+@pytest.mark.parametrize(
+    ("grid", "scale"),
+    [(None, 1.0), (Grid(12.8, 8.0, 80), 1.6), (Grid(8.0, 12.8, 80), 1.6), (Grid(14.0, 14.0, 60, 14), 1.0)],
+)
+def test_pixels_of_an_image_for_each_that_the_network_sees(grid, scale):
+    assert G.reduction(grid) == pytest.approx(scale)
