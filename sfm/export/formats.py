@@ -19,7 +19,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from sfm.colmap.log import silent
+from sfm.colmap.log import quiet
 from sfm.colmap.model_reader import RIG_STEMS, STEMS, read_reconstruction
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.export.upright_copies import is_foreign, place_upright, pycolmap_reads
@@ -206,7 +206,7 @@ def _export_undistorted(model: pycolmap.Reconstruction, images_dir: Path, out: P
         for name in names:
             (out / "images" / name).unlink(missing_ok=True)
         threads = 1 if len(names) < 4 else -1
-        with silent():
+        with quiet(stderr=True):
             pycolmap.undistort_images(str(out), str(upright), str(photos), names, num_threads=threads)
     lost = next((name for name in names if not (out / "images" / name).is_file()), None)
     if lost is not None:

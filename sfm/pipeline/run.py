@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from sfm import __version__
-from sfm.colmap.model_files import UNREFINED, read_models, remove_leftovers
+from sfm.colmap.model_reader import read_models
+from sfm.colmap.model_writer import UNREFINED, remove_leftovers
 from sfm.errors import BadFile, BadOption, NoModel
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
-from sfm.mapping.colmap_mapper import read_input
+from sfm.mapping.inputs import read_input
 from sfm.options import Options
 from sfm.pipeline.stages import IMPORT_STAGES, STAGE_NAMES, STAGES, HlocFiles, Run, Stage, digest, images_content
 from sfm.quality import checks as verdict

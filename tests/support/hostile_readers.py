@@ -154,7 +154,7 @@ def _read_groups(path: Path) -> None:
 
 
 def _run_stages(path: Path) -> None:
-    from sfm.mapping.colmap_mapper import read_input, write_database
+    from sfm.mapping.inputs import read_input, write_database
     from sfm.options import TrackOptions
     from sfm.tracks import stage as tracks
 
@@ -329,11 +329,11 @@ def _write_round(folder: Path) -> None:
 
 
 def _mend_round(folder: Path) -> None:
-    digest = hashlib.sha256()
-    for path in sorted([*(folder / "state").glob("*.bin"), *(folder / "state").glob("*.npz")]):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    counts = folder / "state" / "counts.json"
-    counts.write_text(json.dumps({**json.loads(counts.read_bytes()), "digest": digest.hexdigest()}))
+    from sfm.refinement.checkpoint import digest_of_state
+
+    path = folder / "state" / "counts.json"
+    counts = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**counts, "digest": digest_of_state(folder / "state")}))
 
 
 def _read_round(folder: Path) -> None:

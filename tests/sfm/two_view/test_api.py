@@ -11,14 +11,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from sfm.errors import BadImage, BadOption
-from sfm.geometry.epipolar import (
-    epipolar_distance,
-    epipolar_line_distance,
-    essential_matrix,
-    fundamental_matrix,
-    pose_error_deg,
-    relative_pose,
-)
+from sfm.geometry.epipolar import epipolar_distance, epipolar_line_distance, essential_matrix, fundamental_matrix
+from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.matchers.registry import make_matcher
 from sfm.options import MatchingOptions, MatchOptions, PairEvaluation, TwoPhotoOptions
 from sfm.two_view.api import (
