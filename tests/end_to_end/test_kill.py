@@ -17,7 +17,7 @@ OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "
 TALKATIVE = f"""
 import sys
 from sfm.matching import match_writer
-from sfm.cli import main
+from sfm.cli.main import main
 from sfm.storage.database import FeatureDatabase
 
 match_writer.FLUSH_PAIRS = {BATCH}
