@@ -12,7 +12,7 @@ import numpy as np
 
 from sfm.evaluation.result_log import Result, ResultLog, result_id
 from sfm.matchers.base import Matcher
-from sfm.matching.rotations import TurnedPair
+from sfm.matching.rotations import RotatedPair
 from sfm.matching.session import match_images
 from sfm.options import MatchingOptions
 from sfm.system.parallel import num_cores
@@ -73,7 +73,7 @@ def judge_pairs(photos: Photos, pairs: Sequence[PhotoPair], how: Judging, *, des
 
 def _judged(photos: Photos, todo: Mapping[str, PhotoPair], how: Judging) -> Iterator[dict[str, Result]]:
     """Batch by batch the results by id; a batch is judged in threads while the next one is matched."""
-    tasks: dict[TurnedPair, list[str]] = {}
+    tasks: dict[RotatedPair, list[str]] = {}
     for key, pair in todo.items():
         tasks.setdefault(_task(pair), []).append(key)
     with ThreadPoolExecutor(num_cores()) as pool:
@@ -89,9 +89,9 @@ def _judged(photos: Photos, todo: Mapping[str, PhotoPair], how: Judging) -> Iter
         yield {key: future.result() for key, future in under_way.items()}
 
 
-def _task(pair: PhotoPair) -> TurnedPair:
+def _task(pair: PhotoPair) -> RotatedPair:
     turn = pair.turn if pair.name0 < pair.name1 else -pair.turn
-    return TurnedPair(ImagePair.of(pair.name0, pair.name1), turn % 4)
+    return RotatedPair(ImagePair.of(pair.name0, pair.name1), turn % 4)
 
 
 def _identity(photos: Photos, pair: PhotoPair) -> list[Any]:
