@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sfm.colmap.model_files import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
 from sfm.images import stage as images
@@ -72,12 +73,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """reads: stages whose results it depends on. depends_on: what else, JSON-able. run: does the work and writes it."""
+    """reads: stages whose results it depends on. depends_on: what else, JSON-able. run: does the work and writes it.
+
+    revision: raised by one when the stage's algorithm changes, so that what it wrote before is not reused.
+    files: what it writes into the output folder besides its group of the database.
+    """
 
     name: str
     reads: tuple[str, ...]
     depends_on: Callable[[Run], Any]
     run: Callable[[Run], StageSummary]
+    revision: int = 1
+    files: tuple[str, ...] = ()
 
 
 def digest(value: Any) -> str:
@@ -221,12 +228,23 @@ STAGES = (
         _tracks_depend_on,
         lambda run: tracks.run(run.db, run.options.tracks, memory=memory.budget(run.options.matching.memory)),
     ),
-    Stage("mapping", ("images", "verification", "tracks"), _mapping_depends_on, _run_mapping),
-    Stage("refinement", ("mapping",), lambda run: asdict(run.options.refinement), _run_refinement),
+    Stage(
+        "mapping",
+        ("images", "verification", "tracks"),
+        _mapping_depends_on,
+        _run_mapping,
+        files=(f"{UNREFINED}/0/images.bin", "database.db"),
+    ),
+    Stage(
+        "refinement",
+        ("mapping",),
+        lambda run: asdict(run.options.refinement),
+        _run_refinement,
+        files=("sparse/0/images.bin", "points.ply", "database.db"),
+    ),
 )
 IMPORT_STAGES = (  # pairs and matches come from hloc's files
     STAGES[0],
     Stage("matching", ("images",), lambda run: run.matcher_provenance, _run_import),
     *STAGES[3:],
 )
-STAGE_NAMES = tuple(stage.name for stage in STAGES)

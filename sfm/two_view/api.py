@@ -1,6 +1,6 @@
 """Two photos: their matches, fundamental and essential matrix, relative pose, and how far to trust them.
 
-    result = match_photos("a.jpg", "b.jpg", weights="outdoor")
+    result = match_images("a.jpg", "b.jpg", weights="outdoor")
     result.F, result.cam1_from_cam0, result.matches
 
 Photo A has suffix 0 and photo B suffix 1. Pixels are COLMAP's (sfm.types), of the photos at full
@@ -119,7 +119,7 @@ class TwoViewResult:
 # --- the front door -----------------------------------------------------------------------------
 
 
-def match_photos(
+def match_images(
     a: str | Path, b: str | Path, *, options: TwoImageOptions | None = None, **changes: Any
 ) -> TwoViewResult:
     """Matches and geometry of two photo files. changes: fields of TwoImageOptions, where options are not given.
@@ -131,8 +131,11 @@ def match_photos(
     return match_records(photos, make_matcher(options), options)
 
 
+match_photos = match_images  # its name in 0.1.0
+
+
 def match_records(photos: Records, matcher: Matcher, options: TwoImageOptions) -> TwoViewResult:
-    """As `match_photos`, with photos that are known and a matcher that may serve many pairs.
+    """As `match_images`, with photos that are known and a matcher that may serve many pairs.
 
     Where they hardly match as they are, B is turned by quarter turns; a turn is taken that has
     clearly more inliers. What comes out is in pixels of the photos as they are.

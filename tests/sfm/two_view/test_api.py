@@ -26,7 +26,7 @@ from sfm.options import MatchingOptions
 from sfm.two_view.api import (
     allowed_error,
     focal_px,
-    match_photos,
+    match_images,
     match_records,
     read_photos,
     result_dict,
@@ -163,7 +163,7 @@ def test_allowed_error_is_in_network_pixels_but_for_detectors():
 
 @pytest.mark.parametrize("changes", [{"weights": "compact"}, {"matcher": "sift"}])
 def test_two_photos_in_three_lines(changes):
-    result = match_photos(A, B, **changes)
+    result = match_images(A, B, **changes)
     assert result.trusted
     assert len(result.matches) > 250
     assert result.focal_sources == ("EXIF", "EXIF")
@@ -177,7 +177,7 @@ def test_a_photo_that_is_upside_down_is_turned(tmp_path):
     Image.open(B).transpose(Image.Transpose.ROTATE_180).save(turned)
     focal = read_photos(A, B, TwoImageOptions())[0].camera.params[0]
     known = f"{focal},320,240,0"
-    result = match_photos(A, turned, weights="compact", intrinsics=known, resize=480)
+    result = match_images(A, turned, weights="compact", intrinsics=known, resize=480)
     assert result.turn == 2
     assert result.focal_sources == ("given", "given")
     half = np.diag([-1.0, -1.0, 1.0])
@@ -185,7 +185,7 @@ def test_a_photo_that_is_upside_down_is_turned(tmp_path):
     assert rotation < 1.5
     assert translation < 8.0
     assert "B turned by 180°" in result_text(result)
-    off = match_photos(A, turned, weights="compact", intrinsics=known, turns="off", resize=320)
+    off = match_images(A, turned, weights="compact", intrinsics=known, turns="off", resize=320)
     assert off.turn == 0
     assert off.num_inliers < 0.2 * result.num_inliers
 
@@ -228,7 +228,7 @@ def test_photos_without_texture_have_no_geometry(tmp_path):
         paths.append(tmp_path / f"{i}.png")
         Image.new("L", size, value).save(paths[-1])
     for matcher in ("loftr", "sift"):
-        result = match_photos(*paths, matcher=matcher, weights="compact")
+        result = match_images(*paths, matcher=matcher, weights="compact")
         assert result.F is None
         assert result.cam1_from_cam0 is None
         assert result.num_inliers == 0
