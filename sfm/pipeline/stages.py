@@ -55,7 +55,7 @@ class Run:
 
     @property
     def matcher_provenance(self) -> dict[str, str]:
-        """What the matches depend on besides the photos."""
+        """What the matches depend on besides the images."""
         if self.imported is not None:
             return {"matcher": "hloc", "files": hloc.matcher_key(self.imported.features, self.imported.matches)}
         return self.matcher.provenance
@@ -93,7 +93,7 @@ def digest(value: Any) -> str:
 
 
 def _images_depend_on(run: Run) -> Any:
-    """Options, and names, sizes and times of all files: what can be known without reading a photo."""
+    """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
     folders = [run.folder] + ([options.masks] if options.masks is not None else [])
     return [asdict(options), [_listing(folder) for folder in folders]]
@@ -118,14 +118,14 @@ def _size_and_time(path: Path) -> tuple[int, int]:
 def _run_images(run: Run) -> StageSummary:
     before = images_content(run.db)
     summary = images.run(run.db, run.folder, run.options.images)
-    if images_content(run.db) != before:  # what other stages hold of other photos counts no more, whatever comes
+    if images_content(run.db) != before:  # what other stages hold of other images counts no more, whatever comes
         for stage in STAGES[1:]:
             run.db.invalidate(stage.name)
     return summary
 
 
 def images_content(db: FeatureDatabase) -> str:
-    """Hash of all that later stages see of the photos; copying a folder does not change it. "" before there are any."""
+    """Hash of all that later stages see of the images; copying a folder does not change it. "" before there are any."""
     try:
         records = db.read_images()
     except MissingStage:
@@ -179,7 +179,7 @@ def _mapped_input(run: Run) -> MappingInput:
 
 
 def _unchanged(run: Run, record: ImageRecord, read: Callable[[Path, ImageRecord], _Pixels]) -> _Pixels:
-    """A photo, if it is the one that was indexed. Raises BadImage."""
+    """An image, if it is the one that was indexed. Raises BadImage."""
     pixels = read(run.folder, record)
     images.check_unchanged(run.folder, record, run.options.images.masks)
     return pixels

@@ -28,7 +28,7 @@ from sfm.two_view.api import (
     focal_px,
     match_images,
     match_records,
-    read_photos,
+    read_images,
     result_dict,
     result_text,
     two_view,
@@ -126,10 +126,10 @@ def test_what_speaks_against_a_pose_is_said(matches, prior, word):
 def test_a_focal_length_that_nothing_tells_is_taken_from_the_matches():
     result = two_view(two_views(share_false=0.3)[0], (record("a", False), record("b", False)), max_error=2.0)
     assert result.focal_sources == ("estimated", "estimated")
-    assert focal_px(result.photos[0]) == focal_px(result.photos[1]) == pytest.approx(FOCAL, rel=0.06)
+    assert focal_px(result.images[0]) == focal_px(result.images[1]) == pytest.approx(FOCAL, rel=0.06)
     assert max(pose_error_deg(result.cam1_from_cam0, POSE)) < 1.5
     known = two_view(two_views(share_false=0.3)[0], (record("a", True), record("b", False)), max_error=2.0)
-    assert known.photos[0].camera.params[0] == FOCAL
+    assert known.images[0].camera.params[0] == FOCAL
 
 
 def test_numbers_as_json():
@@ -175,7 +175,7 @@ def test_two_photos_in_three_lines(changes):
 def test_a_photo_that_is_upside_down_is_turned(tmp_path):
     turned = tmp_path / "turned.png"
     Image.open(B).transpose(Image.Transpose.ROTATE_180).save(turned)
-    focal = read_photos(A, B, TwoImageOptions())[0].camera.params[0]
+    focal = read_images(A, B, TwoImageOptions())[0].camera.params[0]
     known = f"{focal},320,240,0"
     result = match_images(A, turned, weights="compact", intrinsics=known, resize=480)
     assert result.turn == 2
@@ -193,14 +193,14 @@ def test_a_photo_that_is_upside_down_is_turned(tmp_path):
 def test_intrinsics_of_two_cameras(tmp_path):
     small = tmp_path / "small.jpg"
     Image.open(B).resize((320, 240)).save(small)
-    photos = read_photos(A, small, TwoImageOptions(intrinsics="500,320,240,0", intrinsics_b="250,160,120,0.1"))
+    photos = read_images(A, small, TwoImageOptions(intrinsics="500,320,240,0", intrinsics_b="250,160,120,0.1"))
     assert [focal_px(photo) for photo in photos] == [500, 250]
-    photos = read_photos(A, small, TwoImageOptions(intrinsics_b="250,160,120,0.1"))
+    photos = read_images(A, small, TwoImageOptions(intrinsics_b="250,160,120,0.1"))
     assert focal_px(photos[0]) == pytest.approx(517.68, abs=0.01)
     with pytest.raises(BadOption, match=r"small\.jpg is 320x240; give those of B with --intrinsics-b"):
-        read_photos(A, small, TwoImageOptions(intrinsics="500,320,240,0"))
+        read_images(A, small, TwoImageOptions(intrinsics="500,320,240,0"))
     with pytest.raises(BadOption, match="--intrinsics 5: 1 numbers"):
-        read_photos(A, B, TwoImageOptions(intrinsics="5"))
+        read_images(A, B, TwoImageOptions(intrinsics="5"))
 
 
 def test_bad_photos_are_named(tmp_path):
@@ -217,7 +217,7 @@ def test_bad_photos_are_named(tmp_path):
         (tmp_path / "absent.jpg", BadImage, "No such file"),
     ):
         with pytest.raises(kind, match=word) as caught:
-            read_photos(A, b, TwoImageOptions())
+            read_images(A, b, TwoImageOptions())
         assert str(caught.value).startswith(str(b))
         assert "\n" not in str(caught.value)
 
@@ -250,7 +250,7 @@ def test_one_matcher_serves_many_pairs(monkeypatch):
             return [Matches.empty()]
 
     options = TwoImageOptions()
-    result = match_records(read_photos(A, B, options), Nothing(), options)
+    result = match_records(read_images(A, B, options), Nothing(), options)
     assert result.matcher == {"matcher": "nothing"}
     assert len(result.matches) == 0
 
