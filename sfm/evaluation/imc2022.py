@@ -27,7 +27,7 @@ from sfm.evaluation.pose_metrics import (
     mean_average_accuracy,
 )
 from sfm.evaluation.result_log import Result, ResultLog
-from sfm.geometry.epipolar import relative_pose
+from sfm.geometry.poses import relative_pose
 from sfm.images.stage import read_images_index
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pycolmap
 
-from sfm.colmap.log import silent
+from sfm.colmap.log import quiet
 from sfm.errors import BadFile, BadImage
 from sfm.export.source import ExportSource, protect_images, registered_images, size_of
 from sfm.export.upright_copies import is_foreign, place_upright, pycolmap_reads
@@ -34,7 +34,7 @@ def undistorted(source: ExportSource, dest: Path) -> Path:
         for name in names:
             (dest / "images" / name).unlink(missing_ok=True)
         threads = 1 if len(names) < 4 else -1
-        with silent():
+        with quiet(stderr=True):
             pycolmap.undistort_images(str(dest), str(upright), str(readable), names, num_threads=threads)
     lost = next((name for name in names if not (dest / "images" / name).is_file()), None)
     if lost is not None:

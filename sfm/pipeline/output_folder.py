@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sfm.colmap.model_files import UNREFINED
+from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import BadFile
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
 from sfm.system.untrusted_files import refuse_links

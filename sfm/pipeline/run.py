@@ -16,7 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sfm.colmap.model_files import remove_leftovers
+from sfm.colmap.model_writer import remove_leftovers
 from sfm.errors import BadFile, BadOption, NoModel
 from sfm.mapping import known_poses
 from sfm.options import Options, RunKeywords

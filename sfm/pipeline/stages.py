@@ -10,20 +10,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sfm.colmap.model_files import UNREFINED
+from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
 from sfm.images import stage as images
 from sfm.images.discovery import find_images
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
-from sfm.mapping.colmap_mapper import MappingInput, read_input
+from sfm.mapping.inputs import MappingInput, read_input
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
 from sfm.options import Options
 from sfm.pairs import stage as pairs
 from sfm.refinement import stage as refinement
+from sfm.refinement.rounds import Refiner
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
 from sfm.tracks import stage as tracks
@@ -188,7 +189,7 @@ def _unchanged(run: Run, record: ImageRecord, read: Callable[[Path, ImageRecord]
 def _run_refinement(run: Run) -> StageSummary:
     records = {record.name: record for record in run.db.read_images()}
     masks = run.options.images.masks
-    refiner = refinement.Refiner(
+    refiner = Refiner(
         _mapped_input(run),
         run.options.refinement,
         run.options.mapping,

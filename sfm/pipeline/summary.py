@@ -6,9 +6,10 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sfm.colmap.model_files import UNREFINED, read_models
+from sfm.colmap.model_reader import read_models
+from sfm.colmap.model_writer import UNREFINED
 from sfm.mapping import stage as mapping
-from sfm.mapping.colmap_mapper import read_input
+from sfm.mapping.inputs import read_input
 from sfm.pipeline.stages import Run
 from sfm.quality import checks
 from sfm.storage.database import FeatureDatabase

@@ -18,7 +18,7 @@ from sfm.drawing.scene import Observations, Points, Scene, aligned, read_scene, 
 from sfm.errors import BadFile
 from sfm.evaluation.comparison import Comparison, agreement_lines, table_rows
 from sfm.evaluation.model import Poses, align, camera_centres, extent
-from sfm.geometry.epipolar import rotation_angle_deg
+from sfm.geometry.poses import rotation_angle_deg
 from sfm.report import parts
 from sfm.report.html import key_of, page, write_page
 from sfm.report.parts import PageImages

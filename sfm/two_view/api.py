@@ -19,17 +19,13 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.colmap.camera import prior_camera, with_focal
 from sfm.errors import BadOption
-from sfm.geometry.epipolar import (
-    angle_between_deg,
-    epipolar_line_distance,
-    essential_matrix,
-    homogeneous,
-    reduction,
-    rotation_angle_deg,
-)
-from sfm.geometry.focal_from_F import focal_of_pair, with_focal
-from sfm.geometry.two_view import DETECTOR_ERROR_PX, colmap_camera, unit_pose, verify_pair
+from sfm.geometry.epipolar import epipolar_line_distance, essential_matrix
+from sfm.geometry.focal_from_F import focal_of_pair
+from sfm.geometry.pixels import allowed_error, homogeneous
+from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
+from sfm.geometry.two_view import unit_pose, verify_pair
 from sfm.images.camera_priors import GUESSED_FOCAL, Photo, cameras_of
 from sfm.images.stage import check_photo, read_grey
 from sfm.matchers.base import Matcher
@@ -194,13 +190,6 @@ def _cameras(image0: Photo, image1: Photo, options: TwoImageOptions) -> list[Cam
     return cameras
 
 
-def allowed_error(grids: Sequence[Grid | None], max_error: float) -> float:
-    """Epipolar error of an inlier, px of the images. max_error: px of the image that a matcher with a grid sees."""
-    if any(grid is None for grid in grids):
-        return DETECTOR_ERROR_PX
-    return max_error * max(reduction(grid) for grid in grids)
-
-
 # --- the pure core ------------------------------------------------------------------------------
 
 
@@ -215,7 +204,8 @@ def two_view(
 ) -> TwoViewResult:
     """Geometry of the matches of two images whose cameras are known or guessed. max_error: px of the images."""
     options = VerificationOptions()
-    geometry = verify_pair(A_AND_B, matches, images, options, max_error=max_error, seed=seed)
+    cameras = prior_camera(images[0]), prior_camera(images[1])
+    geometry = verify_pair(A_AND_B, matches, cameras, options, max_error=max_error, seed=seed)
     inliers = np.zeros(len(matches), bool)
     inliers[geometry.inliers] = True
     images = _with_focal_of(geometry, images)
@@ -263,7 +253,7 @@ def _pose(geometry: TwoViewGeometry, matches: Matches, images: Records, max_erro
         return geometry.cam1_from_cam0
     rows = geometry.inliers
     points0, points1 = matches.points0[rows].astype(np.float64), matches.points1[rows].astype(np.float64)
-    camera0, camera1 = (colmap_camera(image) for image in images)
+    camera0, camera1 = (prior_camera(image) for image in images)
     ransac = pycolmap.RANSACOptions(max_error=max_error, random_seed=seed, max_num_trials=5000)
     found = pycolmap.estimate_relative_pose(camera0, points0, camera1, points1, ransac)
     if found is None or found["num_inliers"] < 8:
@@ -280,7 +270,7 @@ def parallax_deg(matches: Matches, inliers: NDArray[np.bool_], images: Records, 
         return None
     points = (matches.points0[inliers], matches.points1[inliers])
     plane0, plane1 = (
-        np.asarray(colmap_camera(image).cam_from_img(xy.astype(np.float64)))
+        np.asarray(prior_camera(image).cam_from_img(xy.astype(np.float64)))
         for image, xy in zip(images, points, strict=True)
     )
     return _finite(np.nanmedian(angle_between_deg(homogeneous(plane0) @ pose[:, :3].T, homogeneous(plane1))))
@@ -367,7 +357,7 @@ def _rows(matrix: Float64 | None) -> list[list[float]] | None:
 
 def focal_px(image: ImageRecord) -> float:
     """Focal length of an image's camera, px; the mean where its model has two."""
-    return float(colmap_camera(image).mean_focal_length())
+    return float(prior_camera(image).mean_focal_length())
 
 
 def result_text(result: TwoViewResult) -> str:

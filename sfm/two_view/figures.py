@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfm.geometry.epipolar import clip_line, homogeneous
+from sfm.geometry.epipolar import clip_line
+from sfm.geometry.pixels import homogeneous
 from sfm.two_view.api import TwoViewResult
 from sfm.two_view.canvas import (
     FAINT,

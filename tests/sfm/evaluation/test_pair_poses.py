@@ -27,7 +27,8 @@ from sfm.evaluation.pair_poses import (
     summarise,
     table,
 )
-from sfm.geometry.epipolar import homogeneous, relative_pose
+from sfm.geometry.pixels import homogeneous
+from sfm.geometry.poses import relative_pose
 from sfm.matchers import registry as matcher_choice
 from tests.support.posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
 

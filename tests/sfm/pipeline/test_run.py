@@ -25,7 +25,7 @@ from sfm.pipeline.stages import HlocFiles
 from sfm.results.console import PROBABLY_BAD
 from sfm.storage.database import FeatureDatabase
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
-from sfm.types import STAGE_NAMES, Matches
+from sfm.types import STAGE_NAMES, MatcherTraits, Matches
 
 WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 6
 BLIND = 200  # photos of this grey value and above match nothing
@@ -65,6 +65,7 @@ class ExactMatcher:
     batch_size = 4
     rotation_invariant = True
     anchor = 0.5
+    traits = MatcherTraits()
     version = "1"
     num_matched = 0
 

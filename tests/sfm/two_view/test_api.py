@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,14 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from sfm.errors import BadImage, BadOption
 from sfm.evaluation.options import PairEvaluation
-from sfm.geometry.epipolar import (
-    epipolar_distance,
-    epipolar_line_distance,
-    essential_matrix,
-    fundamental_matrix,
-    pose_error_deg,
-    relative_pose,
-)
+from sfm.geometry.epipolar import epipolar_distance, epipolar_line_distance, essential_matrix, fundamental_matrix
+from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.matchers.registry import make_matcher
 from sfm.options import MatchingOptions
 from sfm.two_view.api import (
@@ -35,9 +28,9 @@ from sfm.two_view.api import (
 )
 from sfm.two_view.options import MatchOptions, TwoImageOptions
 from sfm.types import Matches
+from tests.support.folders import DEMO
 from tests.support.pair_scene import FOCAL, HEIGHT, POSE, WIDTH, K, record, two_views
 
-DEMO = Path(__file__).resolve().parents[3] / "datasets" / "courtyard" / "demo"
 A, B = (DEMO / "images" / f"view_{i:02d}.jpg" for i in (3, 5))
 PHOTOS = (record("a"), record("b"))
 

@@ -1,4 +1,4 @@
-"""The readers of files from strangers, each with small whole files to start from: what fuzz.py and its tests share."""
+"""The readers of files from strangers, each with small whole files to start from: tests/hostile, benchmarks/fuzz.py."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _read_groups(path: Path) -> None:
 
 
 def _run_stages(path: Path) -> None:
-    from sfm.mapping.colmap_mapper import read_input, write_database
+    from sfm.mapping.inputs import read_input, write_database
     from sfm.options import TrackOptions
     from sfm.tracks import stage as tracks
 
@@ -333,11 +333,11 @@ def _write_round(folder: Path) -> None:
 
 
 def _mend_round(folder: Path) -> None:
-    from sfm.refinement.stage import _digest
+    from sfm.refinement.checkpoint import digest_of_state
 
     path = folder / "state" / "counts.json"
     counts = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**counts, "digest": _digest(folder / "state")}))
+    path.write_text(json.dumps({**counts, "digest": digest_of_state(folder / "state")}))
 
 
 def _read_round(folder: Path) -> None:
