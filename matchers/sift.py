@@ -20,7 +20,7 @@ from torch import Tensor
 from sfm.colmap.log import quiet
 from sfm.matchers.base import GreyImage, Mask
 from sfm.matchers.cores import map_on_cores, num_cores
-from sfm.types import Float32, Matches
+from sfm.types import Float32, MatcherTraits, Matches
 
 _TILE = 2048  # rows of the distance matrix that are held at once
 _UNIT = 512.0**2  # COLMAP keeps unit descriptors as bytes, scaled by 512
@@ -60,6 +60,7 @@ class SiftMatcher:
     batch_size = 8
     rotation_invariant = True
     anchor = 0.5
+    traits = MatcherTraits(pixel_sigma=1.0)
 
     def __init__(self, options: SiftOptions | None = None, *, device: str = "cpu") -> None:
         self.options = options or SiftOptions()

@@ -134,7 +134,7 @@ def match_records(photos: Records, matcher: Matcher, options: TwoPhotoOptions) -
     """
     grey0, grey1 = (read_grey(Path(), photo) for photo in photos)
     grids = [matcher.grid(photo.width, photo.height) for photo in photos]
-    error = allowed_error(grids, options.max_error)
+    error = allowed_error(grids, matcher.traits, options.max_error)
     turning = TurningMatcher(matcher)
 
     def geometry(matches: Matches, turn: int) -> TwoViewResult:

@@ -21,7 +21,7 @@ from sfm.pipeline.stages import STAGE_NAMES, HlocFiles
 from sfm.results.summary import PROBABLY_BAD
 from sfm.storage.database import FeatureDatabase
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
-from sfm.types import Matches
+from sfm.types import MatcherTraits, Matches
 
 WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 6
 BLIND = 200  # photos of this grey value and above match nothing
@@ -61,6 +61,7 @@ class ExactMatcher:
     batch_size = 4
     rotation_invariant = True
     anchor = 0.5
+    traits = MatcherTraits()
     version = "1"
     num_matched = 0
 
