@@ -27,7 +27,8 @@ from sfm.options import Options
 from sfm.pipeline.stages import IMPORT_STAGES, STAGE_NAMES, STAGES, HlocFiles, Run, Stage, digest, images_content
 from sfm.quality import checks as verdict
 from sfm.report import run as report
-from sfm.results.summary import DATABASE, REPORT, RUN_JSON, write_run_json
+from sfm.results.files import DATABASE, REPORT, RUN_JSON
+from sfm.results.run_json import write_run_json
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
 from sfm.system.machine import peak_mb, reset_peak

@@ -21,8 +21,8 @@ from sfm.quality.parallax import triangulation_angles, turning_share
 from sfm.refinement.self_calibration import focal_deviation
 from sfm.types import Doubt
 
-# Observations further off than a limit were filtered (MappingInput.filter_error). Errors that chance alone put below the
-# limit fill its circle, with a mean of 2/3 of it; of a model that fits they cluster at zero.
+# Observations further off than a limit were filtered (MappingInput.filter_error). Errors that chance alone put below
+# the limit fill its circle, with a mean of 2/3 of it; of a model that fits they cluster at zero.
 FILLED = 0.5
 MIN_ANGLE = 2.0  # degrees, median over points: at 1.5 points are filtered, so most would be at the brink
 MAX_FOCAL_DEVIATION = 0.1  # a tenth of the focal length bends and stretches the model by as much

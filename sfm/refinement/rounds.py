@@ -1,11 +1,11 @@
 """Rounds of refinement: from a model whose observations are good to a pixel to one of sub-pixel tracks.
 
-The matcher's positions are good to a pixel of its network's image, or of the image itself. Here every track gets a reference observation,
-and all others are aligned with it in the photos themselves (sfm.refinement.track_alignment), to a few hundredths of a
-pixel where there is texture; the reference defines the point, so its own position costs nothing. Then bundle adjustment
-with each observation's covariance, a filter, and a second round on the better model, whose tracks have been completed
-and merged in between. The idea is that of He et al., Detector-Free Structure from Motion, CVPR 2024, with patches in
-the place of its network. Pixels are COLMAP's (sfm.types).
+A matcher's positions are good to a pixel of its network's image, or of the image itself. Here every track gets a
+reference observation, and all others are aligned with it in the images themselves (sfm.refinement.track_alignment), to
+a few hundredths of a pixel where there is texture; the reference defines the point, so its own position costs nothing.
+Then bundle adjustment with each observation's covariance, a filter, and a second round on the better model, whose
+tracks have been completed and merged in between. The idea is that of He et al., Detector-Free Structure from Motion,
+CVPR 2024, with patches in the place of its network. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ from sfm.report import parts
 from sfm.report.html import key_of, page, write_page
 from sfm.report.parts import Photos
 from sfm.report.run import duration, options_part, total_seconds, unregistered
-from sfm.results.summary import DATABASE, PROBABLY_BAD, read_run_json, recorded_doubts, run_title
+from sfm.results.console import PROBABLY_BAD
+from sfm.results.files import DATABASE
+from sfm.results.run_json import read_run_json, recorded_doubts, run_title
 from sfm.storage.database import FeatureDatabase
 
 TRUTH_COLOUR = "#9aa3ad"

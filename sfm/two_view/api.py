@@ -32,7 +32,8 @@ from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.turning import TurningMatcher
 from sfm.matching.rotations import CLEARLY, TURNS, strength
-from sfm.options import ImageOptions, TwoPhotoOptions, VerificationOptions
+from sfm.options import ImageOptions, VerificationOptions
+from sfm.two_view.options import TwoImageOptions
 from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
 
 Records = tuple[ImageRecord, ImageRecord]
@@ -115,18 +116,18 @@ class TwoViewResult:
 
 
 def match_photos(
-    a: str | Path, b: str | Path, *, options: TwoPhotoOptions | None = None, **changes: Any
+    a: str | Path, b: str | Path, *, options: TwoImageOptions | None = None, **changes: Any
 ) -> TwoViewResult:
-    """Matches and geometry of two photo files. changes: fields of TwoPhotoOptions, where options are not given.
+    """Matches and geometry of two photo files. changes: fields of TwoImageOptions, where options are not given.
 
     Raises BadImage for what is no photo, BadOption and BadFile for options and weights that cannot be used.
     """
-    options = options if options is not None else TwoPhotoOptions(**changes)
+    options = options if options is not None else TwoImageOptions(**changes)
     photos = read_photos(Path(a), Path(b), options)
     return match_records(photos, make_matcher(options), options)
 
 
-def match_records(photos: Records, matcher: Matcher, options: TwoPhotoOptions) -> TwoViewResult:
+def match_records(photos: Records, matcher: Matcher, options: TwoImageOptions) -> TwoViewResult:
     """As `match_photos`, with photos that are known and a matcher that may serve many pairs.
 
     Where they hardly match as they are, B is turned by quarter turns; a turn is taken that has
@@ -158,7 +159,7 @@ def _num_cells(photos: Records, grids: Sequence[Grid | None]) -> int:
     return min(cells)
 
 
-def read_photos(a: Path, b: Path, options: TwoPhotoOptions) -> Records:
+def read_photos(a: Path, b: Path, options: TwoImageOptions) -> Records:
     """Records of two different photos, named by their paths, with the cameras that the options or EXIF give."""
     (photo0, digest0), (photo1, digest1) = check_photo(a), check_photo(b)
     if digest0 == digest1:
@@ -168,7 +169,7 @@ def read_photos(a: Path, b: Path, options: TwoPhotoOptions) -> Records:
     return ImageRecord(str(a), *photo0.size, camera0, digest0), ImageRecord(str(b), *photo1.size, camera1, digest1)
 
 
-def _cameras(photo0: Photo, photo1: Photo, options: TwoPhotoOptions) -> list[CameraPrior]:
+def _cameras(photo0: Photo, photo1: Photo, options: TwoImageOptions) -> list[CameraPrior]:
     given = (options.intrinsics, options.intrinsics_b or options.intrinsics)
     if options.intrinsics and not options.intrinsics_b and photo0.size != photo1.size:
         sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (photo0, photo1))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from sfm.geometry.epipolar import clip_line
 from sfm.geometry.pixels import homogeneous
-from sfm.options import FigureOptions
 from sfm.two_view.api import TwoViewResult
 from sfm.two_view.canvas import (
     FAINT,
@@ -29,6 +28,7 @@ from sfm.two_view.canvas import (
     row_of_boxes,
     short_name,
 )
+from sfm.two_view.options import FigureOptions
 from sfm.types import Float64, Int64
 
 MAX_LINES = 200  # drawn unless the options say otherwise; more hide the photos

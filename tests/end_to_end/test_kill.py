@@ -17,7 +17,7 @@ OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "
 TALKATIVE = f"""
 import sys
 from sfm.matching import stage as matching
-from sfm.cli import main
+from sfm.cli.main import main
 from sfm.storage.database import FeatureDatabase
 
 matching._FLUSH_PAIRS = {BATCH}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfm.cli import main
+from sfm.cli.main import main
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 from tests.support import odd_photos
 from tests.support.odd_photos import BROKEN, USED, Kind, encoded

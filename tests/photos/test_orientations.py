@@ -9,7 +9,7 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.cli import main
+from sfm.cli.main import main
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
 from tests.support.odd_photos import turned

@@ -15,7 +15,7 @@ import pycolmap
 import pytest
 from PIL import Image
 
-from sfm.cli import main
+from sfm.cli.main import main
 from sfm.geometry.poses import relative_pose, rotation_angle_deg
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair

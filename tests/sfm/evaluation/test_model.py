@@ -29,7 +29,7 @@ from sfm.evaluation.model import (
     read_model,
 )
 
-SHARED = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
+SHARED = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).resolve().parents[3].parent / "shared"))
 
 
 def synthetic(num_images: int = 8, *, seed: int = 0) -> pycolmap.Reconstruction:

@@ -13,12 +13,13 @@ from PIL import Image
 
 from sfm.cli import main as cli
 from sfm.errors import BadFile, BadImage, BadOption, NoModel
+from sfm.export.hloc import write_hloc
 from sfm.matchers import registry as matcher_choice
 from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, PairOptions, ReportOptions, TrackOptions
 from sfm.pipeline import stages
 from sfm.pipeline.run import reconstruct
 from sfm.pipeline.stages import STAGE_NAMES, HlocFiles
-from sfm.results.summary import PROBABLY_BAD
+from sfm.results.console import PROBABLY_BAD
 from sfm.storage.database import FeatureDatabase
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
 from sfm.types import MatcherTraits, Matches
@@ -399,7 +400,7 @@ def test_hlocs_files_carry_on(finished, tmp_path):
     photos, out = finished
     features, matches = tmp_path / "features.h5", tmp_path / "matches.h5"
     with FeatureDatabase.open(out / "features.h5", "r") as db:
-        stages.hloc.export_hloc(db, features=features, matches=matches, pairs=tmp_path / "pairs.txt")
+        write_hloc(db, features=features, matches=matches, pairs=tmp_path / "pairs.txt")
     summary = reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
     assert summary.registered == NUM
     assert ExactMatcher.num_matched == 0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sfm.cli import main
+from sfm.cli.main import main
 from sfm.drawing.scene import moved, scene_of
 from sfm.errors import BadFile
 from sfm.evaluation.comparison import compare

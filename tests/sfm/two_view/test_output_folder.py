@@ -12,7 +12,7 @@ from sfm.cli import main as cli
 from sfm.geometry.epipolar import epipolar_line_distance
 from sfm.two_view.output_folder import default_folder
 
-PHOTOS = Path(__file__).resolve().parents[3] / "datasets" / "demo" / "images"
+PHOTOS = Path(__file__).resolve().parents[3] / "datasets" / "courtyard" / "demo" / "images"
 A, B = PHOTOS / "view_03.jpg", PHOTOS / "view_05.jpg"
 
 
