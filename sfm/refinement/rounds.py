@@ -20,7 +20,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm.colmap.model_arrays import ModelColumns, delete_observations, move_observations
-from sfm.mapping.inputs import MappingInput
+from sfm.mapping.inputs import MappingInput, write_database
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
@@ -43,6 +43,9 @@ class Refiner:
     """What all rounds on all models of a run share. data: what mapping read. read_grey: (H, W) u8 of an image name.
     read_mask: (H, W) bool, where the photo may be used, or None for all. memory: bytes for photos and patches.
 
+    unusable: names of images whose pixels say nothing, and whose observations stay as they are. write_database: a
+    COLMAP database of a model in some state, with the model's ids; where absent, it is made of the data, whose order
+    gives the ids.
     Poses that the user gave stay as they are, and intrinsics likewise.
     """
 
@@ -54,6 +57,8 @@ class Refiner:
     memory: int = 10**9
     device: str = "cpu"
     params: RefinementParams = RefinementParams()
+    unusable: frozenset[str] = frozenset()
+    write_database: Callable[[Path, pycolmap.Reconstruction], None] | None = None
 
     def freedom(self, model: pycolmap.Reconstruction) -> Freedom:
         """What bundle adjustment may change."""
@@ -73,7 +78,7 @@ class Refiner:
         num_registered = self._complete(model, number, scratch) if number > 0 else 0
         covariances = self._covariances(model, before.covariances)
         columns = ModelColumns.of(model)
-        reference = references(columns)
+        reference = self._references(columns)
         aligned, photos = _aligned(columns, reference, self, first=number == 0)
         give_back()  # patches and photos, before bundle adjustment takes as much
         proposed = self._proposed(columns)
@@ -111,23 +116,33 @@ class Refiner:
             result[image_id] = own
         return result
 
+    def _references(self, columns: ModelColumns) -> Int64:
+        return references(columns, avoided=np.array([name in self.unusable for name in columns.names], bool))
+
     def _proposed(self, columns: ModelColumns) -> NDArray[np.bool_]:
         """(O,) which observations are of keypoints that no matcher found."""
         num_matched = {r.name: len(own) for r, own in zip(self.data.images, self.data.keypoints, strict=True)}
         return np.asarray(columns.point2D >= np.array([num_matched[name] for name in columns.names])[columns.image])
 
     def _complete(self, model: pycolmap.Reconstruction, number: int, scratch: Path) -> int:
+        path = scratch / "completion.db"
+        if self.write_database is not None:
+            self.write_database(path, model)
+        else:
+            write_database(path, refined_input(self.data, model))
         num_registered = complete(
             model,
-            refined_input(self.data, model),
+            self.data,
             self.mapping,
-            scratch,
+            path,
             max_error=self.params.max_error_of(number) * self.data.sigma,
             register=self.mapping.known_poses is None,
         )
         if number == self.params.proposing_round:
             columns = ModelColumns.of(model)
-            add_proposals(model, columns, on_usable(propose(columns, references(columns)), columns, self.read_mask))
+            add_proposals(
+                model, columns, on_usable(propose(columns, self._references(columns)), columns, self.read_mask)
+            )
         return num_registered
 
 
