@@ -8,7 +8,7 @@ SCENE is a folder with images/, a RUN is what reconstruct.py wrote of it. Both m
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,16 +57,19 @@ def row(scene: Path, sift: Path, loftr: Path) -> Image.Image:
     return picture
 
 
-def main(argv: list[str]) -> None:
-    rest = [Path(a) for a in argv[1:]]
-    rows = [row(*rest[k : k + 3]) for k in range(0, len(rest), 3)]
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("out", type=Path, metavar="OUT.jpg")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="SCENE SIFT_RUN LOFTR_RUN, repeatedly")
+    args = parser.parse_args()
+    if len(args.folders) % 3:
+        parser.error("folders come in threes: SCENE SIFT_RUN LOFTR_RUN")
+    rows = [row(*args.folders[k : k + 3]) for k in range(0, len(args.folders), 3)]
     picture = Image.new("RGB", (rows[0].width, len(rows) * (CELL[1] + GAP) - GAP), "white")
     for k, each in enumerate(rows):
         picture.paste(each, (0, k * (CELL[1] + GAP)))
-    save_picture(
-        picture.resize((picture.width * 2 // 3, picture.height * 2 // 3), Image.Resampling.LANCZOS), Path(argv[0])
-    )
+    save_picture(picture.resize((picture.width * 2 // 3, picture.height * 2 // 3), Image.Resampling.LANCZOS), args.out)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -22,7 +22,7 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from benchmarks.measure import DATASETS
-from sfm.evaluation.model import auc
+from benchmarks.two_view_table import Row, as_json, markdown
 from sfm.geometry.epipolar import fundamental_matrix
 from sfm.geometry.pixels import homogeneous
 from sfm.geometry.poses import angle_between_deg, relative_pose, rotation_angle_deg
@@ -42,8 +42,6 @@ from sfm.matchers.base import Matcher
 LONGER_SIDE_PX = 640
 THRESHOLD_PX = 1.0
 SEEDS = 5
-THRESHOLDS_DEG = (5.0, 10.0, 20.0)
-ROTATIONS_DEG = ((0.0, 15.0), (15.0, 30.0), (30.0, 60.0))
 SETS = {  # name: (scenes, rotation in degrees below which a pair belongs to the set)
     "strecha": (("strecha_fountain_p11", "strecha_herzjesu_p8"), 60.0),
     "dino": (("dino_sparse_ring",), 50.0),
@@ -88,22 +86,6 @@ class PosedPair:
     view0: View
     view1: View
     rotation_deg: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a method did on one pair. errors_deg: one a seed. inliers: mean over seeds. seconds: of matching."""
-
-    scene: str
-    name0: str
-    name1: str
-    rotation_deg: float
-    errors_deg: tuple[float, ...]
-    matches: int
-    inliers: float
-    under_1px: float
-    under_3px: float
-    seconds: float
 
 
 MatchFn = Callable[[View, View], tuple[Array, Array]]  # -> points0, points1: (M, 2) px of the photos
@@ -313,67 +295,6 @@ def methods(args: argparse.Namespace) -> dict[str, MatchFn]:
     return found
 
 
-# Tables
-
-
-def summarise(rows: Sequence[Row]) -> dict[str, float]:
-    """AUCs in per cent (mean over seeds, auc5_spread: their standard deviation) and the means of the other columns."""
-    errors = np.array([row.errors_deg for row in rows])  # (P, S)
-    areas = np.array([[auc(seed, threshold) for threshold in THRESHOLDS_DEG] for seed in errors.T]) * 100  # (S, 3)
-    out: dict[str, float] = {"pairs": len(rows)}
-    out |= {f"auc{threshold:g}": float(areas[:, i].mean()) for i, threshold in enumerate(THRESHOLDS_DEG)}
-    out["auc5_spread"] = float(areas[:, 0].std())
-    for column in ("matches", "inliers", "under_1px", "under_3px", "seconds"):
-        out[column] = float(np.mean([getattr(row, column) for row in rows]))
-    return out
-
-
-def by_rotation(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Summaries by relative rotation, of the bins that hold a pair."""
-    bins = {f"{low:g}-{high:g}": [r for r in rows if low <= r.rotation_deg < high] for low, high in ROTATIONS_DEG}
-    return {name: summarise(members) for name, members in bins.items() if members}
-
-
-def triple(summary: dict[str, float]) -> str:
-    return " / ".join(f"{summary[f'auc{threshold:g}']:.1f}" for threshold in THRESHOLDS_DEG)
-
-
-def markdown(name: str, results: dict[str, list[Row]]) -> str:
-    """Two tables of one set: all pairs, and AUC@5/10/20 by relative rotation."""
-    some = next(iter(results.values()))
-    bins = {label: int(s["pairs"]) for label, s in by_rotation(some).items()}
-    lines = [
-        f"## {name}: {len(some)} pairs under {SETS[name][1]:g}°",
-        "",
-        "| method | AUC@5 / 10 / 20 | ± AUC@5 | matches | under 1 px | under 3 px | inliers | s a pair |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for method, rows in results.items():
-        s = summarise(rows)
-        lines.append(
-            f"| {method} | {triple(s)} | {s['auc5_spread']:.1f} | {s['matches']:.0f} | {s['under_1px']:.0%} "
-            f"| {s['under_3px']:.0%} | {s['inliers']:.0f} | {s['seconds']:.3f} |"
-        )
-    lines += ["", "| method | " + " | ".join(f"{label}° ({num})" for label, num in bins.items()) + " |"]
-    lines += ["| --- " * (len(bins) + 1) + "|"]
-    for method, rows in results.items():
-        lines.append(f"| {method} | " + " | ".join(triple(s) for s in by_rotation(rows).values()) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def as_json(results: dict[str, dict[str, list[Row]]]) -> dict[str, Any]:
-    """Everything measured; infinite errors are null."""
-    out: dict[str, Any] = {}
-    for name, by_method in results.items():
-        for method, rows in by_method.items():
-            plain = [asdict(row) for row in rows]
-            for row in plain:
-                row["errors_deg"] = [error if np.isfinite(error) else None for error in row["errors_deg"]]
-            summaries = {"all": summarise(rows), "by_rotation_deg": by_rotation(rows)}
-            out.setdefault(name, {})[method] = summaries | {"pairs": plain}
-    return out
-
-
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.two_view", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--datasets", type=Path, default=DATASETS, help="folder of the scenes")
@@ -399,7 +320,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ["strecha"] + ["dino"] * args.dino + ["temple"] * args.temple:
         pairs = read_set(name, args.datasets)
         results[name] = {method: evaluate_matcher(match_fn, pairs) for method, match_fn in match_fns.items()}
-        print(markdown(name, results[name]), flush=True)
+        print(markdown(f"{name}: {len(pairs)} pairs under {SETS[name][1]:g}°", results[name]), flush=True)
     if args.json:
         args.json.write_text(json.dumps(as_json(results), indent=1, allow_nan=False))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from sfm.datasets.courtyard.synthetic import SyntheticScene
+from tests.support.folders import SHARED
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +20,6 @@ def synthetic_scene() -> SyntheticScene:
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of shared datasets and tools; LOFTR_SFM_SHARED names it where it is not beside the repository."""
-    default = Path(__file__).resolve().parents[2] / "shared"
-    folder = Path(os.environ.get("LOFTR_SFM_SHARED", default))
-    if not folder.is_dir():
-        pytest.skip(f"no shared folder at {folder}; set LOFTR_SFM_SHARED to it")
-    return folder
+    if not SHARED.is_dir():
+        pytest.skip(f"no shared folder at {SHARED}; set LOFTR_SFM_SHARED to it")
+    return SHARED

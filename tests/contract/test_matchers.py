@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from sfm.matchers.base import Matcher
 from sfm.types import MatcherTraits
+from tests.support.folders import ROOT
 
 
 def _sift() -> Matcher:
@@ -22,7 +22,7 @@ def _sift() -> Matcher:
 def _loftr_compact() -> Matcher:
     from sfm import weights
 
-    if not (Path(__file__).parents[2] / "weights" / "loftr_compact.safetensors").is_file():
+    if not (ROOT / "weights" / "loftr_compact.safetensors").is_file():
         pytest.skip("weights/loftr_compact.safetensors is not in this checkout")
     return weights.load("compact", device="cpu", offline=True)
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.folders import ROOT
 
 
 @pytest.fixture(scope="session")

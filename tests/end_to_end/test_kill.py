@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from sfm.storage.database import FeatureDatabase
+from tests.support.folders import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 BATCH = 6  # pairs that become durable at once
 PAIRS = 66
 OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160", "--stop-after", "matching")

@@ -13,8 +13,8 @@ import pytest
 if not sys.platform.startswith("linux"):
     pytest.skip("the limits are those of Linux", allow_module_level=True)
 
-from benchmarks.fuzz import attempt, guarded
-from benchmarks.fuzz_readers import READERS
+from tests.support.hostile_readers import READERS
+from tests.support.read_limits import attempt, guarded
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import save_file
 
 import sfm.matchers.loftr.matcher  # noqa: F401  (once, not in every child)
-from benchmarks.fuzz import REFUSED, attempt, guarded
-from benchmarks.fuzz_readers import READERS
 from sfm.matchers.loftr.config import COMPACT
+from tests.support.hostile_readers import READERS
+from tests.support.read_limits import REFUSED, attempt, guarded
 
 Said = Callable[[str], str]
 READER = "checkpoint-zip"  # reads the file w.*, of whatever kind

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz import READ, REFUSED, attempt, guarded, replay
-from benchmarks.fuzz_readers import READERS
+from tests.support.hostile_readers import READERS
+from tests.support.read_limits import READ, REFUSED, attempt, guarded, replay
 
 CORPUS = Path(__file__).parent / "corpus"
 FILES = sorted(path for path in CORPUS.rglob("*--*") if path.is_file())

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmarks.fuzz import REFUSED
-from benchmarks.fuzz_readers import NAMES
+from tests.support.hostile_readers import NAMES
+from tests.support.read_limits import REFUSED
 
 Change = Callable[[h5py.File], object]
 HUGE = 10**12

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.fuzz_readers import READERS
 from sfm.colmap.model_reader import read_reconstruction
 from sfm.datasets import imc2022
 from sfm.errors import BadFile, SfMError
@@ -25,6 +24,7 @@ from sfm.report.run import write_report
 from sfm.storage.database import FeatureDatabase
 from sfm.system.tables import write_json
 from sfm.system.untrusted_files import leads_out, leads_out_anywhere, refuse_links
+from tests.support.hostile_readers import READERS
 
 PRECIOUS = b"do not touch"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz import READ, REFUSED, attempt, guarded
-from benchmarks.fuzz_readers import MODEL, NAMES
 from sfm.colmap.model_reader import read_reconstruction
+from tests.support.hostile_readers import MODEL, NAMES
+from tests.support.read_limits import READ, REFUSED, attempt, guarded
 
 Change = Callable[[bytes], bytes]
 HUGE = 10**12

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fuzz import READ, REFUSED
+from tests.support.read_limits import READ, REFUSED
 
 Said = Callable[[str], str]
 Whole = Callable[[str], Path]

@@ -15,9 +15,9 @@ from PIL import Image
 from sfm.cli.main import main
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 from tests.support import odd_photos
+from tests.support.folders import ROOT
 from tests.support.odd_photos import BROKEN, USED, Kind, encoded
 
-ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160")
 NAMED = ("line break in the name", "escape sequence in the name")  # good photos, and one alone needs no list
 DRAWN = {"line break in the name", "name: formula", "black"}

@@ -1,4 +1,3 @@
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from sfm.datasets.training_pairs.synthetic_pairs import (
 )
 from sfm.datasets.training_pairs.textures import Texture
 from sfm.errors import BadFile, BadImage, BadOption
+from tests.support.folders import SHARED
 
-SHARED = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).parents[2].parent / "shared"))
 PLAIN = Difficulty(photometric=None)
 KIND_SHARES = {"homography": (1, 0, 0), "relief": (0, 1, 0), "objects": (0, 0, 1)}
 

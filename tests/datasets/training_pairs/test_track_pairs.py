@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,7 @@ from scipy import ndimage
 
 from sfm.datasets.training_pairs.track_pairs import TrackDifficulty, TrackPairs, TrackScene, reconstruct_scene
 from sfm.errors import BadFile
-
-SHARED = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).parents[2].parent / "shared"))
+from tests.support.folders import SHARED
 
 
 @pytest.fixture(scope="module")

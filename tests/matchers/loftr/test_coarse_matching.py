@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from torch import Tensor
 from sfm.matchers.loftr import coarse_matching
 from sfm.matchers.loftr.coarse_matching import CoarseMatches, CoarseMatching
 from sfm.matchers.loftr.config import LoFTRConfig
+from tests.support.folders import ROOT
 
 CONFIG = LoFTRConfig(backbone="compact", d_coarse=32, threshold=0.0, border=0)
 HW0, HW1 = (7, 11), (9, 5)
@@ -190,8 +190,7 @@ print(len(found.i_ids), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - bef
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux gives it, in KiB")
 def test_resident_memory_stays_bounded() -> None:
     """The whole matrix takes 830 MB; what is kept between tiles must not keep the tiles resident."""
-    root = Path(__file__).parents[3]
-    ran = subprocess.run([sys.executable, "-c", RESIDENT], cwd=root, capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", RESIDENT], cwd=ROOT, capture_output=True, text=True, check=True)
     num_matches, grown_kib = map(int, ran.stdout.split())
     assert num_matches > 100
     assert grown_kib < 150 * 1024

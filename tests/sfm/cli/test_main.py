@@ -15,8 +15,7 @@ from sfm.cli import main as cli
 from sfm.errors import BadFile, NoModel
 from sfm.options import Options
 from sfm.types import STAGE_NAMES, ReconstructionSummary, StageSummary
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.folders import ROOT
 
 
 def exit_code(*argv: str) -> int:

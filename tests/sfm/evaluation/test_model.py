@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import math
-import os
 from pathlib import Path
 from types import ModuleType
 
@@ -28,8 +27,7 @@ from sfm.evaluation.model import (
     pose_errors,
     read_model,
 )
-
-SHARED = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).resolve().parents[3].parent / "shared"))
+from tests.support.folders import SHARED
 
 
 def synthetic(num_images: int = 8, *, seed: int = 0) -> pycolmap.Reconstruction:

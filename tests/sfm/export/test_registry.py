@@ -18,6 +18,7 @@ from PIL import Image
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.export.registry import EXPORTS, export
 from sfm.export.source import ExportSource
+from tests.support.folders import ROOT
 
 WIDTH, HEIGHT = 64, 48
 
@@ -308,5 +309,5 @@ def test_bad_input(tmp_path: Path) -> None:
 def test_png_can_be_written_after_pycolmap_is_loaded() -> None:
     """pycolmap's own zlib, loaded before Python's, makes Pillow crash; sfm/__init__.py sees to the order."""
     code = "import sfm, pycolmap, io; from PIL import Image; Image.new('RGB', (64, 64)).save(io.BytesIO(), 'PNG')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False)
     assert done.returncode == 0

@@ -16,6 +16,7 @@ from sfm.images import stage as images
 from sfm.images.stage import read_grey, read_images_index, read_mask, read_rgb, run
 from sfm.options import ImageOptions
 from sfm.types import CameraPrior, ImageRecord
+from tests.support.folders import ROOT, SHARED
 
 W, H = 64, 48
 
@@ -343,13 +344,11 @@ def test_pillow_writes_png_after_pycolmap_was_loaded_through_us() -> None:
         "import sfm, pycolmap, io; from PIL import Image\n"
         "for _ in range(5): Image.effect_noise((64, 48), 50).save(io.BytesIO(), 'PNG')"
     )
-    root = Path(__file__).resolve().parents[2]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_real_photos_are_one_camera_or_ten() -> None:
-    shared = Path(os.environ.get("LOFTR_SFM_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
-    scenes = shared / "datasets"
+    scenes = SHARED / "datasets"
     if not scenes.is_dir():
         pytest.skip(f"{scenes} is not there; set LOFTR_SFM_SHARED")
     for scene, photos, cameras in (("strecha_fountain_p11", 11, 1), ("sacre_coeur", 10, 10)):

@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from sfm.system.interrupts import ended_in_time
+from tests.support.folders import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 BEGIN = """
 import hashlib, signal, sys, time
 from sfm.system.interrupts import ended_in_time

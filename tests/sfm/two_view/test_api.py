@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,9 +27,9 @@ from sfm.two_view.api import (
 )
 from sfm.two_view.options import MatchOptions, TwoImageOptions
 from sfm.types import MatcherTraits, Matches
+from tests.support.folders import DEMO
 from tests.support.pair_scene import FOCAL, HEIGHT, POSE, WIDTH, K, record, two_views
 
-DEMO = Path(__file__).resolve().parents[3] / "datasets" / "courtyard" / "demo"
 A, B = (DEMO / "images" / f"view_{i:02d}.jpg" for i in (3, 5))
 PHOTOS = (record("a"), record("b"))
 

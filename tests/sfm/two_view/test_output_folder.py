@@ -11,8 +11,9 @@ from PIL import Image
 from sfm.cli import main as cli
 from sfm.geometry.epipolar import epipolar_line_distance
 from sfm.two_view.output_folder import default_folder
+from tests.support.folders import DEMO
 
-PHOTOS = Path(__file__).resolve().parents[3] / "datasets" / "courtyard" / "demo" / "images"
+PHOTOS = DEMO / "images"
 A, B = PHOTOS / "view_03.jpg", PHOTOS / "view_05.jpg"
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pycolmap
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.folders import ROOT
+
 DRIVERS = Path("/usr/share/vulkan/icd.d")
 
 pytestmark = [

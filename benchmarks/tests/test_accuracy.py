@@ -5,7 +5,6 @@ import shutil
 import sys
 from collections import Counter
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import pycolmap
@@ -13,6 +12,7 @@ import pytest
 
 from benchmarks import accuracy
 from benchmarks.accuracy_table import Row, compact_table, full_table, read_rows, report
+from tests.support.folders import DEMO
 
 STAND_IN = """\
 import json, shutil, sys
@@ -47,7 +47,7 @@ def scene(tmp_path: Path) -> Path:
     """The demo's truth, under datasets/demo; its photos are not needed."""
     folder = tmp_path / "datasets" / "demo"
     (folder / "images").mkdir(parents=True)
-    shutil.copytree(str(files("sfm.datasets") / "demo" / "gt"), folder / "gt")
+    shutil.copytree(DEMO / "gt", folder / "gt")
     return folder
 
 

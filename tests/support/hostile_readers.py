@@ -1,4 +1,4 @@
-"""The readers of files from strangers, each with small whole files to start from: what fuzz.py and its tests share."""
+"""The readers of files from strangers, each with small whole files to start from: tests/hostile, benchmarks/fuzz.py."""
 
 from __future__ import annotations
 

@@ -10,17 +10,13 @@ cv2 = pytest.importorskip("cv2")
 
 from benchmarks.two_view import (  # noqa: E402
     PosedPair,
-    Row,
     View,
-    as_json,
-    by_rotation,
     epipolar_distances_px,
     evaluate_matcher,
-    markdown,
     pairs_of,
     pose_error_deg,
-    summarise,
 )
+from benchmarks.two_view_table import Row, as_json, by_rotation, markdown, summarise  # noqa: E402
 
 K = np.array([[900.0, 0, 500], [0, 910, 340], [0, 0, 1]])
 
