@@ -21,7 +21,14 @@ from sfm.evaluation.model import (
     read_model,
 )
 
-LABELS = {"colmap": "COLMAP", "sift": "SIFT", "loftr-unrefined": "LoFTR, unrefined", "loftr": "LoFTR"}
+LABELS = {
+    "colmap": "COLMAP",
+    "colmap-refined": "COLMAP, then refine",
+    "sift-unrefined": "SIFT, unrefined",
+    "sift": "SIFT",
+    "loftr-unrefined": "LoFTR, unrefined",
+    "loftr": "LoFTR",
+}
 INTRINSICS = ("known", "unknown")
 MAPPERS = ("incremental", "global")
 EVERY_RUN = ("images", "pairs")  # stages that take no time worth a column

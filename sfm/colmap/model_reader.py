@@ -9,6 +9,7 @@ what is there COLMAP checks itself, but for keypoints.
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import struct
 from collections.abc import Collection, Iterator, Sequence
@@ -20,7 +21,7 @@ import pycolmap
 
 from sfm.colmap.log import quiet
 from sfm.errors import BadFile, one_line
-from sfm.system.untrusted_files import refuse_holes
+from sfm.system.untrusted_files import hash_into, refuse_holes
 
 STEMS = ("cameras", "images", "points3D")
 RIG_STEMS = ("rigs", "frames")  # since COLMAP 3.12
@@ -65,6 +66,19 @@ def model_paths(folder: Path) -> tuple[Path, ...]:
             refuse_holes(*paths)
             return paths
     raise BadFile(f"{folder}: is no COLMAP model; give a folder with cameras, images and points3D (.bin or .txt)")
+
+
+def model_digest(folder: Path) -> str:
+    """Hash of the model's files: what a result with these poses depends on. Raises BadFile where they are missing."""
+    result = hashlib.sha256()
+    for path in model_paths(folder):
+        content = hashlib.sha256()
+        try:
+            hash_into(content, path)
+        except OSError as error:
+            raise BadFile(f"{path}: cannot be read ({error.strerror}); check the file") from None
+        result.update(path.name.encode() + b"\0" + content.digest())
+    return result.hexdigest()
 
 
 # --- after reading --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sfm.colmap.model_reader import model_digest
 from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
@@ -163,7 +164,7 @@ def _tracks_depend_on(run: Run) -> Any:
 
 def _mapping_depends_on(run: Run) -> Any:
     options = run.options.mapping
-    poses = None if options.known_poses is None else known_poses.digest(options.known_poses)
+    poses = None if options.known_poses is None else model_digest(options.known_poses)
     return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics]
 
 

@@ -143,7 +143,7 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
     """
     grey0, grey1 = (read_grey(Path(), image) for image in images)
     grids = [matcher.grid(image.width, image.height) for image in images]
-    error = allowed_error(grids, options.max_error)
+    error = allowed_error(grids, matcher.traits, options.max_error)
     turning = TurningMatcher(matcher)
 
     def geometry(matches: Matches, turn: int) -> TwoViewResult:

@@ -17,7 +17,6 @@ from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.matchers.registry import make_matcher
 from sfm.options import MatchingOptions
 from sfm.two_view.api import (
-    allowed_error,
     focal_px,
     match_images,
     match_records,
@@ -27,7 +26,7 @@ from sfm.two_view.api import (
     two_view,
 )
 from sfm.two_view.options import MatchOptions, TwoImageOptions
-from sfm.types import Matches
+from sfm.types import MatcherTraits, Matches
 from tests.support.folders import DEMO
 from tests.support.pair_scene import FOCAL, HEIGHT, POSE, WIDTH, K, record, two_views
 
@@ -145,12 +144,6 @@ def test_result_does_not_depend_on_repetition():
     np.testing.assert_array_equal(first.inliers, second.inliers)
 
 
-def test_allowed_error_is_in_network_pixels_but_for_detectors():
-    assert allowed_error([(16.0, 16.0, 80), (8.0, 8.0, 80)], 2.0) == 4.0
-    assert allowed_error([None, None], 2.0) == 4.0
-    assert allowed_error([None, None], 1.0) == 4.0
-
-
 # --- photo files
 
 
@@ -231,6 +224,7 @@ def test_photos_without_texture_have_no_geometry(tmp_path):
 def test_one_matcher_serves_many_pairs(monkeypatch):
     class Nothing:
         name, rotation_invariant, provenance = "nothing", True, {"matcher": "nothing"}
+        traits = MatcherTraits()
 
         def grid(self, width, height):
             return None
