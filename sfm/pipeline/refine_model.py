@@ -6,7 +6,6 @@ camera, else as it is displayed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,13 +24,15 @@ from sfm.colmap.model_reader import model_digest, read_reconstruction
 from sfm.colmap.model_writer import colour_points, remove_leftovers, write_models, write_ply
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.evaluation.model import model_folders
-from sfm.images.stage import TURNS, eight_bit, opened, orientation_left, read_mask
+from sfm.images.decoding import eight_bit, opened, read_mask
+from sfm.images.exif import TRANSPOSE_OF, orientation_left
 from sfm.matchers.registry import device_of
 from sfm.options import MatchingOptions
 from sfm.pipeline.refine_options import RefineOptions
 from sfm.refinement.model_refinement import PixelSource, RefinedModel, has_rigs, model_input, refine_model
 from sfm.system import memory
-from sfm.system.untrusted_files import leads_out, refuse_links
+from sfm.system.hashing import json_digest
+from sfm.system.safe_paths import leads_out, refuse_links
 from sfm.types import ImageRecord
 
 RECORD = "refine.json"
@@ -90,7 +91,7 @@ def _unusable(folder: Path, record: ImageRecord) -> str | None:
 
 def _pixels(folder: Path, record: ImageRecord, mode: str) -> NDArray[np.uint8]:
     with opened(folder / record.name) as image:
-        turn = TURNS.get(orientation_left(image))
+        turn = TRANSPOSE_OF.get(orientation_left(image))
         pixels = eight_bit(image, mode)
         if pixels.size != (record.width, record.height) and turn is not None:
             pixels = pixels.transpose(turn)
@@ -172,7 +173,7 @@ def _check_output(out: Path, source: Path) -> None:
 def _scratch(out: Path, source: Path, own: ModelImages, options: RefineOptions) -> Path:
     """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
     values = asdict(options.refinement), options.machine.seed, model_digest(source), dict(own.unusable)
-    folder = out / ".refinement" / hashlib.sha256(json.dumps([__version__, *values], default=str).encode()).hexdigest()
+    folder = out / ".refinement" / json_digest([__version__, *values])
     for other in folder.parent.glob("*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)

@@ -22,6 +22,7 @@ from sfm.pipeline import stages
 from sfm.pipeline.reuse import fingerprint_of
 from sfm.pipeline.run import reconstruct
 from sfm.pipeline.stages import HlocFiles
+from sfm.registry import Entry
 from sfm.results.console import PROBABLY_BAD
 from sfm.storage.database import FeatureDatabase
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
@@ -90,7 +91,7 @@ class ExactMatcher:
 
 @pytest.fixture(autouse=True)
 def exact_matcher(monkeypatch):
-    monkeypatch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: ExactMatcher())
+    monkeypatch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
     monkeypatch.setattr(ExactMatcher, "num_matched", 0)
     monkeypatch.setattr(pycolmap.logging, "minloglevel", 2)
 
@@ -116,7 +117,7 @@ def finished(tmp_path_factory) -> tuple[Path, Path]:
     for i in range(NUM):
         write_photo(root / "photos" / f"{i}.png", i)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: ExactMatcher())
+        patch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
         reconstruct(root / "photos", root / "out", OPTIONS)
     return root / "photos", root / "out"
 
