@@ -15,7 +15,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sfm.options import TrackOptions
-from sfm.tracks.stage import build_tracks
+from sfm.tracks.building import build_tracks
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 
 COLUMNS, ROWS, STEP = 80, 60, 8.0

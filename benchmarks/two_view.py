@@ -34,7 +34,9 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import DATASETS
 from benchmarks.two_view_table import Row, as_json, markdown
-from sfm.geometry.epipolar import angle_between_deg, fundamental_matrix, homogeneous, relative_pose, rotation_angle_deg
+from sfm.geometry.epipolar import fundamental_matrix
+from sfm.geometry.pixels import homogeneous
+from sfm.geometry.poses import angle_between_deg, relative_pose, rotation_angle_deg
 from sfm.matchers.base import Matcher
 
 LONGER_SIDE_PX = 640

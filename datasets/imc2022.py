@@ -32,7 +32,8 @@ import pycolmap
 from PIL import Image
 
 from sfm.errors import BadFile
-from sfm.geometry.epipolar import fundamental_matrix, relative_pose
+from sfm.geometry.epipolar import fundamental_matrix
+from sfm.geometry.poses import relative_pose
 from sfm.system.untrusted_files import leads_out_anywhere, refuse_links
 from sfm.types import Float64
 

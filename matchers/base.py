@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from sfm.types import Matches
+from sfm.types import Grid, MatcherTraits, Matches
 
 GreyImage = NDArray[np.uint8]  # (H, W)
 Mask = NDArray[np.bool_]  # (H, W), True where the image may be used
@@ -58,12 +58,13 @@ class Matcher(Protocol):
         """Where in its cell of the grid a coarse match lies before it is refined, from the corner: 0.5 the centre."""
         ...
 
-    def grid(self, width: int, height: int) -> tuple[float, float, int] | None:
-        """Coarse grid of an image of this size: (cell width px, cell height px, columns); None for a detector.
+    @property
+    def traits(self) -> MatcherTraits:
+        """What the stages after matching need to know of its matches."""
+        ...
 
-        Cell c of Matches.cells0/1 then has its centre at ((c % columns + 0.5) * cell width,
-        (c // columns + 0.5) * cell height).
-        """
+    def grid(self, width: int, height: int) -> Grid | None:
+        """Coarse grid of an image of this size, whose cells Matches.cells0/1 number; None for a detector."""
         ...
 
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> Sequence[Features]:

@@ -9,8 +9,7 @@ Pixels are COLMAP's, as SIFT in COLMAP has them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,23 +17,13 @@ import pycolmap
 import torch
 from torch import Tensor
 
+from sfm.colmap.log import quiet
 from sfm.matchers.base import GreyImage, Mask
 from sfm.matchers.cores import map_on_cores, num_cores
-from sfm.types import Float32, Matches
+from sfm.types import Float32, MatcherTraits, Matches
 
 _TILE = 2048  # rows of the distance matrix that are held at once
 _UNIT = 512.0**2  # COLMAP keeps unit descriptors as bytes, scaled by 512
-
-
-@contextmanager
-def _quiet_colmap() -> Iterator[None]:
-    """COLMAP's log is held at warnings inside."""
-    level = pycolmap.logging.minloglevel
-    pycolmap.logging.minloglevel = pycolmap.logging.WARNING.value
-    try:
-        yield
-    finally:
-        pycolmap.logging.minloglevel = level
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,13 +60,14 @@ class SiftMatcher:
     batch_size = 8
     rotation_invariant = True
     anchor = 0.5
+    traits = MatcherTraits(pixel_sigma=1.0)
 
     def __init__(self, options: SiftOptions | None = None, *, device: str = "cpu") -> None:
         self.options = options or SiftOptions()
         self.device = torch.device(device)
         extraction = pycolmap.FeatureExtractionOptions(num_threads=1)
         extraction.sift.max_num_features = self.options.max_features
-        with _quiet_colmap():
+        with quiet():
             self._extractor = pycolmap.FeatureExtractor.create(extraction, device=pycolmap.Device.cpu)
 
     @property

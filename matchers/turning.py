@@ -53,13 +53,12 @@ def cells_turned_back(
     anchor: Matcher.anchor. With the anchor in the middle of the cell the grids coincide; with one
     at the corner, a row or a column at the border has no cell near it. No two cells become one.
     """
-    turned_width, turned_height, turned_columns = turned_grid
-    column, row = cells % turned_columns, cells // turned_columns
-    xy = np.stack([(column + anchor) * turned_width, (row + anchor) * turned_height], axis=1)
-    width, height, columns = grid
-    nearest = np.rint(points_turned_back(xy, turn, size) / (width, height) - anchor).astype(np.int64)
-    inside = ((nearest >= 0) & (nearest < (columns, round(size[1] / height)))).all(axis=1)
-    return np.where(inside, nearest[:, 1] * columns + nearest[:, 0], -1)
+    column, row = cells % turned_grid.columns, cells // turned_grid.columns
+    xy = np.stack([(column + anchor) * turned_grid.cell_width, (row + anchor) * turned_grid.cell_height], axis=1)
+    back = points_turned_back(xy, turn, size) / (grid.cell_width, grid.cell_height)
+    nearest = np.rint(back - anchor).astype(np.int64)
+    inside = ((nearest >= 0) & (nearest < (grid.columns, round(size[1] / grid.cell_height)))).all(axis=1)
+    return np.where(inside, nearest[:, 1] * grid.columns + nearest[:, 0], -1)
 
 
 class TurningMatcher:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,44 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 UInt32 = NDArray[np.uint32]
 Int64 = NDArray[np.int64]
-Grid = tuple[float, float, int]  # a matcher's coarse grid on an image: cell width px, cell height px, columns
+STAGE_NAMES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")  # in their order
+
+
+class Grid(NamedTuple):
+    """A matcher's coarse grid on an image. Cell c has its centre at ((c % columns + 0.5) * cell_width,
+    (c // columns + 0.5) * cell_height).
+
+    cell_width, cell_height: px of the image. columns: cells in a row. stride: px of the image that the
+    matcher's network sees, a cell.
+    """
+
+    cell_width: float
+    cell_height: float
+    columns: int
+    stride: float = 8.0
+
+    @property
+    def network_scale(self) -> float:
+        """px of the image a network px; the larger one of both directions."""
+        return max(self.cell_width, self.cell_height) / self.stride
+
+
+@dataclass(frozen=True, slots=True)
+class MatcherTraits:
+    """What the stages after matching need to know of the matcher; the defaults are for matches of unknown origin.
+
+    pixel_sigma: standard deviation of a match's position, px of the image that the matcher sees (Grid.network_scale
+    makes them px of the image). refinable: positions may be moved by photometric refinement. dense: matches come in
+    hundreds from a grid, so that a wrong geometry fits many of them by chance.
+    """
+
+    pixel_sigma: float = 1.0
+    refinable: bool = True
+    dense: bool = False
+
+    def __post_init__(self) -> None:
+        if not (0 < self.pixel_sigma < float("inf")):
+            raise ValueError(f"MatcherTraits.pixel_sigma: {self.pixel_sigma}, expected a positive number")
 
 
 def _frozen(value: Any, dtype: Any, shape: tuple[int | None, ...], what: str) -> NDArray[Any]:

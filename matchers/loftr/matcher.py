@@ -17,7 +17,7 @@ from sfm.matchers.base import GreyImage, Mask
 from sfm.matchers.cores import map_on_cores, num_cores
 from sfm.matchers.loftr.config import COARSE_STRIDE
 from sfm.matchers.loftr.model import ImageFeatures, LoFTR, PairMatches
-from sfm.types import Matches
+from sfm.types import Grid, MatcherTraits, Matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class LoFTRMatcher:
 
     rotation_invariant = False
     anchor = 0.5 / COARSE_STRIDE  # the centre of the cell's first network pixel
+    traits = MatcherTraits(pixel_sigma=1.0, dense=True)
 
     def __init__(
         self, model: LoFTR, *, name: str, checksum: str, device: str = "cpu", resize: int = 640, batch_size: int = 0
@@ -76,10 +77,10 @@ class LoFTRMatcher:
         w, h = (max(1, round(side * scale / COARSE_STRIDE)) * COARSE_STRIDE for side in (width, height))
         return w, h
 
-    def grid(self, width: int, height: int) -> tuple[float, float, int]:
-        """Cell width, cell height (photo px) and number of columns of the coarse grid."""
+    def grid(self, width: int, height: int) -> Grid:
+        """The coarse grid on a photo of this size."""
         w, h = self.net_size(width, height)
-        return COARSE_STRIDE * width / w, COARSE_STRIDE * height / h, w // COARSE_STRIDE
+        return Grid(COARSE_STRIDE * width / w, COARSE_STRIDE * height / h, w // COARSE_STRIDE, COARSE_STRIDE)
 
     def network_input(self, image: GreyImage) -> Tensor:
         """(1, 1, h, w) f32 in [0, 1]: the photo (H, W) as the network sees it, on its device."""

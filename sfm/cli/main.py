@@ -1,141 +1,53 @@
-"""The command line: `loftr-sfm IMAGES OUT` is the whole run, verbs do the rest. It parses, calls and prints.
+"""The command line: `loftr-sfm IMAGES OUT` is the whole run, verbs (sfm.cli.commands) do the rest.
 
-Options are made from the dataclasses of sfm.options. Exit codes: 0 done, 2 the user's error in one
-line, 3 no model, 4 a model that is probably bad, 130 interrupted. Nothing heavy is imported before a verb needs it.
+Exit codes: 0 done, 2 the user's error in one line, 3 no model, 4 a model that is probably bad, 130 interrupted. Nothing
+heavy is imported before a verb needs it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
 
-from sfm import __version__
-from sfm.cli import commands as verbs
-from sfm.cli.parsing import PROGRAM, Parser, add_options, options_from
+from sfm.cli.commands import VERBS
+from sfm.cli.overview import description
+from sfm.cli.parsing import PROGRAM, Parser
+from sfm.cli.suggestions import nearest
+from sfm.cli.verbs.runs import WHOLE
 from sfm.errors import BadOption, NoModel, SfMError
-from sfm.system.interrupts import end_at_sigterm, ended_in_time
+from sfm.system.interrupts import ended_in_time
 from sfm.system.memory import is_exhausted
 
-STAGES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
 
-EXAMPLES = f"""\
-examples:
-  {PROGRAM} photos/ out/                      a folder of photos in, out/sparse/0 (COLMAP), out/points.ply
-  {PROGRAM} photos/ out/ --pairs sequential   photos taken in a row: each with its next 10 only
-  {PROGRAM} photos/ out/ --resize 1024        finer matches, more time
-  {PROGRAM} photos/ out/ --matcher sift       the same photos by COLMAP's SIFT
-  {PROGRAM} photos/ out/ --mapper global      COLMAP's global mapping: all photos at once
-  {PROGRAM} photos/ out/ --known-poses MODEL  keep a COLMAP model's cameras and poses, triangulate only
-  {PROGRAM} photos/ out/ --stop-after tracks  all but the mapping; the same command without it carries on
-
-The same command again reuses what still holds: after an interruption it carries on, with other options it
-redoes what depends on them, with more photos it matches the new ones only.
-
-other verbs (each has its own --help):
-  {PROGRAM} demo [OUT]                        reconstruct a shipped scene, compare with the truth
-  {PROGRAM} match A B [OUT]                   two photos: matches, fundamental matrix, relative pose, figures
-  {PROGRAM} compare A B [--ground-truth GT]   two models side by side, as a table and as a page for the browser
-  {PROGRAM} evaluate model|pairs|imc2022 ...  a model or a matcher against known cameras, as the literature does
-  {PROGRAM} view OUT [OTHER]                  look at one model, or at two beside each other; also as PNG and GIF
-  {PROGRAM} report OUT                        write OUT/report.html anew
-  {PROGRAM} export OUT FORMAT [DEST]          nerfstudio, undistorted, ply, text, nvm, bundler, hloc
-  {PROGRAM} import IMAGES OUT --features F --matches M    carry on from hloc's files
-  {PROGRAM} inspect OUT                       what the feature database holds, stage by stage
-  {PROGRAM} weights list|fetch|check          the network's weights on this machine
-  {PROGRAM} train --photos FOLDER --out RUN   train compact weights
-A folder that bears a verb's name is written ./demo.
-
-exit codes: 0 done, 2 something to mend first (told in one line), 3 no model (told why), 4 a model, but one that is
-probably bad (told by which signs), 130 interrupted (the same command carries on)
-"""
+def parser_of(name: str) -> Parser:
+    """The parser of a verb; of the whole run for ""."""
+    if not name:
+        usage = f"{PROGRAM} {WHOLE.usage} [options]   |   {PROGRAM} VERB ..."
+        parser = Parser(prog=PROGRAM, usage=usage, description=description(VERBS), epilog=WHOLE.examples)
+        WHOLE.add_arguments(parser)
+        return parser
+    verb = VERBS[name]
+    text = f"{verb.help[0].upper()}{verb.help[1:]}." + (f"\n\n{verb.text}" if verb.text else "")
+    whole = None if verb.usage.endswith("...") else f"{PROGRAM} {name} {verb.usage} [options]"
+    parser = Parser(prog=f"{PROGRAM} {name}", usage=whole, description=text, epilog=verb.examples or None)
+    verb.add_arguments(parser)
+    return parser
 
 
-# --- verbs: parse, call, print ------------------------------------------------------------------
-
-
-def _reconstruct(argv: Sequence[str]) -> int:
-    parser = Parser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} IMAGES OUT [options]   |   {PROGRAM} VERB ...",
-        description="A folder of photos in, a sparse 3D model out, by detector-free matching (LoFTR).",
-        epilog=EXAMPLES,
-    )
-    parser.add_argument("images", type=Path, metavar="IMAGES", help="folder of photos (JPEG, PNG, TIFF, WebP)")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results; made if absent")
-    _add_run_options(parser)
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    args = parser.parse_args(argv)
-    return _run(args.images, args.out, args)
-
-
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stop-after", choices=STAGES, metavar="STAGE", help=f"last stage to run: {', '.join(STAGES)}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print the resolved options and COLMAP's log")
-    add_options(parser)
-
-
-def _run(folder: Path, out: Path, args: argparse.Namespace, **more: Any) -> int:
-    """One run with the parsed options; prints a line a stage and the summary. Returns the exit code."""
-    options = options_from(args)
-    if args.verbose:
-        print(json.dumps(options.as_dict(), indent=2))
-    else:
-        os.environ.setdefault("GLOG_minloglevel", "2")  # COLMAP's log: errors only
-    from sfm.pipeline.run import reconstruct
-    from sfm.results.summary import PROBABLY_BAD, stage_text, summary_text
-
-    end_at_sigterm()
-    summary = reconstruct(
-        folder,
-        out,
-        options,
-        stop_after=args.stop_after,
-        on_stage=lambda stage: print(stage_text(stage), flush=True),
-        **more,
-    )
-    print("\n" + summary_text(summary, folder, out, matcher=options.matching.matcher), flush=True)
-    if summary.doubts:
-        print(f"{PROGRAM}: {PROBABLY_BAD} (exit code 4): {'; '.join(d.text for d in summary.doubts)}", file=sys.stderr)
-    return 4 if summary.doubts else 0
-
-
-def _demo(argv: Sequence[str]) -> int:
-    parser = Parser(prog=f"{PROGRAM} demo", description="Reconstruct a shipped scene, compare it with the truth.")
-    parser.add_argument("out", type=Path, nargs="?", default=Path("demo"), metavar="OUT", help="folder (default: demo)")
-    _add_run_options(parser)
-    args = parser.parse_args(argv)
-    from sfm.cli.demo import prepare, report
-
-    photos = prepare(args.out)
-    code = _run(photos, args.out, args)
-    if args.stop_after in (None, STAGES[-1]):
-        print("\n" + report(args.out))
-    return code
-
-
-def _import(argv: Sequence[str]) -> int:
-    parser = Parser(prog=f"{PROGRAM} import", description="Reconstruct from hloc's feature and match files.")
-    parser.add_argument("images", type=Path, metavar="IMAGES", help="the folder of photos that hloc worked on")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results")
-    parser.add_argument("--features", type=Path, required=True, metavar="FILE", help="hloc's feature file (HDF5)")
-    parser.add_argument("--matches", type=Path, required=True, metavar="FILE", help="hloc's match file (HDF5)")
-    _add_run_options(parser)
-    args = parser.parse_args(argv)
-    from sfm.pipeline.stages import HlocFiles
-
-    return _run(args.images, args.out, args, imported=HlocFiles(args.features, args.matches))
-
-
-VERBS: dict[str, Callable[[Sequence[str]], int]] = {"demo": _demo, "import": _import, **verbs.VERBS}
+def _refuse_misspelt_verb(argv: Sequence[str]) -> None:
+    """BadOption for a first word that is like a verb's name, where no folder is called so."""
+    word = argv[0] if argv else "-"
+    if word.startswith("-") or word in VERBS or os.sep in word or Path(word).exists():
+        return
+    near = nearest(word, VERBS, cutoff=0.7)
+    if near is not None:
+        raise BadOption(f"{word}: neither a verb nor a folder; did you mean {PROGRAM} {near}?")
 
 
 class _LogLine(logging.Handler):
@@ -150,7 +62,7 @@ class _LogLine(logging.Handler):
 
 def _interrupted(name: str, argv: Sequence[str]) -> str:
     """What is said after Ctrl-C."""
-    carries_on = name not in verbs.VERBS or name in verbs.CARRY_ON
+    carries_on = (VERBS[name] if name else WHOLE).carries_on
     again = "the same command carries on" if carries_on else "to have it done, give the same command again"
     return f"{PROGRAM}: interrupted; {again}: {shlex.join([PROGRAM, *argv])}"
 
@@ -185,7 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with ended_in_time(interrupted):
             _check_text(argv)
-            return VERBS[name](argv[1:]) if name else _reconstruct(argv)
+            _refuse_misspelt_verb(argv)
+            args = parser_of(name).parse_args(argv[1:] if name else argv)
+            return (VERBS[name] if name else WHOLE).run(args)
     except NoModel as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 3

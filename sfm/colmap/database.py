@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
+from sfm.colmap.camera import prior_camera
 from sfm.types import ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
 
 
@@ -61,11 +62,7 @@ def _write_cameras(database: pycolmap.Database, images: Sequence[ImageRecord]) -
             continue
         camera_id = len(ids) + 1
         ids[record.camera.group] = camera_id
-        camera = pycolmap.Camera(
-            model=record.camera.model, width=record.width, height=record.height, params=record.camera.params
-        )
-        camera.camera_id = camera_id
-        camera.has_prior_focal_length = record.camera.has_focal_prior
+        camera = prior_camera(record, camera_id)
         database.write_camera(camera, use_camera_id=True)
         rig = pycolmap.Rig(rig_id=camera_id)
         rig.add_ref_sensor(camera.sensor_id)

@@ -1,16 +1,11 @@
-"""COLMAP without its log on the terminal, and bundle adjustment that leaves the log as it is.
-
-Three of pycolmap's functions (bundle_adjustment, triangulate_points, undistort_images) make COLMAP's
-option manager, which sets the log level back to "everything" and lets it go to standard error. No
-setting of the log survives that, so `silent` takes away standard error itself while they run.
-"""
+"""COLMAP without its log on the terminal, and bundle adjustment that leaves the log as it is."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pyceres
 import pycolmap
@@ -20,28 +15,32 @@ SETTINGS = ("minloglevel", "stderrthreshold", "alsologtostderr", "logtostderr")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """COLMAP's log of every step is left out while it runs; afterwards its settings are as before."""
+def quiet(*, stderr: bool = False) -> Iterator[None]:
+    """COLMAP's log of every step is left out while it runs; afterwards its settings are as before.
+
+    stderr: nothing of this process reaches standard error either, so no progress bar may run inside. Needed around
+    three of pycolmap's functions (bundle_adjustment, triangulate_points, undistort_images): they make COLMAP's option
+    manager, which sets the log level back to "everything", and no setting of the log survives that.
+    """
     log = pycolmap.logging
     before = {name: getattr(log, name) for name in SETTINGS}
     log.minloglevel = FATAL
     try:
-        yield
+        with _without_stderr() if stderr else nullcontext():
+            yield
     finally:
         for name, value in before.items():
             setattr(log, name, value)
 
 
 @contextmanager
-def silent() -> Iterator[None]:
-    """As `quiet`, and nothing of this process reaches standard error: no progress bar may run inside."""
+def _without_stderr() -> Iterator[None]:
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        with quiet():
-            yield
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +44,17 @@ def read_reconstruction(folder: Path, remedy: str = "write it again") -> pycolma
     except Exception as error:  # pycolmap raises many unrelated types
         raise BadFile(f"{folder}: not a readable COLMAP model ({one_line(error)}); {remedy}") from None
     return model
+
+
+def read_models(folder: Path) -> list[pycolmap.Reconstruction]:
+    """The models folder/0, 1, ... Raises BadFile where one cannot be read."""
+    paths = sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
+    return [read_reconstruction(path, f"delete {folder} and run again") for path in paths]
+
+
+def has_foreign(models: Sequence[pycolmap.Reconstruction], names: Collection[str]) -> bool:
+    """Whether models have images of other names than these."""
+    return not {image.name for model in models for image in model.images.values()} <= set(names)
 
 
 def model_paths(folder: Path) -> tuple[Path, ...]:

@@ -25,7 +25,7 @@ from sfm.evaluation.model import (
     read_model,
     read_truth,
 )
-from sfm.geometry.epipolar import rotation_angle_deg
+from sfm.geometry.poses import rotation_angle_deg
 
 MAX_NAMES = 8
 

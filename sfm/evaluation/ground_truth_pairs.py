@@ -24,8 +24,9 @@ import pycolmap
 
 from sfm.errors import BadFile
 from sfm.evaluation.model import read_model
-from sfm.geometry.epipolar import corner_from_center, relative_pose, rotation_angle_deg
-from sfm.options import PairEvaluationOptions
+from sfm.evaluation.options import PairEvaluationOptions
+from sfm.geometry.pixels import corner_from_center
+from sfm.geometry.poses import relative_pose, rotation_angle_deg
 from sfm.pairs.stage import from_file
 from sfm.system.untrusted_files import bounded_lines
 from sfm.types import Float64, ImageRecord

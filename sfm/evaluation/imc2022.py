@@ -16,6 +16,7 @@ import pycolmap
 from sfm.datasets import imc2022
 from sfm.errors import BadFile
 from sfm.evaluation.ground_truth_pairs import sample
+from sfm.evaluation.options import ChallengeEvaluation
 from sfm.evaluation.pair_poses import ransac_options, reduction_of
 from sfm.evaluation.pair_runner import Judging, PhotoPair, Photos, judge_pairs
 from sfm.evaluation.pose_metrics import (
@@ -26,11 +27,11 @@ from sfm.evaluation.pose_metrics import (
     mean_average_accuracy,
 )
 from sfm.evaluation.result_log import Result, ResultLog
-from sfm.geometry.epipolar import relative_pose
+from sfm.geometry.poses import relative_pose
 from sfm.images.stage import read_images_index
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
-from sfm.options import ChallengeEvaluation, ImageOptions
+from sfm.options import ImageOptions
 from sfm.system.tables import aligned, write_json
 from sfm.types import Float64
 

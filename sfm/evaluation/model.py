@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from sfm.colmap.model_reader import read_reconstruction
 from sfm.errors import BadFile
-from sfm.geometry.epipolar import rotation_angle_deg
+from sfm.geometry.poses import rotation_angle_deg
 from sfm.system.tables import write_json
 from sfm.types import Float64, PoseErrors
 

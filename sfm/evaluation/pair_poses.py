@@ -23,12 +23,13 @@ import pycolmap
 
 from sfm.evaluation.ground_truth_pairs import PosedPair, read_posed_pairs
 from sfm.evaluation.model import auc
+from sfm.evaluation.options import PairEvaluation
 from sfm.evaluation.pair_runner import Judging, PhotoPair, Photos, judge_pairs
 from sfm.evaluation.pose_metrics import epipolar_errors, pose_errors_deg
 from sfm.evaluation.result_log import Result, ResultLog
 from sfm.images.stage import read_images_index
 from sfm.matchers.registry import make_matcher
-from sfm.options import ImageOptions, PairEvaluation
+from sfm.options import ImageOptions
 from sfm.system.tables import aligned, write_json
 from sfm.types import Float64
 

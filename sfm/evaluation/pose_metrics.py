@@ -13,7 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sfm.geometry.epipolar import angle_between_deg, essential_matrix, homogeneous, rotation_angle_deg
+from sfm.geometry.epipolar import essential_matrix
+from sfm.geometry.pixels import homogeneous
+from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
 from sfm.types import Float64
 
 ROTATION_THRESHOLDS_DEG = np.linspace(1, 10, 10)

@@ -21,11 +21,12 @@ import h5py
 import numpy as np
 
 from sfm.errors import BadFile
+from sfm.export.source import ExportSource
 from sfm.storage.database import FeatureDatabase
 from sfm.storage.hdf5_columns import Array, check_total, checked, child, reading, subgroup, writing
 from sfm.storage.heap_check import CheckedFile
 from sfm.storage.journal import replace_durably
-from sfm.system.untrusted_files import hash_into, refuse_holes
+from sfm.system.untrusted_files import hash_into, refuse_holes, refuse_links
 from sfm.types import ImagePair, ImageRecord, KeypointMatches, Matches, StageSummary
 
 _FIRST_CENTRE = np.float32(0.5)  # where COLMAP has the centre of the first pixel, px
@@ -33,7 +34,15 @@ _REMEDY = "write it again with hloc"
 _BATCH = 64  # pairs
 
 
-def export_hloc(db: FeatureDatabase, *, features: Path, matches: Path, pairs: Path) -> None:
+def hloc(source: ExportSource, dest: Path) -> Path:
+    """features.h5, matches.h5 and pairs.txt of a run, in the folder that is returned. See write_hloc."""
+    refuse_links(dest, ("features.h5", "matches.h5", "pairs.txt"))
+    with source.database() as db:
+        write_hloc(db, features=dest / "features.h5", matches=dest / "matches.h5", pairs=dest / "pairs.txt")
+    return dest
+
+
+def write_hloc(db: FeatureDatabase, *, features: Path, matches: Path, pairs: Path) -> None:
     """Write keypoints and keypoint matches as hloc's feature, match and pair files.
 
     MissingStage before the tracks stage. BadFile where a file cannot be written or the photos'

@@ -12,13 +12,11 @@ gives pairs that fit any focal length (Sturm, On focal length calibration from t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
-import pycolmap
 
-from sfm.types import CameraPrior, Float64, ImageRecord, TwoViewGeometry
+from sfm.types import Float64, ImageRecord, TwoViewGeometry
 
 SCAN = np.geomspace(0.4, 10.0, 200)  # focal lengths over the longer side
 TRUNCATION = 0.03  # of 1 - s2 / s1; a pair that is further off says nothing of the focal length
@@ -83,24 +81,6 @@ def _quartiles(values: Float64, weights: Float64) -> tuple[float, float]:
     share = np.cumsum(weights[order]) / weights.sum()
     lower, upper = (float(values[order[np.searchsorted(share, q)]]) for q in (0.25, 0.75))
     return lower, upper
-
-
-def with_focal(camera: CameraPrior, focal: float, width: int, height: int) -> CameraPrior:
-    """The camera with a focal length, px, that counts as a prior; in both directions where its model has two."""
-    params = np.array(camera.params)
-    own = pycolmap.Camera(model=camera.model, width=width, height=height, params=params)
-    params[list(own.focal_length_idxs())] = focal
-    return replace(camera, params=params, has_focal_prior=True)
-
-
-def replace_focals(images: Sequence[ImageRecord], focals: Mapping[str, float]) -> tuple[ImageRecord, ...]:
-    """The images with the focal lengths (px, by camera group) in their cameras."""
-    return tuple(
-        replace(r, camera=with_focal(r.camera, focals[r.camera.group], r.width, r.height))
-        if r.camera.group in focals
-        else r
-        for r in images
-    )
 
 
 def estimate_focals(images: Sequence[ImageRecord], geometries: Sequence[TwoViewGeometry]) -> dict[str, float]:

@@ -23,23 +23,14 @@ import pycolmap
 
 from sfm.geometry.epipolar import epipolar_distance
 from sfm.options import VerificationOptions
-from sfm.types import Float64, ImagePair, ImageRecord, Int64, Matches, TwoViewGeometry
+from sfm.types import Float64, ImagePair, Int64, Matches, TwoViewGeometry
 
 SCREEN_ROWS = 500  # most confident matches that the screen samples from
 SCREEN_TRIALS = 1000
 CHANCE_SAMPLES = 5000
 CANDIDATE_FACTOR = 3.0  # candidates of step 2: within this multiple of the allowed error
-DETECTOR_ERROR_PX = 4.0  # COLMAP's own, px of the photo
+Cameras = tuple[pycolmap.Camera, pycolmap.Camera]
 REJECTED = ("undefined", "degenerate", "watermark")
-
-
-def colmap_camera(record: ImageRecord) -> pycolmap.Camera:
-    """COLMAP's camera with the prior intrinsics of an image."""
-    camera = pycolmap.Camera(
-        model=record.camera.model, width=record.width, height=record.height, params=record.camera.params
-    )
-    camera.has_prior_focal_length = record.camera.has_focal_prior
-    return camera
 
 
 def log_false_alarms(num_inliers: int, num_matches: int, probability: float) -> float:
@@ -108,10 +99,10 @@ def screen(matches: Matches, max_error: float, seed: int) -> Int64:
 
 
 def _estimate(
-    matches: Matches, rows: Int64, images: tuple[ImageRecord, ImageRecord], options: pycolmap.TwoViewGeometryOptions
+    matches: Matches, rows: Int64, cameras: Cameras, options: pycolmap.TwoViewGeometryOptions
 ) -> tuple[pycolmap.TwoViewGeometry, Int64, str]:
     """COLMAP's geometry of the rows, the inliers among them (ascending) and its kind in lower case."""
-    camera0, camera1 = (colmap_camera(image) for image in images)
+    camera0, camera1 = cameras
     identity = np.repeat(np.arange(len(rows), dtype=np.uint32)[:, None], 2, axis=1)
     points0, points1 = matches.points0[rows].astype(np.float64), matches.points1[rows].astype(np.float64)
     geometry = pycolmap.estimate_two_view_geometry(camera0, points0, camera1, points1, identity, options)
@@ -122,7 +113,7 @@ def _estimate(
 def verify_pair(
     pair: ImagePair,
     matches: Matches,
-    images: tuple[ImageRecord, ImageRecord],
+    cameras: Cameras,
     options: VerificationOptions,
     *,
     max_error: float,
@@ -131,7 +122,7 @@ def verify_pair(
 ) -> TwoViewGeometry:
     """Verified geometry of one pair; kind "degenerate" and no inliers where there is none to be trusted.
 
-    max_error: px of the photos. min_ratio: least share of the rows that must be inliers.
+    cameras: of both images. max_error: px of the images. min_ratio: least share of the rows that must be inliers.
     """
     nothing = TwoViewGeometry(pair, np.zeros(0, np.uint32), "degenerate")
     if len(matches) < options.min_inliers:
@@ -143,12 +134,12 @@ def verify_pair(
     two_view.min_num_inliers = options.min_inliers
     two_view.compute_relative_pose = True
     two_view.ransac = _ransac(max_error, seed, max_num_trials=3000, min_inlier_ratio=0.5)
-    geometry, inliers, kind = _estimate(matches, rows, images, two_view)
+    geometry, inliers, kind = _estimate(matches, rows, cameras, two_view)
     if kind in REJECTED:
         return nothing
     if kind not in ("calibrated", "uncalibrated"):
         two_view.ransac = _ransac(max_error, seed, max_num_trials=3000, min_inlier_ratio=0.25)
-        geometry, inliers, kind = _estimate(matches, np.arange(len(matches)), images, two_view)
+        geometry, inliers, kind = _estimate(matches, np.arange(len(matches)), cameras, two_view)
     elif geometry.F is not None and not is_meaningful(matches, inliers, geometry.F, max_error):
         return nothing
     if kind in REJECTED or len(inliers) < min_ratio * len(matches):

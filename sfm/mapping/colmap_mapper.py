@@ -1,4 +1,4 @@
-"""One run of COLMAP's own mapping, incremental or global, with options that suit semi-dense matches.
+"""COLMAP's own mapping, incremental or global, with options that suit the matches.
 
 The COLMAP database holds the verified matches with their two-view geometries, so nothing is
 verified again. Pixels are COLMAP's (sfm.types).
@@ -9,93 +9,22 @@ Pollefeys and Schonberger, Global Structure-from-Motion Revisited, ECCV 2024 (gl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pycolmap
 
-from sfm.colmap.database import write_colmap_database
+from sfm.colmap.camera import prior_focal
 from sfm.colmap.log import quiet
-from sfm.colmap.model_files import save_model
-from sfm.errors import BadFile
-from sfm.geometry.epipolar import reduction
+from sfm.colmap.model_writer import save_model
+from sfm.mapping.inputs import Attempt, MappingInput
 from sfm.options import MappingOptions
 from sfm.system.progress import progress_bar
-from sfm.types import Grid, ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
-
-if TYPE_CHECKING:
-    from sfm.storage.database import FeatureDatabase
 
 # Thresholds of semi-dense matches in network px, where COLMAP has 4, 12 and 4 photo px. The filter is tighter than
 # COLMAP's in units of the network's pixels: there are matches to spare, and the least exact of them bend the model.
 INIT_ERROR, REGISTRATION_ERROR, FILTER_ERROR = 4.0, 12.0, 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Strategy:
-    """Thresholds of one run of incremental mapping.
-
-    Semi-dense matches come in hundreds, of which chance fits a dozen: a pose needs a fifth of them.
-    """
-
-    name: str
-    init_min_num_inliers: int
-    init_min_tri_angle: float  # degrees
-    abs_pose_min_num_inliers: int
-    abs_pose_min_inlier_ratio: float
-
-
-@dataclass(frozen=True, slots=True)
-class MappingInput:
-    """All that mapping reads: images in order, and their keypoints, verified pairs and matches.
-
-    known_intrinsics: the user gave the cameras' parameters; they stay as they are.
-    """
-
-    images: tuple[ImageRecord, ...]
-    keypoints: tuple[Keypoints, ...]
-    geometries: tuple[TwoViewGeometry, ...]
-    matches: tuple[KeypointMatches, ...]
-    grids: Mapping[str, Grid | None]
-    known_intrinsics: bool = False
-
-    @property
-    def semi_dense(self) -> bool:
-        """Whether the matcher has a coarse grid."""
-        return any(grid is not None for grid in self.grids.values())
-
-    @property
-    def reduction(self) -> float:
-        """Photo px per network px, the median over images; 1 for a detector."""
-        return float(np.median([reduction(grid) for grid in self.grids.values()] or [1.0]))
-
-
-def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
-    """What the stages before mapping left. BadFile where it does not belong together."""
-    geometries = tuple(g for g in db.read_two_view() if len(g.inliers))
-    matches = db.read_keypoint_matches()
-    pairs = {m.pair for m in matches}
-    if len(pairs) < len(matches) or not pairs <= {g.pair for g in geometries}:
-        raise BadFile(f"{db.path}: its matches are not of its verified pairs; delete it to start afresh")
-    return MappingInput(db.read_images(), db.read_keypoints(), geometries, matches, db.read_grids(), known_intrinsics)
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One run of COLMAP's mapping. hold_distortion: only focal lengths are refined."""
-
-    name: str
-    strategy: Strategy
-    data: MappingInput
-    hold_distortion: bool = False
-
-
-def write_database(path: Path, data: MappingInput) -> None:
-    """A new COLMAP database of all that mapping reads."""
-    write_colmap_database(path, data.images, data.keypoints, data.geometries, data.matches)
 
 
 def incremental_options(attempt: Attempt, options: MappingOptions) -> pycolmap.IncrementalPipelineOptions:
@@ -152,33 +81,17 @@ def global_options(attempt: Attempt, options: MappingOptions) -> pycolmap.Global
     adjustment.refine_extra_params = not (data.known_intrinsics or attempt.hold_distortion)
     if data.semi_dense:
         scale = data.reduction
-        focal = float(np.median([pinhole_focal(record) for record in data.images]))
+        focal = float(np.median([prior_focal(record) for record in data.images]))
         mapper.max_normalized_reproj_error = FILTER_ERROR * scale / focal
         triangulation = mapper.retriangulation
         triangulation.merge_max_reproj_error = triangulation.complete_max_reproj_error = FILTER_ERROR * scale
     return result
 
 
-def pinhole_focal(record: ImageRecord) -> float:
-    """Focal length of an image's prior, px; the mean of both directions where its model has two."""
-    camera = pycolmap.Camera(
-        model=record.camera.model, width=record.width, height=record.height, params=record.camera.params
-    )
-    return float(camera.mean_focal_length())
-
-
-def run_mapper(attempt: Attempt, options: MappingOptions, folder: Path) -> list[pycolmap.Reconstruction]:
-    """One run of COLMAP's mapping on a new folder/database.db: its models, most images first."""
-    folder.mkdir(parents=True)
-    write_database(folder / "database.db", attempt.data)
-    run = _run_global if options.mapper == "global" else _run_incremental
-    models = run(attempt, options, folder)
-    return sorted(models.values(), key=lambda m: (-m.num_reg_images(), -m.num_points3D()))
-
-
-def _run_incremental(
+def map_incrementally(
     attempt: Attempt, options: MappingOptions, folder: Path, start: Path | None = None
-) -> dict[int, pycolmap.Reconstruction]:
+) -> list[pycolmap.Reconstruction]:
+    """COLMAP's incremental mapping (a mapper of sfm.mapping.registry). start: folder of a model to go on from."""
     num_images = len(attempt.data.images)
     with quiet(), progress_bar(num_images, desc="mapping", unit="image") as bar:
 
@@ -194,7 +107,7 @@ def _run_incremental(
             initial_image_pair_callback=lambda: advance(2),
             next_image_callback=lambda: advance(1),
         )
-    return models
+    return by_size(models.values())
 
 
 def register_more(
@@ -204,12 +117,15 @@ def register_more(
     start = folder / "start"
     start.mkdir()
     save_model(model, start)
-    models = _run_incremental(attempt, options, folder, start)
-    return max(models.values(), key=lambda m: m.num_reg_images(), default=model)
+    models = map_incrementally(attempt, options, folder, start)
+    return max(models, key=lambda m: m.num_reg_images(), default=model)
 
 
-def _run_global(attempt: Attempt, options: MappingOptions, folder: Path) -> dict[int, pycolmap.Reconstruction]:
-    """Without focal lengths to go by, COLMAP finds them from the pairs first: rotations come from them alone."""
+def map_globally(attempt: Attempt, options: MappingOptions, folder: Path) -> list[pycolmap.Reconstruction]:
+    """COLMAP's global mapping (a mapper of sfm.mapping.registry).
+
+    Without focal lengths to go by, COLMAP finds them from the pairs first: rotations come from them alone.
+    """
     database = folder / "database.db"
     with quiet():
         if not all(record.camera.has_focal_prior for record in attempt.data.images):
@@ -219,4 +135,9 @@ def _run_global(attempt: Attempt, options: MappingOptions, folder: Path) -> dict
         models: dict[int, pycolmap.Reconstruction] = pycolmap.global_mapping(
             database, folder, folder, global_options(attempt, options)
         )
-    return models
+    return by_size(models.values())
+
+
+def by_size(models: Iterable[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+    """Models, most images first; of equal ones the one with most points."""
+    return sorted(models, key=lambda m: (-m.num_reg_images(), -m.num_points3D()))

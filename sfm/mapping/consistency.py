@@ -3,8 +3,8 @@
 Two questions, both answered by majority. Of an image: are the 3D points that its matches say it sees
 where it sees them? A pose may satisfy every epipolar line of its pairs and still be wrong, above all
 under a long lens, but its points then fall out of the tracks of the others. Of a pair: do its matches
-lie on the model's epipolar lines? A few false matches of two places that look alike can lead the whole
-mapping astray. Pixels are COLMAP's (sfm.types).
+lie on the model's epipolar lines? A few false matches of a repeated structure can lead the whole mapping
+astray. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pycolmap
 
-from sfm.geometry.epipolar import epipolar_distance, fundamental_matrix, relative_pose
+from sfm.geometry.epipolar import epipolar_distance, fundamental_matrix
+from sfm.geometry.poses import relative_pose
 from sfm.types import Float64, ImagePair, Int64, KeypointMatches, Keypoints
 
 
@@ -47,13 +48,13 @@ def _point_ids(image: pycolmap.Image) -> Int64:
     return np.array([p.point3D_id if p.has_point3D() else -1 for p in image.points2D], np.int64)
 
 
-def misplaced(
+def misregistered(
     model: pycolmap.Reconstruction, matches: Sequence[KeypointMatches], votes: Mapping[ImagePair, int]
 ) -> frozenset[str]:
-    """Names of images in wrong places.
+    """Names of misregistered images.
 
     They do not observe even half of the points that their matches lead to, or they are of a group of
-    images whose matches with the others contradict the model. Two images alone cannot be judged.
+    images whose matches with the others contradict the model. Of two images alone nothing can be said.
     votes: of `pair_votes`.
     """
     if model.num_reg_images() < 3:

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
-from sfm.colmap.log import silent
+from sfm.colmap.camera import prior_camera
+from sfm.colmap.log import quiet
 from sfm.colmap.model_reader import model_paths, read_reconstruction
 from sfm.errors import BadFile
-from sfm.mapping.colmap_mapper import MappingInput, triangulation_options, write_database
+from sfm.mapping.colmap_mapper import triangulation_options
+from sfm.mapping.inputs import MappingInput, write_database
 from sfm.options import MappingOptions
 from sfm.system.untrusted_files import hash_into
 from sfm.types import CameraPrior, ImageRecord
@@ -86,7 +88,7 @@ def triangulate(
     pipeline = triangulation_options(data, options)
     pipeline.triangulation.ignore_two_view_tracks = len(posed) > 2
     pipeline.ba_refine_focal_length = pipeline.ba_refine_extra_params = pipeline.ba_refine_principal_point = False
-    with silent():
+    with quiet(stderr=True):
         model: pycolmap.Reconstruction = pycolmap.triangulate_points(
             start, scratch / "database.db", scratch, scratch, True, pipeline, False
         )
@@ -103,17 +105,8 @@ def _posed_model(
     for i, record in enumerate(images):
         if record.camera.group not in camera_ids:
             camera_ids[record.camera.group] = len(camera_ids) + 1
-            result.add_camera_with_trivial_rig(_camera(record, camera_ids[record.camera.group]))
+            result.add_camera_with_trivial_rig(prior_camera(record, camera_ids[record.camera.group]))
         if record.name in posed:
             image = pycolmap.Image(name=record.name, camera_id=camera_ids[record.camera.group], image_id=i + 1)
             result.add_image_with_trivial_frame(image, pose_of[record.name])
     return result
-
-
-def _camera(record: ImageRecord, camera_id: int) -> pycolmap.Camera:
-    camera = pycolmap.Camera(
-        model=record.camera.model, width=record.width, height=record.height, params=record.camera.params
-    )
-    camera.camera_id = camera_id
-    camera.has_prior_focal_length = record.camera.has_focal_prior
-    return camera

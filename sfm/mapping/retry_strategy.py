@@ -1,6 +1,6 @@
 """Which runs of COLMAP's mapping are made, and which of their models is the one.
 
-A run is judged by what its largest model explains (`support`), of which images in wrong places
+A run is evaluated by what its largest model explains (`support`), of which misregistered images
 (sfm.mapping.consistency) are no part. Where pairs contradict a model, the same run is made once more without
 them; where images are missing, further runs lower thresholds or begin at other focal lengths.
 """
@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pycolmap
 
+from sfm.colmap.camera import replace_focals
 from sfm.colmap.log import adjust_bundle
-from sfm.geometry.focal_from_F import replace_focals
-from sfm.mapping.colmap_mapper import INIT_ERROR, Attempt, MappingInput, Strategy, register_more, run_mapper
-from sfm.mapping.consistency import misplaced, pair_votes
+from sfm.mapping.colmap_mapper import INIT_ERROR, register_more
+from sfm.mapping.consistency import misregistered, pair_votes
+from sfm.mapping.inputs import Attempt, MappingInput, Strategy
+from sfm.mapping.registry import run_mapper
 from sfm.options import MappingOptions
 from sfm.types import ImagePair
 
@@ -31,38 +33,38 @@ LONG_FOCALS = {"long focal": 2.5, "longest focal": 5.0}  # of the longer side; a
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An attempt and its models, largest first. misplaced: images of the first model that are in wrong places.
+    """An attempt and its models, largest first. misregistered: misregistered images of the first model.
 
     folder: where its COLMAP database is. removed_pairs: those that contradicted an earlier model of the same attempt.
     """
 
     attempt: Attempt
     models: tuple[pycolmap.Reconstruction, ...]
-    misplaced: frozenset[str]
+    misregistered: frozenset[str]
     folder: Path
     removed_pairs: int = 0
 
     @property
     def support(self) -> int:
         """Support of the first model; -1 where there is none."""
-        return support(self.models[0], self.misplaced) if self.models else -1
+        return support(self.models[0], self.misregistered) if self.models else -1
 
     @property
-    def num_placed(self) -> int:
-        """Images of the first model that are where they belong."""
-        return self.models[0].num_reg_images() - len(self.misplaced) if self.models else 0
+    def num_well_registered(self) -> int:
+        """Images of the first model that are not misregistered."""
+        return self.models[0].num_reg_images() - len(self.misregistered) if self.models else 0
 
 
-def support(model: pycolmap.Reconstruction, misplaced: frozenset[str] = frozenset()) -> int:
-    """How much a model explains: its well placed images times their observations in tracks of three and more.
+def support(model: pycolmap.Reconstruction, misregistered: frozenset[str] = frozenset()) -> int:
+    """How much a model explains: its well registered images times their observations in tracks of three and more.
 
     A wrong focal length or a wrong pose may register an image more, but breaks tracks: what two
     images see agrees with nearly any camera, what three see does not.
     """
-    placed = {i for i in model.reg_image_ids() if model.image(i).name not in misplaced}
-    least = min(3, len(placed))
-    lengths = (sum(e.image_id in placed for e in point.track.elements) for point in model.points3D.values())
-    return len(placed) * sum(length for length in lengths if length >= least)
+    kept = {i for i in model.reg_image_ids() if model.image(i).name not in misregistered}
+    least = min(3, len(kept))
+    lengths = (sum(e.image_id in kept for e in point.track.elements) for point in model.points3D.values())
+    return len(kept) * sum(length for length in lengths if length >= least)
 
 
 def strongest_pairs(data: MappingInput) -> dict[str, tuple[int, str]]:
@@ -85,13 +87,13 @@ def num_reachable(data: MappingInput) -> int:
 def map_images(data: MappingInput, options: MappingOptions, scratch: Path) -> Outcome:
     """The best outcome; folders of all attempts are in scratch.
 
-    Attempts are made in the order of ATTEMPTS until one places every image that the last one could;
+    Attempts are made in the order of ATTEMPTS until one registers every image that the last one could;
     the first one of most support wins. Each starts from all pairs. Deterministic with a fixed seed.
     A detector's matches get the first one only, COLMAP's own thresholds: they are for comparison.
     """
     first = Attempt(STRATEGIES[0].name, STRATEGIES[0], data)
     best = _attempt(first, options, scratch)
-    for stage in (_narrower, _other_focals, _weaker) if data.semi_dense else ():
+    for stage in (narrower, other_focals, weaker) if data.semi_dense else ():
         start = replace(best.attempt, data=replace(best.attempt.data, geometries=data.geometries, matches=data.matches))
         for attempt in () if _complete(best) else tuple(stage(replace(best, attempt=start), options)):
             outcome = _attempt(attempt, options, scratch)
@@ -102,16 +104,16 @@ def map_images(data: MappingInput, options: MappingOptions, scratch: Path) -> Ou
 
 
 def _complete(outcome: Outcome) -> bool:
-    return outcome.num_placed >= num_reachable(outcome.attempt.data)
+    return outcome.num_well_registered >= num_reachable(outcome.attempt.data)
 
 
 def _attempt(attempt: Attempt, options: MappingOptions, scratch: Path) -> Outcome:
     """Makes an attempt, and once more without the pairs that contradict its model; the better of the two.
 
-    Where both place as many images, the one without contradictions is.
+    Where both register as many images, the one without contradictions is.
     """
     data = attempt.data
-    outcome, wrong = _judged(attempt, options, scratch / attempt.name)
+    outcome, wrong = evaluated_run(attempt, options, scratch / attempt.name)
     if not wrong:
         return outcome
     kept = replace(
@@ -119,27 +121,27 @@ def _attempt(attempt: Attempt, options: MappingOptions, scratch: Path) -> Outcom
         geometries=tuple(g for g in data.geometries if g.pair not in wrong),
         matches=tuple(m for m in data.matches if m.pair not in wrong),
     )
-    again, _ = _judged(replace(attempt, data=kept), options, scratch / f"{attempt.name} again")
-    better = again.num_placed >= outcome.num_placed or again.support > outcome.support
+    again, _ = evaluated_run(replace(attempt, data=kept), options, scratch / f"{attempt.name} again")
+    better = again.num_well_registered >= outcome.num_well_registered or again.support > outcome.support
     return replace(again, removed_pairs=len(wrong)) if better else outcome
 
 
-def _judged(attempt: Attempt, options: MappingOptions, folder: Path) -> tuple[Outcome, frozenset[ImagePair]]:
+def evaluated_run(attempt: Attempt, options: MappingOptions, folder: Path) -> tuple[Outcome, frozenset[ImagePair]]:
     """The outcome of an attempt, and the pairs that contradict its largest model.
 
-    Images in wrong places are taken out of that, where they are the fewer, and registered again.
+    Misregistered images are taken out of that, where they are the fewer, and registered again.
     """
     models = tuple(run_mapper(attempt, options, folder))
-    outcome, wrong = _judge(attempt, models, folder)
-    if not 0 < 2 * len(outcome.misplaced) < outcome.num_placed:
+    outcome, wrong = _evaluate(attempt, models, folder)
+    if not 0 < 2 * len(outcome.misregistered) < outcome.num_well_registered:
         return outcome, wrong
     model = pycolmap.Reconstruction(models[0])
-    drop_images(model, outcome.misplaced)
-    again = _judge(attempt, (register_more(attempt, options, folder, model), *models[1:]), folder)
+    drop_images(model, outcome.misregistered)
+    again = _evaluate(attempt, (register_more(attempt, options, folder, model), *models[1:]), folder)
     return again if again[0].support > outcome.support else (outcome, wrong)
 
 
-def _judge(
+def _evaluate(
     attempt: Attempt, models: tuple[pycolmap.Reconstruction, ...], folder: Path
 ) -> tuple[Outcome, frozenset[ImagePair]]:
     data = attempt.data
@@ -148,20 +150,22 @@ def _judge(
     keypoints = {record.name: own for record, own in zip(data.images, data.keypoints, strict=True)}
     votes = pair_votes(models[0], keypoints, data.matches, INIT_ERROR * data.reduction)
     wrong = frozenset(pair for pair, net in votes.items() if net < 0)
-    return Outcome(attempt, models, misplaced(models[0], data.matches, votes), folder), wrong
+    return Outcome(attempt, models, misregistered(models[0], data.matches, votes), folder), wrong
 
 
-def _narrower(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:
+def narrower(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:
+    """Lower thresholds, from the same cameras."""
     if options.mapper == "incremental":  # the thresholds are of incremental mapping
         yield Attempt(STRATEGIES[1].name, STRATEGIES[1], best.attempt.data)
 
 
-def _weaker(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:
+def weaker(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:
+    """The lowest thresholds, from the cameras of the best attempt."""
     if options.mapper == "incremental":
         yield replace(best.attempt, name=STRATEGIES[2].name, strategy=STRATEGIES[2])
 
 
-def _other_focals(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:
+def other_focals(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:
     """What to try where the best attempt so far left images out.
 
     Distortion refined on few images takes up the errors of a wrong focal length, and bends what is
@@ -174,7 +178,7 @@ def _other_focals(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:
     if best.models:
         refined = replace(data, images=replace_focals(data.images, _refined_focals(data, best.models[0])))
         yield Attempt("refined focal", narrow, refined, hold_distortion=True)
-    if 2 * best.num_placed >= num_reachable(data):
+    if 2 * best.num_well_registered >= num_reachable(data):
         return
     sides = {r.camera.group: max(r.width, r.height) for r in data.images if not r.camera.has_focal_prior}
     for name, factor in LONG_FOCALS.items() if sides else ():

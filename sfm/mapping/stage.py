@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pycolmap
 
+from sfm.colmap.camera import replace_focals
 from sfm.colmap.database import place_database
-from sfm.colmap.model_files import UNREFINED, write_models
+from sfm.colmap.model_writer import UNREFINED, write_models
 from sfm.errors import BadFile, NoModel
-from sfm.geometry.focal_from_F import estimate_focals, replace_focals
-from sfm.mapping.colmap_mapper import MappingInput, read_input
+from sfm.geometry.focal_from_F import estimate_focals
 from sfm.mapping.consistency import point_votes
+from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.known_poses import REASON, posed_input, read_known_model, triangulate
 from sfm.mapping.retry_strategy import (
     ATTEMPTS,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
 
 CLEARLY, MANY = 10, 0.1  # matches more that contradict a model than agree with it; share of the pairs
-MISPLACED = "in a wrong place: it did not see half of the points that its matches lead to"
+MISREGISTERED = "misregistered: it does not observe half of the points that its matches lead to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +90,18 @@ def reconstruct(data: MappingInput, options: MappingOptions, output: Path) -> Ma
 def _mapped(data: MappingInput, options: MappingOptions, scratch: Path) -> Mapped:
     outcome = map_images(data, options, scratch)
     os.replace(outcome.folder / "database.db", scratch / "database.db")
-    left_out = _drop_misplaced(outcome)
+    left_out = drop_misregistered(outcome)
     for model in outcome.models if outcome.attempt.hold_distortion else ():
         free_distortion(model, options.threads)
     return Mapped(outcome.models, outcome.attempt.name, left_out, outcome.removed_pairs)
 
 
-def _drop_misplaced(outcome: Outcome) -> dict[str, str]:
-    """Takes images in wrong places out of the first model, where they are the fewer; their names and the reason."""
-    if 2 * len(outcome.misplaced) >= outcome.num_placed:
+def drop_misregistered(outcome: Outcome) -> dict[str, str]:
+    """Takes misregistered images out of the first model, where they are the fewer; their names and the reason."""
+    if 2 * len(outcome.misregistered) >= outcome.num_well_registered:
         return {}
-    drop_images(outcome.models[0], outcome.misplaced)
-    return dict.fromkeys(sorted(outcome.misplaced), MISPLACED)
+    drop_images(outcome.models[0], outcome.misregistered)
+    return dict.fromkeys(sorted(outcome.misregistered), MISREGISTERED)
 
 
 def _triangulated(data: MappingInput, known: pycolmap.Reconstruction, options: MappingOptions, scratch: Path) -> Mapped:
@@ -158,19 +159,19 @@ def no_model_message(data: MappingInput) -> str:
     )
 
 
-def lookalikes(model: pycolmap.Reconstruction, data: MappingInput) -> tuple[str, ...]:
-    """A line for people where the matches of many pairs lead to different points: some places look alike.
+def repeated_structure(model: pycolmap.Reconstruction, data: MappingInput) -> tuple[str, ...]:
+    """A line for people where the matches of many pairs lead to different points: a sign of repeated structure.
 
     No verdict: mostly mapping is right, and those pairs are wrong. Where as many matches say that two
-    places are one as say that they are not, mapping may fold one onto the other, and no majority tells.
+    places are one as say that they are not, mapping may fold one onto the other, and no majority decides.
     """
     votes = point_votes(model, data.matches)
     against = sum(net <= -CLEARLY for net in votes.values())
     if against <= MANY * len(votes):
         return ()
     return (
-        f"{against} of {len(votes)} pairs contradict the model: some places look alike, "
-        "see that none was taken for another",
+        f"{against} of {len(votes)} pairs contradict the model: repeated structure, "
+        "check that no place was taken for another",
     )
 
 
@@ -203,5 +204,5 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
         counts,
         time.perf_counter() - started,
         unregistered(data, mapped.models, mapped.left_out),
-        notes=lookalikes(best, data) if data.semi_dense else (),
+        notes=repeated_structure(best, data) if data.semi_dense else (),
     )

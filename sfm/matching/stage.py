@@ -33,15 +33,13 @@ from sfm.options import MatchingOptions
 from sfm.system import memory
 from sfm.system.parallel import Workers
 from sfm.system.progress import progress_bar
-from sfm.types import ImagePair, ImageRecord, Matches, StageSummary
+from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary
 
 log = logging.getLogger(__name__)
 
 _DECODED_AHEAD, _DECODED_AHEAD_PX = 4, 100_000_000  # photos, and of large ones fewer
 _FLUSH_PAIRS = 200
 _FLUSH_SECONDS = 10.0
-
-_Grid = tuple[float, float, int] | None
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -53,7 +51,7 @@ class _MatchStore(Protocol):
     def read_images(self) -> tuple[ImageRecord, ...]: ...
     def read_pairs(self) -> tuple[ImagePair, ...]: ...
     def write_pairs(self, pairs: Sequence[ImagePair]) -> None: ...
-    def write_grids(self, grids: Mapping[str, tuple[float, float, int] | None]) -> None: ...
+    def write_grids(self, grids: Mapping[str, Grid | None], *, traits: MatcherTraits | None = None) -> None: ...
     def matched_pairs(self, matcher_key: str) -> frozenset[ImagePair]: ...
     def read_matches(self, pair: ImagePair) -> Matches: ...
     def write_matches(self, batch: Sequence[tuple[ImagePair, Matches]], *, matcher_key: str) -> None: ...
@@ -77,7 +75,7 @@ def run(
     records = {record.name: record for record in db.read_images()}
     pairs = db.read_pairs()
     grids = {name: matcher.grid(record.width, record.height) for name, record in records.items()}
-    db.write_grids(grids)
+    db.write_grids(grids, traits=matcher.traits)
     with _PhotoReader(folder, records, masks) as reader:
         session = _Session(matcher, reader, options)
         work = _PairWork(db, session, _keys(matcher, options), _num_cells(records, grids))
@@ -128,10 +126,11 @@ def _keys(matcher: Matcher, options: MatchingOptions) -> list[str]:
     return [matcher_key({**matcher.provenance, **seen}), *turned]
 
 
-def _num_cells(records: Mapping[str, ImageRecord], grids: Mapping[str, _Grid]) -> dict[str, int]:
+def _num_cells(records: Mapping[str, ImageRecord], grids: Mapping[str, Grid | None]) -> dict[str, int]:
     """Cells of each photo's grid; 0 for a detector."""
     return {
-        name: grid[2] * round(records[name].height / grid[1]) if grid is not None else 0 for name, grid in grids.items()
+        name: grid.columns * round(records[name].height / grid.cell_height) if grid is not None else 0
+        for name, grid in grids.items()
     }
 
 

@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from sfm import __version__
-from sfm.colmap.model_files import UNREFINED, read_models, remove_leftovers
+from sfm.colmap.model_reader import read_models
+from sfm.colmap.model_writer import UNREFINED, remove_leftovers
 from sfm.errors import BadFile, BadOption, NoModel
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
-from sfm.mapping.colmap_mapper import read_input
+from sfm.mapping.inputs import read_input
 from sfm.options import Options
 from sfm.pipeline.stages import IMPORT_STAGES, STAGE_NAMES, STAGES, HlocFiles, Run, Stage, digest, images_content
 from sfm.quality import checks as verdict
 from sfm.report import run as report
-from sfm.results.summary import DATABASE, REPORT, RUN_JSON, write_run_json
+from sfm.results.files import DATABASE, REPORT, RUN_JSON
+from sfm.results.run_json import write_run_json
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
 from sfm.system.machine import peak_mb, reset_peak

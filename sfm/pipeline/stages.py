@@ -16,13 +16,14 @@ from sfm.images import stage as images
 from sfm.images.discovery import find_images
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
-from sfm.mapping.colmap_mapper import MappingInput, read_input
+from sfm.mapping.inputs import MappingInput, read_input
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
 from sfm.options import Options
 from sfm.pairs import stage as pairs
 from sfm.refinement import stage as refinement
+from sfm.refinement.rounds import Refiner
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
 from sfm.tracks import stage as tracks
@@ -181,7 +182,7 @@ def _unchanged(run: Run, record: ImageRecord, read: Callable[[Path, ImageRecord]
 def _run_refinement(run: Run) -> StageSummary:
     records = {record.name: record for record in run.db.read_images()}
     masks = run.options.images.masks
-    refiner = refinement.Refiner(
+    refiner = Refiner(
         _mapped_input(run),
         run.options.refinement,
         run.options.mapping,

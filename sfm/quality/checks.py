@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import pycolmap
 
+from sfm.colmap.camera import prior_focal
 from sfm.colmap.model_arrays import ModelColumns
-from sfm.mapping.colmap_mapper import INIT_ERROR, MappingInput, pinhole_focal
+from sfm.mapping.colmap_mapper import INIT_ERROR
 from sfm.mapping.consistency import groups_apart, pair_votes, point_votes
+from sfm.mapping.inputs import MappingInput
 from sfm.quality.parallax import triangulation_angles, turning_share
 from sfm.refinement.self_calibration import focal_deviation
 from sfm.types import Doubt
@@ -170,7 +172,7 @@ def turned_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator
     columns, records = ModelColumns.of(mapped), {record.name: record for record in data.images}
     own = [records[name] for name in columns.names]
     if all(record.camera.has_focal_prior for record in own):
-        focals = np.array([[pinhole_focal(record)] for record in own])
+        focals = np.array([[prior_focal(record)] for record in own])
     else:
         focals = np.array([max(record.width, record.height) * TURNED_FOCALS for record in own])
     share = turning_share(columns, focals, max_error=TURNED_PX * data.reduction)
@@ -225,4 +227,4 @@ def _images_of_cameras(model: pycolmap.Reconstruction) -> dict[int, set[str]]:
 def _prior(data: MappingInput, names: Collection[str]) -> float | None:
     """Focal length px that the photos of a camera tell, None where they do not."""
     record = next((r for r in data.images if r.name in names), None)
-    return pinhole_focal(record) if record is not None and record.camera.has_focal_prior else None
+    return prior_focal(record) if record is not None and record.camera.has_focal_prior else None

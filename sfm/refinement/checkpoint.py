@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pycolmap
 
-from sfm.colmap.model_files import has_foreign, save_model
-from sfm.colmap.model_reader import read_reconstruction
+from sfm.colmap.model_reader import has_foreign, read_reconstruction
+from sfm.colmap.model_writer import save_model
 from sfm.system.untrusted_files import NUMBER, has_shape, read_arrays, read_json, refuse_holes
 from sfm.types import Float64
 
@@ -48,13 +48,13 @@ def save_round(state: Refined, folder: Path) -> None:
         arrays: dict[str, Any] = {str(i): own for i, own in state.covariances.items()}
         np.savez(fresh / "covariances.npz", **arrays)
         counts = {name: getattr(state, name) for name in COUNTS}
-        (fresh / "counts.json").write_text(json.dumps({**counts, "digest": _digest(fresh)}), encoding="utf-8")
+        (fresh / "counts.json").write_text(json.dumps({**counts, "digest": digest_of_state(fresh)}), encoding="utf-8")
         if (folder / "state").exists():
             os.replace(folder / "state", Path(scratch) / "before")
         os.replace(fresh, folder / "state")
 
 
-def _digest(folder: Path) -> str:
+def digest_of_state(folder: Path) -> str:
     """Hash of a kept model and its covariances."""
     digest = hashlib.sha256()
     refuse_holes(*folder.glob("*"))
@@ -67,7 +67,8 @@ def load_round(folder: Path, names: Collection[str]) -> Refined | None:
     """The state that an interrupted run of photos of these names kept, None where there is none that is whole."""
     try:
         counts = read_json(folder / "state" / "counts.json")
-        if counts.pop("digest") != _digest(folder / "state") or not has_shape(counts, dict.fromkeys(COUNTS, NUMBER)):
+        same = counts.pop("digest") == digest_of_state(folder / "state")
+        if not same or not has_shape(counts, dict.fromkeys(COUNTS, NUMBER)):
             return None
         model = read_reconstruction(folder / "state")
         arrays = read_arrays(folder / "state" / "covariances.npz")

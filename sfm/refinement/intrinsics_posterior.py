@@ -27,6 +27,7 @@ CAUCHY = 2.385  # of the noise: 95 % efficient where the noise is Gaussian
 STEP = 1e-6  # of central differences
 MAX_STEPS, MAX_TRIALS = 15, 8
 MIN_NOISE_PX = 0.02
+SHAPE = "fx/fy"  # name of the place of theta that holds it, as log fy/fx
 ENOUGH = 0.1  # of -2 log posterior; a step that gains less is the last
 
 
@@ -47,6 +48,12 @@ class Lens:
     def num_focals(self) -> int:
         """1 or 2."""
         return len(self.camera(None).focal_length_idxs())
+
+    @property
+    def names(self) -> list[str]:
+        """Of theta's places: "f", SHAPE where the model has two focal lengths, then COLMAP's names."""
+        rest = [name.strip() for name in self.camera(None).params_info.split(",")][self.num_focals :]
+        return ["f", *([SHAPE] if self.num_focals == 2 else []), *rest]
 
     def camera(self, theta: Float64 | None) -> pycolmap.Camera:
         """COLMAP's camera of theta."""
@@ -348,3 +355,15 @@ def covariance_of(precision: Float64) -> Float64:
     """The inverse. Raises LinAlgError where the matrix is not positive definite."""
     factor = np.linalg.inv(np.linalg.cholesky(precision))
     return np.asarray(factor.T @ factor)
+
+
+def bayes_factor(prior: Prior, theta: Float64, covariance: Float64, places: NDArray[np.int64]) -> float:
+    """Log of the evidence for freeing some places of theta over holding them at the prior's mean.
+
+    The ratio of prior to posterior density there (Savage and Dickey), both Gaussian.
+    """
+    at = np.flatnonzero(np.isin(prior.free, places))
+    away = theta[prior.free[at]] - prior.mean[at]
+    C = covariance[np.ix_(at, at)]
+    occam = np.linalg.slogdet(C)[1] - np.log(prior.sd[at] ** 2).sum()
+    return float((away @ np.linalg.solve(C, away) + occam) / 2)

@@ -27,12 +27,14 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm.refinement.intrinsics_posterior import (
+    SHAPE,
     Lens,
     Noise,
     Prior,
     State,
     Views,
     adjust,
+    bayes_factor,
     covariance_of,
     information,
     residuals,
@@ -54,7 +56,7 @@ SMOOTH_SHARE, PATCHES = 0.25, 20
 
 # Camera models whose further parameters may be added, and the one that holds them all.
 WIDER = {"SIMPLE_PINHOLE": "PINHOLE", "PINHOLE": "PINHOLE", "SIMPLE_RADIAL": "OPENCV", "RADIAL": "OPENCV"}
-CENTRE, SHAPE, SECOND = "principal point", "fx/fy", "second radial term"
+CENTRE, SECOND = "principal point", "second radial term"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +182,6 @@ def _sample(model: pycolmap.Reconstruction, image_ids: list[int], lens: Lens, th
     return views, replace(state, t=(state.t + state.R @ centre) / size, xyz=(state.xyz - centre) / size)
 
 
-def _names(lens: Lens) -> list[str]:
-    """Of theta's places, by COLMAP's names of the parameters."""
-    rest = [name.strip() for name in lens.camera(None).params_info.split(",")][lens.num_focals :]
-    return ["f", *([SHAPE] if lens.num_focals == 2 else []), *rest]
-
-
 def _prior_sd(name: str) -> float:
     known = {"f": FOCAL_SD, SHAPE: SHAPE_SD, "cx": CENTRE_SD, "cy": CENTRE_SD, "p1": TANGENTIAL_SD, "p2": TANGENTIAL_SD}
     return known.get(name, DISTORTION_SD)
@@ -194,10 +190,10 @@ def _prior_sd(name: str) -> float:
 def _prepare(model: pycolmap.Reconstruction, camera: pycolmap.Camera, image_ids: list[int]) -> _Problem:
     own = camera.model_name
     lens = Lens(WIDER.get(own, own), camera.width, camera.height)
-    names = _names(lens)
+    names = lens.names
     theta = np.zeros(len(names))
     native = Lens(own, camera.width, camera.height)
-    for name, value in zip(_names(native), native.theta(camera), strict=True):
+    for name, value in zip(native.names, native.theta(camera), strict=True):
         theta[names.index("k1" if name == "k" and "k1" in names else name)] = value
     held = {"p1", "p2"} if own in ("SIMPLE_RADIAL", "RADIAL") else set()
     free = np.array([i for i, name in enumerate(names) if name not in held])
@@ -250,18 +246,6 @@ def inflation(views: Views, state: State, prior: Prior, noise: Noise) -> float:
     return max(total / max(freedom, 1), shared_inflation(len(views), len(state.R)))
 
 
-def bayes_factor(prior: Prior, theta: Float64, covariance: Float64, places: NDArray[np.int64]) -> float:
-    """Log of the evidence for freeing some places of theta over holding them at the prior's mean.
-
-    The ratio of prior to posterior density there (Savage and Dickey), both Gaussian.
-    """
-    at = np.flatnonzero(np.isin(prior.free, places))
-    away = theta[prior.free[at]] - prior.mean[at]
-    C = covariance[np.ix_(at, at)]
-    occam = np.linalg.slogdet(C)[1] - np.log(prior.sd[at] ** 2).sum()
-    return float((away @ np.linalg.solve(C, away) + occam) / 2)
-
-
 def _solve(problem: _Problem) -> _Solution:
     """The most probable intrinsics; further parameters are dropped one by one until each left has strong evidence."""
     views, state, prior = problem.views, problem.state, problem.prior
@@ -301,7 +285,7 @@ def _reason(problem: _Problem, covariance: Float64, prior: Prior, places: NDArra
 
 def _model_of(own: str, solution: _Solution, lens: Lens) -> str:
     """The smallest of COLMAP's models that has the parameters of the camera's own and those found."""
-    names = [_names(lens)[i] for i in solution.prior.free]
+    names = [lens.names[i] for i in solution.prior.free]
     if own not in WIDER or SHAPE in names:
         return lens.model
     return "RADIAL" if own == "SIMPLE_RADIAL" and "k2" in names else own
@@ -310,8 +294,8 @@ def _model_of(own: str, solution: _Solution, lens: Lens) -> str:
 def _camera(camera: pycolmap.Camera, solution: _Solution, lens: Lens) -> pycolmap.Camera:
     """The calibrated camera, with the old one's id and prior."""
     target = Lens(_model_of(camera.model_name, solution, lens), camera.width, camera.height)
-    of_name = dict(zip(_names(lens), solution.theta, strict=True))
-    theta = np.array([of_name["k1" if name == "k" and "k1" in of_name else name] for name in _names(target)])
+    of_name = dict(zip(lens.names, solution.theta, strict=True))
+    theta = np.array([of_name["k1" if name == "k" and "k1" in of_name else name] for name in target.names])
     result = target.camera(theta)
     result.camera_id = camera.camera_id
     result.has_prior_focal_length = camera.has_prior_focal_length
@@ -319,7 +303,7 @@ def _camera(camera: pycolmap.Camera, solution: _Solution, lens: Lens) -> pycolma
 
 
 def _report(camera: pycolmap.Camera, num_images: int, solution: _Solution, lens: Lens) -> CameraReport:
-    names, sd = _names(lens), np.sqrt(np.diag(solution.covariance))
+    names, sd = lens.names, np.sqrt(np.diag(solution.covariance))
     estimates = []
     for place, deviation in zip(solution.prior.free, sd, strict=True):
         name, value = names[place], float(solution.theta[place])

@@ -94,7 +94,7 @@ class PyramidCache:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Job:
+class Job:
     """Observations to be aligned, as columns (M,) in px of the pyramids. rows: of the model's observations. template,
     target: pyramid level of either side at the finest stage. map: (M, 2, 2) target px per reference px."""
 
@@ -105,8 +105,9 @@ class _Job:
     target: Int64
     map: Float32
 
-    def take(self, rows: Int64) -> _Job:
-        return _Job(*(getattr(self, name)[rows] for name in self.__slots__))
+    def take(self, rows: Int64) -> Job:
+        """Some of the observations (M,)."""
+        return Job(*(getattr(self, name)[rows] for name in self.__slots__))
 
 
 def align_tracks(
@@ -122,10 +123,9 @@ def align_tracks(
     correlation[reference] = 1.0
     pyramids = PyramidCache(photos.read, int(memory * (1 - READY_PATCHES)))
     window = Window.of_radius(WINDOW_RADIUS, device)
-    positions = (columns.xy * photos.scale[columns.image]).astype(np.float32)
     with progress_bar(len(job.rows), desc="refining", unit="observation") as bar:
-        for block in _blocks(job, columns, from_level, int(memory * READY_PATCHES), window):
-            for part, found in _align_block(block, positions, columns, photos, pyramids, window, from_level):
+        for own in blocks(job, columns, from_level, int(memory * READY_PATCHES), window):
+            for part, found in _Block.of(own, columns, photos, pyramids, window, from_level).aligned():
                 scale = photos.scale[columns.image[part.rows]]
                 xy[part.rows] = found.xy.cpu().numpy() / scale
                 correlation[part.rows] = found.correlation.cpu().numpy()
@@ -134,7 +134,7 @@ def align_tracks(
     return AlignedTracks(xy, correlation, information)
 
 
-def _job(columns: ModelColumns, reference: Int64, photos: Photos) -> _Job:
+def _job(columns: ModelColumns, reference: Int64, photos: Photos) -> Job:
     """Every observation but the references, where a map from the reference exists."""
     own_reference = reference[columns.point]
     rows = np.flatnonzero(own_reference != np.arange(len(columns.point)))
@@ -147,7 +147,7 @@ def _job(columns: ModelColumns, reference: Int64, photos: Photos) -> _Job:
         usable = (determinant > MAX_SCALE**-2) & (determinant < MAX_SCALE**2)  # False for NaN
     octave = np.round(np.log2(determinant[usable]) / 2).astype(np.int64)  # target px per reference px
     rows = rows[usable]
-    return _Job(
+    return Job(
         rows,
         own_reference[usable],
         columns.image[rows],
@@ -157,7 +157,7 @@ def _job(columns: ModelColumns, reference: Int64, photos: Photos) -> _Job:
     )
 
 
-def _blocks(job: _Job, columns: ModelColumns, from_level: int, memory: int, window: Window) -> Iterator[_Job]:
+def blocks(job: Job, columns: ModelColumns, from_level: int, memory: int, window: Window) -> Iterator[Job]:
     """The job in parts, by whole points, whose reference patches fit the memory.
 
     Sums of a part depend in the last bit on what else is in it. So that this does not depend on what happens to be
@@ -175,55 +175,67 @@ def _blocks(job: _Job, columns: ModelColumns, from_level: int, memory: int, wind
         start = end
 
 
-def _align_block(
-    job: _Job,
-    positions: Float32,
-    columns: ModelColumns,
-    photos: Photos,
-    pyramids: PyramidCache,
-    window: Window,
-    from_level: int,
-) -> Iterator[tuple[_Job, Alignment]]:
-    """The alignment of each part of the job, one image a part."""
-    device = window.x.device
-    stages = [
-        _reference_patches(job, stage, positions, columns, pyramids, window) for stage in range(from_level, -1, -1)
-    ]
-    order = np.lexsort((job.reference, job.image))
-    bounds = np.flatnonzero(np.diff(job.image[order], prepend=-1, append=-1))
-    parts = [
-        rows[start : start + CHUNK]
-        for rows in (order[a:b] for a, b in pairwise(bounds))
-        for start in range(0, len(rows), CHUNK)
-    ]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    """Observations that are aligned together. positions: (O, 2) pyramid px, of all observations of the model. patches:
+    of each stage, coarse to fine, those of the references, and which of them (M,) each observation has."""
+
+    job: Job
+    positions: Float32
+    photos: Photos
+    pyramids: PyramidCache
+    window: Window
+    patches: tuple[tuple[torch.Tensor, Int64], ...]
+
+    @classmethod
+    def of(
+        cls, job: Job, columns: ModelColumns, photos: Photos, pyramids: PyramidCache, window: Window, from_level: int
+    ) -> _Block:
+        """The block of a job, with the patches of its references cut out."""
+        positions = (columns.xy * photos.scale[columns.image]).astype(np.float32)
+        patches = tuple(
+            reference_patches(job, stage, positions, columns, pyramids, window) for stage in range(from_level, -1, -1)
+        )
+        return cls(job, positions, photos, pyramids, window, patches)
+
+    def aligned(self) -> Iterator[tuple[Job, Alignment]]:
+        """The alignment of each part of the block, one image a part."""
+        cores = num_cores() if self.window.x.device.type == "cpu" else 0
+        yield from chain.from_iterable(map_on_cores(partial(_in_halves, self._align), self._parts(), cores=cores))
+
+    def _parts(self) -> list[Int64]:
+        """Rows of the job, at most CHUNK of one image a part."""
+        order = np.lexsort((self.job.reference, self.job.image))
+        bounds = np.flatnonzero(np.diff(self.job.image[order], prepend=-1, append=-1))
+        return [
+            rows[start : start + CHUNK]
+            for rows in (order[a:b] for a, b in pairwise(bounds))
+            for start in range(0, len(rows), CHUNK)
+        ]
 
     @torch.inference_mode()
-    def aligned(rows: Int64) -> tuple[_Job, Alignment]:
-        part = job.take(rows)
+    def _align(self, rows: Int64) -> tuple[Job, Alignment]:
+        """Some rows of the job, of one image, aligned from the coarsest stage to the finest."""
+        part, device = self.job.take(rows), self.window.x.device
         image = int(part.image[0])
-        xy = torch.from_numpy(positions[part.rows]).to(device)
+        xy = torch.from_numpy(self.positions[part.rows]).to(device)
         maps = torch.from_numpy(part.map).to(device)
-        nothing = torch.zeros(len(rows), device=device)
-        found = prior = Alignment(xy, maps, nothing, maps)
-        for stage, (patches, patch_of) in zip(range(from_level, -1, -1), stages, strict=True):
+        found = prior = Alignment(xy, maps, torch.zeros(len(rows), device=device), maps)
+        for stage, (patches, patch_of) in zip(range(len(self.patches) - 1, -1, -1), self.patches, strict=True):
             template = np.minimum(part.template + stage, NUM_LEVELS - 1)
             target = torch.from_numpy(np.minimum(part.target + stage, NUM_LEVELS - 1)).to(device)
             spacing = torch.from_numpy(2.0**template).to(maps)[:, None, None]
             found = align(
-                pyramids(image),
-                Templates.of(patches[torch.from_numpy(patch_of[rows])].to(device), window),
-                window,
+                self.pyramids(image),
+                Templates.of(patches[torch.from_numpy(patch_of[rows])].to(device), self.window),
+                self.window,
                 start=_spaced(found, spacing),
                 prior=_spaced(prior, spacing),
                 level=target,
-                prior_sigma=PRIOR_SIGMA * float(photos.unit[image]),
+                prior_sigma=PRIOR_SIGMA * float(self.photos.unit[image]),
             )
             found = _spaced(found, 1 / spacing)
         return part, found
-
-    yield from chain.from_iterable(
-        map_on_cores(partial(_in_halves, aligned), parts, cores=num_cores() if device.type == "cpu" else 0)
-    )
 
 
 def _in_halves(work: Callable[[Int64], _Result], rows: Int64) -> list[_Result]:
@@ -244,8 +256,8 @@ def _spaced(alignment: Alignment, spacing: torch.Tensor) -> Alignment:
     return Alignment(alignment.xy, alignment.shape * spacing, alignment.correlation, alignment.information)
 
 
-def _reference_patches(
-    job: _Job, stage: int, positions: Float32, columns: ModelColumns, pyramids: PyramidCache, window: Window
+def reference_patches(
+    job: Job, stage: int, positions: Float32, columns: ModelColumns, pyramids: PyramidCache, window: Window
 ) -> tuple[torch.Tensor, Int64]:
     """Patches (U, side, side) that a stage's templates are made of, and which of them (M,) each observation has."""
     level = np.minimum(job.template + stage, NUM_LEVELS - 1)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from sfm.colmap.log import quiet
 from sfm.colmap.model_arrays import ModelColumns
-from sfm.mapping.colmap_mapper import Attempt, MappingInput, incremental_options, write_database
+from sfm.mapping.colmap_mapper import incremental_options
+from sfm.mapping.inputs import Attempt, MappingInput, write_database
 from sfm.mapping.retry_strategy import STRATEGIES
 from sfm.options import MappingOptions
 from sfm.types import Float64, Int64, Keypoints

@@ -17,12 +17,14 @@ from sfm.drawing.scene import Observations, Points, Scene, aligned, read_scene, 
 from sfm.errors import BadFile
 from sfm.evaluation.comparison import Comparison, agreement_lines, table_rows
 from sfm.evaluation.model import Poses, align, camera_centres, extent
-from sfm.geometry.epipolar import rotation_angle_deg
+from sfm.geometry.poses import rotation_angle_deg
 from sfm.report import parts
 from sfm.report.html import key_of, page, write_page
 from sfm.report.parts import Photos
 from sfm.report.run import duration, options_part, total_seconds, unregistered
-from sfm.results.summary import DATABASE, PROBABLY_BAD, read_run_json, recorded_doubts, run_title
+from sfm.results.console import PROBABLY_BAD
+from sfm.results.files import DATABASE
+from sfm.results.run_json import read_run_json, recorded_doubts, run_title
 from sfm.storage.database import FeatureDatabase
 
 TRUTH_COLOUR = "#9aa3ad"

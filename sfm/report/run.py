@@ -21,16 +21,9 @@ from sfm.options import Options
 from sfm.report import parts
 from sfm.report.html import has_key, key_of, page, write_page
 from sfm.report.parts import Photos
-from sfm.results.summary import (
-    DATABASE,
-    FIGURES,
-    PROBABLY_BAD,
-    REPORT,
-    RUN_JSON,
-    read_run_json,
-    recorded_doubts,
-    run_title,
-)
+from sfm.results.console import PROBABLY_BAD
+from sfm.results.files import DATABASE, REPORT, RUN_JSON
+from sfm.results.run_json import FIGURES, read_run_json, recorded_doubts, run_title
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 

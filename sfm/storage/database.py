@@ -41,6 +41,7 @@ from sfm.types import (
     ImageRecord,
     KeypointMatches,
     Keypoints,
+    MatcherTraits,
     Matches,
     StageSummary,
     Tracks,
@@ -212,12 +213,14 @@ class FeatureDatabase:
 
     # groups
 
-    def _write(self, name: str, values: Mapping[str, Any]) -> None:
+    def _write(self, name: str, values: Mapping[str, Any], attributes: Mapping[str, Any] | None = None) -> None:
         """Replace a group; the commit of its stage no longer holds."""
         with self._writing():
             if name in self._h5:
                 del self._h5[name]
-            write_columns(self._h5.create_group(name), SCHEMA[name], values)
+            group = self._h5.create_group(name)
+            write_columns(group, SCHEMA[name], values)
+            group.attrs.update(attributes or {})
             if STAGE_OF[name] in self.stages():
                 del self._h5["stages"].attrs[STAGE_OF[name]]
 
@@ -295,14 +298,20 @@ class FeatureDatabase:
         """For each matcher key: (key, pairs that fit the photos as they are now, their rows, is it the current)."""
         return tuple(self._matches.describe())
 
-    def write_grids(self, grids: Mapping[str, Grid | None]) -> None:
-        """Write Matcher.grid of each image, by name: (cell width px, cell height px, columns), None for none."""
-        self._write("grids", schema.grids_columns(grids, self._rows))
+    def write_grids(self, grids: Mapping[str, Grid | None], *, traits: MatcherTraits | None = None) -> None:
+        """Write Matcher.grid of each image, by name, None for none, and the matcher's traits."""
+        columns, attributes = schema.grids_columns(grids, self._rows), schema.grids_attributes(grids, traits)
+        self._write("grids", columns, attributes)
 
     def read_grids(self) -> dict[str, Grid | None]:
         """Matcher.grid by image name."""
         with reading(self.path, _REMEDY):
-            return schema.grids(self._read("grids"), self._names)
+            return schema.grids(self._read("grids"), self._names, self._h5["grids"].attrs)
+
+    def read_traits(self) -> MatcherTraits:
+        """Matcher.traits of the matcher that the matches are of; of a file without them, what its grids say."""
+        with reading(self.path, _REMEDY):
+            return schema.traits(self._read("grids"), self._h5["grids"].attrs)
 
     def write_two_view(self, geometries: Sequence[TwoViewGeometry]) -> None:
         """Write the verified pairs, in the order given."""

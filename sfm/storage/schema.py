@@ -8,7 +8,9 @@ contradict each other.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,12 +24,14 @@ from sfm.types import (
     ImageRecord,
     KeypointMatches,
     Keypoints,
+    MatcherTraits,
     StageSummary,
     TwoViewGeometry,
 )
 
 SCHEMA_VERSION = 1
 Row = Mapping[str, Array]
+_STRIDE, _TRAITS = "stride", "traits"  # attributes of `grids`
 
 # I images, P pairs, G grids, N keypoints of all images, K rows of all pairs, T tracks, O observations
 SCHEMA: dict[str, Columns] = {
@@ -174,16 +178,38 @@ def grids_columns(grids: Mapping[str, Grid | None], rows: Mapping[str, int]) -> 
     """Columns of `grids`; ValueError for an unknown image."""
     if grids.keys() - rows.keys():
         raise ValueError(f"no image named {min(grids.keys() - rows.keys())!r}")
-    values = [(np.nan,) * 3 if grid is None else grid for grid in grids.values()]
+    values = [(np.nan,) * 3 if grid is None else grid[:3] for grid in grids.values()]
     return {"image_idx": [rows[n] for n in grids], "grid": np.array(values, np.float64).reshape(-1, 3)}
 
 
-def grids(c: Row, names: Sequence[str]) -> dict[str, Grid | None]:
+def grids_attributes(grids: Mapping[str, Grid | None], traits: MatcherTraits | None) -> dict[str, Any]:
+    """Attributes of `grids`; ValueError for grids of different strides."""
+    strides = {Grid(*grid).stride for grid in grids.values() if grid is not None}
+    if len(strides) > 1:
+        raise ValueError(f"grids of different strides: {sorted(strides)}")
+    of_grids = {_STRIDE: float(*strides)} if strides else {}
+    return of_grids | ({_TRAITS: json.dumps(asdict(traits), sort_keys=True)} if traits is not None else {})
+
+
+def grids(c: Row, names: Sequence[str], attributes: Mapping[str, Any]) -> dict[str, Grid | None]:
     """Matcher.grid by image name."""
     if not np.isfinite(c["grid"][~np.isnan(c["grid"]).all(axis=1)]).all():
         raise ValueError("grids: not finite")
+    stride = float(attributes.get(_STRIDE, Grid._field_defaults["stride"]))
+    if not 0 < stride < np.inf:
+        raise ValueError(f"grids: a stride of {stride}")
     rows = zip(c["image_idx"].tolist(), c["grid"].tolist(), strict=True)
-    return {names[i]: None if np.isnan(w) else (w, h, int(num)) for i, (w, h, num) in rows}
+    return {names[i]: None if np.isnan(w) else Grid(w, h, int(num), stride) for i, (w, h, num) in rows}
+
+
+def traits(c: Row, attributes: Mapping[str, Any]) -> MatcherTraits:
+    """Matcher.traits; where a file of before has none, those of LoFTR for matches that have grids."""
+    if _TRAITS not in attributes:
+        return MatcherTraits(dense=not bool(np.isnan(c["grid"]).all()))
+    value = json.loads(attributes[_TRAITS])
+    if not has_shape(value, {"pixel_sigma": NUMBER, "refinable": bool, "dense": bool}):
+        raise ValueError("grids: not the traits of a matcher")
+    return MatcherTraits(float(value["pixel_sigma"]), value["refinable"], value["dense"])
 
 
 def two_view_columns(geometries: Sequence[TwoViewGeometry], rows: Mapping[str, int]) -> dict[str, Any]:

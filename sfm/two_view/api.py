@@ -19,24 +19,21 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.colmap.camera import prior_camera, with_focal
 from sfm.errors import BadOption
-from sfm.geometry.epipolar import (
-    angle_between_deg,
-    epipolar_line_distance,
-    essential_matrix,
-    homogeneous,
-    reduction,
-    rotation_angle_deg,
-)
-from sfm.geometry.focal_from_F import focal_of_pair, with_focal
-from sfm.geometry.two_view import DETECTOR_ERROR_PX, colmap_camera, unit_pose, verify_pair
+from sfm.geometry.epipolar import epipolar_line_distance, essential_matrix
+from sfm.geometry.focal_from_F import focal_of_pair
+from sfm.geometry.pixels import allowed_error, homogeneous
+from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
+from sfm.geometry.two_view import unit_pose, verify_pair
 from sfm.images.camera_priors import GUESSED_FOCAL, Photo, cameras_of
 from sfm.images.stage import check_photo, read_grey
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.turning import TurningMatcher
 from sfm.matching.rotations import CLEARLY, TURNS, strength
-from sfm.options import ImageOptions, TwoPhotoOptions, VerificationOptions
+from sfm.options import ImageOptions, VerificationOptions
+from sfm.two_view.options import TwoImageOptions
 from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
 
 Records = tuple[ImageRecord, ImageRecord]
@@ -119,18 +116,18 @@ class TwoViewResult:
 
 
 def match_photos(
-    a: str | Path, b: str | Path, *, options: TwoPhotoOptions | None = None, **changes: Any
+    a: str | Path, b: str | Path, *, options: TwoImageOptions | None = None, **changes: Any
 ) -> TwoViewResult:
-    """Matches and geometry of two photo files. changes: fields of TwoPhotoOptions, where options are not given.
+    """Matches and geometry of two photo files. changes: fields of TwoImageOptions, where options are not given.
 
     Raises BadImage for what is no photo, BadOption and BadFile for options and weights that cannot be used.
     """
-    options = options if options is not None else TwoPhotoOptions(**changes)
+    options = options if options is not None else TwoImageOptions(**changes)
     photos = read_photos(Path(a), Path(b), options)
     return match_records(photos, make_matcher(options), options)
 
 
-def match_records(photos: Records, matcher: Matcher, options: TwoPhotoOptions) -> TwoViewResult:
+def match_records(photos: Records, matcher: Matcher, options: TwoImageOptions) -> TwoViewResult:
     """As `match_photos`, with photos that are known and a matcher that may serve many pairs.
 
     Where they hardly match as they are, B is turned by quarter turns; a turn is taken that has
@@ -162,7 +159,7 @@ def _num_cells(photos: Records, grids: Sequence[Grid | None]) -> int:
     return min(cells)
 
 
-def read_photos(a: Path, b: Path, options: TwoPhotoOptions) -> Records:
+def read_photos(a: Path, b: Path, options: TwoImageOptions) -> Records:
     """Records of two different photos, named by their paths, with the cameras that the options or EXIF give."""
     (photo0, digest0), (photo1, digest1) = check_photo(a), check_photo(b)
     if digest0 == digest1:
@@ -172,7 +169,7 @@ def read_photos(a: Path, b: Path, options: TwoPhotoOptions) -> Records:
     return ImageRecord(str(a), *photo0.size, camera0, digest0), ImageRecord(str(b), *photo1.size, camera1, digest1)
 
 
-def _cameras(photo0: Photo, photo1: Photo, options: TwoPhotoOptions) -> list[CameraPrior]:
+def _cameras(photo0: Photo, photo1: Photo, options: TwoImageOptions) -> list[CameraPrior]:
     given = (options.intrinsics, options.intrinsics_b or options.intrinsics)
     if options.intrinsics and not options.intrinsics_b and photo0.size != photo1.size:
         sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (photo0, photo1))
@@ -183,13 +180,6 @@ def _cameras(photo0: Photo, photo1: Photo, options: TwoPhotoOptions) -> list[Cam
         camera = cameras_of([photo], image_options)[photo.name]
         cameras.append(replace(camera, group=GIVEN) if intrinsics else camera)
     return cameras
-
-
-def allowed_error(grids: Sequence[Grid | None], max_error: float) -> float:
-    """Epipolar error of an inlier, px of the photos. max_error: px of the image that a matcher with a grid sees."""
-    if any(grid is None for grid in grids):
-        return DETECTOR_ERROR_PX
-    return max_error * max(reduction(grid) for grid in grids)
 
 
 # --- the pure core ------------------------------------------------------------------------------
@@ -206,7 +196,8 @@ def two_view(
 ) -> TwoViewResult:
     """Geometry of the matches of two photos whose cameras are known or guessed. max_error: px of the photos."""
     options = VerificationOptions()
-    geometry = verify_pair(A_AND_B, matches, photos, options, max_error=max_error, seed=seed)
+    cameras = prior_camera(photos[0]), prior_camera(photos[1])
+    geometry = verify_pair(A_AND_B, matches, cameras, options, max_error=max_error, seed=seed)
     inliers = np.zeros(len(matches), bool)
     inliers[geometry.inliers] = True
     photos = _with_focal_of(geometry, photos)
@@ -254,7 +245,7 @@ def _pose(geometry: TwoViewGeometry, matches: Matches, photos: Records, max_erro
         return geometry.cam1_from_cam0
     rows = geometry.inliers
     points0, points1 = matches.points0[rows].astype(np.float64), matches.points1[rows].astype(np.float64)
-    camera0, camera1 = (colmap_camera(photo) for photo in photos)
+    camera0, camera1 = (prior_camera(photo) for photo in photos)
     ransac = pycolmap.RANSACOptions(max_error=max_error, random_seed=seed, max_num_trials=5000)
     found = pycolmap.estimate_relative_pose(camera0, points0, camera1, points1, ransac)
     if found is None or found["num_inliers"] < 8:
@@ -271,7 +262,7 @@ def parallax_deg(matches: Matches, inliers: NDArray[np.bool_], photos: Records, 
         return None
     points = (matches.points0[inliers], matches.points1[inliers])
     plane0, plane1 = (
-        np.asarray(colmap_camera(photo).cam_from_img(xy.astype(np.float64)))
+        np.asarray(prior_camera(photo).cam_from_img(xy.astype(np.float64)))
         for photo, xy in zip(photos, points, strict=True)
     )
     return _finite(np.nanmedian(angle_between_deg(homogeneous(plane0) @ pose[:, :3].T, homogeneous(plane1))))
@@ -358,7 +349,7 @@ def _rows(matrix: Float64 | None) -> list[list[float]] | None:
 
 def focal_px(photo: ImageRecord) -> float:
     """Focal length of a photo's camera, px; the mean where its model has two."""
-    return float(colmap_camera(photo).mean_focal_length())
+    return float(prior_camera(photo).mean_focal_length())
 
 
 def result_text(result: TwoViewResult) -> str:

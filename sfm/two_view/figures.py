@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfm.geometry.epipolar import clip_line, homogeneous
-from sfm.options import FigureOptions
+from sfm.geometry.epipolar import clip_line
+from sfm.geometry.pixels import homogeneous
 from sfm.two_view.api import TwoViewResult
 from sfm.two_view.canvas import (
     FAINT,
@@ -28,6 +28,7 @@ from sfm.two_view.canvas import (
     row_of_boxes,
     short_name,
 )
+from sfm.two_view.options import FigureOptions
 from sfm.types import Float64, Int64
 
 MAX_LINES = 200  # drawn unless the options say otherwise; more hide the photos

@@ -15,11 +15,11 @@ from sfm.errors import BadFile, BadOption
 from sfm.images.stage import read_grey, read_rgb
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
-from sfm.options import MatchOptions
 from sfm.two_view.api import Records, TwoViewResult, match_records, read_photos, result_dict, result_text
 from sfm.two_view.canvas import Sheet, short_name
 from sfm.two_view.figures import PhotoPair, epipolar_figure, match_figure
 from sfm.two_view.network_figures import AttentionMap, attention_figure, feature_figure
+from sfm.two_view.options import MatchOptions
 from sfm.types import Float64
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from sfm.geometry.epipolar import reduction
-from sfm.geometry.two_view import DETECTOR_ERROR_PX, verify_pair
+from sfm.colmap.camera import prior_camera
+from sfm.geometry.pixels import allowed_error
+from sfm.geometry.two_view import verify_pair
 from sfm.options import VerificationOptions
 from sfm.system.parallel import Workers
 from sfm.system.progress import progress_bar
@@ -39,11 +40,11 @@ def verify(
 
     def one(item: tuple[ImagePair, Matches]) -> TwoViewGeometry:
         pair, matches = item
-        images = (records[pair.name0], records[pair.name1])
-        semi_dense = all(grids.get(name) is not None for name in (pair.name0, pair.name1))
-        max_error = pair_error(pair, grids, options) if semi_dense else DETECTOR_ERROR_PX
-        min_ratio = options.min_inlier_ratio if semi_dense else 0.0
-        return verify_pair(pair, matches, images, options, max_error=max_error, min_ratio=min_ratio, seed=seed)
+        cameras = prior_camera(records[pair.name0]), prior_camera(records[pair.name1])
+        own = grids.get(pair.name0), grids.get(pair.name1)
+        max_error = allowed_error(own, options.max_error)
+        min_ratio = options.min_inlier_ratio if None not in own else 0.0
+        return verify_pair(pair, matches, cameras, options, max_error=max_error, min_ratio=min_ratio, seed=seed)
 
     result = []
     with Workers(os.cpu_count() or 1) as pool:
@@ -51,11 +52,6 @@ def verify(
             result.append(geometry)
             on_pair()
     return result
-
-
-def pair_error(pair: ImagePair, grids: Mapping[str, Grid | None], options: VerificationOptions) -> float:
-    """Allowed epipolar error in photo px: the option is in network px; of two images the coarser one's."""
-    return options.max_error * max(reduction(grids.get(pair.name0)), reduction(grids.get(pair.name1)))
 
 
 def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> StageSummary:

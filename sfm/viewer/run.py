@@ -23,7 +23,7 @@ from platformdirs import user_state_path
 from sfm.drawing.scene import Scene, read_scene
 from sfm.drawing.viewpoint import NAMED, camera_row
 from sfm.errors import BadFile, SfMError
-from sfm.results.summary import images_folder, read_run_json, run_title
+from sfm.results.run_json import images_folder, read_run_json, run_title
 from sfm.viewer.exhibit import Exhibit
 from sfm.viewer.photos import Photos
 from sfm.viewer.state import ViewState, apart, arranged, remembered

@@ -9,6 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, zoom
 
 from sfm.matchers.base import Matcher
+from sfm.types import MatcherTraits
 from tests.support.folders import ROOT
 
 
@@ -59,6 +60,8 @@ def test_is_a_matcher(matcher):
     assert matcher.batch_size >= 1
     assert all(isinstance(k, str) and isinstance(v, str) for k, v in matcher.provenance.items())
     assert matcher.provenance["matcher"]
+    assert isinstance(matcher.traits, MatcherTraits)
+    assert matcher.traits.dense == (matcher.grid(224, 168) is not None)
     assert all(features.nbytes > 0 for features in matcher.encode([IMAGE]))
 
 
@@ -149,7 +152,7 @@ def test_cells_are_keypoints(matcher):
             place = {cell: tuple(point) for cell, point in zip(cells.tolist(), points.tolist(), strict=True)}
             assert all(place[c] == tuple(p) for c, p in zip(cells.tolist(), points.tolist(), strict=True))
         else:
-            width, height, columns = grid
+            width, height, columns = grid[:3]
             centre = np.stack([(cells % columns + 0.5) * width, (cells // columns + 0.5) * height], axis=1)
             assert (np.abs(points - centre) <= 2 * np.array([width, height])).all()
 

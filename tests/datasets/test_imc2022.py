@@ -26,7 +26,8 @@ from sfm.datasets.imc2022 import (
 from sfm.errors import BadFile
 from sfm.evaluation.model import camera_poses, read_model
 from sfm.evaluation.pose_metrics import challenge_errors
-from sfm.geometry.epipolar import epipolar_distance, relative_pose
+from sfm.geometry.epipolar import epipolar_distance
+from sfm.geometry.poses import relative_pose
 
 ONE, ZEROS = "1 0 0 0 1 0 0 0 1", " ".join("0" * 9)
 

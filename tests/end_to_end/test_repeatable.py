@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 
 from sfm.cli import main as cli
-from sfm.colmap.model_files import read_models
-from sfm.mapping.colmap_mapper import read_input
+from sfm.colmap.model_reader import read_models
+from sfm.mapping.inputs import read_input
 from sfm.options import MappingOptions, RefinementOptions
-from sfm.refinement import stage as refinement
+from sfm.refinement.checkpoint import Refined
+from sfm.refinement.rounds import Refiner
+from sfm.refinement.rounds import refine as refine_rounds
 from sfm.storage.database import FeatureDatabase
 from tests.support.folders import ROOT
 
@@ -90,14 +92,14 @@ def test_refinement_that_was_killed_gives_the_same_model_bit_for_bit(runs, tmp_p
         data = read_input(db, known_intrinsics=False)
     (start,) = read_models(runs / "first" / "unrefined")
 
-    def refine(rounds: int, folder: Path) -> refinement.Refined:
-        refiner = refinement.Refiner(
+    def refine(rounds: int, folder: Path) -> Refined:
+        refiner = Refiner(
             data,
             RefinementOptions(rounds=rounds),
             MappingOptions(),
             lambda name: np.array(Image.open(runs / "photos" / name).convert("L")),
         )
-        return refinement.refine(refiner, start, folder)
+        return refine_rounds(refiner, start, folder)
 
     undisturbed = refine(3, tmp_path / "undisturbed")
     refine(2, tmp_path / "killed")  # all that a kill leaves of it

@@ -15,12 +15,12 @@ from sfm.colmap.model_reader import read_reconstruction
 from sfm.datasets import imc2022
 from sfm.errors import BadFile, SfMError
 from sfm.evaluation.result_log import ResultLog
-from sfm.export.formats import export
+from sfm.export.registry import export
+from sfm.export.source import ExportSource
 from sfm.options import Options
 from sfm.pipeline.run import WRITTEN, reconstruct
 from sfm.report.html import write_page
 from sfm.report.run import write_report
-from sfm.results.summary import export_hloc
 from sfm.storage.database import FeatureDatabase
 from sfm.system.tables import write_json
 from sfm.system.untrusted_files import leads_out, leads_out_anywhere, refuse_links
@@ -81,7 +81,7 @@ def test_exports_refuse_links(kind: str, name: str, tmp_path: Path, victim: Path
     photos = photos_of(tmp_path / "photos", model)
     laid(tmp_path / "out" / name, victim if "." in name else victim.parent)
     with pytest.raises(BadFile, match="a link out of"):
-        export(model, photos, tmp_path / "out", kind)
+        export(ExportSource(model, photos), tmp_path / "out", kind)
     assert victim.read_bytes() == PRECIOUS
     assert list(victim.parent.iterdir()) == [victim]
 
@@ -89,10 +89,10 @@ def test_exports_refuse_links(kind: str, name: str, tmp_path: Path, victim: Path
 WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "report": ("report.html", write_report),
     "report, half": ("report.html.part", write_report),
-    "hloc": ("features.h5", lambda out: export_hloc(out.parent, out)),
-    "hloc's matches": ("matches.h5", lambda out: export_hloc(out.parent, out)),
-    "hloc, half": ("features.h5.new", lambda out: export_hloc(out.parent, out)),
-    "hloc's pairs": ("pairs.txt", lambda out: export_hloc(out.parent, out)),
+    "hloc": ("features.h5", lambda out: export(ExportSource.of_run(out.parent), out, "hloc")),
+    "hloc's matches": ("matches.h5", lambda out: export(ExportSource.of_run(out.parent), out, "hloc")),
+    "hloc, half": ("features.h5.new", lambda out: export(ExportSource.of_run(out.parent), out, "hloc")),
+    "hloc's pairs": ("pairs.txt", lambda out: export(ExportSource.of_run(out.parent), out, "hloc")),
     "page": ("p.html.part", lambda out: write_page(out / "p.html", "x")),
     "figures": ("model.json.part", lambda out: write_json(out / "model.json", {"a": 1})),
     "results": ("pairs.jsonl", lambda out: ResultLog(out / "pairs.jsonl").append({"x": {"id": "x"}})),

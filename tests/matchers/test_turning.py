@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from sfm.matchers.turning import TurningMatcher, cells_turned_back, points_turned_back
+from sfm.types import Grid
 
 HEIGHT, WIDTH = 128, 192
 TURNS = (0, 1, 2, 3)
@@ -17,9 +18,9 @@ def coordinates(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     return np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=2)
 
 
-def grid(width: int, height: int) -> tuple[float, float, int]:
+def grid(width: int, height: int) -> Grid:
     """Cells of 8 px of an image that is seen at half its size."""
-    return (16.0, 16.0, width // 16)
+    return Grid(16.0, 16.0, width // 16)
 
 
 @pytest.mark.parametrize("turn", TURNS)

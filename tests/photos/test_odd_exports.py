@@ -10,7 +10,8 @@ import pycolmap
 import pytest
 from PIL import Image, ImageOps
 
-from sfm.export.formats import export
+from sfm.export.registry import export
+from sfm.export.source import ExportSource
 from tests.support import odd_photos
 from tests.support.odd_photos import USED
 
@@ -56,7 +57,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_nerfstudio_gets_upright_photos(scene, tmp_path: Path) -> None:
     folder, shown = scene
-    export(folder / "model", folder / "photos", tmp_path / "out", "nerfstudio")
+    export(ExportSource(folder / "model", folder / "photos"), tmp_path / "out", "nerfstudio")
     for (image_id, name), kind in zip(sorted(names(folder / "model").items()), KINDS, strict=True):
         with Image.open(tmp_path / "out" / "images" / name) as photo:
             deep = photo.mode in ("I;16", "F")
@@ -69,7 +70,7 @@ def test_nerfstudio_gets_upright_photos(scene, tmp_path: Path) -> None:
 def test_undistorted_photos_are_plain_and_show_the_same(scene, tmp_path: Path) -> None:
     """Read by OpenCV as splat trainers do: grey or colour, upright, by the names of the written model."""
     folder, shown = scene
-    export(folder / "model", folder / "photos", tmp_path / "out", "undistorted")
+    export(ExportSource(folder / "model", folder / "photos"), tmp_path / "out", "undistorted")
     for (image_id, name), kind in zip(sorted(names(tmp_path / "out" / "sparse").items()), KINDS, strict=True):
         data = np.fromfile(tmp_path / "out" / "images" / name, np.uint8)
         pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)

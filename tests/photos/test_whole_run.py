@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from sfm.cli.main import main
-from sfm.geometry.epipolar import relative_pose, rotation_angle_deg
+from sfm.geometry.poses import relative_pose, rotation_angle_deg
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
 from tests.support import odd_photos

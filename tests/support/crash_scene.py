@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from sfm.matchers.base import Matcher
-from sfm.types import Matches
+from sfm.types import Grid, MatcherTraits, Matches
 
 WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 6
 CELL = 8
@@ -69,6 +69,7 @@ class CellMatcher:
     batch_size = 2
     rotation_invariant = True
     anchor = 0.5
+    traits = MatcherTraits(dense=True)
 
     def __init__(self, options: object = None) -> None:
         pass
@@ -77,8 +78,8 @@ class CellMatcher:
     def provenance(self) -> dict[str, str]:
         return {"matcher": "cells", "version": "1"}
 
-    def grid(self, width: int, height: int) -> tuple[float, float, int]:
-        return (CELL, CELL, width // CELL)
+    def grid(self, width: int, height: int) -> Grid:
+        return Grid(CELL, CELL, width // CELL, CELL)
 
     def encode(self, images: Sequence[np.ndarray], masks: object = None) -> list[CellPoints]:
         return [CellPoints(int(image[0, 0])) for image in images]

@@ -5,9 +5,9 @@ from itertools import combinations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sfm.mapping.colmap_mapper import MappingInput
+from sfm.mapping.inputs import MappingInput
 from sfm.options import TrackOptions, VerificationOptions
-from sfm.tracks.stage import build_tracks
+from sfm.tracks.building import build_tracks
 from sfm.types import CameraPrior, ImagePair, ImageRecord
 from sfm.verification.stage import verify
 from tests.support.mapping_scene import FOCAL, GRID, HEIGHT, WIDTH, project, semi_dense_pair

@@ -13,7 +13,8 @@ from sfm.drawing.scene import Cameras, Observations, Points, Scene
 from sfm.evaluation.model import model_statistics
 from sfm.options import MatchingOptions, Options
 from sfm.report.parts import Photos
-from sfm.results.summary import DATABASE, write_run_json
+from sfm.results.files import DATABASE
+from sfm.results.run_json import write_run_json
 from sfm.storage.database import FeatureDatabase
 from sfm.types import (
     CameraPrior,

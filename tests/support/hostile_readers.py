@@ -95,10 +95,12 @@ def _read_model(folder: Path) -> None:
 
 
 def _export_model(folder: Path) -> None:
-    from sfm.export.formats import export
+    from sfm.export.registry import export
+    from sfm.export.source import ExportSource
 
     kinds = ("ply", "text", "nvm", "bundler")
-    _each(*(partial(export, folder, folder / "photos", folder / "out" / kind, kind) for kind in kinds))
+    source = ExportSource(folder, folder / "photos")
+    _each(*(partial(export, source, folder / "out" / kind, kind) for kind in kinds))
 
 
 MODEL = ("cameras", "images", "points3D", "rigs", "frames")
@@ -132,11 +134,13 @@ def _write_database(folder: Path) -> None:
 
 
 def _read_database(folder: Path) -> None:
-    from sfm.results.summary import database_text, export_hloc
+    from sfm.export.registry import export
+    from sfm.export.source import ExportSource
+    from sfm.results.inspect import database_text
 
     _each(
         lambda: database_text(folder),
-        lambda: export_hloc(folder, folder / "hloc"),
+        lambda: export(ExportSource.of_run(folder), folder / "hloc", "hloc"),
         lambda: _read_groups(folder / "features.h5"),
         lambda: _run_stages(folder / "features.h5"),
     )
@@ -154,7 +158,7 @@ def _read_groups(path: Path) -> None:
 
 
 def _run_stages(path: Path) -> None:
-    from sfm.mapping.colmap_mapper import read_input, write_database
+    from sfm.mapping.inputs import read_input, write_database
     from sfm.options import TrackOptions
     from sfm.tracks import stage as tracks
 
@@ -237,7 +241,7 @@ def _write_posed_pairs(folder: Path) -> None:
 
 def _read_posed_pairs(folder: Path) -> None:
     from sfm.evaluation.ground_truth_pairs import read_posed_pairs
-    from sfm.options import PairEvaluationOptions
+    from sfm.evaluation.options import PairEvaluationOptions
 
     read_posed_pairs(folder / "posed.txt", {name: _record(name) for name in NAMES}, PairEvaluationOptions())
 
@@ -273,7 +277,7 @@ def _read_challenge(folder: Path) -> None:
 
 def _write_run(folder: Path) -> None:
     from sfm.options import Options
-    from sfm.results.summary import write_run_json
+    from sfm.results.run_json import write_run_json
     from sfm.types import ReconstructionSummary
 
     model = _model()
@@ -289,7 +293,7 @@ def _write_run(folder: Path) -> None:
 
 def _read_run(folder: Path) -> None:
     from sfm.report.run import write_report
-    from sfm.results.summary import images_folder, read_run_json, run_title
+    from sfm.results.run_json import images_folder, read_run_json, run_title
 
     _each(lambda: run_title(read_run_json(folder)), lambda: images_folder(folder), lambda: write_report(folder))
 
@@ -329,11 +333,11 @@ def _write_round(folder: Path) -> None:
 
 
 def _mend_round(folder: Path) -> None:
-    digest = hashlib.sha256()
-    for path in sorted([*(folder / "state").glob("*.bin"), *(folder / "state").glob("*.npz")]):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    counts = folder / "state" / "counts.json"
-    counts.write_text(json.dumps({**json.loads(counts.read_bytes()), "digest": digest.hexdigest()}))
+    from sfm.refinement.checkpoint import digest_of_state
+
+    path = folder / "state" / "counts.json"
+    counts = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**counts, "digest": digest_of_state(folder / "state")}))
 
 
 def _read_round(folder: Path) -> None:

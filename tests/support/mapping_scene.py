@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sfm.mapping.colmap_mapper import MappingInput
+from sfm.mapping.inputs import MappingInput
 from sfm.options import MappingOptions, TrackOptions, VerificationOptions
-from sfm.tracks.stage import build_tracks
+from sfm.tracks.building import build_tracks
 from sfm.types import CameraPrior, ImagePair, ImageRecord, Matches
 from sfm.verification.stage import verify
 

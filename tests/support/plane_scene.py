@@ -8,8 +8,8 @@ import pycolmap
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from sfm.geometry.epipolar import relative_pose
-from sfm.mapping.colmap_mapper import MappingInput
+from sfm.geometry.poses import relative_pose
+from sfm.mapping.inputs import MappingInput
 from sfm.types import CameraPrior, ImagePair, ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
 
 WIDTH, HEIGHT, FOCAL = 320, 240, 300.0

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from sfm.datasets.colmap_model import PosedImage, write_model
-from sfm.types import Matches
+from sfm.types import MatcherTraits, Matches
 
 WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 4
 STEP_DEG = 9.0
@@ -56,6 +56,7 @@ class ExactMatcher:
     batch_size: int = 1
     rotation_invariant: bool = False
     anchor: float = 0.5
+    traits: MatcherTraits = MatcherTraits()
     version: str = "1"
     blind: tuple[int, ...] = ()
     fail_after: int = 10**9

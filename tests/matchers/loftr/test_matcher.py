@@ -102,7 +102,7 @@ def test_points_are_photo_pixels(matcher: LoFTRMatcher, resize: int) -> None:
     assert max(w, h) == (resize or 312)
     half = len(found) // 2
     assert half > 30
-    cell_w, cell_h, columns = other.grid(310, 230)
+    cell_w, cell_h, columns, _ = other.grid(310, 230)
     assert (cell_w, cell_h, columns) == (8 * 310 / w, 8 * 230 / h, w // 8)
     cells = np.stack([found.cells0[:half] % columns, found.cells0[:half] // columns], axis=1)
     anchors = (8 * cells + 0.5) * [310 / w, 230 / h]

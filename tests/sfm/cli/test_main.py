@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -11,11 +11,10 @@ import pytest
 
 import sfm.pipeline.run
 from sfm import __version__
-from sfm.cli import commands as verbs
 from sfm.cli import main as cli
 from sfm.errors import BadFile, NoModel
 from sfm.options import Options
-from sfm.types import StageSummary
+from sfm.types import STAGE_NAMES, ReconstructionSummary, StageSummary
 from tests.support.folders import ROOT
 
 
@@ -35,7 +34,7 @@ def calls(monkeypatch):
     def reconstruct(folder, out, options, **more):
         seen.append((folder, out, options, more))
         summary = StageSummary("images", {"images": 2}, 0.1)
-        return sfm.pipeline.run._summarise(out, [summary])
+        return ReconstructionSummary(2, 0, 0, 0, 0.0, 0.0, (), (summary,), (), out / "sparse" / "0")
 
     monkeypatch.setattr(sfm.pipeline.run, "reconstruct", reconstruct)
     return seen
@@ -72,7 +71,7 @@ def test_help_has_every_option_and_its_default(capsys):
         for option in fields(kind):
             assert "--" + option.name.replace("_", "-") in text
     assert "(default: 640)" in text
-    assert "photos/ out/ --pairs sequential" in text
+    assert "images/ out/ --pairs sequential" in text
     for verb in cli.VERBS:
         assert f"loftr-sfm {verb}" in text
 
@@ -131,21 +130,70 @@ def test_exit_codes(error, code, text, monkeypatch, capsys):
     ("verb", "words"), [("evaluate", "the same command carries on"), ("match", "give the same command again")]
 )
 def test_ctrl_c_in_a_verb(verb, words, monkeypatch, capsys):
-    def interrupted(argv):
+    def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.VERBS, verb, interrupted)
+    replaced = replace(cli.VERBS[verb], add_arguments=lambda parser: parser.add_argument("x"), run=interrupted)
+    monkeypatch.setattr(cli, "VERBS", {**cli.VERBS, verb: replaced})
     assert exit_code(verb, "my photos") == 130
     error = capsys.readouterr().err
     assert error.startswith("\nloftr-sfm: interrupted; ")
     assert f"{words}: loftr-sfm {verb} 'my photos'\n" in error
 
 
-def test_formats_are_those_of_export():
-    from sfm.export.formats import FORMATS
+def test_formats_are_those_of_the_registry(capsys):
+    from sfm.export.registry import EXPORTS
 
-    assert set(verbs.FORMATS) == {*FORMATS, "hloc"}
-    assert cli.STAGES == sfm.pipeline.run.STAGE_NAMES
+    assert exit_code("export", "--help") == 0
+    text = capsys.readouterr().out
+    for name, entry in EXPORTS.entries().items():
+        assert re.search(rf"^  {name} +{re.escape(entry.help)}$", text, re.MULTILINE)
+
+
+def test_stages_are_named_once(capsys):
+    assert exit_code("--help") == 0
+    assert ", ".join(STAGE_NAMES) in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (["exprot", "out", "ply"], "loftr-sfm export"),
+        (["veiw", "out"], "loftr-sfm view"),
+        (["photos", "out", "--mather", "sift"], "--matcher"),
+        (["photos", "out", "--resiz=640"], "--resize"),
+        (["photos", "out", "--matcher", "sfit"], "sift"),
+        (["photos", "out", "--camera", "per-floder"], "per-folder"),
+        (["photos", "out", "--stop-after", "track"], "tracks"),
+        (["export", "out", "nerfstudo"], "nerfstudio"),
+        (["weights", "fech"], "fetch"),
+        (["view", "out", "--color", "heigth"], "height"),
+    ],
+)
+def test_what_is_misspelt_gets_a_suggestion(argv, meant, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(*argv) == 2
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_there_is_no_misspelt_verb(calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exports").mkdir()
+    assert exit_code("exports", "out") == 0
+    assert calls[0][0] == Path("exports")
+
+
+def test_help_and_choices_load_no_library():
+    heavy = ("torch", "open3d", "pycolmap", "h5py", "scipy", "PIL.Image")
+    program = f"""
+import sys
+from sfm.cli.main import VERBS, parser_of
+for name in ("", *VERBS):
+    parser_of(name).format_help()
+sys.exit(" ".join(name for name in {heavy!r} if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
 
 
 def test_a_folder_with_a_verbs_name(calls):

@@ -12,10 +12,10 @@ from sfm.datasets.imc2022 import read_submission, write_scene, write_test
 from sfm.errors import BadFile
 from sfm.evaluation.imc2022 import estimate_fundamental, evaluate_challenge
 from sfm.evaluation.model import read_model
+from sfm.evaluation.options import ChallengeEvaluation, ChallengeOptions
 from sfm.evaluation.pose_metrics import challenge_errors
-from sfm.geometry.epipolar import relative_pose
+from sfm.geometry.poses import relative_pose
 from sfm.matchers import registry as matcher_choice
-from sfm.options import ChallengeEvaluation, ChallengeOptions
 from tests.support.posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
 
 TRAIN = ChallengeEvaluation()

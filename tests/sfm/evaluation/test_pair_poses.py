@@ -15,6 +15,7 @@ from sfm.cli import main as cli
 from sfm.datasets.colmap_model import read_model
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 from sfm.evaluation.ground_truth_pairs import PosedPair
+from sfm.evaluation.options import PairEvaluation, PairEvaluationOptions
 from sfm.evaluation.pair_poses import (
     PairResult,
     as_json,
@@ -26,9 +27,9 @@ from sfm.evaluation.pair_poses import (
     summarise,
     table,
 )
-from sfm.geometry.epipolar import homogeneous, relative_pose
+from sfm.geometry.pixels import homogeneous
+from sfm.geometry.poses import relative_pose
 from sfm.matchers import registry as matcher_choice
-from sfm.options import PairEvaluation, PairEvaluationOptions
 from tests.support.posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
 
 OPTIONS = PairEvaluation(evaluation=PairEvaluationOptions(seeds=2))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sfm.errors import BadFile, MissingStage
-from sfm.export.hloc import export_hloc, import_hloc
+from sfm.export.hloc import import_hloc, write_hloc
 from sfm.storage.database import FeatureDatabase
 from sfm.types import CameraPrior, ImagePair, ImageRecord, KeypointMatches, Keypoints
 
@@ -75,7 +75,7 @@ def written_tracks(db, seed=0):
 
 def test_export_is_what_hloc_reads(db, files, tmp_path):
     keypoints, matches = written_tracks(db)
-    export_hloc(db, **files, pairs=tmp_path / "pairs.txt")
+    write_hloc(db, **files, pairs=tmp_path / "pairs.txt")
     with h5py.File(files["features"], "r") as file:
         for name, ours in zip(NAMES, keypoints, strict=True):
             assert file[name]["keypoints"].dtype == np.float32
@@ -95,7 +95,7 @@ def test_export_is_what_hloc_reads(db, files, tmp_path):
 
 def test_there_and_back(db, files, tmp_path):
     keypoints, matches = written_tracks(db)
-    export_hloc(db, **files, pairs=tmp_path / "pairs.txt")
+    write_hloc(db, **files, pairs=tmp_path / "pairs.txt")
     with FeatureDatabase.open(tmp_path / "other.h5") as other:
         other.write_images(db.read_images())
         summary = import_hloc(other, **files)
@@ -202,4 +202,4 @@ def test_names_that_hloc_cannot_tell_apart(db, files, tmp_path):
     db.write_keypoints([Keypoints(np.zeros((0, 2)), np.zeros(0))] * 2)
     db.write_keypoint_matches([])
     with pytest.raises(BadFile, match=r"cannot tell a-b/c\.jpg from a/b-c\.jpg; rename"):
-        export_hloc(db, **files, pairs=tmp_path / "pairs.txt")
+        write_hloc(db, **files, pairs=tmp_path / "pairs.txt")

@@ -1,14 +1,12 @@
-"""geometry: pixel conventions, epipolar geometry and angles, against pycolmap and OpenCV."""
+"""Epipolar geometry, against projections and OpenCV."""
 
 import cv2
 import numpy as np
-import pycolmap
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from sfm.geometry import epipolar as G
+from sfm.geometry.pixels import homogeneous
 
 RNG = np.random.default_rng(3)
 K0 = np.array([[800.0, 0, 320], [0, 810, 240], [0, 0, 1]])
@@ -17,18 +15,6 @@ K1 = np.array([[700.0, 0, 300], [0, 705, 220], [0, 0, 1]])
 
 def random_pose(rng=RNG):
     return np.concatenate([Rotation.random(random_state=rng.integers(1 << 30)).as_matrix(), rng.normal(size=(3, 1))], 1)
-
-
-def test_conventions_are_half_a_pixel_apart_and_inverse():
-    xy = RNG.uniform(0, 100, (5, 2))
-    assert np.array_equal(G.corner_from_center(np.zeros((1, 2))), [[0.5, 0.5]])
-    np.testing.assert_allclose(G.center_from_corner(G.corner_from_center(xy)), xy, atol=1e-12)
-
-
-def test_relative_pose_equals_pycolmap():
-    pose0, pose1 = random_pose(), random_pose()
-    expected = pycolmap.Rigid3d(pose1) * pycolmap.Rigid3d(pose0).inverse()
-    np.testing.assert_allclose(G.relative_pose(pose0, pose1), expected.matrix(), atol=1e-12)
 
 
 def test_fundamental_matrix_holds_projections_and_distance_is_zero():
@@ -44,7 +30,7 @@ def test_fundamental_matrix_holds_projections_and_distance_is_zero():
 def test_epipolar_distance_equals_opencv_sampson():
     F = RNG.normal(size=(3, 3))
     p0, p1 = RNG.uniform(0, 500, (20, 2)), RNG.uniform(0, 500, (20, 2))
-    h0, h1 = G.homogeneous(p0), G.homogeneous(p1)
+    h0, h1 = homogeneous(p0), homogeneous(p1)
     expected = [cv2.sampsonDistance(a[:, None], b[:, None], F) for a, b in zip(h0, h1, strict=True)]
     np.testing.assert_allclose(G.epipolar_distance(p0, p1, F) ** 2, expected, rtol=1e-9)
 
@@ -56,28 +42,6 @@ def test_epipolar_distance_is_infinite_where_both_lines_vanish():
 def test_cross_matrix_is_the_cross_product():
     a, b = RNG.normal(size=(2, 3))
     np.testing.assert_allclose(G.cross_matrix(a) @ b, np.cross(a, b), atol=1e-12)
-
-
-@given(st.floats(0.0, 180.0), st.integers(0, 1000))
-def test_rotation_angle_is_that_of_the_axis_angle(angle, seed):
-    axis = np.random.default_rng(seed).normal(size=3)
-    axis /= np.linalg.norm(axis)
-    R = Rotation.from_rotvec(axis * np.radians(angle)).as_matrix()
-    assert G.rotation_angle_deg(R) == pytest.approx(angle, abs=1e-6)
-
-
-def test_angles_near_zero_and_opposite_keep_their_digits():
-    v = np.array([0.0, 0.0, 1.0])
-    assert G.angle_between_deg(v, np.array([1e-9, 0, 1.0])) == pytest.approx(np.degrees(1e-9), rel=1e-6)
-    assert G.angle_between_deg(v, -2 * v) == pytest.approx(180.0)
-
-
-def test_pose_error_counts_a_flipped_baseline_as_wrong():
-    pose = random_pose()
-    flipped = pose * [1, 1, 1, -1]
-    rotation, translation = G.pose_error_deg(flipped, pose)
-    assert rotation == pytest.approx(0.0, abs=1e-6)
-    assert translation == pytest.approx(180.0)
 
 
 def test_line_distance_equals_opencv():

@@ -6,7 +6,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sfm.geometry import focal_from_F as F
-from sfm.geometry.epipolar import fundamental_matrix, relative_pose
+from sfm.geometry.epipolar import fundamental_matrix
+from sfm.geometry.poses import relative_pose
 from sfm.types import CameraPrior, ImagePair, ImageRecord, TwoViewGeometry
 
 WIDTH, HEIGHT = 800, 600
@@ -99,15 +100,6 @@ def test_only_cameras_without_a_prior_are_estimated_and_planar_pairs_say_nothing
     focals = F.estimate_focals(images, geometries)
     assert list(focals) == ["a"]
     assert focals["a"] == pytest.approx(700.0, rel=0.01)
-
-
-def test_replaced_focal_lengths_count_as_priors_and_leave_the_rest():
-    images = [record("a", "a", model="OPENCV"), record("b", "b")]
-    changed, same = F.replace_focals(images, {"a": 700.0})
-    assert changed.camera.has_focal_prior
-    np.testing.assert_array_equal(changed.camera.params, [700, 700, WIDTH / 2, HEIGHT / 2, 0, 0, 0, 0])
-    assert same is images[1]
-    assert not images[0].camera.has_focal_prior
 
 
 @pytest.mark.parametrize("focal", [600.0, 900.0, 1500.0])

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from sfm.colmap.camera import prior_camera
 from sfm.geometry import two_view as P
-from sfm.geometry.epipolar import epipolar_distance, fundamental_matrix, pose_error_deg
+from sfm.geometry.epipolar import epipolar_distance, fundamental_matrix
+from sfm.geometry.poses import pose_error_deg
 from sfm.options import VerificationOptions
 from sfm.types import Matches
 from tests.support.pair_scene import HEIGHT, PAIR, POSE, WIDTH, K, record, two_views
@@ -13,7 +15,8 @@ OPTIONS = VerificationOptions()
 
 
 def verify(matches, prior=True, max_error=3.0):
-    return P.verify_pair(PAIR, matches, (record("a", prior), record("b", prior)), OPTIONS, max_error=max_error)
+    cameras = prior_camera(record("a", prior)), prior_camera(record("b", prior))
+    return P.verify_pair(PAIR, matches, cameras, OPTIONS, max_error=max_error)
 
 
 @pytest.mark.parametrize("prior", [True, False])

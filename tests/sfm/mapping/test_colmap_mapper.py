@@ -6,7 +6,7 @@ import pycolmap
 import pytest
 
 from sfm.mapping import colmap_mapper as M
-from sfm.mapping.colmap_mapper import Attempt
+from sfm.mapping.inputs import Attempt
 from sfm.mapping.retry_strategy import STRATEGIES
 from tests.support.mapping_scene import FOCAL, NAMES, OPTIONS
 

@@ -25,10 +25,10 @@ def test_images_of_a_right_model_see_the_points_that_their_matches_lead_to(mappe
     shares = A.shares_seen(model, mapping_data.matches)
     assert sorted(shares) == NAMES
     assert 0.8 < min(shares.values()) <= max(shares.values()) <= 1.0
-    assert A.misplaced(model, mapping_data.matches, AGREE) == frozenset()
+    assert A.misregistered(model, mapping_data.matches, AGREE) == frozenset()
 
 
-def test_an_image_that_lost_most_of_its_points_is_misplaced(mapped, mapping_data):
+def test_an_image_that_lost_most_of_its_points_is_misregistered(mapped, mapping_data):
     model = pycolmap.Reconstruction(mapped[1].models[0])
     image = model.find_image_with_name(NAMES[1])
     rows = [i for i, p in enumerate(image.points2D) if p.has_point3D()]
@@ -36,7 +36,7 @@ def test_an_image_that_lost_most_of_its_points_is_misplaced(mapped, mapping_data
         model.delete_observation(image.image_id, row)
     shares = A.shares_seen(model, mapping_data.matches)
     assert 0.2 < shares[NAMES[1]] < 0.4
-    assert A.misplaced(model, mapping_data.matches, AGREE) == {NAMES[1]}
+    assert A.misregistered(model, mapping_data.matches, AGREE) == {NAMES[1]}
 
 
 def test_exact_pairs_agree_and_permuted_ones_contradict(mapped, mapping_data):
@@ -63,10 +63,10 @@ def test_groups_whose_pairs_contradict_each_other_are_told_apart(mapped, mapping
     model, first = mapped[1].models[0], set(NAMES[:2])
     across = [pair for pair in AGREE if (pair.name0 in first) != (pair.name1 in first)]
     votes = {**AGREE, **dict.fromkeys(across, -9)}
-    assert A.misplaced(model, mapping_data.matches, votes) == first
-    assert A.misplaced(model, mapping_data.matches, {**votes, across[0]: 5}) == first  # one false pair joins nothing
-    assert A.misplaced(model, mapping_data.matches, {**AGREE, across[0]: -20}) == frozenset()
+    assert A.misregistered(model, mapping_data.matches, votes) == first
+    assert A.misregistered(model, mapping_data.matches, {**votes, across[0]: 5}) == first  # one pair joins nothing
+    assert A.misregistered(model, mapping_data.matches, {**AGREE, across[0]: -20}) == frozenset()
 
 
 def test_two_images_alone_cannot_be_judged(mapping_data):
-    assert A.misplaced(pycolmap.Reconstruction(), mapping_data.matches, AGREE) == frozenset()
+    assert A.misregistered(pycolmap.Reconstruction(), mapping_data.matches, AGREE) == frozenset()

@@ -9,9 +9,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sfm.errors import BadFile, NoModel
-from sfm.geometry.epipolar import pose_error_deg, relative_pose
+from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.mapping import stage as M
-from sfm.mapping.colmap_mapper import Attempt, MappingInput, Strategy
+from sfm.mapping.inputs import Attempt, MappingInput, Strategy
 from sfm.mapping.retry_strategy import Outcome
 from sfm.types import ImagePair, KeypointMatches, Keypoints
 from tests.support.mapping_scene import (
@@ -109,14 +109,14 @@ def test_reasons_of_unregistered_images(mapped, mapping_data):
     assert M.unregistered(data, models, {"zzz.jpg": "because"}) == (("zzz.jpg", "because"),)
 
 
-def test_an_image_in_a_wrong_place_is_taken_out_and_says_so(mapped, mapping_data):
+def test_a_misregistered_image_is_taken_out_and_says_so(mapped, mapping_data):
     model = pycolmap.Reconstruction(mapped[1].models[0])
     outcome = Outcome(
         Attempt("default", Strategy("", 0, 0, 0, 0), mapping_data), (model,), frozenset({NAMES[2]}), Path()
     )
-    left_out = M._drop_misplaced(outcome)
+    left_out = M.drop_misregistered(outcome)
     assert sorted(poses_of(model)) == [n for n in NAMES if n != NAMES[2]]
-    assert dict(M.unregistered(mapping_data, [model], left_out))[NAMES[2]] == M.MISPLACED
+    assert dict(M.unregistered(mapping_data, [model], left_out))[NAMES[2]] == M.MISREGISTERED
     assert min(p.track.length() for p in model.points3D.values()) >= 2
 
 

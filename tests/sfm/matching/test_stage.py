@@ -14,7 +14,7 @@ from sfm.errors import SfMError
 from sfm.matching.feature_cache import count_encodings, order_pairs
 from sfm.matching.stage import matcher_key, run
 from sfm.options import MatchingOptions
-from sfm.types import CameraPrior, ImagePair, ImageRecord, Matches
+from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches
 
 FEATURE_BYTES = 1_000_000
 
@@ -36,6 +36,7 @@ class FakeMatcher:
     name = "fake"
     rotation_invariant = True
     anchor = 0.5
+    traits = MatcherTraits(dense=True)
 
     def __init__(self, batch_size: int = 1, limit: int | None = None) -> None:
         self.batch_size = batch_size
@@ -48,7 +49,7 @@ class FakeMatcher:
         return {"matcher": "fake"}
 
     def grid(self, width, height):
-        return (8.0, 8.0, width // 8)
+        return Grid(8.0, 8.0, width // 8)
 
     def encode(self, images, masks=None):
         self.encoded += [int(image[0, 0]) for image in images]
@@ -83,8 +84,8 @@ class Store:
     def write_pairs(self, pairs):
         self.pairs = tuple(pairs)
 
-    def write_grids(self, grids):
-        self.grids = dict(grids)
+    def write_grids(self, grids, *, traits=None):
+        self.grids, self.traits = dict(grids), traits
 
     def matched_pairs(self, key):
         if key in self.matches:
@@ -137,7 +138,7 @@ def test_matches_belong_to_their_pairs(photos):
     assert summary.counts == {"pairs": 36, "matches": 36, "encoded": 9, "reused": 0}
     assert sorted(matcher.encoded) == list(range(9))
     assert max(matcher.batches) == 4
-    assert store.grids[name_of(0)] == (8.0, 8.0, 5)
+    assert store.grids[name_of(0)] == Grid(8.0, 8.0, 5)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -13,15 +13,16 @@ from PIL import Image
 
 from sfm.cli import main as cli
 from sfm.errors import BadFile, BadImage, BadOption, NoModel
+from sfm.export.hloc import write_hloc
 from sfm.matchers import registry as matcher_choice
 from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, PairOptions, ReportOptions, TrackOptions
 from sfm.pipeline import stages
 from sfm.pipeline.run import reconstruct
 from sfm.pipeline.stages import STAGE_NAMES, HlocFiles
-from sfm.results.summary import PROBABLY_BAD
+from sfm.results.console import PROBABLY_BAD
 from sfm.storage.database import FeatureDatabase
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
-from sfm.types import Matches
+from sfm.types import MatcherTraits, Matches
 
 WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 6
 BLIND = 200  # photos of this grey value and above match nothing
@@ -61,6 +62,7 @@ class ExactMatcher:
     batch_size = 4
     rotation_invariant = True
     anchor = 0.5
+    traits = MatcherTraits()
     version = "1"
     num_matched = 0
 
@@ -398,7 +400,7 @@ def test_hlocs_files_carry_on(finished, tmp_path):
     photos, out = finished
     features, matches = tmp_path / "features.h5", tmp_path / "matches.h5"
     with FeatureDatabase.open(out / "features.h5", "r") as db:
-        stages.hloc.export_hloc(db, features=features, matches=matches, pairs=tmp_path / "pairs.txt")
+        write_hloc(db, features=features, matches=matches, pairs=tmp_path / "pairs.txt")
     summary = reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
     assert summary.registered == NUM
     assert ExactMatcher.num_matched == 0

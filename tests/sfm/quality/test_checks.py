@@ -102,9 +102,9 @@ def test_places_that_look_alike_are_told(tmp_path, mapping_data, mapped):
     """As many matches say that both ends of the street are one place as say that they are not: no sign, but a note."""
     poses, xyz, look = street()
     data = input_of([(poses, xyz)], focal_prior=True, look=look)
-    (note,) = mapping.lookalikes(mapping.reconstruct(data, OPTIONS, tmp_path).models[0], data)
-    assert "pairs contradict the model: some places look alike" in note
-    assert mapping.lookalikes(mapped[1].models[0], mapping_data) == ()
+    (note,) = mapping.repeated_structure(mapping.reconstruct(data, OPTIONS, tmp_path).models[0], data)
+    assert "pairs contradict the model: repeated structure" in note
+    assert mapping.repeated_structure(mapped[1].models[0], mapping_data) == ()
 
 
 def test_two_scenes_that_cannot_be_joined(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sfm.colmap.model_arrays import ModelColumns
-from sfm.geometry.epipolar import relative_pose
+from sfm.geometry.poses import relative_pose
 from sfm.quality import parallax
 from tests.support.degenerate_scenes import turning
 from tests.support.mapping_scene import FOCAL, HEIGHT, WIDTH, camera_poses, project

@@ -5,7 +5,7 @@ import pycolmap
 import pytest
 
 from sfm.colmap.model_arrays import ModelColumns
-from sfm.geometry.epipolar import pose_error_deg, relative_pose
+from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.refinement.bundle_adjustment import LOSS_SCALE, Freedom, adjust, whitened
 from tests.support.plane_scene import PARAMS, make_model, perturbed, poses, project, surface_points
 

@@ -97,14 +97,14 @@ def test_references_stay(scene, aligned):
 def test_blocks_of_little_memory_give_the_same(scene, aligned, monkeypatch):
     columns, reference, _, photos = scene
     seen = []
-    blocks = T._blocks
+    blocks = T.blocks
 
     def counted(*arguments):
         for block in blocks(*arguments):
             seen.append(block)
             yield block
 
-    monkeypatch.setattr(T, "_blocks", counted)
+    monkeypatch.setattr(T, "blocks", counted)
     little = T.align_tracks(columns, reference, photos, from_level=1, memory=500_000)
     assert len(seen) > 4
     rows = np.concatenate([block.rows for block in seen])
@@ -145,7 +145,7 @@ def test_patches_go_when_they_are_done_with():
     """Without the garbage collector: whatever holds itself would pile up block by block."""
     columns, reference, _, photos = observed(num=40)
     patches: list[weakref.ref[torch.Tensor]] = []
-    make = T._reference_patches
+    make = T.reference_patches
 
     def noted(*args):
         found = make(*args)
@@ -156,7 +156,7 @@ def test_patches_go_when_they_are_done_with():
     gc.disable()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(T, "_reference_patches", noted)
+            patch.setattr(T, "reference_patches", noted)
             T.align_tracks(columns, reference, photos, from_level=1, memory=500_000)
         assert len(patches) > 4
         assert not [ref for ref in patches if ref() is not None]

@@ -8,7 +8,7 @@ import pycolmap
 import pytest
 
 from sfm.colmap.model_arrays import ModelColumns
-from sfm.geometry.epipolar import pose_error_deg, relative_pose
+from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.options import MappingOptions
 from sfm.refinement.patch_warps import references
 from sfm.refinement.track_completion import MARGIN, add_proposals, complete, on_usable, propose, refined_input

@@ -17,7 +17,8 @@ from sfm.report import parts as report_parts
 from sfm.report import run as report
 from sfm.report.parts import MAX_THUMBNAILS
 from sfm.report.run import read_run, refresh, write_report
-from sfm.results.summary import DATABASE, RUN_JSON, read_run_json
+from sfm.results.files import DATABASE, RUN_JSON
+from sfm.results.run_json import read_run_json
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
 from tests.support.finished_run import LOST, NASTY, write_run

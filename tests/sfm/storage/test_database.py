@@ -19,10 +19,12 @@ from sfm.storage import database, journal
 from sfm.storage.database import FeatureDatabase
 from sfm.types import (
     CameraPrior,
+    Grid,
     ImagePair,
     ImageRecord,
     KeypointMatches,
     Keypoints,
+    MatcherTraits,
     Matches,
     StageSummary,
     Tracks,
@@ -112,14 +114,14 @@ def test_every_group_comes_back_as_it_was_written(tmp_path_factory, rows, counts
     tracks = Tracks(
         np.arange(num_tracks + 1) * 3, np.tile(np.arange(3), num_tracks), np.repeat(np.arange(num_tracks), 3)
     )
-    grids = {A: (8.0, 8.125, 80), C: None}
+    grids, traits = {A: Grid(14.0, 14.125, 80, 14), C: None}, MatcherTraits(0.5, refinable=False, dense=True)
 
     with FeatureDatabase.open(path) as db:
         db.write_images(records[::-1])
         commit(db, "images")
         db.write_pairs(PAIRS)
         commit(db, "pairs")
-        db.write_grids(grids)
+        db.write_grids(grids, traits=traits)
         db.write_matches(list(zip(PAIRS, matches, strict=True)), matcher_key="loftr")
         commit(db, "matching")
         db.write_two_view(two_view)
@@ -131,6 +133,7 @@ def test_every_group_comes_back_as_it_was_written(tmp_path_factory, rows, counts
     with FeatureDatabase.open(path, "r") as db:
         assert db.read_pairs() == tuple(PAIRS)
         assert db.read_grids() == grids
+        assert db.read_traits() == traits
         assert db.matched_pairs("loftr") == frozenset(PAIRS)
         assert_same(db.read_tracks(), tracks)
         for pair, written in zip(PAIRS, matches, strict=True):
@@ -220,6 +223,30 @@ def test_other_photos_drop_what_numbers_them(db):
         db.read_pairs()
     with pytest.raises(MissingStage):
         db.read_grids()
+
+
+@pytest.mark.parametrize("grid", [Grid(8.0, 8.0, 80), None])
+def test_traits_of_a_file_without_them(db, grid):
+    db.write_grids({A: grid, B: grid})
+    assert db.read_traits() == MatcherTraits(pixel_sigma=1.0, refinable=True, dense=grid is not None)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"pixel_sigma": 0, "refinable": true, "dense": true}', '{"pixel_sigma": 1}', "[]", "{", '"x"']
+)
+def test_traits_that_are_none_are_refused(db, path, text):
+    db.write_grids({A: None}, traits=MatcherTraits())
+    commit(db, "matching")
+    db.close()
+    with h5py.File(path, "r+") as file:
+        file["grids"].attrs["traits"] = text
+    with FeatureDatabase.open(path, "r") as db, pytest.raises(BadFile, match="damaged"):
+        db.read_traits()
+
+
+def test_grids_have_one_stride(db):
+    with pytest.raises(ValueError, match=r"different strides: \[8.0, 16\]"):
+        db.write_grids({A: Grid(8.0, 8.0, 80), B: Grid(8.0, 8.0, 80, 16)})
 
 
 def test_matchers_do_not_mix(db, path):

@@ -11,16 +11,11 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from sfm.errors import BadImage, BadOption
-from sfm.geometry.epipolar import (
-    epipolar_distance,
-    epipolar_line_distance,
-    essential_matrix,
-    fundamental_matrix,
-    pose_error_deg,
-    relative_pose,
-)
+from sfm.evaluation.options import PairEvaluation
+from sfm.geometry.epipolar import epipolar_distance, epipolar_line_distance, essential_matrix, fundamental_matrix
+from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.matchers.registry import make_matcher
-from sfm.options import MatchingOptions, MatchOptions, PairEvaluation, TwoPhotoOptions
+from sfm.options import MatchingOptions
 from sfm.two_view.api import (
     allowed_error,
     focal_px,
@@ -31,6 +26,7 @@ from sfm.two_view.api import (
     result_text,
     two_view,
 )
+from sfm.two_view.options import MatchOptions, TwoImageOptions
 from sfm.types import Matches
 from tests.support.folders import DEMO
 from tests.support.pair_scene import FOCAL, HEIGHT, POSE, WIDTH, K, record, two_views
@@ -172,7 +168,7 @@ def test_two_photos_in_three_lines(changes):
 def test_a_photo_that_is_upside_down_is_turned(tmp_path):
     turned = tmp_path / "turned.png"
     Image.open(B).transpose(Image.Transpose.ROTATE_180).save(turned)
-    focal = read_photos(A, B, TwoPhotoOptions())[0].camera.params[0]
+    focal = read_photos(A, B, TwoImageOptions())[0].camera.params[0]
     known = f"{focal},320,240,0"
     result = match_photos(A, turned, weights="compact", intrinsics=known, resize=480)
     assert result.turn == 2
@@ -190,14 +186,14 @@ def test_a_photo_that_is_upside_down_is_turned(tmp_path):
 def test_intrinsics_of_two_cameras(tmp_path):
     small = tmp_path / "small.jpg"
     Image.open(B).resize((320, 240)).save(small)
-    photos = read_photos(A, small, TwoPhotoOptions(intrinsics="500,320,240,0", intrinsics_b="250,160,120,0.1"))
+    photos = read_photos(A, small, TwoImageOptions(intrinsics="500,320,240,0", intrinsics_b="250,160,120,0.1"))
     assert [focal_px(photo) for photo in photos] == [500, 250]
-    photos = read_photos(A, small, TwoPhotoOptions(intrinsics_b="250,160,120,0.1"))
+    photos = read_photos(A, small, TwoImageOptions(intrinsics_b="250,160,120,0.1"))
     assert focal_px(photos[0]) == pytest.approx(517.68, abs=0.01)
     with pytest.raises(BadOption, match=r"small\.jpg is 320x240; give those of B with --intrinsics-b"):
-        read_photos(A, small, TwoPhotoOptions(intrinsics="500,320,240,0"))
+        read_photos(A, small, TwoImageOptions(intrinsics="500,320,240,0"))
     with pytest.raises(BadOption, match="--intrinsics 5: 1 numbers"):
-        read_photos(A, B, TwoPhotoOptions(intrinsics="5"))
+        read_photos(A, B, TwoImageOptions(intrinsics="5"))
 
 
 def test_bad_photos_are_named(tmp_path):
@@ -214,7 +210,7 @@ def test_bad_photos_are_named(tmp_path):
         (tmp_path / "absent.jpg", BadImage, "No such file"),
     ):
         with pytest.raises(kind, match=word) as caught:
-            read_photos(A, b, TwoPhotoOptions())
+            read_photos(A, b, TwoImageOptions())
         assert str(caught.value).startswith(str(b))
         assert "\n" not in str(caught.value)
 
@@ -246,17 +242,17 @@ def test_one_matcher_serves_many_pairs(monkeypatch):
             assert pairs == [((480, 640), (480, 640))]
             return [Matches.empty()]
 
-    options = TwoPhotoOptions()
+    options = TwoImageOptions()
     result = match_records(read_photos(A, B, options), Nothing(), options)
     assert result.matcher == {"matcher": "nothing"}
     assert len(result.matches) == 0
 
 
 def test_defaults_of_confidence():
-    assert TwoPhotoOptions().confidence == PairEvaluation().matching.confidence == 0.4
+    assert TwoImageOptions().confidence == PairEvaluation().matching.confidence == 0.4
     assert MatchingOptions().confidence is None
-    sift = [make_matcher(TwoPhotoOptions(matcher="sift", confidence=c)) for c in (0.4, None)]
+    sift = [make_matcher(TwoImageOptions(matcher="sift", confidence=c)) for c in (0.4, None)]
     assert sift[0].provenance == sift[1].provenance  # it does not apply
     with pytest.raises(BadOption, match="--confidence 2"):
-        TwoPhotoOptions(confidence=2.0)
+        TwoImageOptions(confidence=2.0)
     assert MatchOptions().figures.pixel() is None

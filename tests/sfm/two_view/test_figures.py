@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sfm.geometry.epipolar import fundamental_matrix
-from sfm.options import FigureOptions
 from sfm.two_view.api import TwoViewResult
 from sfm.two_view.figures import (
     EPIPOLAR_LINES,
@@ -19,6 +18,7 @@ from sfm.two_view.figures import (
     match_figure,
     spread_rows,
 )
+from sfm.two_view.options import FigureOptions
 from sfm.types import CameraPrior, ImageRecord, Matches
 
 SIZES = ((320, 240), (200, 300))

@@ -10,6 +10,7 @@ from sfm.verification import stage as V
 from tests.support.pair_scene import PAIR, POSE, K, record, two_views
 
 OPTIONS = VerificationOptions()
+GRIDS = {"a": (8.0, 8.0, 128), "b": (8.0, 8.0, 128)}
 
 
 def test_result_does_not_depend_on_threads_or_repetition():
@@ -20,15 +21,6 @@ def test_result_does_not_depend_on_threads_or_repetition():
     assert [g.pair for g in first] == [pair for pair, _ in items]
     for a, b in zip(first, alone, strict=True):
         np.testing.assert_array_equal(a.inliers, b.inliers)
-
-
-def test_allowed_error_is_in_network_pixels():
-    grids = {"a": (12.8, 12.8, 80), "b": (8.0, 8.0, 80), "s": None, "t": None}
-    assert V.pair_error(ImagePair("a", "b"), grids, OPTIONS) == pytest.approx(2 * 1.6)
-    assert V.pair_error(ImagePair("a", "b"), grids, VerificationOptions(max_error=3)) == pytest.approx(3 * 1.6)
-
-
-GRIDS = {"a": (8.0, 8.0, 128), "b": (8.0, 8.0, 128)}
 
 
 @pytest.mark.parametrize(

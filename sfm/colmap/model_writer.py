@@ -1,4 +1,4 @@
-"""COLMAP models as files: numbered folders that are replaced only when all is written, and colours of points.
+"""COLMAP models written to files: numbered folders that are replaced only when all is written, and colours of points.
 
 COLMAP says nothing when the disk is full: it leaves short files. So what it wrote is measured.
 """
@@ -10,14 +10,12 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
-
-from sfm.colmap.model_reader import read_reconstruction
 
 UNREFINED = "unrefined"  # folder under OUT of the models that mapping leaves to refinement
 LEFTOVERS = (".mapping-*", ".models-*", ".refinement/*/*/.round-*", "run.json.part", "report.html.part")
@@ -72,17 +70,6 @@ def write_models(models: Sequence[pycolmap.Reconstruction], folder: Path) -> lis
             os.replace(folder, Path(scratch) / "old")
         os.replace(fresh, folder)
     return [folder / str(i) for i in range(len(models))]
-
-
-def read_models(folder: Path) -> list[pycolmap.Reconstruction]:
-    """The models folder/0, 1, ... Raises BadFile where one cannot be read."""
-    paths = sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
-    return [read_reconstruction(path, f"delete {folder} and run again") for path in paths]
-
-
-def has_foreign(models: Sequence[pycolmap.Reconstruction], names: Collection[str]) -> bool:
-    """Whether models have images of other names than these."""
-    return not {image.name for model in models for image in model.images.values()} <= set(names)
 
 
 def write_ply(model: pycolmap.Reconstruction, path: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfm.options import TrackOptions
-from sfm.tracks import stage as T
+from sfm.tracks import building as T
+from sfm.tracks.links import cell_keys
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 
 GRID = (8.0, 8.0, 80)  # 640 px wide
@@ -158,15 +159,15 @@ def test_detector_keypoints_keep_their_positions():
 def test_cell_size_joins_and_splits_cells():
     cells = np.array([0, 1, 80, 81, 2])
     points = centre(cells)
-    assert np.array_equal(T.cell_keys(points, cells, GRID, 1.0), cells)
-    joined = T.cell_keys(points, cells, GRID, 2.0)
+    assert np.array_equal(cell_keys(points, cells, GRID, 1.0), cells)
+    joined = cell_keys(points, cells, GRID, 2.0)
     assert len(set(joined[:4])) == 1
     assert joined[4] not in joined[:4]
     moved = points[0] + np.array([[0.0, 0.0], [1.5, -1.5], [3.0, 0.0]])
-    split = T.cell_keys(moved, np.zeros(3, np.int64), GRID, 0.5)
+    split = cell_keys(moved, np.zeros(3, np.int64), GRID, 0.5)
     assert split[0] == split[1]  # around the centre
     assert split[2] != split[0]
-    free = T.cell_keys(np.array([[1.0, 1.0], [3.9, 1.0], [4.1, 1.0]]), np.full(3, -1), None, 4.0)
+    free = cell_keys(np.array([[1.0, 1.0], [3.9, 1.0], [4.1, 1.0]]), np.full(3, -1), None, 4.0)
     assert free[0] == free[1] != free[2]
 
 

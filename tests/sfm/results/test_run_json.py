@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sfm.cli.parsing import Parser, add_options, options_from
 from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, ReportOptions
-from sfm.results.summary import command, summary_text
+from sfm.results.console import summary_text
+from sfm.results.run_json import command
 from sfm.types import ReconstructionSummary, StageSummary
 
 
@@ -20,7 +21,7 @@ def test_command_makes_the_same_options_again():
     assert words[:3] == ["loftr-sfm", "my photos", "out"]
     parser = Parser()
     add_options(parser)
-    assert options_from(parser.parse_args(words[3:])) == options
+    assert options_from(parser.parse_args(words[3:]), Options) == options
 
 
 def test_command_of_defaults_and_of_an_import():

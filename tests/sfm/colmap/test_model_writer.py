@@ -1,4 +1,4 @@
-"""model_files: numbered folders that replace older ones whole, PLY, and colours from a reader."""
+"""Models on disk: numbered folders that replace older ones whole, PLY, and colours from a reader."""
 
 import os
 
@@ -6,14 +6,14 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.colmap import model_files
+from sfm.colmap import model_writer
 from tests.support.mapping_scene import HEIGHT, WIDTH
 
 
 def test_models_are_numbered_and_replace_older_ones_whole(mapped, tmp_path):
     model, target = mapped[1].models[0], tmp_path / "sparse"
     (target / "5").mkdir(parents=True)
-    folders = model_files.write_models([model, model], target)
+    folders = model_writer.write_models([model, model], target)
     assert folders == [target / "0", target / "1"]
     assert sorted(p.name for p in target.iterdir()) == ["0", "1"]
     assert pycolmap.Reconstruction(target / "1").num_points3D() == model.num_points3D()
@@ -21,14 +21,14 @@ def test_models_are_numbered_and_replace_older_ones_whole(mapped, tmp_path):
 
 
 def test_ply_is_written(mapped, tmp_path):
-    model_files.write_ply(mapped[1].models[0], tmp_path / "points.ply")
+    model_writer.write_ply(mapped[1].models[0], tmp_path / "points.ply")
     assert (tmp_path / "points.ply").read_bytes()[:3] == b"ply"
     assert [p.name for p in tmp_path.iterdir()] == ["points.ply"]
 
 
 def test_points_take_the_mean_colour_of_their_observations(mapped):
     model = pycolmap.Reconstruction(mapped[1].models[0])
-    model_files.colour_points(model, lambda _: np.full((HEIGHT, WIDTH, 3), [10, 200, 30], np.uint8))
+    model_writer.colour_points(model, lambda _: np.full((HEIGHT, WIDTH, 3), [10, 200, 30], np.uint8))
     assert {tuple(int(c) for c in p.color) for p in model.points3D.values()} == {(10, 200, 30)}
 
 
@@ -48,9 +48,9 @@ def test_short_files_of_a_full_disk_are_noticed(mapped, tmp_path, name):
             os.truncate(folder / name, (folder / name).stat().st_size - 1)
 
     model = mapped[1].models[0]
-    model_files.write_models([model], tmp_path / "sparse")
+    model_writer.write_models([model], tmp_path / "sparse")
     with pytest.raises(OSError, match="No space left on device: only"):
-        model_files.write_models([FullDisk(model)], tmp_path / "sparse")
+        model_writer.write_models([FullDisk(model)], tmp_path / "sparse")
     assert pycolmap.Reconstruction(tmp_path / "sparse" / "0").num_points3D() == model.num_points3D()
     assert [path.name for path in tmp_path.iterdir()] == ["sparse"]
 
@@ -66,7 +66,7 @@ def test_leftovers_of_a_killed_run_go_and_nothing_else_does(tmp_path):
     for name in ("run.json.part", "report.html.part", "run.json", "my.part"):
         (tmp_path / name).touch()
     (tmp_path / ".models-link").symlink_to(tmp_path / "elsewhere")
-    model_files.remove_leftovers(tmp_path)
+    model_writer.remove_leftovers(tmp_path)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"elsewhere/kept", "run.json", "my.part", *(f"{folder}/file" for folder in kept)}
     assert not (tmp_path / ".models-link").is_symlink()

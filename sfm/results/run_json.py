@@ -1,4 +1,4 @@
-"""What a run says when it ends: text for people, run.json for machines."""
+"""run.json: the summary of a run for machines, written whole and read with distrust."""
 
 from __future__ import annotations
 
@@ -14,18 +14,12 @@ from typing import Any
 
 from sfm import __version__
 from sfm.errors import BadFile
-from sfm.export import hloc
 from sfm.options import Options
-from sfm.storage.database import FeatureDatabase
+from sfm.results.files import RUN_JSON
 from sfm.system.machine import machine
-from sfm.system.untrusted_files import NUMBER, has_shape, is_path, leads_out_anywhere, read_json, refuse_links
+from sfm.system.untrusted_files import NUMBER, has_shape, is_path, leads_out_anywhere, read_json
 from sfm.types import ReconstructionSummary, StageSummary
 
-DATABASE = "features.h5"
-RUN_JSON = "run.json"
-REPORT = "report.html"
-PROBABLY_BAD = "this model is probably bad"
-STAGE_ORDER = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")
 FIGURES = ("images", "registered", "points3D", "observations", "mean_track_length", "mean_reprojection_error_px")
 RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is shown
     {
@@ -40,82 +34,6 @@ RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is 
     }
 )
 _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
-
-
-def stage_line(stage: StageSummary) -> str:
-    """One line a stage: its name, its counts, its time or that it was reused."""
-    counts = ", ".join(f"{_number(value)} {name.replace('_', ' ')}" for name, value in stage.counts.items())
-    time = "reused" if stage.reused else f"{stage.seconds:.1f} s"
-    return f"{stage.stage:<13}{time:>9}  {counts}"
-
-
-def stage_text(stage: StageSummary) -> str:
-    """What is printed when a stage ends: its line, and where there is no model why each photo is in none."""
-    lost = stage.skipped if stage.counts.get("models") == 0 else ()
-    return "\n".join([stage_line(stage), *(f"  {name}: {reason}" for name, reason in lost)])
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
-
-
-def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, matcher: str = "loftr") -> str:
-    """The end of a run: figures, photos that are not in the model and why, files, next commands.
-
-    matcher: of the run's options; the same photos by SIFT are proposed after any other.
-    """
-    if not summary.models:
-        return f"stopped after {summary.stages[-1].stage}; the same command without --stop-after carries on"
-    lines = [
-        f"registered images       {summary.registered} of {summary.images}",
-        f"3D points               {summary.points3D:,}",
-        f"mean track length       {summary.track_length:.2f}",
-        f"mean reprojection error {summary.reprojection_error:.2f} px",
-    ]
-    if len(summary.models) > 1:
-        others = ", ".join(f"{path.parent.name}/{path.name} ({num} images)" for path, num in summary.models[1:])
-        lines.append(f"other models            {others}")
-    if summary.doubts:
-        lines += ["", f"{PROBABLY_BAD}:", *(f"  {doubt.sign}: {doubt.text}" for doubt in summary.doubts)]
-    notes = [note for stage in summary.stages for note in stage.notes]
-    lines += ["", *notes] if notes else []
-    if summary.unregistered:
-        lines += ["", "not registered:", *(f"  {name}: {reason}" for name, reason in summary.unregistered)]
-    return "\n".join([*lines, "", *_files(summary, out), "", *_next_commands(folder, out, matcher)])
-
-
-def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
-    files = {
-        "sparse model (COLMAP)": summary.model_dir,
-        "coloured points": out / "points.ply",
-        "features and matches": out / DATABASE,
-        "COLMAP database": out / "database.db",
-        "this for machines": out / RUN_JSON,
-    }
-    if _is_newer(out / REPORT, out / RUN_JSON):  # one that is older is not of this run
-        files = {"report (any browser)": out / REPORT} | files
-    return [f"{what:<24}{path}" for what, path in files.items() if path.exists()]
-
-
-def _is_newer(path: Path, than: Path) -> bool:
-    """Whether a file was written, or found to be right, after another one."""
-    return path.is_file() and than.is_file() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
-
-
-def _next_commands(folder: Path, out: Path, matcher: str) -> list[str]:
-    photos, here, sift = (shlex.quote(str(path)) for path in (folder, out, f"{out}-sift"))
-    beside = [
-        (f"loftr-sfm {photos} {sift} --matcher sift", "the same photos by COLMAP's SIFT, and then"),
-        (f"loftr-sfm compare {here} {sift}", "both side by side, as a table and in the browser"),
-    ]
-    commands = [
-        (f"loftr-sfm view {here}", "the model in a window (--screenshot FILE.png: without one)"),
-        *(beside if matcher != "sift" else ()),
-        (f"loftr-sfm export {here} nerfstudio", "for NeRF and Gaussian splatting (others: export --help)"),
-        (f"loftr-sfm inspect {here}", "what the database holds"),
-    ]
-    width = min(max(len(command) for command, _ in commands), 70)
-    return ["next:", *(f"  {command:<{width}}  {what}" for command, what in commands)]
 
 
 def write_run_json(
@@ -211,23 +129,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def database_text(place: Path) -> str:
-    """What a run's feature database holds, stage by stage. place: the run's folder or the file.
-
-    Raises BadFile where there is none or it is damaged.
-    """
-    path = place / DATABASE if place.is_dir() else place
-    with FeatureDatabase.open(path, "r") as db:
-        found = [(name, summary) for name in STAGE_ORDER if (summary := db.summary(name)) is not None]
-        lines = [f"{path}: {path.stat().st_size / 1e6:.1f} MB, {len(found)} of {len(STAGE_ORDER)} stages"]
-        for name, summary in found:
-            lines.append(stage_line(summary))
-            matcher = db.provenance(name).get("matcher", {})
-            lines += [f"{'':<24}{key}: {value}" for key, value in matcher.items()]
-            lines += [f"{'':<24}{item}: {reason}" for item, reason in summary.skipped]
-    return "\n".join(lines)
-
-
 def read_run_json(out: Path) -> dict[str, Any]:
     """A run's run.json, of which values may be missing. Raises BadFile where it is missing or damaged."""
     path = out / RUN_JSON
@@ -250,15 +151,6 @@ def recorded_doubts(record: Mapping[str, Any]) -> list[str]:
     return [doubt["text"] for doubt in record.get("doubts", [])]
 
 
-def doubts_text(out: Path) -> str:
-    """What a run has against its own model, a line a sign; "" where it has nothing, or the folder is no run's."""
-    try:
-        doubts = recorded_doubts(read_run_json(out))
-    except BadFile:
-        return ""
-    return "\n".join([f"{out}: {PROBABLY_BAD}:", *(f"  {text}" for text in doubts)]) if doubts else ""
-
-
 def run_title(record: Mapping[str, Any]) -> str:
     """What to call a run beside another: its matcher."""
     name = str(record.get("matcher", {}).get("matcher", ""))
@@ -273,15 +165,3 @@ def images_folder(out: Path) -> Path:
     if not isinstance(folder, str):
         raise BadFile(f"{out / RUN_JSON}: names no folder of photos; give --images FOLDER")
     return Path(folder)
-
-
-def export_hloc(out: Path, dest: Path) -> Path:
-    """Writes a run's keypoints and matches as hloc's files into a folder, which is returned. Raises BadFile."""
-    try:
-        dest.mkdir(parents=True, exist_ok=True)
-        refuse_links(dest, ("features.h5", "matches.h5", "pairs.txt"))
-    except OSError as error:
-        raise BadFile(f"{dest}: cannot be written ({error.strerror}); choose another folder") from None
-    with FeatureDatabase.open(out / DATABASE, "r") as db:
-        hloc.export_hloc(db, features=dest / "features.h5", matches=dest / "matches.h5", pairs=dest / "pairs.txt")
-    return dest

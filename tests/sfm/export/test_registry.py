@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sfm.errors import BadFile, BadImage, BadOption
-from sfm.export.formats import FORMATS, export
+from sfm.export.registry import EXPORTS, export
+from sfm.export.source import ExportSource
 from tests.support.folders import ROOT
 
 WIDTH, HEIGHT = 64, 48
@@ -66,7 +67,7 @@ def sideways(path: Path) -> None:
 
 
 def run(folder: Path, format: str, out: str = "out") -> Path:
-    return export(folder / "model", folder / "photos", folder / out, format)
+    return export(ExportSource(folder / "model", folder / "photos"), folder / out, format)
 
 
 def world(truth: pycolmap.Reconstruction) -> NDArray[np.float64]:
@@ -284,9 +285,9 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="nerfstudio, undistorted"):
         run(tmp_path, "fbx")
     with pytest.raises(BadOption, match="overlaps"):
-        export(tmp_path / "model", tmp_path / "photos", tmp_path / "photos", "nerfstudio")
+        export(ExportSource(tmp_path / "model", tmp_path / "photos"), tmp_path / "photos", "nerfstudio")
     with pytest.raises(BadFile, match="is no COLMAP model"):
-        export(tmp_path / "photos", tmp_path / "photos", tmp_path / "out", "ply")
+        export(ExportSource(tmp_path / "photos", tmp_path / "photos"), tmp_path / "out", "ply")
     first = tmp_path / "photos" / truth.images[1].name
     Image.new("RGB", (20, 20)).save(first)
     for format in ("nerfstudio", "undistorted"):
@@ -301,8 +302,8 @@ def test_bad_input(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     pycolmap.Reconstruction().write(str(tmp_path / "empty"))
     with pytest.raises(BadFile, match="no registered image"):
-        export(tmp_path / "empty", tmp_path / "photos", tmp_path / "out", "ply")
-    assert list(FORMATS) == ["nerfstudio", "undistorted", "ply", "text", "nvm", "bundler"]
+        export(ExportSource(tmp_path / "empty", tmp_path / "photos"), tmp_path / "out", "ply")
+    assert list(EXPORTS.built_in) == ["nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "hloc"]
 
 
 def test_png_can_be_written_after_pycolmap_is_loaded() -> None:

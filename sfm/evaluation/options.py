@@ -1,0 +1,73 @@
+"""Options of `evaluate pairs` and `evaluate imc2022`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sfm.options import TwoViewOptions, option, require
+
+_MAX_ERROR_HELP = "largest epipolar error of an inlier, px of the image reduced to --resize"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedMatcherOptions(TwoViewOptions):
+    """The matcher that is evaluated."""
+
+    turns: str = field(default="off", init=False)  # no option here: a pair is evaluated as it is
+
+
+@dataclass(frozen=True, slots=True)
+class PairEvaluationOptions:
+    """Which pairs are evaluated, and how their relative pose is estimated."""
+
+    pairs: Path | None = option(
+        None, "only these pairs of the model: two image names a line, as hloc has it", metavar="FILE"
+    )
+    max_rotation: float = option(
+        60.0, "without --pairs: leave out pairs whose cameras are rotated by more against each other", metavar="DEG"
+    )
+    max_pairs: int = option(0, "evaluate a random sample of so many pairs; 0 takes all", metavar="N")
+    max_error: float = option(0.5, _MAX_ERROR_HELP, metavar="PX")
+    seeds: int = option(5, "estimations of each pose with different random seeds; their AUCs are averaged", metavar="N")
+
+    def __post_init__(self) -> None:
+        require(self.max_rotation > 0, f"--max-rotation {self.max_rotation}: must be positive")
+        require(self.max_pairs >= 0, f"--max-pairs {self.max_pairs}: must not be negative")
+        require(self.max_error > 0, f"--max-error {self.max_error}: must be positive")
+        require(self.seeds >= 1, f"--seeds {self.seeds}: must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeOptions:
+    """Which pairs are evaluated, and how their fundamental matrix is estimated."""
+
+    split: str = option(
+        "train",
+        "train (prints the score) or test (writes submission.csv)",
+        choices=("train", "test"),
+        metavar="NAME",
+    )
+    min_covisibility: float = option(0.1, "train: leave out pairs with less, 0 to 1", metavar="C")
+    max_pairs: int = option(0, "train: a random sample of so many pairs a scene; 0 takes all", metavar="N")
+    max_error: float = option(0.5, _MAX_ERROR_HELP, metavar="PX")
+
+    def __post_init__(self) -> None:
+        require(self.max_pairs >= 0, f"--max-pairs {self.max_pairs}: must not be negative")
+        require(self.max_error > 0, f"--max-error {self.max_error}: must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class PairEvaluation:
+    """All options of `evaluate pairs`."""
+
+    matching: EvaluatedMatcherOptions = field(default_factory=EvaluatedMatcherOptions)
+    evaluation: PairEvaluationOptions = field(default_factory=PairEvaluationOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeEvaluation:
+    """All options of `evaluate imc2022`."""
+
+    matching: EvaluatedMatcherOptions = field(default_factory=EvaluatedMatcherOptions)
+    evaluation: ChallengeOptions = field(default_factory=ChallengeOptions)

@@ -1,0 +1,64 @@
+"""A COLMAP folder with pinhole cameras only, for splats and MVS."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import pycolmap
+
+from sfm.colmap.log import quiet
+from sfm.errors import BadFile, BadImage
+from sfm.export.source import ExportSource, protect_images, registered_images, size_of
+from sfm.export.upright_copies import is_foreign, place_upright, pycolmap_reads
+from sfm.system.untrusted_files import refuse_links
+
+MAX_NAME = 255  # bytes of a file's name, on any file system
+
+
+def undistorted(source: ExportSource, dest: Path) -> Path:
+    """images/, sparse/ (and sparse/0, where splat trainers look) and stereo/, pinhole cameras only."""
+    model, images_dir = source.model(), source.images_dir()
+    refuse_links(dest, ["images", "sparse", "stereo"])
+    protect_images(images_dir, dest / "images")
+    images = registered_images(model)
+    with tempfile.TemporaryDirectory(prefix="upright-", dir=dest) as folder:
+        photos, upright = images_dir, Path(folder)
+        if not all(pycolmap_reads(images_dir / image.name, size_of(image)) for image in images):
+            photos = upright / "photos"
+            _upright_copies(images, images_dir, photos)
+        model.write(str(upright))
+        names = [image.name for image in images]
+        for name in names:
+            (dest / "images" / name).unlink(missing_ok=True)
+        threads = 1 if len(names) < 4 else -1
+        with quiet(stderr=True):
+            pycolmap.undistort_images(str(dest), str(upright), str(photos), names, num_threads=threads)
+    lost = next((name for name in names if not (dest / "images" / name).is_file()), None)
+    if lost is not None:
+        raise BadImage(f"{images_dir / lost}: could not be undistorted; check that it opens and has the camera's size")
+    _copy_model(dest / "sparse", dest / "sparse" / "0")
+    return dest
+
+
+def _upright_copies(images: Sequence[pycolmap.Image], images_dir: Path, photos: Path) -> None:
+    """Upright copies that pycolmap reads; an image in another format becomes an 8-bit NAME.png, in the model too."""
+    taken = {image.name for image in images}
+    for image in images:
+        source, name = images_dir / image.name, image.name
+        foreign = is_foreign(source, size_of(image))
+        if foreign and source.suffix.lower() != ".png":
+            fits = len(f"{source.name}.png".encode()) <= MAX_NAME
+            name = f"{name}.png" if fits else str(PurePosixPath(name).with_suffix(".png"))
+            if name in taken:
+                raise BadFile(f"{source}: its undistorted copy would overwrite that of {name}; rename one of them")
+        place_upright(source, photos / name, size_of(image), format="PNG" if foreign else None)
+        image.name = name
+
+
+def _copy_model(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for path in source.glob("*.bin"):
+        shutil.copyfile(path, target / path.name)

@@ -1,0 +1,85 @@
+"""What mapping reads, and what one run of it is given: an attempt with its thresholds.
+
+Pixels are COLMAP's (sfm.types).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfm.colmap.database import write_colmap_database
+from sfm.errors import BadFile
+from sfm.geometry.pixels import reduction
+from sfm.types import Grid, ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
+
+if TYPE_CHECKING:
+    from sfm.storage.database import FeatureDatabase
+
+
+@dataclass(frozen=True, slots=True)
+class MappingInput:
+    """All that mapping reads: images in order, and their keypoints, verified pairs and matches.
+
+    known_intrinsics: the user gave the cameras' parameters; they stay as they are.
+    """
+
+    images: tuple[ImageRecord, ...]
+    keypoints: tuple[Keypoints, ...]
+    geometries: tuple[TwoViewGeometry, ...]
+    matches: tuple[KeypointMatches, ...]
+    grids: Mapping[str, Grid | None]
+    known_intrinsics: bool = False
+
+    @property
+    def semi_dense(self) -> bool:
+        """Whether the matcher has a coarse grid."""
+        return any(grid is not None for grid in self.grids.values())
+
+    @property
+    def reduction(self) -> float:
+        """Photo px per network px, the median over images; 1 for a detector."""
+        return float(np.median([reduction(grid) for grid in self.grids.values()] or [1.0]))
+
+
+def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
+    """What the stages before mapping left. BadFile where it does not belong together."""
+    geometries = tuple(g for g in db.read_two_view() if len(g.inliers))
+    matches = db.read_keypoint_matches()
+    pairs = {m.pair for m in matches}
+    if len(pairs) < len(matches) or not pairs <= {g.pair for g in geometries}:
+        raise BadFile(f"{db.path}: its matches are not of its verified pairs; delete it to start afresh")
+    return MappingInput(db.read_images(), db.read_keypoints(), geometries, matches, db.read_grids(), known_intrinsics)
+
+
+def write_database(path: Path, data: MappingInput) -> None:
+    """A new COLMAP database of all that mapping reads."""
+    write_colmap_database(path, data.images, data.keypoints, data.geometries, data.matches)
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """Thresholds of one run of incremental mapping.
+
+    Semi-dense matches come in hundreds, of which chance fits a dozen: a pose needs a fifth of them.
+    """
+
+    name: str
+    init_min_num_inliers: int
+    init_min_tri_angle: float  # degrees
+    abs_pose_min_num_inliers: int
+    abs_pose_min_inlier_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of COLMAP's mapping. hold_distortion: only focal lengths are refined."""
+
+    name: str
+    strategy: Strategy
+    data: MappingInput
+    hold_distortion: bool = False

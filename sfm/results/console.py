@@ -1,0 +1,100 @@
+"""What a run says when it ends, and while it runs: text for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sfm.errors import BadFile
+from sfm.results.files import DATABASE, REPORT, RUN_JSON
+from sfm.results.hints import next_commands
+from sfm.results.run_json import read_run_json, recorded_doubts
+from sfm.types import Doubt, ReconstructionSummary, StageSummary
+
+PROBABLY_BAD = "this model is probably bad"
+
+
+def stage_line(stage: StageSummary) -> str:
+    """One line a stage: its name, its counts, its time or that it was reused."""
+    counts = ", ".join(f"{_number(value)} {name.replace('_', ' ')}" for name, value in stage.counts.items())
+    time = "reused" if stage.reused else f"{stage.seconds:.1f} s"
+    return f"{stage.stage:<13}{time:>9}  {counts}"
+
+
+def stage_text(stage: StageSummary) -> str:
+    """What is printed when a stage ends: its line, and where there is no model why each photo is in none."""
+    lost = stage.skipped if stage.counts.get("models") == 0 else ()
+    return "\n".join([stage_line(stage), *(f"  {name}: {reason}" for name, reason in lost)])
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+
+
+def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, matcher: str = "loftr") -> str:
+    """The end of a run: figures, photos that are not in the model and why, files, next commands.
+
+    matcher: of the run's options; the same photos by SIFT are proposed after any other.
+    """
+    if not summary.models:
+        return f"stopped after {summary.stages[-1].stage}; the same command without --stop-after carries on"
+    lines = [
+        f"registered images       {summary.registered} of {summary.images}",
+        f"3D points               {summary.points3D:,}",
+        f"mean track length       {summary.track_length:.2f}",
+        f"mean reprojection error {summary.reprojection_error:.2f} px",
+    ]
+    if len(summary.models) > 1:
+        others = ", ".join(f"{path.parent.name}/{path.name} ({num} images)" for path, num in summary.models[1:])
+        lines.append(f"other models            {others}")
+    if summary.doubts:
+        lines += ["", f"{PROBABLY_BAD}:", *(f"  {doubt.sign}: {doubt.text}" for doubt in summary.doubts)]
+    notes = [note for stage in summary.stages for note in stage.notes]
+    lines += ["", *notes] if notes else []
+    if summary.unregistered:
+        lines += ["", "not registered:", *(f"  {name}: {reason}" for name, reason in summary.unregistered)]
+    return "\n".join([*lines, "", *_files(summary, out), "", *next_commands(folder, out, matcher)])
+
+
+def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
+    files = {
+        "sparse model (COLMAP)": summary.model_dir,
+        "coloured points": out / "points.ply",
+        "features and matches": out / DATABASE,
+        "COLMAP database": out / "database.db",
+        "this for machines": out / RUN_JSON,
+    }
+    if _is_newer(out / REPORT, out / RUN_JSON):  # one that is older is not of this run
+        files = {"report (any browser)": out / REPORT} | files
+    return [f"{what:<24}{path}" for what, path in files.items() if path.exists()]
+
+
+def _is_newer(path: Path, than: Path) -> bool:
+    """Whether a file was written, or found to be right, after another one."""
+    return path.is_file() and than.is_file() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
+
+
+def print_stage(stage: StageSummary) -> None:
+    """Prints what a stage did when it ends."""
+    print(stage_text(stage), flush=True)
+
+
+def bad_model_line(doubts: Sequence[Doubt]) -> str:
+    """Signs that a model is probably bad, in the line that goes with the exit code."""
+    return f"{PROBABLY_BAD} (exit code 4): {'; '.join(doubt.text for doubt in doubts)}"
+
+
+def print_warnings(*runs: Path | None) -> None:
+    """Prints on standard error what speaks against the models of runs, by their own account."""
+    for text in filter(None, (doubts_text(run) for run in runs if run is not None)):
+        print(text, file=sys.stderr)
+
+
+def doubts_text(out: Path) -> str:
+    """What a run has against its own model, a line a sign; "" where it has nothing, or the folder is no run's."""
+    try:
+        doubts = recorded_doubts(read_run_json(out))
+    except BadFile:
+        return ""
+    return "\n".join([f"{out}: {PROBABLY_BAD}:", *(f"  {text}" for text in doubts)]) if doubts else ""

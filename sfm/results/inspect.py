@@ -1,0 +1,27 @@
+"""What a run's feature database holds: text for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sfm.results.console import stage_line
+from sfm.results.files import DATABASE
+from sfm.storage.database import FeatureDatabase
+from sfm.types import STAGE_NAMES
+
+
+def database_text(place: Path) -> str:
+    """What a run's feature database holds, stage by stage. place: the run's folder or the file.
+
+    Raises BadFile where there is none or it is damaged.
+    """
+    path = place / DATABASE if place.is_dir() else place
+    with FeatureDatabase.open(path, "r") as db:
+        found = [(name, summary) for name in STAGE_NAMES if (summary := db.summary(name)) is not None]
+        lines = [f"{path}: {path.stat().st_size / 1e6:.1f} MB, {len(found)} of {len(STAGE_NAMES)} stages"]
+        for name, summary in found:
+            lines.append(stage_line(summary))
+            matcher = db.provenance(name).get("matcher", {})
+            lines += [f"{'':<24}{key}: {value}" for key, value in matcher.items()]
+            lines += [f"{'':<24}{item}: {reason}" for item, reason in summary.skipped]
+    return "\n".join(lines)

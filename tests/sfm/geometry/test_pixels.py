@@ -1,0 +1,32 @@
+"""The convention of pixels, and the pixels of a matcher's network."""
+
+import numpy as np
+import pytest
+
+from sfm.geometry import pixels as P
+from sfm.types import Grid
+
+
+def test_the_first_pixels_centre_is_half_a_pixel_from_the_corner():
+    assert np.array_equal(P.corner_from_center(np.array([[0, 0], [3, 1]])), [[0.5, 0.5], [3.5, 1.5]])
+
+
+def test_homogeneous_appends_a_one_whatever_the_shape():
+    assert np.array_equal(P.homogeneous(np.array([[1, 2]])), [[1, 2, 1]])
+    assert P.homogeneous(np.zeros((2, 5, 2))).shape == (2, 5, 3)
+
+
+def test_the_allowed_error_is_in_network_pixels_of_the_coarser_image():
+    assert P.allowed_error([(16.0, 16.0, 40), (24.0, 20.0, 30)], 2.0) == 6.0
+
+
+def test_without_a_grid_the_allowed_error_is_colmaps():
+    assert P.allowed_error([None, (16.0, 16.0, 40)], 2.0) == P.DETECTOR_ERROR_PX == 4.0
+
+
+@pytest.mark.parametrize(
+    ("grid", "scale"),
+    [(None, 1.0), (Grid(12.8, 8.0, 80), 1.6), (Grid(8.0, 12.8, 80), 1.6), (Grid(14.0, 14.0, 60, 14), 1.0)],
+)
+def test_pixels_of_an_image_for_each_that_the_network_sees(grid, scale):
+    assert P.reduction(grid) == pytest.approx(scale)
