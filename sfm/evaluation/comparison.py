@@ -1,6 +1,6 @@
-"""Two models of the same photos side by side, say by LoFTR and by SIFT, with the truth as judge where there is one.
+"""Two models of the same images side by side, say by LoFTR and by SIFT, with their errors where there is ground truth.
 
-Images are the same where their names are. Without the truth neither model is right: what is shown is how far they
+Images are the same where their names are. Without ground truth neither model is right: what is shown is how far they
 agree after a similarity between their camera centres.
 """
 
@@ -22,8 +22,8 @@ from sfm.evaluation.model import (
     evaluate,
     extent,
     model_statistics,
+    read_ground_truth,
     read_model,
-    read_truth,
 )
 from sfm.geometry.poses import rotation_angle_deg
 from sfm.system.tables import aligned
@@ -34,7 +34,7 @@ MAX_NAMES = 8
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the two models. only_here: names of images that the other has not registered. evaluation: against the
-    truth, None where none was given."""
+    true_poses, None where none was given."""
 
     path: Path
     statistics: ModelStatistics
@@ -70,10 +70,10 @@ def compare(model_a: Path, model_b: Path, ground_truth: Path | None = None) -> C
 
     Raises BadFile where a path holds no readable model.
     """
-    truth = None if ground_truth is None else read_truth(ground_truth)
-    a, b = (read_model(path, truth) for path in (model_a, model_b))
+    true_poses = None if ground_truth is None else read_ground_truth(ground_truth)
+    a, b = (read_model(path, true_poses) for path in (model_a, model_b))
     poses_a, poses_b = camera_poses(a), camera_poses(b)
-    evaluation_a, evaluation_b = (None if truth is None else evaluate(model, truth) for model in (a, b))
+    evaluation_a, evaluation_b = (None if true_poses is None else evaluate(model, true_poses) for model in (a, b))
     return Comparison(
         Side(model_a, model_statistics(a), tuple(sorted(poses_a.keys() - poses_b.keys())), evaluation_a),
         Side(model_b, model_statistics(b), tuple(sorted(poses_b.keys() - poses_a.keys())), evaluation_b),
@@ -98,11 +98,6 @@ def agreement(poses_a: Poses, poses_b: Poses) -> Agreement | None:
         rotation_max_deg=float(angles.max()),
         worst_image=names[int(distances.argmax())],
     )
-
-
-def compare_text(model_a: Path, model_b: Path, *, ground_truth: Path | None = None) -> str:
-    """`compare` for people."""
-    return format_table(compare(model_a, model_b, ground_truth))
 
 
 def format_table(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> str:

@@ -46,7 +46,7 @@ def hloc(source: ExportSource, dest: Path) -> Path:
 def write_hloc(db: FeatureDatabase, *, features: Path, matches: Path, pairs: Path) -> None:
     """Write keypoints and keypoint matches as hloc's feature, match and pair files.
 
-    MissingStage before the tracks stage. BadFile where a file cannot be written or the photos'
+    MissingStage before the tracks stage. BadFile where a file cannot be written or the images'
     names cannot be told apart in hloc's format.
     """
     records, all_keypoints, held = db.read_images(), db.read_keypoints(), db.read_keypoint_matches()
@@ -77,9 +77,9 @@ def matcher_key(features: Path, matches: Path) -> str:
 def import_hloc(db: FeatureDatabase, *, features: Path, matches: Path) -> StageSummary:
     """Take hloc's matches into the database, as pairs, matches and (absent) grids; the caller commits.
 
-    The photos must have been written before. A match's cells are its keypoints' numbers, so that
+    The images must have been written before. A match's cells are its keypoints' numbers, so that
     tracks keep hloc's keypoints as they are. BadFile, in one line, where the files contradict
-    themselves, each other or the photos.
+    themselves, each other or the images.
     """
     start, key = time.perf_counter(), matcher_key(features, matches)
     records = db.read_images()
@@ -102,7 +102,7 @@ def _flat(name: str) -> str:
 
 
 def _by_flat_name(records: Sequence[ImageRecord], path: Path) -> dict[str, str]:
-    """Image name by its name in match files; BadFile where two photos would share one."""
+    """Image name by its name in match files; BadFile where two images would share one."""
     names: dict[str, str] = {}
     for record in records:
         other = names.setdefault(_flat(record.name), record.name)
@@ -153,7 +153,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _read_keypoints(file: h5py.File, records: Sequence[ImageRecord]) -> dict[str, Array]:
-    """(N, 2) f32 px, our convention, of every image in the file; ValueError for what does not fit the photos."""
+    """(N, 2) f32 px, our convention, of every image in the file; ValueError for what does not fit the images."""
     groups: set[str] = set()
     file.visititems(
         lambda name, _: groups.add(str(PurePosixPath(name).parent)) if name.endswith("/keypoints") else None

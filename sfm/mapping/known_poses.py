@@ -15,23 +15,14 @@ import pycolmap
 
 from sfm.colmap.camera import prior_camera
 from sfm.colmap.log import quiet
-from sfm.colmap.model_reader import model_paths, read_reconstruction
+from sfm.colmap.model_reader import read_reconstruction
 from sfm.errors import BadFile
 from sfm.mapping.colmap_mapper import triangulation_options
 from sfm.mapping.inputs import MappingInput, write_database
 from sfm.options import MappingOptions
-from sfm.system.hashing import named_files_digest
 from sfm.types import CameraPrior, ImageRecord
 
 REASON = "not in the model of known poses"
-
-
-def digest(folder: Path) -> str:
-    """Hash of the model's files: what a result with these poses depends on. Raises BadFile where they are missing."""
-    try:
-        return named_files_digest(model_paths(folder))
-    except OSError as error:
-        raise BadFile(f"{error.filename or folder}: cannot be read ({error.strerror}); check the file") from None
 
 
 def read_known_model(folder: Path) -> pycolmap.Reconstruction:

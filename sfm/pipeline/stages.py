@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sfm.colmap.model_reader import model_digest
+from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
 from sfm.images import decoding, index
@@ -55,7 +57,7 @@ class Run:
 
     @property
     def matcher_provenance(self) -> dict[str, str]:
-        """What the matches depend on besides the photos."""
+        """What the matches depend on besides the images."""
         if self.imported is not None:
             return {"matcher": "hloc", "files": hloc.matcher_key(self.imported.features, self.imported.matches)}
         return self.matcher.provenance
@@ -73,16 +75,22 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """reads: stages whose results it depends on. depends_on: what else, JSON-able. run: does the work and writes it."""
+    """reads: stages whose results it depends on. depends_on: what else, JSON-able. run: does the work and writes it.
+
+    revision: raised by one when the stage's algorithm changes, so that what it wrote before is not reused.
+    files: what it writes into the output folder besides its group of the database.
+    """
 
     name: str
     reads: tuple[str, ...]
     depends_on: Callable[[Run], Any]
     run: Callable[[Run], StageSummary]
+    revision: int = 1
+    files: tuple[str, ...] = ()
 
 
 def _images_depend_on(run: Run) -> Any:
-    """Options, and names, sizes and times of all files: what can be known without reading a photo."""
+    """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
     folders = [run.folder] + ([options.masks] if options.masks is not None else [])
     return [asdict(options), [_listing(folder) for folder in folders]]
@@ -107,14 +115,14 @@ def _size_and_time(path: Path) -> tuple[int, int]:
 def _run_images(run: Run) -> StageSummary:
     before = images_content(run.db)
     summary = images.run(run.db, run.folder, run.options.images)
-    if images_content(run.db) != before:  # what other stages hold of other photos counts no more, whatever comes
+    if images_content(run.db) != before:  # what other stages hold of other images counts no more, whatever comes
         for stage in STAGES[1:]:
             run.db.invalidate(stage.name)
     return summary
 
 
 def images_content(db: FeatureDatabase) -> str:
-    """Hash of all that later stages see of the photos; copying a folder does not change it. "" before there are any."""
+    """Hash of all that later stages see of the images; copying a folder does not change it. "" before there are any."""
     try:
         records = db.read_images()
     except MissingStage:
@@ -151,7 +159,7 @@ def _tracks_depend_on(run: Run) -> Any:
 
 def _mapping_depends_on(run: Run) -> Any:
     options = run.options.mapping
-    poses = None if options.known_poses is None else known_poses.digest(options.known_poses)
+    poses = None if options.known_poses is None else model_digest(options.known_poses)
     return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics]
 
 
@@ -168,7 +176,7 @@ def _mapped_input(run: Run) -> MappingInput:
 
 
 def _unchanged(run: Run, record: ImageRecord, read: Callable[[Path, ImageRecord], _Pixels]) -> _Pixels:
-    """A photo, if it is the one that was indexed. Raises BadImage."""
+    """An image, if it is the one that was indexed. Raises BadImage."""
     pixels = read(run.folder, record)
     index.check_unchanged(run.folder, record, run.options.images.masks)
     return pixels
@@ -217,12 +225,23 @@ STAGES = (
         _tracks_depend_on,
         lambda run: tracks.run(run.db, run.options.tracks, memory=memory.budget(run.options.matching.memory)),
     ),
-    Stage("mapping", ("images", "verification", "tracks"), _mapping_depends_on, _run_mapping),
-    Stage("refinement", ("mapping",), lambda run: asdict(run.options.refinement), _run_refinement),
+    Stage(
+        "mapping",
+        ("images", "verification", "tracks"),
+        _mapping_depends_on,
+        _run_mapping,
+        files=(f"{UNREFINED}/0/images.bin", "database.db"),
+    ),
+    Stage(
+        "refinement",
+        ("mapping",),
+        lambda run: asdict(run.options.refinement),
+        _run_refinement,
+        files=("sparse/0/images.bin", "points.ply", "database.db"),
+    ),
 )
 IMPORT_STAGES = (  # pairs and matches come from hloc's files
     STAGES[0],
     Stage("matching", ("images",), lambda run: run.matcher_provenance, _run_import),
     *STAGES[3:],
 )
-STAGE_NAMES = tuple(stage.name for stage in STAGES)

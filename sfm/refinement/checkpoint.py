@@ -26,7 +26,8 @@ COUNTS = ("rounds", "num_registered", "num_rejected", "moved", "settled")  # wha
 class Refined:
     """A model after some rounds. covariances: by image id (P, 2, 2) px² of each of its points2D.
 
-    moved: median over observations of how far the first round moved them, network px. settled: the last one moved few.
+    moved: median over observations of how far the first round moved them, standard deviations
+    of a match. settled: the last one moved few.
     """
 
     model: pycolmap.Reconstruction

@@ -37,14 +37,14 @@ def scratch_folder(output: Path, refiner: Refiner) -> Path:
 def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tuple[str, str], ...]) -> StageSummary:
     """The stage: OUT/unrefined/N in, OUT/sparse/N, OUT/points.ply and OUT/database.db out.
 
-    left_out: (image, reason) of all that mapping did not register. A detector's keypoints stay as they are.
+    left_out: (image, reason) of all that mapping did not register.
     """
     started = time.perf_counter()
     models: Sequence[pycolmap.Reconstruction] = read_models(output / UNREFINED)
-    if has_foreign(models, refiner.units):
+    if has_foreign(models, refiner.data.sigmas):
         raise BadFile(f"{output / UNREFINED}: models of other photos; delete it and run again")
     states, notes = [refiner.start(model) for model in models], ()
-    if refiner.data.semi_dense and not refiner.options.no_refine:
+    if refiner.data.traits.refinable and not refiner.options.no_refine:
         scratch = scratch_folder(output, refiner)
         states = [refine(refiner, model, scratch / str(i)) for i, model in enumerate(models)]
         models, reports = zip(*(calibrate(refiner, state) for state in states), strict=True)
@@ -66,7 +66,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         "track_length": best.compute_mean_track_length(),
         "reprojection_error": best.compute_mean_reprojection_error(),
         "rounds": states[0].rounds,
-        "moved_network_px": states[0].moved,
+        "moved_network_px": states[0].moved * refiner.data.traits.pixel_sigma,
         "rejected": states[0].num_rejected,
         "newly_registered": states[0].num_registered,
     }

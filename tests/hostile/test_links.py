@@ -18,7 +18,8 @@ from sfm.evaluation.result_log import ResultLog
 from sfm.export.registry import export
 from sfm.export.source import ExportSource
 from sfm.options import Options
-from sfm.pipeline.run import WRITTEN, reconstruct
+from sfm.pipeline.output_folder import WRITTEN
+from sfm.pipeline.run import reconstruct
 from sfm.report.html import write_page
 from sfm.report.run import write_report
 from sfm.storage.database import FeatureDatabase
