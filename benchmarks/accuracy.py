@@ -7,7 +7,8 @@ unknown, incremental and global mapping.
 A scene is a folder with images/ and a COLMAP model gt/; one without gt/ is run where --scenes names it, with unknown
 intrinsics. Each cell is a process of its own, `python reconstruct.py IMAGES OUT` with the cell's options, in
 FOLDER/SCENE/CELL. Matching is run once a scene and matcher, from where its cells take the matches. SIFT is COLMAP's,
-with COLMAP's defaults, in our pipeline; `--methods colmap` is COLMAP without any of ours (benchmarks/colmap_sift.py).
+with COLMAP's defaults, in our pipeline; `--methods colmap` is COLMAP without any of ours (benchmarks/colmap_sift.py),
+and `colmap-refined` is what `refine` makes of its model.
 FOLDER/accuracy.md and FOLDER/accuracy.json are written after every cell, and hold all that FOLDER has; a cell that was
 finished with the same command is not run again (delete its folder to have it run).
 """
@@ -20,7 +21,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from itertools import product
 from pathlib import Path
@@ -37,20 +38,29 @@ SYNTHETIC = {"rich": "rich", "low-texture": "low"}
 @dataclass(frozen=True)
 class Method:
     """matcher: options of reconstruct.py that choose it. more: what else makes the method. module: what is run in place
-    of reconstruct.py; it maps incrementally, and matches for itself."""
+    of reconstruct.py; it maps incrementally, and matches for itself. refines: the method whose model is refined.
+    """
 
     matcher: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     module: str | None = None
+    refines: str | None = None
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether there is no other mapping to be had."""
+        return self.module is not None or self.refines is not None
 
 
 METHODS = {
-    "sift": Method(("--matcher", "sift"), ("--no-refine",)),
+    "sift-unrefined": Method(("--matcher", "sift"), ("--no-refine",)),
+    "sift": Method(("--matcher", "sift")),
     "loftr-unrefined": Method(("--matcher", "loftr"), ("--no-refine",)),
     "loftr": Method(("--matcher", "loftr")),
     "colmap": Method(module="benchmarks.colmap_sift"),
+    "colmap-refined": Method(refines="colmap"),
 }
-DEFAULT_METHODS = ("sift", "loftr-unrefined", "loftr")
+DEFAULT_METHODS = ("sift-unrefined", "sift", "loftr-unrefined", "loftr")
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,11 @@ class Bench:
         program, more = (self.program, self.options) if module is None else ((sys.executable, "-m", module), ())
         return [*program, str((scene / "images").resolve()), str(folder), *options, *more]
 
+    def refine_command(self, cell: Cell, model: Path, folder: Path) -> list[str]:
+        """What refines a model that another cell made."""
+        fixed = ["--fix-intrinsics"] if cell.intrinsics == "known" else []
+        return [*self.program, "refine", str(model), str((cell.scene / "images").resolve()), str(folder), *fixed]
+
 
 # What is run
 
@@ -118,7 +133,7 @@ def cells_of(scene: Path, methods: Sequence[str], intrinsics: Sequence[str], map
     """The scene's cells; those with known intrinsics only where they can be given."""
     possible = [kind for kind in intrinsics if kind == "unknown" or known_intrinsics(scene)]
     for mapper, kind, method in product(mappers, possible, methods):
-        if mapper == MAPPERS[0] or METHODS[method].module is None:
+        if mapper == MAPPERS[0] or not METHODS[method].is_incremental:
             yield Cell(scene, method, kind, mapper)
 
 
@@ -164,7 +179,12 @@ def run_cell(bench: Bench, cell: Cell) -> Row:
     """Run a cell and judge its model, or read what was found before."""
     folder = cell.folder(bench.out)
     method = METHODS[cell.method]
-    command = bench.command(cell.scene, folder, cell.options, method.module)
+    if method.refines is None:
+        command = bench.command(cell.scene, folder, cell.options, method.module)
+    else:
+        model = replace(cell, method=method.refines)
+        run_cell(bench, model)
+        command = bench.refine_command(cell, model.folder(bench.out), folder)
     if _is_of(folder / "row.json", command):
         return Row(**json.loads((folder / "row.json").read_text()))
     matches = matched(bench, cell.scene, method) if method.matcher else None

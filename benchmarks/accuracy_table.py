@@ -17,11 +17,18 @@ from sfm.evaluation.model import (
     evaluate,
     model_folders,
     model_statistics,
+    read_ground_truth,
     read_model,
-    read_truth,
 )
 
-LABELS = {"colmap": "COLMAP", "sift": "SIFT", "loftr-unrefined": "LoFTR, unrefined", "loftr": "LoFTR"}
+LABELS = {
+    "colmap": "COLMAP",
+    "colmap-refined": "COLMAP, then refine",
+    "sift-unrefined": "SIFT, unrefined",
+    "sift": "SIFT",
+    "loftr-unrefined": "LoFTR, unrefined",
+    "loftr": "LoFTR",
+}
 INTRINSICS = ("known", "unknown")
 MAPPERS = ("incremental", "global")
 EVERY_RUN = ("images", "pairs")  # stages that take no time worth a column
@@ -58,7 +65,7 @@ class Row:
 def model_columns(scene: Path, out: Path) -> dict[str, Any]:
     """The columns of a Row that the model in `out` gives, against scene/gt where there is one; no model is an empty
     one."""
-    truth = read_truth(scene / "gt") if (scene / "gt").is_dir() else None
+    truth = read_ground_truth(scene / "gt") if (scene / "gt").is_dir() else None
     try:
         model, num_models = read_model(out, truth), len(model_folders(out))
     except BadFile:

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from sfm.drawing.scene import read_scene
-from sfm.viewer.photos import Photos
+from sfm.viewer.image_files import ImageFiles
 from sfm.viewer.state import ViewState, arranged
 from sfm.viewer.stills import Drawer, save_picture, screenshot
 
@@ -24,7 +24,7 @@ CELL, GAP = (640, 480), 6
 
 def photo_cell(photos: list[Path]) -> Image.Image:
     """The middle photo, cut to the cell, with how many there are."""
-    picture = Photos(photos[0].parent)(photos[len(photos) // 2].name, 1600)
+    picture = ImageFiles(photos[0].parent)(photos[len(photos) // 2].name, 1600)
     assert picture is not None, f"{photos[0].parent}: no photos"
     height, width = picture.shape[:2]
     scale = max(CELL[0] / width, CELL[1] / height)
@@ -48,7 +48,7 @@ def row(scene: Path, sift: Path, loftr: Path) -> Image.Image:
     ]
     models, note = arranged(named)
     assert note is None, f"{scene}: {note}"
-    drawer = Drawer(models, ViewState(axes=False), (Photos(scene / "images"),) * 2)
+    drawer = Drawer(models, ViewState(axes=False), (ImageFiles(scene / "images"),) * 2)
     picture = Image.new("RGB", (3 * CELL[0] + 2 * GAP, CELL[1]), "white")
     picture.paste(photo_cell(photos), (0, 0))
     both = screenshot(drawer, "overview", (2 * CELL[0], CELL[1]))

@@ -15,6 +15,8 @@ from typing import Any, TypedDict, get_type_hints
 
 from sfm.errors import BadOption
 
+STAGE_NAMES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")  # in their order
+
 
 def option(default: Any, help: str, **extra: Any) -> Any:
     """A field of an options dataclass. extra: metavar, choices, registry, other."""

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sfm.options import STAGE_NAMES as STAGE_NAMES
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 UInt32 = NDArray[np.uint32]
 Int64 = NDArray[np.int64]
-STAGE_NAMES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")  # in their order
 
 
 class Grid(NamedTuple):

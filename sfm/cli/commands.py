@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sfm.cli.parsing import Verb
-from sfm.cli.verbs import compare, evaluate, export, inspect, match, report, runs, train, view, weights
+from sfm.cli.verbs import compare, evaluate, export, inspect, match, refine, report, runs, train, view, weights
 
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
@@ -15,6 +15,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "compare": compare.VERB,
         "match": match.VERB,
         "export": export.VERB,
+        "refine": refine.VERB,
         "import": runs.IMPORT,
         "inspect": inspect.VERB,
         "report": report.VERB,

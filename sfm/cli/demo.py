@@ -1,4 +1,4 @@
-"""The demo: shipped photos of a scene with known cameras, reconstructed, and measured against the truth."""
+"""The demo: shipped images of a scene with known cameras, reconstructed, and measured against the truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sfm.evaluation.model import evaluate_folder, evaluation_text
 
 
 def prepare(out: Path) -> Path:
-    """Copies the demo's photos to out/images and their truth to out/gt; returns the folder of photos.
+    """Copies the demo's images to out/images and their truth to out/gt; returns the folder of images.
 
     Raises BadFile where the folder cannot be written.
     """

@@ -79,9 +79,9 @@ def _check_text(argv: Sequence[str]) -> None:
 def _set_up_output() -> None:
     """One line for each warning of ours, none of Pillow's, and names as far as the terminal can show them."""
     warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF, which counts as none
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of damaged photos, which are skipped with the reason
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of damaged images, which are skipped with the reason
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show a photo's name must not end a run
+        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show an image's name must not end a run
             stream.reconfigure(errors="backslashreplace")
     log = logging.getLogger("sfm")
     log.handlers = [_LogLine()]

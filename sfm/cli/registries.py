@@ -16,5 +16,12 @@ def exports() -> Registry[Any]:
     return EXPORTS
 
 
+def mappers() -> Registry[Any]:
+    """What `--mapper` chooses from."""
+    from sfm.mapping.registry import MAPPERS
+
+    return MAPPERS
+
+
 # What an option of sfm.options calls its `registry`, and the registry.
-REGISTRIES: Mapping[str, Callable[[], Registry[Any]]] = MappingProxyType({"format": exports})
+REGISTRIES: Mapping[str, Callable[[], Registry[Any]]] = MappingProxyType({"format": exports, "mapper": mappers})

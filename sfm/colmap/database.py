@@ -7,7 +7,7 @@ only sensor of a rig of its own. Pixels are COLMAP's (sfm.types).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,36 @@ def write_colmap_database(
         for i, (record, own) in enumerate(zip(images, keypoints, strict=True)):
             _write_image(database, i + 1, cameras[record.camera.group], record.name)
             database.write_keypoints(i + 1, np.ascontiguousarray(own.xy, np.float32))
-        _write_matches(database, [r.name for r in images], geometries, matches)
+        _write_matches(database, {record.name: i + 1 for i, record in enumerate(images)}, geometries, matches)
+    finally:
+        database.close()
+
+
+def write_model_database(
+    path: Path,
+    model: pycolmap.Reconstruction,
+    geometries: Sequence[TwoViewGeometry],
+    matches: Sequence[KeypointMatches],
+) -> None:
+    """A new COLMAP database of a model's own cameras, rigs, frames, images and keypoints, with their ids.
+
+    geometries, matches: of pairs of its images, by name. Raises RuntimeError where the disk is full.
+    """
+    _remove(path)
+    database = pycolmap.Database.open(path)
+    try:
+        for camera in model.cameras.values():
+            database.write_camera(camera, use_camera_id=True)
+        for rig in model.rigs.values():
+            database.write_rig(rig, use_rig_id=True)
+        for image_id, image in model.images.items():
+            named = pycolmap.Image(name=image.name, camera_id=image.camera_id, image_id=image_id)
+            database.write_image(named, use_image_id=True)
+            xy = np.array([point.xy for point in image.points2D], np.float32).reshape(-1, 2)
+            database.write_keypoints(image_id, xy)
+        for frame in model.frames.values():
+            database.write_frame(frame, use_frame_id=True)
+        _write_matches(database, {image.name: i for i, image in model.images.items()}, geometries, matches)
     finally:
         database.close()
 
@@ -80,11 +109,10 @@ def _write_image(database: pycolmap.Database, image_id: int, camera_id: int, nam
 
 def _write_matches(
     database: pycolmap.Database,
-    names: Sequence[str],
+    image_id: Mapping[str, int],
     geometries: Sequence[TwoViewGeometry],
     matches: Sequence[KeypointMatches],
 ) -> None:
-    image_id = {name: i + 1 for i, name in enumerate(names)}
     geometry_of = {geometry.pair: geometry for geometry in geometries}
     for own in matches:
         if len(own.indices) == 0:

@@ -20,6 +20,7 @@ import pycolmap
 
 from sfm.colmap.log import quiet
 from sfm.errors import BadFile, one_line
+from sfm.system.hashing import named_files_digest
 from sfm.system.untrusted_files import refuse_holes
 
 STEMS = ("cameras", "images", "points3D")
@@ -65,6 +66,14 @@ def model_paths(folder: Path) -> tuple[Path, ...]:
             refuse_holes(*paths)
             return paths
     raise BadFile(f"{folder}: is no COLMAP model; give a folder with cameras, images and points3D (.bin or .txt)")
+
+
+def model_digest(folder: Path) -> str:
+    """Hash of the model's files: what a result with these poses depends on. Raises BadFile where they are missing."""
+    try:
+        return named_files_digest(model_paths(folder))
+    except OSError as error:
+        raise BadFile(f"{error.filename or folder}: cannot be read ({error.strerror}); check the file") from None
 
 
 # --- after reading --------------------------------------------------------------------------------

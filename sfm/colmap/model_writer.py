@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,14 +80,17 @@ def write_ply(model: pycolmap.Reconstruction, path: Path) -> None:
         os.replace(Path(scratch) / "points.ply", path)
 
 
-def colour_points(model: pycolmap.Reconstruction, read_rgb: ReadRGB) -> None:
-    """Gives each 3D point the mean colour of its observations, read one photo at a time."""
+def colour_points(model: pycolmap.Reconstruction, read_rgb: ReadRGB, *, without: Collection[str] = ()) -> None:
+    """Gives each 3D point the mean colour of its observations, read one image at a time.
+
+    without: names of images that are not read; a point that only these observe keeps its colour.
+    """
     ids = np.array(sorted(model.point3D_ids()), np.int64)
     total, count = np.zeros((len(ids), 3)), np.zeros(len(ids))
     for image_id in sorted(model.reg_image_ids()):
         image = model.image(image_id)
         observed = [(p.point3D_id, *p.xy) for p in image.get_observation_points2D()]
-        if not observed:
+        if not observed or image.name in without:
             continue
         columns = np.array(observed, np.float64)
         rgb = read_rgb(image.name)
@@ -97,5 +100,5 @@ def colour_points(model: pycolmap.Reconstruction, read_rgb: ReadRGB) -> None:
         np.add.at(total, row, rgb[y, x].astype(np.float64))
         np.add.at(count, row, 1.0)
     mean = np.round(total / np.maximum(count, 1.0)[:, None]).astype(np.uint8)
-    for point_id, colour in zip(ids, mean, strict=True):
+    for point_id, colour in zip(ids[count > 0], mean[count > 0], strict=True):
         model.points3D[int(point_id)].color = colour

@@ -1,4 +1,4 @@
-"""Pictures of points, lines and photos in space, by numpy alone: the same on every machine, with no display or GPU.
+"""Pictures of points, lines and images in space, by numpy alone: the same on every machine, with no display or GPU.
 
 Everything becomes fragments: discs in the picture with a depth and a colour. Fragments are ranked from far to near;
 each pixel of a picture that is larger by `scale` keeps the highest rank that covers it, and shrinking the picture
@@ -20,7 +20,7 @@ from sfm.types import Float32, Float64
 UInt8 = NDArray[np.uint8]
 NEAR = 1e-3  # depth in front of the eye from which on things are drawn
 MAX_RADIUS = 12.0  # px: a point right before the eye does not fill the picture
-LINES_FIRST = 1 - 2e-3  # of two things at the same depth, lines hide points and photos
+LINES_FIRST = 1 - 2e-3  # of two things at the same depth, lines hide points and images
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +88,8 @@ def _inside(xy0: Float64, xy1: Float64, size: tuple[int, int]) -> tuple[Float64,
     return enter, np.minimum(high.min(axis=1), 1.0)
 
 
-def photo_fragments(view: View, corners: Float64, photo: UInt8, scale: int) -> Fragments:
-    """A photo (H, W, 3) on a rectangle in space, corners (4, 3) from the top left one clockwise; every pixel of the
+def photo_fragments(view: View, corners: Float64, image: UInt8, scale: int) -> Fragments:
+    """An image (H, W, 3) on a rectangle in space, corners (4, 3) from the top left one clockwise; every pixel of the
     picture enlarged by `scale` once. Not drawn where a corner is behind the eye."""
     local = view.local(corners)
     if (local[:, 2] <= NEAR).any():
@@ -101,13 +101,13 @@ def photo_fragments(view: View, corners: Float64, photo: UInt8, scale: int) -> F
     columns, rows = np.meshgrid(*(np.arange(a, max(a, b)) for a, b in zip(low, high, strict=True)))
     at = (np.column_stack([columns.ravel(), rows.ravel()]) + 0.5) / scale
     rays = np.column_stack([(at - view.principal) / view.focal, np.ones(len(at))])
-    # a ray meets the plane of the photo at local[0] + u (right) + v (down) = depth * ray
+    # a ray meets the plane of the image at local[0] + u (right) + v (down) = depth * ray
     right, down = local[1] - local[0], local[3] - local[0]
     u, v, inverse = np.linalg.solve(np.column_stack([right, down, local[0]]), rays.T)
     inverse = np.where(np.abs(inverse) < 1e-12, np.inf, inverse)
     u, v, depth = u / inverse, v / inverse, 1 / inverse
     own = (u >= 0) & (u < 1) & (v >= 0) & (v < 1) & (depth > NEAR)
-    rgb = photo[(v[own] * photo.shape[0]).astype(np.int64), (u[own] * photo.shape[1]).astype(np.int64)]
+    rgb = image[(v[own] * image.shape[0]).astype(np.int64), (u[own] * image.shape[1]).astype(np.int64)]
     return Fragments(at[own].astype(np.float32), depth[own].astype(np.float32), np.zeros(own.sum(), np.float32), rgb)
 
 

@@ -156,8 +156,8 @@ def upright(scene: Scene) -> Scene:
     """The scene turned so that its z axis is up, centred on its points, at a scale where half of them lie within 1.
 
     People hold cameras level more often than not: up is the direction that is most nearly square to all the cameras'
-    x axes, on the side where most of their heads are. Photos on their side or upside down are a minority that the
-    direction, fitted with absolute values, withstands. Where all photos of a ring lie on their side the y axes tell.
+    x axes, on the side where most of their heads are. Images on their side or upside down are a minority that the
+    direction, fitted with absolute values, withstands. Where all images of a ring lie on their side the y axes tell.
     Cameras that all look along one line leave it to their heads.
     """
     rotations = scene.cameras.cam_from_world[:, :, :3]
@@ -168,7 +168,7 @@ def upright(scene: Scene) -> Scene:
 
 
 def _up(rotations: Float64) -> Float64:
-    """Unit (3,) of cameras' rotations (C, 3, 3): square to their x axes, or to their y axes where all photos lie on
+    """Unit (3,) of cameras' rotations (C, 3, 3): square to their x axes, or to their y axes where all images lie on
     their side, as a turntable in front of a turned camera makes them; the mean of their heads where neither tells."""
     right, head, forward = rotations[:, 0], -rotations[:, 1], rotations[:, 2]
     level, spread = _normal(right)

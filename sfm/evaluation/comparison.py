@@ -1,6 +1,6 @@
-"""Two models of the same photos side by side, say by LoFTR and by SIFT, with the truth as judge where there is one.
+"""Two models of the same images side by side, say by LoFTR and by SIFT, with their errors where there is ground truth.
 
-Images are the same where their names are. Without the truth neither model is right: what is shown is how far they
+Images are the same where their names are. Without ground truth neither model is right: what is shown is how far they
 agree after a similarity between their camera centres.
 """
 
@@ -22,10 +22,11 @@ from sfm.evaluation.model import (
     evaluate,
     extent,
     model_statistics,
+    read_ground_truth,
     read_model,
-    read_truth,
 )
 from sfm.geometry.poses import rotation_angle_deg
+from sfm.system.tables import aligned
 
 MAX_NAMES = 8
 
@@ -33,7 +34,7 @@ MAX_NAMES = 8
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the two models. only_here: names of images that the other has not registered. evaluation: against the
-    truth, None where none was given."""
+    true_poses, None where none was given."""
 
     path: Path
     statistics: ModelStatistics
@@ -69,10 +70,10 @@ def compare(model_a: Path, model_b: Path, ground_truth: Path | None = None) -> C
 
     Raises BadFile where a path holds no readable model.
     """
-    truth = None if ground_truth is None else read_truth(ground_truth)
-    a, b = (read_model(path, truth) for path in (model_a, model_b))
+    true_poses = None if ground_truth is None else read_ground_truth(ground_truth)
+    a, b = (read_model(path, true_poses) for path in (model_a, model_b))
     poses_a, poses_b = camera_poses(a), camera_poses(b)
-    evaluation_a, evaluation_b = (None if truth is None else evaluate(model, truth) for model in (a, b))
+    evaluation_a, evaluation_b = (None if true_poses is None else evaluate(model, true_poses) for model in (a, b))
     return Comparison(
         Side(model_a, model_statistics(a), tuple(sorted(poses_a.keys() - poses_b.keys())), evaluation_a),
         Side(model_b, model_statistics(b), tuple(sorted(poses_b.keys() - poses_a.keys())), evaluation_b),
@@ -99,17 +100,12 @@ def agreement(poses_a: Poses, poses_b: Poses) -> Agreement | None:
     )
 
 
-def compare_text(model_a: Path, model_b: Path, *, ground_truth: Path | None = None) -> str:
-    """`compare` for people."""
-    return format_table(compare(model_a, model_b, ground_truth))
-
-
 def format_table(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> str:
     """The comparison for people: a column a model, then what they do not share and how far they agree."""
     a, b = comparison.a, comparison.b
     rows = [("", *names), *table_rows(comparison)]
     lines = [f"{name} = {side.path}" for name, side in zip(names, (a, b), strict=True)]
-    lines += ["", *_aligned(rows), "", f"images in both: {comparison.common}"]
+    lines += ["", aligned(rows), "", f"images in both: {comparison.common}"]
     lines += [f"only in {name}: {_some(s.only_here)}" for name, s in zip(names, (a, b), strict=True) if s.only_here]
     return "\n".join([*lines, *agreement_lines(comparison.agreement, names)])
 
@@ -163,8 +159,3 @@ def _number(value: float, spec: str) -> str:
 def _some(names: Sequence[str]) -> str:
     rest = len(names) - MAX_NAMES
     return ", ".join(names[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return [f"{label:<{widths[0]}}  {a:>{widths[1]}}  {b:>{widths[2]}}" for label, a, b in rows]

@@ -1,12 +1,12 @@
-"""Photo pairs whose relative pose is known: from a COLMAP model, or from a file of pairs with cameras.
+"""Image pairs whose relative pose is known: from a COLMAP model, or from a file of pairs with cameras.
 
 The file is that of SuperGlue (README of github.com/magicleap/SuperGluePretrainedNetwork, "Test set pair file format
 explained"), which LoFTR's and others' test sets have been published in. A line is 38 values:
 
     name0 name1 rot0 rot1 K0 (9) K1 (9) T_0to1 (16)
 
-Matrices are row by row; T_0to1 is cam1_from_cam0. rot: quarter turns counterclockwise that make the photo upright;
-K and T are of the photo as it is stored. Pixels in such files have their origin at the centre of the first one.
+Matrices are row by row; T_0to1 is cam1_from_cam0. rot: quarter turns counterclockwise that make the image upright;
+K and T are of the image as it is stored. Pixels in such files have their origin at the centre of the first one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sfm.evaluation.model import read_model
 from sfm.evaluation.options import PairEvaluationOptions
 from sfm.geometry.pixels import corner_from_center
 from sfm.geometry.poses import relative_pose, rotation_angle_deg
-from sfm.pairs.stage import from_file
+from sfm.pairs.file import from_file
 from sfm.system.untrusted_files import bounded_lines
 from sfm.types import Float64, ImageRecord
 
@@ -38,9 +38,9 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PosedPair:
-    """Two photos with their true cameras and relative pose cam1_from_cam0, (3, 4).
+    """Two images with their true cameras and relative pose cam1_from_cam0, (3, 4).
 
-    turn: quarter turns counterclockwise that make photo 1 stand as photo 0 does.
+    turn: quarter turns counterclockwise that make image 1 stand as image 0 does.
     """
 
     name0: str
@@ -64,9 +64,9 @@ class PosedPair:
 def read_posed_pairs(
     path: Path, records: Mapping[str, ImageRecord], options: PairEvaluationOptions
 ) -> tuple[PosedPair, ...]:
-    """The pairs to judge, of a COLMAP model's folder or of a file with pairs and cameras. Raises BadFile.
+    """The pairs to evaluate, of a COLMAP model's folder or of a file with pairs and cameras. Raises BadFile.
 
-    records: the photos, by name.
+    records: the images, by name.
     """
     if path.is_file():
         if options.pairs is not None:
@@ -75,7 +75,7 @@ def read_posed_pairs(
     else:
         pairs = tuple(_pairs_of_model(path, records, options))
     if not pairs:
-        raise BadFile(f"{path}: no pair to judge in it")
+        raise BadFile(f"{path}: no pair to evaluate in it")
     return sample(pairs, options.max_pairs)
 
 

@@ -18,7 +18,7 @@ from sfm.errors import BadFile
 from sfm.evaluation.ground_truth_pairs import sample
 from sfm.evaluation.options import ChallengeEvaluation
 from sfm.evaluation.pair_poses import ransac_options, reduction_of
-from sfm.evaluation.pair_runner import Judging, PhotoPair, Photos, judge_pairs
+from sfm.evaluation.pair_runner import EvaluatedPair, ImageFolder, PairProtocol, run_pairs
 from sfm.evaluation.pose_metrics import (
     ROTATION_THRESHOLDS_DEG,
     TRANSLATION_THRESHOLDS_M,
@@ -28,7 +28,7 @@ from sfm.evaluation.pose_metrics import (
 )
 from sfm.evaluation.result_log import Result, ResultLog
 from sfm.geometry.poses import relative_pose
-from sfm.images.stage import read_images_index
+from sfm.images.index import read_images_index
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.options import ImageOptions
@@ -54,7 +54,7 @@ class SceneScore:
 
 
 def evaluate_challenge(folder: Path, out: Path, options: ChallengeEvaluation | None = None) -> str:
-    """Judges the options' matcher on the train split, or answers the test split; returns the table.
+    """Evaluates the options' matcher on the train split, or answers the test split; returns the table.
 
     folder: that has train/, or test.csv and test_images/. Writes out/imc2022.json or out/submission.csv, and
     out/imc2022.jsonl pair by pair: a run that was stopped carries on. Raises SfMError.
@@ -66,7 +66,7 @@ def evaluate_challenge(folder: Path, out: Path, options: ChallengeEvaluation | N
     scenes = [_read_scene(folder, scene, scale, options) for scene, scale in scales.items()]
     log = ResultLog(out / LOG)
     matcher = make_matcher(options.matching)
-    scores = [_score(scene, _judging(scene.photos, matcher, options, log)) for scene in scenes]
+    scores = [_score(scene, _protocol(scene.images, matcher, options, log)) for scene in scenes]
     mean = float(np.mean([score.mAA for score in scores]))
     write_json(
         out / "imc2022.json",
@@ -96,33 +96,35 @@ def estimate_fundamental(points0: Float64, points1: Float64, *, max_error: float
     return np.asarray(found["F"], np.float64), int(found["num_inliers"])
 
 
-def _judging(photos: Photos, matcher: Matcher, options: ChallengeEvaluation, log: ResultLog) -> Judging:
+def _protocol(images: ImageFolder, matcher: Matcher, options: ChallengeEvaluation, log: ResultLog) -> PairProtocol:
     resize = options.matching.resize
 
-    def judge(pair: PhotoPair, points0: Float64, points1: Float64) -> Result:
-        sizes = [(photos.records[name].width, photos.records[name].height) for name in (pair.name0, pair.name1)]
+    def evaluate_matches(pair: EvaluatedPair, points0: Float64, points1: Float64) -> Result:
+        sizes = [(images.records[name].width, images.records[name].height) for name in (pair.name0, pair.name1)]
         max_error = options.evaluation.max_error * float(np.mean([reduction_of(size, resize) for size in sizes]))
         F, inliers = estimate_fundamental(points0, points1, max_error=max_error)
         numbers = None if F is None else F.ravel().tolist()
         return {"name0": pair.name0, "name1": pair.name1, "F": numbers, "matches": len(points0), "inliers": inliers}
 
-    return Judging(matcher, options.matching, judge, ["imc2022", options.evaluation.max_error, resize], log)
+    return PairProtocol(
+        matcher, options.matching, evaluate_matches, ["imc2022", options.evaluation.max_error, resize], log
+    )
 
 
 def _matrix(result: Result) -> Float64 | None:
     return None if result["F"] is None else np.array(result["F"], np.float64).reshape(3, 3)
 
 
-def _read_photos(folder: Path) -> tuple[Photos, dict[str, str]]:
-    """The photos of a folder, and their names without extension."""
+def _read_images(folder: Path) -> tuple[ImageFolder, dict[str, str]]:
+    """The images of a folder, and their names without extension."""
     records, _ = read_images_index(folder, ImageOptions())
     stems = {PurePosixPath(record.name).with_suffix("").as_posix(): record.name for record in records}
-    return Photos(folder, {record.name: record for record in records}), stems
+    return ImageFolder(folder, {record.name: record for record in records}), stems
 
 
-def _photo(image: str, stems: dict[str, str], photos: Photos) -> str:
+def _image(image: str, stems: dict[str, str], images: ImageFolder) -> str:
     if image not in stems:
-        raise BadFile(f"{photos.folder}: no usable photo {image} in it")
+        raise BadFile(f"{images.folder}: no usable photo {image} in it")
     return stems[image]
 
 
@@ -131,13 +133,13 @@ def _photo(image: str, stems: dict[str, str], photos: Photos) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scene:
-    """truths: of each pair K0, K1 and cam1_from_cam0 (3, 4) in the scene's unit."""
+    """ground_truths: of each pair K0, K1 and cam1_from_cam0 (3, 4) in the scene's unit."""
 
     name: str
     metres_per_unit: float
-    photos: Photos
-    pairs: tuple[PhotoPair, ...]
-    truths: tuple[tuple[Float64, Float64, Float64], ...]
+    images: ImageFolder
+    pairs: tuple[EvaluatedPair, ...]
+    ground_truths: tuple[tuple[Float64, Float64, Float64], ...]
 
 
 def _read_scene(folder: Path, name: str, metres_per_unit: float, options: ChallengeEvaluation) -> _Scene:
@@ -148,21 +150,21 @@ def _read_scene(folder: Path, name: str, metres_per_unit: float, options: Challe
     chosen = sample([(pair.image_1, pair.image_2) for pair in covisible], options.evaluation.max_pairs)
     if not chosen:
         raise BadFile(f"{place / 'pair_covisibility.csv'}: no pair that counts; lower --min-covisibility")
-    photos, stems = _read_photos(place / "images")
-    pairs = tuple(PhotoPair(_photo(a, stems, photos), _photo(b, stems, photos)) for a, b in chosen)
-    truths = tuple(
+    images, stems = _read_images(place / "images")
+    pairs = tuple(EvaluatedPair(_image(a, stems, images), _image(b, stems, images)) for a, b in chosen)
+    ground_truths = tuple(
         (cameras[a].K, cameras[b].K, relative_pose(cameras[a].cam_from_world, cameras[b].cam_from_world))
         for a, b in chosen
     )
-    return _Scene(name, metres_per_unit, photos, pairs, truths)
+    return _Scene(name, metres_per_unit, images, pairs, ground_truths)
 
 
-def _score(scene: _Scene, how: Judging) -> SceneScore:
-    results = judge_pairs(scene.photos, scene.pairs, how, desc=scene.name)
+def _score(scene: _Scene, how: PairProtocol) -> SceneScore:
+    results = run_pairs(scene.images, scene.pairs, how, desc=scene.name)
     errors = np.array(
         [
             challenge_errors(_matrix(result), *truth, scene.metres_per_unit)
-            for result, truth in zip(results, scene.truths, strict=True)
+            for result, truth in zip(results, scene.ground_truths, strict=True)
         ]
     )  # (P, 2)
     rotation_deg, translation_m = errors.T
@@ -209,12 +211,12 @@ def table(scores: Sequence[SceneScore], mean: float) -> str:
 
 def _answer_test(folder: Path, out: Path, options: ChallengeEvaluation) -> str:
     samples = imc2022.read_test_pairs(folder)
-    photos, stems = _read_photos(folder / "test_images")
-    names = [[_photo(f"{one.batch}/{image}", stems, photos) for image in (one.image_1, one.image_2)] for one in samples]
-    pairs = [PhotoPair(first, second) for first, second in names]
+    images, stems = _read_images(folder / "test_images")
+    names = [[_image(f"{one.batch}/{image}", stems, images) for image in (one.image_1, one.image_2)] for one in samples]
+    pairs = [EvaluatedPair(first, second) for first, second in names]
     log = ResultLog(out / LOG)
     matcher = make_matcher(options.matching)
-    results = judge_pairs(photos, pairs, _judging(photos, matcher, options, log), desc="answering")
+    results = run_pairs(images, pairs, _protocol(images, matcher, options, log), desc="answering")
     matrices = {one.sample: _matrix(result) for one, result in zip(samples, results, strict=True)}
     imc2022.write_submission(out / "submission.csv", matrices)
     without = sum(F is None for F in matrices.values())

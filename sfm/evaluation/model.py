@@ -1,9 +1,9 @@
-"""How good camera poses and models are, measured against the truth.
+"""How good camera poses and models are, measured against the ground truth.
 
 Poses are cam_from_world, (3, 4) f64, under their image's name. Angles are in degrees. What cannot be measured (an
 image without a pose) is infinitely wrong and stays in every statistic. The protocol is that of ETH3D and of the
 Image Matching Challenge as Detector-Free SfM has it (He et al., CVPR 2024, section 4.2): the relative poses of all
-pairs of the truth's images, one curve of recall over their errors.
+pairs of the ground truth's images, one curve of recall over their errors.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from numpy.typing import ArrayLike
 from sfm.colmap.model_reader import read_reconstruction
 from sfm.errors import BadFile
 from sfm.geometry.poses import rotation_angle_deg
-from sfm.system.tables import write_json
+from sfm.system.tables import aligned, write_json
 from sfm.types import Float64, PoseErrors
 
 THRESHOLDS_DEG = (1.0, 3.0, 5.0)
-NO_BASELINE = 1e-6  # of the truth's extent: two centres this close have no direction between them
+NO_BASELINE = 1e-6  # of the ground truth's extent: two centres this close have no direction between them
 
 Poses = Mapping[str, Float64]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatistics:
-    """A model without reference to the truth. track_length: mean observations a point. reprojection_error: mean
+    """A model without reference to the ground truth. track_length: mean observations a point. reprojection_error: mean
     over points, px, computed anew from poses and points. Both are nan for a model without points."""
 
     registered: int
@@ -61,7 +61,7 @@ class Similarity:
 
 @dataclass(frozen=True, slots=True)
 class CentreErrors:
-    """Distances of camera centres to the truth's after a least-squares similarity, in the truth's unit.
+    """Distances of camera centres to the ground truth's after a least-squares similarity, in the ground truth's unit.
 
     extent: the largest distance between two true centres, what `median_relative` and `max_relative` are parts of.
     """
@@ -84,9 +84,9 @@ class CentreErrors:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A model against the truth. registered of total: images of the truth that the model has. auc: threshold in
-    degrees to 0..1. pose_error: degrees over all pairs, inf where more than half of them have no pose. centres:
-    None where fewer than three common centres, or all on a line, leave the alignment undetermined."""
+    """A model against the ground truth. registered of total: images of the ground truth that the model has. auc:
+    threshold in degrees to 0..1. pose_error: degrees over all pairs, inf where more than half of them have no pose.
+    centres: None where fewer than three common centres, or all on a line, leave the alignment undetermined."""
 
     registered: int
     total: int
@@ -150,25 +150,25 @@ def model_statistics(model: pycolmap.Reconstruction) -> ModelStatistics:
     )
 
 
-# Poses against the truth
+# Poses against the ground truth
 
 
-def pose_errors(poses: Poses, truth: Poses) -> PoseErrors:
-    """Relative-pose errors of all P = N (N - 1) / 2 pairs of the truth's N images, in the order of their names.
+def pose_errors(poses: Poses, true_poses: Poses) -> PoseErrors:
+    """Relative-pose errors of all P = N (N - 1) / 2 pairs of the ground truth's N images, in the order of their names.
 
-    The direction's angle is signed (0..180): a baseline that points backwards is wrong. It is 0 where the truth's
-    two centres coincide, 180 where only the estimate's do.
+    The direction's angle is signed (0..180): a baseline that points backwards is wrong. It is 0 where the true
+    centres coincide, 180 where only the estimate's do.
     """
-    names = sorted(truth)
+    names = sorted(true_poses)
     posed = np.array([name in poses for name in names], bool)
-    true = np.array([truth[name] for name in names]).reshape(-1, 3, 4)
-    ours = np.array([poses.get(name, truth[name]) for name in names]).reshape(-1, 3, 4)
+    true = np.array([true_poses[name] for name in names]).reshape(-1, 3, 4)
+    ours = np.array([poses.get(name, true_poses[name]) for name in names]).reshape(-1, 3, 4)
     i, j = np.triu_indices(len(names), k=1)
     true_rotation, true_direction = _relative(true[i], true[j])
     rotation, direction = _relative(ours[i], ours[j])
     rotation_deg = rotation_angle_deg(np.swapaxes(true_rotation, 1, 2) @ rotation)
     direction_deg = _directions_apart_deg(direction, true_direction)
-    unmoved = np.linalg.norm(true_direction, axis=1) <= NO_BASELINE * extent(camera_centres(truth))
+    unmoved = np.linalg.norm(true_direction, axis=1) <= NO_BASELINE * extent(camera_centres(true_poses))
     missing = ~(posed[i] & posed[j])
     return PoseErrors(
         np.where(missing, np.inf, rotation_deg), np.where(missing, np.inf, np.where(unmoved, 0.0, direction_deg))
@@ -235,26 +235,26 @@ def fit_similarity(source: Float64, target: Float64) -> Similarity | None:
     return Similarity(scale, rotation, target.mean(axis=0) - scale * rotation @ source.mean(axis=0))
 
 
-def align(poses: Poses, truth: Poses) -> tuple[Similarity, Float64, tuple[str, ...]] | None:
-    """Similarity truth_from_poses by the common centres, the distances (N,) that it leaves, and the names."""
-    names = tuple(sorted(poses.keys() & truth.keys()))
-    source, target = (camera_centres({name: of[name] for name in names}) for of in (poses, truth))
+def align(poses: Poses, true_poses: Poses) -> tuple[Similarity, Float64, tuple[str, ...]] | None:
+    """Similarity true_from_poses by the common centres, the distances (N,) that it leaves, and the names."""
+    names = tuple(sorted(poses.keys() & true_poses.keys()))
+    source, target = (camera_centres({name: of[name] for name in names}) for of in (poses, true_poses))
     similarity = fit_similarity(source, target)
     if similarity is None:
         return None
     return similarity, np.linalg.norm(similarity(source) - target, axis=1), names
 
 
-def centre_errors(poses: Poses, truth: Poses) -> CentreErrors | None:
+def centre_errors(poses: Poses, true_poses: Poses) -> CentreErrors | None:
     """Distances of the common camera centres after alignment; None where that is not determined."""
-    aligned = align(poses, truth)
+    aligned = align(poses, true_poses)
     if aligned is None:
         return None
     _, distances, names = aligned
     return CentreErrors(
         median=float(np.median(distances)),
         max=float(distances.max()),
-        extent=extent(camera_centres(truth)),
+        extent=extent(camera_centres(true_poses)),
         worst_image=names[int(distances.argmax())],
     )
 
@@ -262,22 +262,24 @@ def centre_errors(poses: Poses, truth: Poses) -> CentreErrors | None:
 # The whole
 
 
-def evaluate(model: pycolmap.Reconstruction, truth: Poses, thresholds: Sequence[float] = THRESHOLDS_DEG) -> Evaluation:
+def evaluate(
+    model: pycolmap.Reconstruction, true_poses: Poses, thresholds: Sequence[float] = THRESHOLDS_DEG
+) -> Evaluation:
     """A model against true poses."""
-    poses = {name: pose for name, pose in camera_poses(model).items() if name in truth}
-    errors = pose_errors(poses, truth).max_deg
+    poses = {name: pose for name, pose in camera_poses(model).items() if name in true_poses}
+    errors = pose_errors(poses, true_poses).max_deg
     return Evaluation(
         registered=len(poses),
-        total=len(truth),
-        unregistered=tuple(sorted(truth.keys() - poses.keys())),
+        total=len(true_poses),
+        unregistered=tuple(sorted(true_poses.keys() - poses.keys())),
         auc={threshold: auc(errors, threshold) for threshold in thresholds},
         pose_error_median_deg=float(np.median(errors)) if len(errors) else float("inf"),
-        centres=centre_errors(poses, truth),
+        centres=centre_errors(poses, true_poses),
         statistics=model_statistics(model),
     )
 
 
-def read_truth(path: Path) -> dict[str, Float64]:
+def read_ground_truth(path: Path) -> dict[str, Float64]:
     """True poses of a COLMAP model. BadFile with fewer than two images, between which nothing can be measured."""
     poses = camera_poses(read_model(path))
     if len(poses) < 2:
@@ -287,8 +289,8 @@ def read_truth(path: Path) -> dict[str, Float64]:
 
 def evaluate_folder(path: Path, ground_truth: Path) -> Evaluation:
     """The model at a path against the one at another (see model_folders). BadFile where no image is common."""
-    truth = read_truth(ground_truth)
-    evaluation = evaluate(read_model(path, truth), truth)
+    true_poses = read_ground_truth(ground_truth)
+    evaluation = evaluate(read_model(path, true_poses), true_poses)
     if evaluation.statistics.registered and not evaluation.registered:
         raise BadFile(f"{path}: none of its images is in {ground_truth}; images are compared by name")
     return evaluation
@@ -305,20 +307,21 @@ def report(path: Path, ground_truth: Path, out: Path) -> str:
 def evaluation_text(evaluation: Evaluation) -> str:
     """The evaluation for people, one line a figure."""
     e, s = evaluation, evaluation.statistics
-    lines = [
-        f"registered images       {e.registered} of {e.total}",
-        *(f"{f'pose AUC @ {threshold:g}°':<24}{area:.3f}" for threshold, area in e.auc.items()),
-        f"median pose error       {e.pose_error_median_deg:.3f}°",
-        f"3D points               {s.points3D:,}",
-        f"mean track length       {s.track_length:.2f}",
-        f"mean reprojection error {s.reprojection_error:.3f} px",
+    rows = [
+        ("registered images", f"{e.registered} of {e.total}"),
+        *((f"pose AUC @ {threshold:g}°", f"{area:.3f}") for threshold, area in e.auc.items()),
+        ("median pose error", f"{e.pose_error_median_deg:.3f}°"),
+        ("3D points", f"{s.points3D:,}"),
+        ("mean track length", f"{s.track_length:.2f}"),
+        ("mean reprojection error", f"{s.reprojection_error:.3f} px"),
     ]
     if e.centres:
         c = e.centres
-        lines.append(f"camera centre error     median {c.median:.4g}, max {c.max:.4g} ({c.worst_image}), truth's unit")
+        where = f"median {c.median:.4g}, max {c.max:.4g} ({c.worst_image}), ground truth's unit"
+        rows.append(("camera centre error", where))
     if e.unregistered:
-        lines.append(f"not registered          {', '.join(e.unregistered)}")
-    return "\n".join(lines)
+        rows.append(("not registered", ", ".join(e.unregistered)))
+    return aligned(rows, "ll", gap=1)
 
 
 def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:

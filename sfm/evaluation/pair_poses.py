@@ -1,4 +1,4 @@
-"""Matchers judged by the relative poses that their matches give: AUC@5/10/20 over photo pairs.
+"""Matchers evaluated by the relative poses that their matches give: AUC@5/10/20 over image pairs.
 
 The protocol of SuperGlue (Sarlin et al., CVPR 2020) and LoFTR (Sun et al., CVPR 2021): an essential matrix from the
 matches and the true intrinsics by RANSAC, its pose's error the larger of rotation's and direction's, the area under
@@ -6,7 +6,7 @@ the recall curve to 5, 10 and 20 degrees. A pair without a pose is infinitely wr
 estimator is COLMAP's LO-RANSAC; each pose is estimated under several random seeds, and the AUCs of the seeds are
 averaged.
 
-Errors in pixels are of photos reduced to the matching options' --resize, so that they mean the same for photos of any
+Errors in pixels are of images reduced to the matching options' --resize, so that they mean the same for images of any
 size. Precision is LoFTR's: the share of matches whose squared epipolar errors, at unit focal length, add up to less
 than 1e-4.
 """
@@ -24,10 +24,10 @@ import pycolmap
 from sfm.evaluation.ground_truth_pairs import PosedPair, read_posed_pairs
 from sfm.evaluation.model import auc
 from sfm.evaluation.options import PairEvaluation
-from sfm.evaluation.pair_runner import Judging, PhotoPair, Photos, judge_pairs
+from sfm.evaluation.pair_runner import EvaluatedPair, ImageFolder, PairProtocol, run_pairs
 from sfm.evaluation.pose_metrics import epipolar_errors, pose_errors_deg
 from sfm.evaluation.result_log import Result, ResultLog
-from sfm.images.stage import read_images_index
+from sfm.images.index import read_images_index
 from sfm.matchers.registry import make_matcher
 from sfm.options import ImageOptions
 from sfm.system.tables import aligned, write_json
@@ -73,12 +73,12 @@ class PairSummary:
 
 
 def reduction_of(size: tuple[int, int], resize: int) -> float:
-    """Photo px a px of the photo reduced to a longer side of `resize`; 1 for 0."""
+    """Image px a px of the image reduced to a longer side of `resize`; 1 for 0."""
     return max(size) / resize if resize else 1.0
 
 
 def ransac_options(max_error: float, seed: int) -> pycolmap.RANSACOptions:
-    """Of all robust estimations here. max_error: px of the photos."""
+    """Of all robust estimations here. max_error: px of the images."""
     options = pycolmap.RANSACOptions()
     options.max_error = max_error
     options.confidence = 0.99999
@@ -102,7 +102,7 @@ def estimate_pose(
     return (pose if np.isfinite(pose).all() else None), int(found["num_inliers"])
 
 
-def judge_pair(pair: PosedPair, points0: Float64, points1: Float64, *, options: PairEvaluation) -> PairResult:
+def evaluate_pair(pair: PosedPair, points0: Float64, points1: Float64, *, options: PairEvaluation) -> PairResult:
     """Errors of the poses that the matches (M, 2), (M, 2) px give, and how many of them are right."""
     cameras = (pair.camera0, pair.camera1)
     scales = [reduction_of((camera.width, camera.height), options.matching.resize) for camera in cameras]
@@ -139,7 +139,7 @@ def _share(right: Any) -> float:
 
 
 def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEvaluation | None = None) -> str:
-    """Judges the options' matcher on pairs of photos; returns the table.
+    """Evaluates the options' matcher on pairs of images; returns the table.
 
     ground_truth: see read_posed_pairs. Writes out/pairs.json, and out/pairs.jsonl pair by pair: a run that was stopped
     carries on. Raises SfMError.
@@ -149,16 +149,18 @@ def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEva
     posed = read_posed_pairs(ground_truth, records, options.evaluation)
     log = ResultLog(out / "pairs.jsonl")
     matcher = make_matcher(options.matching)
-    photo_pairs = [PhotoPair(pair.name0, pair.name1, pair.turn, pair.numbers) for pair in posed]
-    truth_of = {(pair.name0, pair.name1): pair for pair in posed}
+    image_pairs = [EvaluatedPair(pair.name0, pair.name1, pair.turn, pair.numbers) for pair in posed]
+    posed_pairs = {(pair.name0, pair.name1): pair for pair in posed}
 
-    def judge(pair: PhotoPair, points0: Float64, points1: Float64) -> Result:
-        return as_json(judge_pair(truth_of[pair.name0, pair.name1], points0, points1, options=options))
+    def evaluate_matches(pair: EvaluatedPair, points0: Float64, points1: Float64) -> Result:
+        return as_json(evaluate_pair(posed_pairs[pair.name0, pair.name1], points0, points1, options=options))
 
     e = options.evaluation
     key = ["pairs", e.max_error, e.seeds, options.matching.resize]
-    how = Judging(matcher, options.matching, judge, key, log)
-    results = [from_json(values) for values in judge_pairs(Photos(images, records), photo_pairs, how, desc="judging")]
+    how = PairProtocol(matcher, options.matching, evaluate_matches, key, log)
+    results = [
+        from_json(values) for values in run_pairs(ImageFolder(images, records), image_pairs, how, desc="evaluating")
+    ]
     groups = by_rotation(results)
     write_json(
         out / "pairs.json",

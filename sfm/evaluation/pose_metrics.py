@@ -1,4 +1,4 @@
-"""How far an estimated two-view geometry is from the truth.
+"""How far an estimated two-view geometry is from the ground truth.
 
 Poses are cam1_from_cam0, (3, 4) f64. Two views tell neither the length of the baseline nor its sign.
 
@@ -24,23 +24,23 @@ TRANSLATION_THRESHOLDS_M = np.geomspace(0.2, 5, 10)
 _QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
-def pose_errors_deg(estimate: Float64 | None, truth: Float64) -> tuple[float, float]:
-    """(rotation, direction) error of cam1_from_cam0, degrees; direction 0 to 90, 0 where the truth has no baseline.
+def pose_errors_deg(estimate: Float64 | None, true_pose: Float64) -> tuple[float, float]:
+    """(rotation, direction) error of cam1_from_cam0, degrees; direction 0 to 90, 0 where the true pose has no baseline.
 
     Both are infinite without an estimate.
     """
     if estimate is None:
         return float("inf"), float("inf")
-    rotation = float(rotation_angle_deg(truth[:, :3].T @ estimate[:, :3]))
-    return rotation, _direction_error_deg(estimate[:, 3], truth[:, 3])
+    rotation = float(rotation_angle_deg(true_pose[:, :3].T @ estimate[:, :3]))
+    return rotation, _direction_error_deg(estimate[:, 3], true_pose[:, 3])
 
 
-def _direction_error_deg(estimate: Float64, truth: Float64) -> float:
-    if not truth.any():
+def _direction_error_deg(estimate: Float64, true_pose: Float64) -> float:
+    if not true_pose.any():
         return 0.0
     if not estimate.any():
         return 90.0
-    angle = float(angle_between_deg(estimate, truth))
+    angle = float(angle_between_deg(estimate, true_pose))
     return min(angle, 180.0 - angle)
 
 

@@ -10,7 +10,6 @@ file that is not yet aggregated has `keypoints0`, `keypoints1` (M, 2) and `score
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,9 @@ from sfm.storage.database import FeatureDatabase
 from sfm.storage.hdf5_columns import Array, check_total, checked, child, reading, subgroup, writing
 from sfm.storage.heap_check import CheckedFile
 from sfm.storage.journal import replace_durably
-from sfm.system.untrusted_files import hash_into, refuse_holes, refuse_links
+from sfm.system.hashing import files_digest
+from sfm.system.safe_paths import refuse_links
+from sfm.system.untrusted_files import refuse_holes
 from sfm.types import ImagePair, ImageRecord, KeypointMatches, Matches, StageSummary
 
 _FIRST_CENTRE = np.float32(0.5)  # where COLMAP has the centre of the first pixel, px
@@ -45,7 +46,7 @@ def hloc(source: ExportSource, dest: Path) -> Path:
 def write_hloc(db: FeatureDatabase, *, features: Path, matches: Path, pairs: Path) -> None:
     """Write keypoints and keypoint matches as hloc's feature, match and pair files.
 
-    MissingStage before the tracks stage. BadFile where a file cannot be written or the photos'
+    MissingStage before the tracks stage. BadFile where a file cannot be written or the images'
     names cannot be told apart in hloc's format.
     """
     records, all_keypoints, held = db.read_images(), db.read_keypoints(), db.read_keypoint_matches()
@@ -66,22 +67,19 @@ def write_hloc(db: FeatureDatabase, *, features: Path, matches: Path, pairs: Pat
 
 def matcher_key(features: Path, matches: Path) -> str:
     """The key that imported matches are kept under: a digest of both files."""
-    digest = hashlib.sha256()
     refuse_holes(features, matches)
-    for path in (features, matches):
-        try:
-            hash_into(digest, path)
-        except OSError as error:
-            raise BadFile(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    return f"hloc-{digest.hexdigest()[:16]}"
+    try:
+        return f"hloc-{files_digest((features, matches))[:16]}"
+    except OSError as error:
+        raise BadFile(f"{error.filename or features}: cannot be read ({error.strerror}); check the path") from None
 
 
 def import_hloc(db: FeatureDatabase, *, features: Path, matches: Path) -> StageSummary:
     """Take hloc's matches into the database, as pairs, matches and (absent) grids; the caller commits.
 
-    The photos must have been written before. A match's cells are its keypoints' numbers, so that
+    The images must have been written before. A match's cells are its keypoints' numbers, so that
     tracks keep hloc's keypoints as they are. BadFile, in one line, where the files contradict
-    themselves, each other or the photos.
+    themselves, each other or the images.
     """
     start, key = time.perf_counter(), matcher_key(features, matches)
     records = db.read_images()
@@ -104,7 +102,7 @@ def _flat(name: str) -> str:
 
 
 def _by_flat_name(records: Sequence[ImageRecord], path: Path) -> dict[str, str]:
-    """Image name by its name in match files; BadFile where two photos would share one."""
+    """Image name by its name in match files; BadFile where two images would share one."""
     names: dict[str, str] = {}
     for record in records:
         other = names.setdefault(_flat(record.name), record.name)
@@ -155,7 +153,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _read_keypoints(file: h5py.File, records: Sequence[ImageRecord]) -> dict[str, Array]:
-    """(N, 2) f32 px, our convention, of every image in the file; ValueError for what does not fit the photos."""
+    """(N, 2) f32 px, our convention, of every image in the file; ValueError for what does not fit the images."""
     groups: set[str] = set()
     file.visititems(
         lambda name, _: groups.add(str(PurePosixPath(name).parent)) if name.endswith("/keypoints") else None

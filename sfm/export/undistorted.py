@@ -13,7 +13,7 @@ from sfm.colmap.log import quiet
 from sfm.errors import BadFile, BadImage
 from sfm.export.source import ExportSource, protect_images, registered_images, size_of
 from sfm.export.upright_copies import is_foreign, place_upright, pycolmap_reads
-from sfm.system.untrusted_files import refuse_links
+from sfm.system.safe_paths import refuse_links
 
 MAX_NAME = 255  # bytes of a file's name, on any file system
 
@@ -25,17 +25,17 @@ def undistorted(source: ExportSource, dest: Path) -> Path:
     protect_images(images_dir, dest / "images")
     images = registered_images(model)
     with tempfile.TemporaryDirectory(prefix="upright-", dir=dest) as folder:
-        photos, upright = images_dir, Path(folder)
+        readable, upright = images_dir, Path(folder)
         if not all(pycolmap_reads(images_dir / image.name, size_of(image)) for image in images):
-            photos = upright / "photos"
-            _upright_copies(images, images_dir, photos)
+            readable = upright / "photos"
+            _upright_copies(images, images_dir, readable)
         model.write(str(upright))
         names = [image.name for image in images]
         for name in names:
             (dest / "images" / name).unlink(missing_ok=True)
         threads = 1 if len(names) < 4 else -1
         with quiet(stderr=True):
-            pycolmap.undistort_images(str(dest), str(upright), str(photos), names, num_threads=threads)
+            pycolmap.undistort_images(str(dest), str(upright), str(readable), names, num_threads=threads)
     lost = next((name for name in names if not (dest / "images" / name).is_file()), None)
     if lost is not None:
         raise BadImage(f"{images_dir / lost}: could not be undistorted; check that it opens and has the camera's size")
@@ -43,7 +43,7 @@ def undistorted(source: ExportSource, dest: Path) -> Path:
     return dest
 
 
-def _upright_copies(images: Sequence[pycolmap.Image], images_dir: Path, photos: Path) -> None:
+def _upright_copies(images: Sequence[pycolmap.Image], images_dir: Path, readable: Path) -> None:
     """Upright copies that pycolmap reads; an image in another format becomes an 8-bit NAME.png, in the model too."""
     taken = {image.name for image in images}
     for image in images:
@@ -54,7 +54,7 @@ def _upright_copies(images: Sequence[pycolmap.Image], images_dir: Path, photos: 
             name = f"{name}.png" if fits else str(PurePosixPath(name).with_suffix(".png"))
             if name in taken:
                 raise BadFile(f"{source}: its undistorted copy would overwrite that of {name}; rename one of them")
-        place_upright(source, photos / name, size_of(image), format="PNG" if foreign else None)
+        place_upright(source, readable / name, size_of(image), format="PNG" if foreign else None)
         image.name = name
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from sfm.types import Float64, Grid
+from sfm.types import Float64, Grid, MatcherTraits
 
-DETECTOR_ERROR_PX = 4.0  # COLMAP's own allowed epipolar error, px of the image
+SPARSE_ERROR = 4.0  # allowed epipolar error of sparse matches, in their standard deviations; COLMAP's 4 px for SIFT
 
 Array = NDArray[np.floating]
 
@@ -29,14 +29,13 @@ def homogeneous(xy: Array) -> Float64:
 
 
 def reduction(grid: Grid | None) -> float:
-    """Photo px per network px, from a matcher's coarse grid; 1 for a detector."""
-    return 1.0 if grid is None else Grid(*grid).network_scale
+    """Image px per px of the image that the matcher sees; 1 without a grid: it sees the image itself."""
+    return 1.0 if grid is None else grid.network_scale
 
 
-def allowed_error(grids: Iterable[Grid | None], max_error: float) -> float:
-    """Epipolar error of an inlier of a pair, px of the images. grids: of both images. max_error: network px.
+def allowed_error(grids: Iterable[Grid | None], traits: MatcherTraits, max_error: float) -> float:
+    """Epipolar error of an inlier of a pair, px of the images; of two images the coarser one's.
 
-    Of two images the coarser one's; COLMAP's own where a matcher has no grid.
+    grids, traits: of the matcher on both images. max_error: of a dense matcher, in standard deviations of its matches.
     """
-    both = tuple(grids)
-    return DETECTOR_ERROR_PX if None in both else max_error * max(reduction(grid) for grid in both)
+    return (max_error if traits.dense else SPARSE_ERROR) * traits.pixel_sigma * max(map(reduction, grids))

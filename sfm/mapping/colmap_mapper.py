@@ -22,13 +22,11 @@ from sfm.mapping.inputs import Attempt, MappingInput
 from sfm.options import MappingOptions
 from sfm.system.progress import progress_bar
 
-# Thresholds of semi-dense matches in network px, where COLMAP has 4, 12 and 4 photo px. The filter is tighter than
-# COLMAP's in units of the network's pixels: there are matches to spare, and the least exact of them bend the model.
-INIT_ERROR, REGISTRATION_ERROR, FILTER_ERROR = 4.0, 12.0, 2.0
+INIT_ERROR, REGISTRATION_ERROR = 4.0, 12.0  # standard deviations of a match (MappingInput.sigma); COLMAP's px of SIFT
 
 
 def incremental_options(attempt: Attempt, options: MappingOptions) -> pycolmap.IncrementalPipelineOptions:
-    """COLMAP's options for these matches: its defaults for a detector, thresholds in network px otherwise."""
+    """COLMAP's options for these matches: its thresholds in standard deviations of a match."""
     data, strategy = attempt.data, attempt.strategy
     result = triangulation_options(data, options)
     result.min_model_size = min(options.min_model_size, len(data.images))
@@ -52,18 +50,16 @@ def triangulation_options(data: MappingInput, options: MappingOptions) -> pycolm
     result.extract_colors = False  # the files' own pixels know no EXIF rotation
     for part in (result, result.mapper, result.triangulation):
         part.random_seed = options.seed
-    if data.semi_dense:
-        scale = data.reduction
-        mapper, triangulation = result.mapper, result.triangulation
-        mapper.init_max_error = INIT_ERROR * scale
-        mapper.abs_pose_max_error = REGISTRATION_ERROR * scale
-        mapper.filter_max_reproj_error = filter_error = FILTER_ERROR * scale
-        triangulation.merge_max_reproj_error = triangulation.complete_max_reproj_error = filter_error
+    mapper, triangulation = result.mapper, result.triangulation
+    mapper.init_max_error = INIT_ERROR * data.sigma
+    mapper.abs_pose_max_error = REGISTRATION_ERROR * data.sigma
+    mapper.filter_max_reproj_error = data.filter_error
+    triangulation.merge_max_reproj_error = triangulation.complete_max_reproj_error = data.filter_error
     return result
 
 
 def global_options(attempt: Attempt, options: MappingOptions) -> pycolmap.GlobalPipelineOptions:
-    """COLMAP's options for these matches: its defaults for a detector, thresholds in network px otherwise."""
+    """COLMAP's options for these matches: its thresholds in standard deviations of a match."""
     data = attempt.data
     result = pycolmap.GlobalPipelineOptions()
     result.min_model_size = min(options.min_model_size, len(data.images))
@@ -79,12 +75,11 @@ def global_options(attempt: Attempt, options: MappingOptions) -> pycolmap.Global
     adjustment = mapper.bundle_adjustment
     adjustment.refine_focal_length = not data.known_intrinsics
     adjustment.refine_extra_params = not (data.known_intrinsics or attempt.hold_distortion)
-    if data.semi_dense:
-        scale = data.reduction
+    if data.traits.dense:  # COLMAP's own, a hundredth of the focal length, is made for what is sparse
         focal = float(np.median([prior_focal(record) for record in data.images]))
-        mapper.max_normalized_reproj_error = FILTER_ERROR * scale / focal
-        triangulation = mapper.retriangulation
-        triangulation.merge_max_reproj_error = triangulation.complete_max_reproj_error = FILTER_ERROR * scale
+        mapper.max_normalized_reproj_error = data.filter_error / focal
+    triangulation = mapper.retriangulation
+    triangulation.merge_max_reproj_error = triangulation.complete_max_reproj_error = data.filter_error
     return result
 
 

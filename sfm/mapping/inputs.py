@@ -15,17 +15,21 @@ import numpy as np
 from sfm.colmap.database import write_colmap_database
 from sfm.errors import BadFile
 from sfm.geometry.pixels import reduction
-from sfm.types import Grid, ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
+from sfm.types import Grid, ImageRecord, KeypointMatches, Keypoints, MatcherTraits, TwoViewGeometry
 
 if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
+
+# Standard deviations of a match from which on an observation is wrong: COLMAP's 4 px of SIFT. Of a dense matcher's
+# matches there are some to spare, and the least exact of them bend the model.
+FILTER, DENSE_FILTER = 4.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class MappingInput:
     """All that mapping reads: images in order, and their keypoints, verified pairs and matches.
 
-    known_intrinsics: the user gave the cameras' parameters; they stay as they are.
+    grids, traits: of the matcher. known_intrinsics: the user gave the cameras' parameters; they stay as they are.
     """
 
     images: tuple[ImageRecord, ...]
@@ -34,16 +38,22 @@ class MappingInput:
     matches: tuple[KeypointMatches, ...]
     grids: Mapping[str, Grid | None]
     known_intrinsics: bool = False
+    traits: MatcherTraits = MatcherTraits()
 
     @property
-    def semi_dense(self) -> bool:
-        """Whether the matcher has a coarse grid."""
-        return any(grid is not None for grid in self.grids.values())
+    def sigma(self) -> float:
+        """Standard deviation of a match's position, px: the median over images. All thresholds are multiples of it."""
+        return self.traits.pixel_sigma * float(np.median([reduction(grid) for grid in self.grids.values()] or [1.0]))
 
     @property
-    def reduction(self) -> float:
-        """Photo px per network px, the median over images; 1 for a detector."""
-        return float(np.median([reduction(grid) for grid in self.grids.values()] or [1.0]))
+    def sigmas(self) -> dict[str, float]:
+        """The same, by image name."""
+        return {r.name: self.traits.pixel_sigma * reduction(self.grids.get(r.name)) for r in self.images}
+
+    @property
+    def filter_error(self) -> float:
+        """Reprojection error from which on an observation is wrong, px."""
+        return (DENSE_FILTER if self.traits.dense else FILTER) * self.sigma
 
 
 def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
@@ -53,7 +63,15 @@ def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
     pairs = {m.pair for m in matches}
     if len(pairs) < len(matches) or not pairs <= {g.pair for g in geometries}:
         raise BadFile(f"{db.path}: its matches are not of its verified pairs; delete it to start afresh")
-    return MappingInput(db.read_images(), db.read_keypoints(), geometries, matches, db.read_grids(), known_intrinsics)
+    return MappingInput(
+        db.read_images(),
+        db.read_keypoints(),
+        geometries,
+        matches,
+        db.read_grids(),
+        known_intrinsics,
+        db.read_traits(),
+    )
 
 
 def write_database(path: Path, data: MappingInput) -> None:
@@ -65,7 +83,7 @@ def write_database(path: Path, data: MappingInput) -> None:
 class Strategy:
     """Thresholds of one run of incremental mapping.
 
-    Semi-dense matches come in hundreds, of which chance fits a dozen: a pose needs a fifth of them.
+    Of the hundreds of matches of a dense matcher chance fits a dozen: a pose needs a fifth of them.
     """
 
     name: str

@@ -6,7 +6,6 @@ reads; poses of rigs come as each image's own pose. Pixels are COLMAP's (sfm.typ
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,28 +15,14 @@ import pycolmap
 
 from sfm.colmap.camera import prior_camera
 from sfm.colmap.log import quiet
-from sfm.colmap.model_reader import model_paths, read_reconstruction
+from sfm.colmap.model_reader import read_reconstruction
 from sfm.errors import BadFile
 from sfm.mapping.colmap_mapper import triangulation_options
 from sfm.mapping.inputs import MappingInput, write_database
 from sfm.options import MappingOptions
-from sfm.system.untrusted_files import hash_into
 from sfm.types import CameraPrior, ImageRecord
 
 REASON = "not in the model of known poses"
-
-
-def digest(folder: Path) -> str:
-    """Hash of the model's files: what a result with these poses depends on. Raises BadFile where they are missing."""
-    result = hashlib.sha256()
-    for path in model_paths(folder):
-        content = hashlib.sha256()
-        try:
-            hash_into(content, path)
-        except OSError as error:
-            raise BadFile(f"{path}: cannot be read ({error.strerror}); check the file") from None
-        result.update(path.name.encode() + b"\0" + content.digest())
-    return result.hexdigest()
 
 
 def read_known_model(folder: Path) -> pycolmap.Reconstruction:

@@ -17,22 +17,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pycolmap
-
-from sfm.mapping.colmap_mapper import by_size, map_globally, map_incrementally
-from sfm.mapping.inputs import Attempt, write_database
 from sfm.options import MappingOptions
 from sfm.registry import Entry, Registry
 
-Mapper = Callable[[Attempt, MappingOptions, Path], Sequence[pycolmap.Reconstruction]]
+if TYPE_CHECKING:
+    import pycolmap
+
+    from sfm.mapping.inputs import Attempt
+
+Mapper = Callable[["Attempt", MappingOptions, Path], "Sequence[pycolmap.Reconstruction]"]
+
+
+def _incremental(attempt: Attempt, options: MappingOptions, folder: Path) -> Sequence[pycolmap.Reconstruction]:
+    from sfm.mapping.colmap_mapper import map_incrementally
+
+    return map_incrementally(attempt, options, folder)
+
+
+def _global(attempt: Attempt, options: MappingOptions, folder: Path) -> Sequence[pycolmap.Reconstruction]:
+    from sfm.mapping.colmap_mapper import map_globally
+
+    return map_globally(attempt, options, folder)
+
 
 MAPPERS: Registry[Mapper] = Registry(
     "--mapper",
     "loftr_sfm.mappers",
     {
-        "incremental": Entry("image by image", map_incrementally),
-        "global": Entry("all images at once, for large sets", map_globally),
+        "incremental": Entry("image by image", _incremental),
+        "global": Entry("all images at once, for large sets", _global),
     },
 )
 
@@ -42,6 +57,9 @@ def run_mapper(attempt: Attempt, options: MappingOptions, folder: Path) -> list[
 
     Raises BadOption for a name that is no mapper's.
     """
+    from sfm.mapping.colmap_mapper import by_size
+    from sfm.mapping.inputs import write_database
+
     mapper, _ = MAPPERS.choose(options.mapper)
     folder.mkdir(parents=True)
     write_database(folder / "database.db", attempt.data)

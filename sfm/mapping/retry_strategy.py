@@ -89,11 +89,10 @@ def map_images(data: MappingInput, options: MappingOptions, scratch: Path) -> Ou
 
     Attempts are made in the order of ATTEMPTS until one registers every image that the last one could;
     the first one of most support wins. Each starts from all pairs. Deterministic with a fixed seed.
-    A detector's matches get the first one only, COLMAP's own thresholds: they are for comparison.
     """
     first = Attempt(STRATEGIES[0].name, STRATEGIES[0], data)
     best = _attempt(first, options, scratch)
-    for stage in (narrower, other_focals, weaker) if data.semi_dense else ():
+    for stage in (narrower, other_focals, weaker):
         start = replace(best.attempt, data=replace(best.attempt.data, geometries=data.geometries, matches=data.matches))
         for attempt in () if _complete(best) else tuple(stage(replace(best, attempt=start), options)):
             outcome = _attempt(attempt, options, scratch)
@@ -145,10 +144,10 @@ def _evaluate(
     attempt: Attempt, models: tuple[pycolmap.Reconstruction, ...], folder: Path
 ) -> tuple[Outcome, frozenset[ImagePair]]:
     data = attempt.data
-    if not models or not data.semi_dense:
+    if not models:
         return Outcome(attempt, models, frozenset(), folder), frozenset()
     keypoints = {record.name: own for record, own in zip(data.images, data.keypoints, strict=True)}
-    votes = pair_votes(models[0], keypoints, data.matches, INIT_ERROR * data.reduction)
+    votes = pair_votes(models[0], keypoints, data.matches, INIT_ERROR * data.sigma)
     wrong = frozenset(pair for pair, net in votes.items() if net < 0)
     return Outcome(attempt, models, misregistered(models[0], data.matches, votes), folder), wrong
 

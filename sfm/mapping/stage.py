@@ -183,7 +183,7 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
     """
     started = time.perf_counter()
     data = read_input(db, known_intrinsics=known_intrinsics)
-    focals = estimate_focals(data.images, data.geometries) if data.semi_dense and options.known_poses is None else {}
+    focals = estimate_focals(data.images, data.geometries) if options.known_poses is None else {}
     data = replace(data, images=replace_focals(data.images, focals))
     mapped = reconstruct(data, options, output)
     best = mapped.models[0]
@@ -204,5 +204,5 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
         counts,
         time.perf_counter() - started,
         unregistered(data, mapped.models, mapped.left_out),
-        notes=repeated_structure(best, data) if data.semi_dense else (),
+        notes=repeated_structure(best, data),
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sfm.colmap.model_reader import model_digest
+from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
+from sfm.images import decoding, index
 from sfm.images import stage as images
 from sfm.images.discovery import find_images
 from sfm.mapping import known_poses
@@ -26,6 +27,7 @@ from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
+from sfm.system.hashing import files_digest, json_digest
 from sfm.tracks import stage as tracks
 from sfm.types import CameraPrior, ImageRecord, StageSummary
 from sfm.verification import stage as verification
@@ -55,7 +57,7 @@ class Run:
 
     @property
     def matcher_provenance(self) -> dict[str, str]:
-        """What the matches depend on besides the photos."""
+        """What the matches depend on besides the images."""
         if self.imported is not None:
             return {"matcher": "hloc", "files": hloc.matcher_key(self.imported.features, self.imported.matches)}
         return self.matcher.provenance
@@ -73,21 +75,22 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """reads: stages whose results it depends on. depends_on: what else, JSON-able. run: does the work and writes it."""
+    """reads: stages whose results it depends on. depends_on: what else, JSON-able. run: does the work and writes it.
+
+    revision: raised by one when the stage's algorithm changes, so that what it wrote before is not reused.
+    files: what it writes into the output folder besides its group of the database.
+    """
 
     name: str
     reads: tuple[str, ...]
     depends_on: Callable[[Run], Any]
     run: Callable[[Run], StageSummary]
-
-
-def digest(value: Any) -> str:
-    """Hex SHA-256 of a JSON-able value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    revision: int = 1
+    files: tuple[str, ...] = ()
 
 
 def _images_depend_on(run: Run) -> Any:
-    """Options, and names, sizes and times of all files: what can be known without reading a photo."""
+    """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
     folders = [run.folder] + ([options.masks] if options.masks is not None else [])
     return [asdict(options), [_listing(folder) for folder in folders]]
@@ -112,19 +115,19 @@ def _size_and_time(path: Path) -> tuple[int, int]:
 def _run_images(run: Run) -> StageSummary:
     before = images_content(run.db)
     summary = images.run(run.db, run.folder, run.options.images)
-    if images_content(run.db) != before:  # what other stages hold of other photos counts no more, whatever comes
+    if images_content(run.db) != before:  # what other stages hold of other images counts no more, whatever comes
         for stage in STAGES[1:]:
             run.db.invalidate(stage.name)
     return summary
 
 
 def images_content(db: FeatureDatabase) -> str:
-    """Hash of all that later stages see of the photos; copying a folder does not change it. "" before there are any."""
+    """Hash of all that later stages see of the images; copying a folder does not change it. "" before there are any."""
     try:
         records = db.read_images()
     except MissingStage:
         return ""
-    return digest([(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records])
+    return json_digest([(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records])
 
 
 def _camera_content(camera: CameraPrior) -> list[Any]:
@@ -134,8 +137,8 @@ def _camera_content(camera: CameraPrior) -> list[Any]:
 def _pairs_depend_on(run: Run) -> Any:
     spec = run.options.pairs.pairs
     skipped = run.db.summary("images")
-    listed = Path(spec).read_bytes() if Path(spec).is_file() else b""
-    return [spec, hashlib.sha256(listed).hexdigest(), skipped.skipped if skipped else ()]
+    listed = [Path(spec)] if Path(spec).is_file() else []
+    return [spec, files_digest(listed), skipped.skipped if skipped else ()]
 
 
 def _run_matching(run: Run) -> StageSummary:
@@ -156,7 +159,7 @@ def _tracks_depend_on(run: Run) -> Any:
 
 def _mapping_depends_on(run: Run) -> Any:
     options = run.options.mapping
-    poses = None if options.known_poses is None else known_poses.digest(options.known_poses)
+    poses = None if options.known_poses is None else model_digest(options.known_poses)
     return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics]
 
 
@@ -173,9 +176,9 @@ def _mapped_input(run: Run) -> MappingInput:
 
 
 def _unchanged(run: Run, record: ImageRecord, read: Callable[[Path, ImageRecord], _Pixels]) -> _Pixels:
-    """A photo, if it is the one that was indexed. Raises BadImage."""
+    """An image, if it is the one that was indexed. Raises BadImage."""
     pixels = read(run.folder, record)
-    images.check_unchanged(run.folder, record, run.options.images.masks)
+    index.check_unchanged(run.folder, record, run.options.images.masks)
     return pixels
 
 
@@ -186,8 +189,8 @@ def _run_refinement(run: Run) -> StageSummary:
         _mapped_input(run),
         run.options.refinement,
         run.options.mapping,
-        lambda name: _unchanged(run, records[name], images.read_grey),
-        lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
+        lambda name: _unchanged(run, records[name], decoding.read_grey),
+        lambda name: decoding.read_mask(masks, records[name]) if masks is not None else None,
         memory.budget(run.options.matching.memory, device_of(run.options.matching)),
         device_of(run.options.matching),
     )
@@ -196,14 +199,14 @@ def _run_refinement(run: Run) -> StageSummary:
     return refinement.run(
         refiner,
         output=run.out,
-        read_rgb=lambda name: _unchanged(run, records[name], images.read_rgb),
+        read_rgb=lambda name: _unchanged(run, records[name], decoding.read_rgb),
         left_out=summary.skipped,
     )
 
 
 STAGES = (
     Stage("images", (), _images_depend_on, _run_images),
-    Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs)),
+    Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs, run.folder)),
     Stage(
         "matching",
         ("images", "pairs"),
@@ -222,12 +225,23 @@ STAGES = (
         _tracks_depend_on,
         lambda run: tracks.run(run.db, run.options.tracks, memory=memory.budget(run.options.matching.memory)),
     ),
-    Stage("mapping", ("images", "verification", "tracks"), _mapping_depends_on, _run_mapping),
-    Stage("refinement", ("mapping",), lambda run: asdict(run.options.refinement), _run_refinement),
+    Stage(
+        "mapping",
+        ("images", "verification", "tracks"),
+        _mapping_depends_on,
+        _run_mapping,
+        files=(f"{UNREFINED}/0/images.bin", "database.db"),
+    ),
+    Stage(
+        "refinement",
+        ("mapping",),
+        lambda run: asdict(run.options.refinement),
+        _run_refinement,
+        files=("sparse/0/images.bin", "points.ply", "database.db"),
+    ),
 )
 IMPORT_STAGES = (  # pairs and matches come from hloc's files
     STAGES[0],
     Stage("matching", ("images",), lambda run: run.matcher_provenance, _run_import),
     *STAGES[3:],
 )
-STAGE_NAMES = tuple(stage.name for stage in STAGES)

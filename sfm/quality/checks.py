@@ -1,8 +1,7 @@
 """Whether a model is probably bad, and by which signs: nothing is wrong in silence.
 
 Each sign asks what must hold of any right model, not what good scenes happen to have; its limit is where the model
-says no more than chance or the noise would. Pixels are COLMAP's (sfm.types); a network px is a pixel of the image that
-the matcher's network saw (1 photo px for a detector).
+says no more than chance or the noise would. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
@@ -22,14 +21,15 @@ from sfm.quality.parallax import triangulation_angles, turning_share
 from sfm.refinement.self_calibration import focal_deviation
 from sfm.types import Doubt
 
-# Observations further off than a limit were filtered: in network px, for a detector in photo px. Errors that chance
-# alone put below the limit fill its circle, with a mean of 2/3 of it; of a model that fits they cluster at zero.
-FILTER_PX, DETECTOR_FILTER_PX, FILLED = 2.0, 4.0, 0.5
+# Observations further off than a limit were filtered (MappingInput.filter_error). Errors that chance alone put below
+# the limit fill its circle, with a mean of 2/3 of it; of a model that fits they cluster at zero.
+FILLED = 0.5
 MIN_ANGLE = 2.0  # degrees, median over points: at 1.5 points are filtered, so most would be at the brink
 MAX_FOCAL_DEVIATION = 0.1  # a tenth of the focal length bends and stretches the model by as much
 MAX_PRIOR_RATIO = 2.0  # what the camera says of its lens and what mapping found are no more the same lens
 FOCAL_RANGE = (0.3, 9.0)  # over the longer side: 118 to 6 degrees of view; COLMAP stops at 0.1 and 10
-TURNED_PX, ONLY_TURNED = 4.0, 0.9  # network px: matches that move by less beyond a rotation show no parallax
+# Standard deviations of a match: what moves by less beyond a rotation shows no parallax; share of the matches.
+TURNED, ONLY_TURNED = 4.0, 0.9
 TURNED_FOCALS = np.geomspace(0.4, 4.0, 24)  # over the longer side, shorter than tele
 MAX_BEHIND = 0.01  # of the observations: none should be
 APART = 0.1  # of the images; at least two
@@ -108,7 +108,7 @@ def large_error(columns: ModelColumns, data: MappingInput) -> Iterator[Doubt]:
     """The errors fill the circle that filtering leaves, as they would by chance."""
     error = np.linalg.norm(columns.residuals(), axis=1)
     mean = float(error[np.isfinite(error)].mean()) if np.isfinite(error).any() else np.inf
-    limit = FILLED * (FILTER_PX * data.reduction if data.semi_dense else DETECTOR_FILTER_PX)
+    limit = FILLED * data.filter_error
     if mean > limit:
         yield Doubt(
             "high error",
@@ -144,7 +144,7 @@ def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterato
 def poses_contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
     """The matches of most pairs do not lie on the epipolar lines of the poses that the user gave."""
     keypoints = {record.name: own for record, own in zip(data.images, data.keypoints, strict=True)}
-    votes = pair_votes(mapped, keypoints, data.matches, INIT_ERROR * data.reduction)
+    votes = pair_votes(mapped, keypoints, data.matches, INIT_ERROR * data.sigma)
     against = sum(net < 0 for net in votes.values())
     if 2 * against > len(votes):
         yield Doubt("contradicted", f"the matches of {against} of {len(votes)} pairs contradict the known poses")
@@ -175,7 +175,7 @@ def turned_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator
         focals = np.array([[prior_focal(record)] for record in own])
     else:
         focals = np.array([max(record.width, record.height) * TURNED_FOCALS for record in own])
-    share = turning_share(columns, focals, max_error=TURNED_PX * data.reduction)
+    share = turning_share(columns, focals, max_error=TURNED * data.sigma)
     if share > ONLY_TURNED:
         yield Doubt(
             "no parallax",

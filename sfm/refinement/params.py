@@ -9,26 +9,27 @@ from dataclasses import dataclass
 class RefinementParams:
     """Limits of sub-pixel refinement. Values without a source were chosen on the scenes of docs/accuracy.md.
 
-    A network px is a pixel of the image that the matcher's network saw, an aligned px one of the images that patches
-    are cut from (`--align-size`).
+    A sigma is the standard deviation of a match's position (MappingInput.sigmas: of LoFTR's a pixel of the image that
+    its network saw, of SIFT's one of the image itself), an aligned px a pixel of the images that patches are cut from
+    (`--align-size`).
 
     min_correlation: zero-mean normalised; patches of one place that agree less are of different things, or one of them
         is hidden. Lower keeps wrong observations, higher loses views from the side.
     strange_share: of an image's observations; one of which more differ from their references looks different as a whole
         (at night, in another season) and keeps its matches' positions.
     certain_correlation, certain_sigma: what an observation needs that no match speaks for: agreement, and the largest
-        standard deviation in its weakest direction, network px.
+        standard deviation in its weakest direction, sigmas.
     proposing_round: the round, counted from 0, that proposes points to further images; the second, when poses are good.
-    match_sigma: standard deviation, network px, of an observation of which the pixels say nothing: a matcher's errors
+    match_sigma: standard deviation, sigmas, of an observation of which the pixels say nothing: a matcher's errors
         have long tails, so this is some times their median.
     alignment_sigma: standard deviation, aligned px; no position is better, whatever the pixels say.
     reference_sigma: standard deviation of a track's reference, aligned px.
     max_whitened: standard deviations; an observation that is further off the model is wrong.
-    max_error: network px; likewise, in the first round and in later ones, once it was aligned.
+    max_error: sigmas; likewise, in the first round and in later ones, once it was aligned.
     min_angle: degrees between the rays of a point, COLMAP's own limit (filter_min_tri_angle).
     rough_tolerance: of the cost, of the bundle adjustment that only shows what does not fit.
     settled, settled_share: no round follows one that moved fewer than this share of the observations by more than so
-        many network px.
+        many sigmas.
     """
 
     min_correlation: float = 0.7

@@ -20,8 +20,11 @@ MAX_ROUGHNESS = 0.1  # least over middle eigenvalue of the neighbours' scatter; 
 MIN_COSINE = 0.3  # of the plane to the reference's viewing direction
 
 
-def references(columns: ModelColumns) -> Int64:
-    """Of each point the row (T,) of its reference observation. Every point must have an observation."""
+def references(columns: ModelColumns, *, avoided: NDArray[np.bool_] | None = None) -> Int64:
+    """Of each point the row (T,) of its reference observation. Every point must have an observation.
+
+    avoided: (N,) images that are taken only where there are no others.
+    """
     direction = columns.centres[columns.image] - columns.xyz[columns.point]
     distance = np.linalg.norm(direction, axis=1)
     direction /= distance[:, None]
@@ -29,6 +32,8 @@ def references(columns: ModelColumns) -> Int64:
     middle = np.stack([_mean_of_points(columns, axis) for axis in direction.T], axis=1)
     score = np.einsum("oi,oi->o", direction, middle[columns.point])
     score -= SCALE_WEIGHT * np.abs(scale - _mean_of_points(columns, scale)[columns.point])
+    if avoided is not None:
+        score[avoided[columns.image]] -= 1e6
     order = np.lexsort((-score, columns.point))
     first = np.ones(len(order), bool)
     first[1:] = columns.point[1:] != columns.point[:-1]  # observations are sorted by point

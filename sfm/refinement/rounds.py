@@ -1,11 +1,11 @@
 """Rounds of refinement: from a model whose observations are good to a pixel to one of sub-pixel tracks.
 
-The matcher's positions are good to about a pixel of its network's image. Here every track gets a reference observation,
-and all others are aligned with it in the photos themselves (sfm.refinement.track_alignment), to a few hundredths of a
-pixel where there is texture; the reference defines the point, so its own position costs nothing. Then bundle adjustment
-with each observation's covariance, a filter, and a second round on the better model, whose tracks have been completed
-and merged in between. The idea is that of He et al., Detector-Free Structure from Motion, CVPR 2024, with patches in
-the place of its network. Pixels are COLMAP's (sfm.types).
+A matcher's positions are good to a pixel of its network's image, or of the image itself. Here every track gets a
+reference observation, and all others are aligned with it in the images themselves (sfm.refinement.track_alignment), to
+a few hundredths of a pixel where there is texture; the reference defines the point, so its own position costs nothing.
+Then bundle adjustment with each observation's covariance, a filter, and a second round on the better model, whose
+tracks have been completed and merged in between. The idea is that of He et al., Detector-Free Structure from Motion,
+CVPR 2024, with patches in the place of its network. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm.colmap.model_arrays import ModelColumns, delete_observations, move_observations
-from sfm.geometry.pixels import reduction
-from sfm.mapping.inputs import MappingInput
+from sfm.mapping.inputs import MappingInput, write_database
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
@@ -44,6 +43,9 @@ class Refiner:
     """What all rounds on all models of a run share. data: what mapping read. read_grey: (H, W) u8 of an image name.
     read_mask: (H, W) bool, where the photo may be used, or None for all. memory: bytes for photos and patches.
 
+    unusable: names of images whose pixels say nothing, and whose observations stay as they are. write_database: a
+    COLMAP database of a model in some state, with the model's ids; where absent, it is made of the data, whose order
+    gives the ids.
     Poses that the user gave stay as they are, and intrinsics likewise.
     """
 
@@ -55,11 +57,8 @@ class Refiner:
     memory: int = 10**9
     device: str = "cpu"
     params: RefinementParams = RefinementParams()
-
-    @property
-    def units(self) -> dict[str, float]:
-        """Photo px per network px, by image name."""
-        return {record.name: reduction(self.data.grids.get(record.name)) for record in self.data.images}
+    unusable: frozenset[str] = frozenset()
+    write_database: Callable[[Path, pycolmap.Reconstruction], None] | None = None
 
     def freedom(self, model: pycolmap.Reconstruction) -> Freedom:
         """What bundle adjustment may change."""
@@ -79,7 +78,7 @@ class Refiner:
         num_registered = self._complete(model, number, scratch) if number > 0 else 0
         covariances = self._covariances(model, before.covariances)
         columns = ModelColumns.of(model)
-        reference = references(columns)
+        reference = self._references(columns)
         aligned, photos = _aligned(columns, reference, self, first=number == 0)
         give_back()  # patches and photos, before bundle adjustment takes as much
         proposed = self._proposed(columns)
@@ -89,10 +88,12 @@ class Refiner:
         different |= proposed & ~is_certain(aligned, columns, photos, params)
         num_rejected = delete_observations(model, columns, different)
         adjust(model, covariances, self.freedom(model), self.mapping.threads, tolerance=params.rough_tolerance)
-        num_rejected += reject(model, covariances, self.units, number, params)
+        num_rejected += reject(model, covariances, self.data.sigmas, number, params)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
         held = ~different & columns.observed_in(before.model)
-        moved = (np.linalg.norm(aligned.xy - columns.xy, axis=1) / photos.unit_px[columns.image])[held]  # network px
+        moved = (np.linalg.norm(aligned.xy - columns.xy, axis=1) / photos.unit_px[columns.image])[
+            held
+        ]  # standard deviations of a match
         return Refined(
             model,
             covariances,
@@ -105,15 +106,18 @@ class Refiner:
 
     def _covariances(self, model: pycolmap.Reconstruction, known: dict[int, Float64]) -> dict[int, Float64]:
         """Covariances of all points2D of the registered images: those that are known, then the matcher's."""
-        result, units = {}, self.units
+        result, sigmas = {}, self.data.sigmas
         for image_id in model.reg_image_ids():
             image = model.images[image_id]
-            sigma = self.params.match_sigma * units[image.name]
+            sigma = self.params.match_sigma * sigmas[image.name]
             own = np.tile(np.eye(2) * sigma**2, (len(image.points2D), 1, 1))
             before = known.get(image_id, own[:0])
             own[: len(before)] = before
             result[image_id] = own
         return result
+
+    def _references(self, columns: ModelColumns) -> Int64:
+        return references(columns, avoided=np.array([name in self.unusable for name in columns.names], bool))
 
     def _proposed(self, columns: ModelColumns) -> NDArray[np.bool_]:
         """(O,) which observations are of keypoints that no matcher found."""
@@ -121,17 +125,24 @@ class Refiner:
         return np.asarray(columns.point2D >= np.array([num_matched[name] for name in columns.names])[columns.image])
 
     def _complete(self, model: pycolmap.Reconstruction, number: int, scratch: Path) -> int:
+        path = scratch / "completion.db"
+        if self.write_database is not None:
+            self.write_database(path, model)
+        else:
+            write_database(path, refined_input(self.data, model))
         num_registered = complete(
             model,
-            refined_input(self.data, model),
+            self.data,
             self.mapping,
-            scratch,
-            max_error=self.params.max_error_of(number) * self.data.reduction,
+            path,
+            max_error=self.params.max_error_of(number) * self.data.sigma,
             register=self.mapping.known_poses is None,
         )
         if number == self.params.proposing_round:
             columns = ModelColumns.of(model)
-            add_proposals(model, columns, on_usable(propose(columns, references(columns)), columns, self.read_mask))
+            add_proposals(
+                model, columns, on_usable(propose(columns, self._references(columns)), columns, self.read_mask)
+            )
         return num_registered
 
 
@@ -139,10 +150,10 @@ def _aligned(columns: ModelColumns, reference: Int64, refiner: Refiner, *, first
     from sfm.refinement.patch_alignment import Pyramid  # torch is loaded only where something is aligned
     from sfm.refinement.track_alignment import NUM_LEVELS, Photos, align_tracks, reduced_grey, reduced_size
 
-    options, units = refiner.options, refiner.units
+    options, sigmas = refiner.options, refiner.data.sigmas
     sizes = np.array([(camera.width, camera.height) for camera in columns.cameras], np.float64)
     scale = np.array([reduced_size(w, h, options.align_size) for w, h in sizes.astype(int)]) / sizes
-    unit = np.array([units[name] for name in columns.names]) * scale.mean(axis=1)
+    unit = np.array([sigmas[name] for name in columns.names]) * scale.mean(axis=1)
 
     def read(row: int) -> Pyramid:
         return Pyramid.of(
@@ -150,7 +161,7 @@ def _aligned(columns: ModelColumns, reference: Int64, refiner: Refiner, *, first
         )
 
     photos = Photos(read, scale, unit)
-    # The first round begins where a network's pixel is a pixel or less; later ones, where little is left to do.
+    # The first round begins where a match's deviation is a pixel or less; later ones, where little is left to do.
     level = max(1, int(np.ceil(np.log2(np.median(unit))))) if first else 0
     from_level = min(level, NUM_LEVELS - 1)
     return align_tracks(
@@ -181,7 +192,7 @@ def is_certain(
 ) -> NDArray[np.bool_]:
     """(O,) which observations would have been found without a match: unlike others, and exact in every direction."""
     moved = np.linalg.norm(aligned.xy - columns.xy, axis=1) / photos.unit_px[columns.image]
-    weakest = np.linalg.eigvalsh(aligned.information)[:, 0] * photos.unit_px[columns.image] ** 2  # per network px²
+    weakest = np.linalg.eigvalsh(aligned.information)[:, 0] * photos.unit_px[columns.image] ** 2  # in the same units
     enough = (aligned.correlation > params.certain_correlation) & (weakest > params.certain_sigma**-2)
     enough &= moved < params.match_sigma
     enough |= aligned.correlation == 1.0  # a reference
@@ -211,13 +222,13 @@ def _update(covariances: dict[int, Float64], columns: ModelColumns, own: Float64
 def reject(
     model: pycolmap.Reconstruction,
     covariances: Mapping[int, Float64],
-    units: Mapping[str, float],
+    sigmas: Mapping[str, float],
     number: int,
     params: RefinementParams,
 ) -> int:
     """Takes out of the model what does not fit it in a round, in place; returns how many observations.
 
-    covariances: by image id (P, 2, 2) px². units: image px per network px, by image name.
+    covariances: by image id (P, 2, 2) px². sigmas: of a match's position, px by image name.
     """
     columns = ModelColumns.of(model)
     own = np.empty((len(columns.xy), 2, 2))
@@ -225,7 +236,7 @@ def reject(
         seen = columns.image == row
         own[seen] = covariances[int(image_id)][columns.point2D[seen]]
     residuals = columns.residuals()
-    unit = np.array([units[name] for name in columns.names])[columns.image]
+    unit = np.array([sigmas[name] for name in columns.names])[columns.image]
     aligned = (
         np.trace(own, axis1=1, axis2=2) < 1.8 * (params.match_sigma * unit) ** 2
     )  # exact in one direction at least
@@ -246,10 +257,10 @@ def refine(refiner: Refiner, model: pycolmap.Reconstruction, scratch: Path) -> R
 
     The next one always begins with what was kept: a model that was read holds its points in another order.
     """
-    state = load_round(scratch, refiner.units) or refiner.start(model)
+    state = load_round(scratch, refiner.data.sigmas) or refiner.start(model)
     while state.rounds < refiner.options.rounds and not state.settled and state.model.num_points3D() > 0:
         save_round(refiner.next_round(state, scratch), scratch)
-        kept = load_round(scratch, refiner.units)
+        kept = load_round(scratch, refiner.data.sigmas)
         assert kept is not None  # it was just written
         state = kept
     return state

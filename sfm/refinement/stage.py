@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -20,15 +18,15 @@ from sfm.errors import BadFile
 from sfm.mapping.inputs import write_database
 from sfm.refinement.rounds import Refiner, calibrate, refine
 from sfm.refinement.track_completion import refined_input
+from sfm.system.hashing import files_digest, json_bytes
 from sfm.types import StageSummary
 
 
 def scratch_folder(output: Path, refiner: Refiner) -> Path:
     """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
-    digest = hashlib.sha256(json.dumps([__version__, asdict(refiner.options), refiner.mapping.seed]).encode())
-    for path in sorted((output / UNREFINED).rglob("*.bin")):
-        digest.update(path.read_bytes())
-    folder = output / ".refinement" / digest.hexdigest()[:16]
+    depends_on = json_bytes([__version__, asdict(refiner.options), refiner.mapping.seed], sort_keys=False)
+    digest = files_digest(sorted((output / UNREFINED).rglob("*.bin")), start=depends_on)
+    folder = output / ".refinement" / digest[:16]
     for other in folder.parent.glob("*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
@@ -39,14 +37,14 @@ def scratch_folder(output: Path, refiner: Refiner) -> Path:
 def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tuple[str, str], ...]) -> StageSummary:
     """The stage: OUT/unrefined/N in, OUT/sparse/N, OUT/points.ply and OUT/database.db out.
 
-    left_out: (image, reason) of all that mapping did not register. A detector's keypoints stay as they are.
+    left_out: (image, reason) of all that mapping did not register.
     """
     started = time.perf_counter()
     models: Sequence[pycolmap.Reconstruction] = read_models(output / UNREFINED)
-    if has_foreign(models, refiner.units):
+    if has_foreign(models, refiner.data.sigmas):
         raise BadFile(f"{output / UNREFINED}: models of other photos; delete it and run again")
     states, notes = [refiner.start(model) for model in models], ()
-    if refiner.data.semi_dense and not refiner.options.no_refine:
+    if refiner.data.traits.refinable and not refiner.options.no_refine:
         scratch = scratch_folder(output, refiner)
         states = [refine(refiner, model, scratch / str(i)) for i, model in enumerate(models)]
         models, reports = zip(*(calibrate(refiner, state) for state in states), strict=True)
@@ -68,7 +66,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         "track_length": best.compute_mean_track_length(),
         "reprojection_error": best.compute_mean_reprojection_error(),
         "rounds": states[0].rounds,
-        "moved_network_px": states[0].moved,
+        "moved_network_px": states[0].moved * refiner.data.traits.pixel_sigma,
         "rejected": states[0].num_rejected,
         "newly_registered": states[0].num_registered,
     }

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 
 from sfm.colmap.model_arrays import ModelColumns
-from sfm.matchers.cores import map_on_cores, num_cores
 from sfm.refinement.patch_alignment import Alignment, Pyramid, Templates, Window, align, cut_patches
 from sfm.refinement.patch_warps import patch_maps, surface_normals
 from sfm.system.memory import give_back, is_exhausted
+from sfm.system.parallel import map_on_cores, num_cores
 from sfm.system.progress import progress_bar
 from sfm.types import Float32, Float64, Int64
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 NUM_LEVELS = 5
 WINDOW_RADIUS = 7  # px; 15 x 15
-PRIOR_SIGMA = 2.0  # network px: how far a matcher's positions are off, and along an edge stay off
+PRIOR_SIGMA = 2.0  # deviations of a match: how far a matcher's positions are off, and along an edge stay off
 MAX_SCALE = 2.0 ** (NUM_LEVELS - 2)  # patches that are seen larger or smaller than this are not compared
 CHUNK = 1024  # patches aligned at once
 GIVEN_BACK = 0.25  # of the pyramids' memory: when so much was dropped, it goes back to the system
@@ -45,7 +45,8 @@ _Result = TypeVar("_Result")
 @dataclass(frozen=True, slots=True)
 class Photos:
     """How the photos of a model are read for alignment. read: pyramid by row of the model's images. scale: (N, 2)
-    pyramid px per photo px in x and y. unit: (N,) pyramid px per network px of the matcher."""
+    pyramid px per photo px in x and y. unit: (N,) pyramid px: standard deviation of the
+    matcher's positions."""
 
     read: ReadPyramid
     scale: Float64
@@ -53,7 +54,7 @@ class Photos:
 
     @property
     def unit_px(self) -> Float64:
-        """(N,) photo px per network px."""
+        """(N,) px: standard deviation of the matcher's positions."""
         return np.asarray(self.unit / self.scale.mean(axis=1))
 
 

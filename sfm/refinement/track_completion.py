@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sfm.colmap.log import quiet
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.mapping.colmap_mapper import incremental_options
-from sfm.mapping.inputs import Attempt, MappingInput, write_database
+from sfm.mapping.inputs import Attempt, MappingInput
 from sfm.mapping.retry_strategy import STRATEGIES
 from sfm.options import MappingOptions
 from sfm.types import Float64, Int64, Keypoints
@@ -45,20 +45,20 @@ def complete(
     model: pycolmap.Reconstruction,
     data: MappingInput,
     options: MappingOptions,
-    scratch: Path,
+    path: Path,
     *,
     max_error: float,
     register: bool,
 ) -> int:
     """Completes, merges and triangulates the model's tracks, in place; returns how many images were registered.
 
-    data: with the refined keypoints. max_error: px of the photos. register: images may be added.
+    data: what mapping read. path: COLMAP database with the refined keypoints and the matches, in the model's ids.
+    max_error: px of the images. register: images may be added.
     """
-    write_database(scratch / "completion.db", data)
     pipeline = incremental_options(Attempt("completion", STRATEGIES[0], data), options)
     triangulation, mapper_options = pipeline.triangulation, pipeline.mapper
     triangulation.complete_max_reproj_error = triangulation.merge_max_reproj_error = max_error
-    database = pycolmap.Database.open(scratch / "completion.db")
+    database = pycolmap.Database.open(path)
     try:
         with quiet():
             cache = pycolmap.DatabaseCache.create(database, pycolmap.DatabaseCacheOptions())

@@ -1,6 +1,7 @@
-"""The report of a comparison: two models of the same photos side by side, with the truth as judge where there is one.
+"""The report of a comparison: two models of the same images side by side, with their errors where there is
+ground truth.
 
-Photos are the same where their names are. The model of more photos is made upright, the other laid over it.
+Images are the same where their names are. The model of more images is made upright, the other laid over it.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from sfm.evaluation.model import Poses, align, camera_centres, extent
 from sfm.geometry.poses import rotation_angle_deg
 from sfm.report import parts
 from sfm.report.html import key_of, page, write_page
-from sfm.report.parts import Photos
+from sfm.report.parts import PageImages
 from sfm.report.run import duration, options_part, total_seconds, unregistered
 from sfm.results.console import PROBABLY_BAD
 from sfm.results.files import DATABASE
 from sfm.results.run_json import read_run_json, recorded_doubts, run_title
 from sfm.storage.database import FeatureDatabase
 
-TRUTH_COLOUR = "#9aa3ad"
+GROUND_TRUTH_COLOUR = "#9aa3ad"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contender:
-    """One of the two. record: its run.json, empty for a mere COLMAP model. sizes: of the photos it knows, px."""
+    """One of the two. record: its run.json, empty for a mere COLMAP model. sizes: of the images it knows, px."""
 
     title: str
     scene: Scene
@@ -49,13 +50,13 @@ def default_path(a: Path, b: Path) -> Path:
 def write_comparison(
     comparison: Comparison, path: Path, *, ground_truth: Path | None = None, images: Path | None = None
 ) -> Path:
-    """Writes the report of a comparison. images: the photos' folder, where a run's own does not hold any more.
+    """Writes the report of a comparison. images: the images' folder, where a run's own does not hold any more.
 
     Raises BadFile where a model cannot be read or the report not be written.
     """
     sides = _contenders(comparison)
-    truth = None if ground_truth is None else read_scene(ground_truth, "truth")
-    document = comparison_document(comparison, sides, truth, images or _images_folder(sides))
+    true_scene = None if ground_truth is None else read_scene(ground_truth, "truth")
+    document = comparison_document(comparison, sides, true_scene, images or _images_folder(sides))
     write_page(path, page(document, "compare.js", key_of(document["heading"])))
     return path
 
@@ -71,7 +72,7 @@ def _contenders(comparison: Comparison) -> tuple[Contender, Contender]:
 
 
 def together(a: Scene, b: Scene) -> tuple[Scene, Scene]:
-    """Both in the upright frame of the one of more photos; each in its own where they cannot be aligned."""
+    """Both in the upright frame of the one of more images; each in its own where they cannot be aligned."""
     if len(b.cameras.names) > len(a.cameras.names):
         second, first = together(b, a)
         return first, second
@@ -103,54 +104,55 @@ def _images_folder(sides: tuple[Contender, Contender]) -> Path | None:
 
 
 def comparison_document(
-    comparison: Comparison, sides: tuple[Contender, Contender], truth: Scene | None, folder: Path | None
+    comparison: Comparison, sides: tuple[Contender, Contender], true_scene: Scene | None, folder: Path | None
 ) -> dict[str, Any]:
-    """The report as values that JSON holds. truth: in any frame."""
-    names: set[str] = set(truth.cameras.names) if truth is not None else set()
+    """The report as values that JSON holds. true_scene: in any frame."""
+    names: set[str] = set(true_scene.cameras.names) if true_scene is not None else set()
     for side in sides:
         names |= set(side.sizes) | set(side.scene.cameras.names) | set(unregistered(side.record))
-    photos = Photos(tuple(sorted(names)), {**sides[1].sizes, **sides[0].sizes}, folder)
-    groups = groups_of(photos, sides)
-    differing = [photos.numbers[name] for group in ("a", "b", "neither") for name in groups[group]]
-    shown = parts.shown_photos(len(photos.names), differing)
-    thumbnails = parts.thumbnails(photos, shown)
+    images = PageImages(tuple(sorted(names)), {**sides[1].sizes, **sides[0].sizes}, folder)
+    groups = groups_of(images, sides)
+    differing = [images.numbers[name] for group in ("a", "b", "neither") for name in groups[group]]
+    shown = parts.shown_images(len(images.names), differing)
+    thumbnails = parts.thumbnails(images, shown)
     titles = (sides[0].title, sides[1].title)
     return {
         "kind": "comparison",
         "title": f"{titles[0]} and {titles[1]} · loftr-sfm comparison",
         "heading": f"{titles[0]} and {titles[1]}",
-        "sentence": sentence(groups, titles, len(photos.names)),
+        "sentence": sentence(groups, titles, len(images.names)),
         "warnings": [
             f"{side.title}: {PROBABLY_BAD}: {text}" for side in sides for text in recorded_doubts(side.record)
         ],
-        "remarks": _remarks(thumbnails, shown, photos),
-        "models": [parts.model_part(side.scene, photos) for side in sides] + _truth_part(truth, sides, photos),
+        "remarks": _remarks(thumbnails, shown, images),
+        "models": [parts.model_part(side.scene, images) for side in sides]
+        + _ground_truth_part(true_scene, sides, images),
         "images": {
-            "names": list(photos.names),
-            "sizes": [list(photos.sizes.get(name, (0, 0))) for name in photos.names],
+            "names": list(images.names),
+            "sizes": [list(images.sizes.get(name, (0, 0))) for name in images.names],
             "thumbnails": thumbnails,
             "titles": list(titles),
-            "sides": [_side(side, photos, shown, truth) for side in sides],
+            "sides": [_side(side, images, shown, true_scene) for side in sides],
             "keypoint_error": parts.KEYPOINT_ERROR,
         },
-        "groups": {group: [photos.numbers[name] for name in members] for group, members in groups.items()},
+        "groups": {group: [images.numbers[name] for name in members] for group, members in groups.items()},
         "figures": [list(row) for row in table_rows(comparison)],
         "agreement": agreement_lines(comparison.agreement, titles),
-        "truth": truth is not None,
+        "truth": true_scene is not None,
         "histograms": [parts.histograms(side.scene) for side in sides],
         "made": [_made(side, path) for side, path in zip(sides, (comparison.a.path, comparison.b.path), strict=True)],
         "differences": differences(sides),
     }
 
 
-def groups_of(photos: Photos, sides: tuple[Contender, Contender]) -> dict[str, list[str]]:
-    """Names of the photos that both, only the first, only the second and neither registered."""
+def groups_of(images: PageImages, sides: tuple[Contender, Contender]) -> dict[str, list[str]]:
+    """Names of the images that both, only the first, only the second and neither registered."""
     a, b = (set(side.scene.cameras.names) for side in sides)
     return {
-        "both": [name for name in photos.names if name in a & b],
-        "a": [name for name in photos.names if name in a - b],
-        "b": [name for name in photos.names if name in b - a],
-        "neither": [name for name in photos.names if name not in a | b],
+        "both": [name for name in images.names if name in a & b],
+        "a": [name for name in images.names if name in a - b],
+        "b": [name for name in images.names if name in b - a],
+        "neither": [name for name in images.names if name not in a | b],
     }
 
 
@@ -164,34 +166,36 @@ def sentence(groups: Mapping[str, list[str]], titles: tuple[str, str], total: in
     )
 
 
-def _remarks(thumbnails: Mapping[str, str], shown: set[int], photos: Photos) -> list[str]:
+def _remarks(thumbnails: Mapping[str, str], shown: set[int], images: PageImages) -> list[str]:
     if not thumbnails:
         return ["no thumbnails: the photos are not where the runs found them; give --images FOLDER"]
-    if len(shown) < len(photos.names):
-        return [f"thumbnails and keypoints of a sample only: {len(thumbnails)} of {len(photos.names):,} photos"]
+    if len(shown) < len(images.names):
+        return [f"thumbnails and keypoints of a sample only: {len(thumbnails)} of {len(images.names):,} photos"]
     return []
 
 
-def _truth_part(truth: Scene | None, sides: tuple[Contender, Contender], photos: Photos) -> list[dict[str, Any]]:
+def _ground_truth_part(
+    true_scene: Scene | None, sides: tuple[Contender, Contender], images: PageImages
+) -> list[dict[str, Any]]:
     """The true cameras as outlines in the frame that is shown; nothing where they cannot be laid over it."""
     target = max((side.scene for side in sides), key=lambda scene: len(scene.cameras.names))
-    over = None if truth is None else aligned(truth, target)
+    over = None if true_scene is None else aligned(true_scene, target)
     if over is None:
         return []
     none = np.zeros(0, np.int64)
     points = Points(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32), none)
     seen = Observations(none, none, np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
     cameras_only = replace(over, points=points, observations=seen)
-    return [parts.model_part(cameras_only, photos) | {"outline": True, "colour": TRUTH_COLOUR}]
+    return [parts.model_part(cameras_only, images) | {"outline": True, "colour": GROUND_TRUTH_COLOUR}]
 
 
-def _side(side: Contender, photos: Photos, shown: set[int], truth: Scene | None) -> dict[str, Any]:
+def _side(side: Contender, images: PageImages, shown: set[int], true_scene: Scene | None) -> dict[str, Any]:
     lost = unregistered(side.record)
-    reasons = {name: lost.get(name, "not in this model") for name in photos.names}
-    part = parts.side_part(side.scene, photos, shown, reasons)
-    if truth is not None:
-        errors = truth_errors(_poses(side.scene), _poses(truth))
-        part["truth"] = [errors.get(name) for name in photos.names]
+    reasons = {name: lost.get(name, "not in this model") for name in images.names}
+    part = parts.side_part(side.scene, images, shown, reasons)
+    if true_scene is not None:
+        errors = ground_truth_errors(_poses(side.scene), _poses(true_scene))
+        part["truth"] = [errors.get(name) for name in images.names]
     return part
 
 
@@ -199,15 +203,15 @@ def _poses(scene: Scene) -> dict[str, Any]:
     return dict(zip(scene.cameras.names, scene.cameras.cam_from_world, strict=True))
 
 
-def truth_errors(poses: Poses, truth: Poses) -> dict[str, dict[str, float]]:
+def ground_truth_errors(poses: Poses, true_poses: Poses) -> dict[str, dict[str, float]]:
     """For each common image how far its centre is from the true one after alignment, in percent of the true cameras'
     extent, and the angle between the rotations, degrees. Empty where the models cannot be aligned."""
-    found = align(poses, truth)
+    found = align(poses, true_poses)
     if found is None:
         return {}
     similarity, distances, names = found
-    size = extent(camera_centres(truth))
-    turned = np.array([similarity.transform_pose(poses[name])[:, :3] @ truth[name][:, :3].T for name in names])
+    size = extent(camera_centres(true_poses))
+    turned = np.array([similarity.transform_pose(poses[name])[:, :3] @ true_poses[name][:, :3].T for name in names])
     angles = rotation_angle_deg(turned)
     return {
         name: {"centre_percent": round(float(100 * distance / size), 4), "rotation_deg": round(float(angle), 4)}

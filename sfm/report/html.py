@@ -1,7 +1,7 @@
-"""Arrays, photos and pages as text: what a self-contained HTML file is made of.
+"""Arrays, images and pages as text: what a self-contained HTML file is made of.
 
 An array becomes {"type", "shape", "data"}: its little-endian bytes in base64, of the kinds that browsers have typed
-arrays for. Names of photos are untrusted: they reach a page only inside JSON, of which no character can end a script.
+arrays for. Names of images are untrusted: they reach a page only inside JSON, of which no character can end a script.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from sfm.errors import BadFile
+from sfm.system.hashing import json_digest
 
 SCRIPTS = ("three.min.js", "base.js", "model.js", "scene.js", "images.js", "matches.js", "charts.js")
 STYLE = "report.css"
@@ -38,14 +39,14 @@ def pack(values: ArrayLike, dtype: str) -> dict[str, Any]:
 
 
 def pack_fractions(xy: ArrayLike, size: Sequence[int]) -> dict[str, Any]:
-    """Pixels (N, 2) as parts of 65535 of a photo's width and height."""
+    """Pixels (N, 2) as parts of 65535 of an image's width and height."""
     return pack(np.rint(np.asarray(xy, np.float64).reshape(-1, 2) / size * 65535), "u2")
 
 
-def data_url(photo: Image.Image, quality: int = 72) -> str:
-    """A photo as a JPEG inside a URL."""
+def data_url(image: Image.Image, quality: int = 72) -> str:
+    """An image as a JPEG inside a URL."""
     stream = io.BytesIO()
-    photo.save(stream, "JPEG", quality=quality, optimize=True)
+    image.save(stream, "JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
@@ -99,7 +100,7 @@ def _hash(text: str) -> str:
 def key_of(value: Any) -> str:
     """A hash of plain values and of the files that pages are made with."""
     own = [asset(name) for name in (STYLE, *SCRIPTS, "report.js", "compare.js")]
-    return hashlib.sha256(json.dumps([value, own], sort_keys=True, default=str).encode()).hexdigest()
+    return json_digest([value, own])
 
 
 def has_key(path: Path, key: str) -> bool:

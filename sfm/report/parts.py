@@ -1,6 +1,6 @@
-"""The parts that the report of a run and that of a comparison share: models, photos, pairs, as plain values.
+"""The parts that the report of a run and that of a comparison share: models, images, pairs, as plain values.
 
-Photos are numbered by their place in the page's list of names. Positions in photos are parts of 65535 of width and
+Images are numbered by their place in the page's list of names. Positions in images are parts of 65535 of width and
 height, errors of keypoints parts of 255 of KEYPOINT_ERROR.
 """
 
@@ -18,27 +18,27 @@ from numpy.typing import NDArray
 
 from sfm.drawing.scene import Scene
 from sfm.errors import BadImage
-from sfm.images.stage import read_thumbnail
+from sfm.images.decoding import read_thumbnail
 from sfm.report.html import data_url, pack, pack_fractions
 from sfm.types import ImagePair, Int64, Matches, TwoViewGeometry
 
 MAX_POINTS = 300_000  # in the 3D view; of more, a fair sample
-MAX_KEYPOINTS = 1500  # a photo
-MAX_NEIGHBOURS = 8  # a photo
+MAX_KEYPOINTS = 1500  # an image
+MAX_NEIGHBOURS = 8  # an image
 MAX_THUMBNAILS = 150
 MAX_DRAWN_MATCHES = 200  # a pair
 DRAWN_PAIRS = 4  # of each kind
-THUMBNAIL, LARGE_THUMBNAIL = 448, 640  # px, longer side; the larger where few photos are shown
-FEW_PHOTOS = 50
+THUMBNAIL, LARGE_THUMBNAIL = 448, 640  # px, longer side; the larger where few images are shown
+FEW_IMAGES = 50
 KEYPOINT_ERROR = 4.0  # px, the top of the scale
-FEW_OBSERVATIONS, LARGE_ERROR = 0.2, 2.0  # times the median over photos
+FEW_OBSERVATIONS, LARGE_ERROR = 0.2, 2.0  # times the median over images
 
 Sizes = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Photos:
-    """The photos of a page: names in order, width and height px of those known, the folder they are in, if any."""
+class PageImages:
+    """The images of a page: names in order, width and height px of those known, the folder they are in, if any."""
 
     names: tuple[str, ...]
     sizes: Sizes
@@ -53,9 +53,9 @@ class Photos:
 # Models
 
 
-def model_part(scene: Scene, photos: Photos) -> dict[str, Any]:
+def model_part(scene: Scene, images: PageImages) -> dict[str, Any]:
     """Points and cameras for the 3D view."""
-    points, cameras, numbers = scene.points, scene.cameras, photos.numbers
+    points, cameras, numbers = scene.points, scene.cameras, images.numbers
     rows = sample(len(points.xyz), MAX_POINTS)
     rotation = np.swapaxes(cameras.cam_from_world[:, :, :3], 1, 2)
     poses = np.concatenate([rotation, cameras.centres[:, :, None]], axis=2)
@@ -105,15 +105,15 @@ def histograms(scene: Scene) -> dict[str, Any]:
     }
 
 
-# Photos in a model
+# Images in a model
 
 
-def side_part(scene: Scene | None, photos: Photos, shown: set[int], reasons: Mapping[str, str]) -> dict[str, Any]:
-    """What one model has of every photo. shown: photos whose keypoints are drawn. reasons: why some are not in it."""
-    num = len(photos.names)
+def side_part(scene: Scene | None, images: PageImages, shown: set[int], reasons: Mapping[str, str]) -> dict[str, Any]:
+    """What one model has of every image. shown: images whose keypoints are drawn. reasons: why some are not in it."""
+    num = len(images.names)
     side: dict[str, Any] = {
         "registered": [False] * num,
-        "reason": [reasons.get(name, "") for name in photos.names],
+        "reason": [reasons.get(name, "") for name in images.names],
         "observations": [0] * num,
         "error": [None] * num,
         "warning": [""] * num,
@@ -122,7 +122,7 @@ def side_part(scene: Scene | None, photos: Photos, shown: set[int], reasons: Map
     }
     if scene is None:
         return side
-    rows = [photos.numbers[name] for name in scene.cameras.names]
+    rows = [images.numbers[name] for name in scene.cameras.names]
     errors = mean_errors(scene)
     neighbours = neighbours_of(scene)
     warnings = warnings_of(scene.observation_counts(), errors)
@@ -184,8 +184,8 @@ def _seen(scene: Scene, row: int) -> dict[str, Any]:
 # Thumbnails
 
 
-def shown_photos(num: int, first: Sequence[int]) -> set[int]:
-    """Photos that get a thumbnail: all, or `first` of them and the rest evenly spread."""
+def shown_images(num: int, first: Sequence[int]) -> set[int]:
+    """Images that get a thumbnail: all, or `first` of them and the rest evenly spread."""
     if num <= MAX_THUMBNAILS:
         return set(range(num))
     chosen = dict.fromkeys(first[: MAX_THUMBNAILS * 2 // 3])
@@ -193,18 +193,18 @@ def shown_photos(num: int, first: Sequence[int]) -> set[int]:
     return set(chosen) | set(evenly)
 
 
-def thumbnails(photos: Photos, shown: set[int]) -> dict[str, str]:
-    """Thumbnails as data URLs by the photo's number; photos that have gone or changed have none."""
-    folder = photos.folder
+def thumbnails(images: PageImages, shown: set[int]) -> dict[str, str]:
+    """Thumbnails as data URLs by the image's number; images that have gone or changed have none."""
+    folder = images.folder
     if folder is None or not folder.is_dir():
         return {}
-    known = [i for i in sorted(shown) if photos.names[i] in photos.sizes]
-    side = LARGE_THUMBNAIL if len(known) <= FEW_PHOTOS else THUMBNAIL
+    known = [i for i in sorted(shown) if images.names[i] in images.sizes]
+    side = LARGE_THUMBNAIL if len(known) <= FEW_IMAGES else THUMBNAIL
 
     def one(i: int) -> str | None:
-        name = photos.names[i]
+        name = images.names[i]
         try:
-            return data_url(read_thumbnail(folder, name, photos.sizes[name], side))
+            return data_url(read_thumbnail(folder, name, images.sizes[name], side))
         except BadImage:
             return None
 
@@ -216,17 +216,17 @@ def thumbnails(photos: Photos, shown: set[int]) -> dict[str, str]:
 
 
 def pairs_part(
-    counts: Mapping[ImagePair, int], geometries: Mapping[ImagePair, TwoViewGeometry], photos: Photos
+    counts: Mapping[ImagePair, int], geometries: Mapping[ImagePair, TwoViewGeometry], images: PageImages
 ) -> dict[str, Any]:
-    """Columns of all pairs that hold a match: photos, matches, verified matches."""
-    numbers = photos.numbers
+    """Columns of all pairs that hold a match: images, matches, verified matches."""
+    numbers = images.numbers
     rows = [
         (numbers[pair.name0], numbers[pair.name1], count, _inliers(geometries, pair))
         for pair, count in sorted(counts.items())
         if count > 0
     ]
     i, j, matches, inliers = np.array(rows, np.int64).reshape(-1, 4).T
-    kind = "u2" if len(photos.names) < 65536 else "u4"
+    kind = "u2" if len(images.names) < 65536 else "u4"
     return {
         "tried": len(counts),
         "i": pack(i, kind),
@@ -257,14 +257,14 @@ def drawn_part(
     chosen: Sequence[tuple[str, ImagePair]],
     geometries: Mapping[ImagePair, TwoViewGeometry],
     matches: Mapping[ImagePair, Matches],
-    photos: Photos,
+    images: PageImages,
 ) -> list[dict[str, Any]]:
     """The chosen pairs with a sample of their matches."""
-    return [_drawn(role, pair, matches[pair], geometries.get(pair), photos) for role, pair in chosen]
+    return [_drawn(role, pair, matches[pair], geometries.get(pair), images) for role, pair in chosen]
 
 
 def _drawn(
-    role: str, pair: ImagePair, matches: Matches, geometry: TwoViewGeometry | None, photos: Photos
+    role: str, pair: ImagePair, matches: Matches, geometry: TwoViewGeometry | None, images: PageImages
 ) -> dict[str, Any]:
     rows = sample(len(matches), MAX_DRAWN_MATCHES)
     inlier = np.zeros(len(matches), np.uint8)
@@ -272,13 +272,13 @@ def _drawn(
         inlier[geometry.inliers] = 1
     return {
         "role": role,
-        "i": photos.numbers[pair.name0],
-        "j": photos.numbers[pair.name1],
+        "i": images.numbers[pair.name0],
+        "j": images.numbers[pair.name1],
         "matches": len(matches),
         "inliers": int(inlier.sum()),
         "kind": geometry.kind.replace("_", " ") if geometry is not None else "",
-        "a": pack_fractions(matches.points0[rows], photos.sizes[pair.name0]),
-        "b": pack_fractions(matches.points1[rows], photos.sizes[pair.name1]),
+        "a": pack_fractions(matches.points0[rows], images.sizes[pair.name0]),
+        "b": pack_fractions(matches.points1[rows], images.sizes[pair.name1]),
         "confidence": pack(np.rint(matches.confidence[rows] * 255), "u1"),
         "inlier": pack(inlier[rows], "u1"),
     }

@@ -1,6 +1,6 @@
 """OUT/report.html: what a run did and what came of it, one file to open in any browser (docs/report.md).
 
-Made from OUT alone: run.json, features.h5, the models; and the photos, where they are still there.
+Made from OUT alone: run.json, features.h5, the models; and the images, where they are still there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sfm.evaluation.model import camera_poses, read_model
 from sfm.options import Options
 from sfm.report import parts
 from sfm.report.html import has_key, key_of, page, write_page
-from sfm.report.parts import Photos
+from sfm.report.parts import PageImages
 from sfm.results.console import PROBABLY_BAD
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
 from sfm.results.run_json import FIGURES, read_run_json, recorded_doubts, run_title
@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """A finished run as it lies on disk. record: its run.json. counts, geometries: of the matched pairs. scene: its
-    largest model, upright, None without one. place: sub-model of each photo that is in a smaller one."""
+    largest model, upright, None without one. place: sub-model of each image that is in a smaller one."""
 
     out: Path
     record: Mapping[str, Any]
-    photos: Photos
+    images: PageImages
     counts: Mapping[ImagePair, int]
     geometries: Mapping[ImagePair, TwoViewGeometry]
     scene: Scene | None
@@ -48,7 +48,7 @@ class Run:
 
 
 def read_run(out: Path, images: Path | None = None) -> Run:
-    """All that the report needs of a run. images: the photos' folder, where it has moved. Raises BadFile."""
+    """All that the report needs of a run. images: the images' folder, where it has moved. Raises BadFile."""
     record = read_run_json(out)
     if missing := [name for name in FIGURES if name not in record]:
         raise BadFile(f"{out / RUN_JSON}: holds no {missing[0]}; give the output folder of a run")
@@ -68,12 +68,12 @@ def read_run(out: Path, images: Path | None = None) -> Run:
     if scene is not None:
         names |= set(scene.cameras.names)
         sizes |= {n: (int(w), int(h)) for n, (w, h) in zip(scene.cameras.names, scene.cameras.size, strict=True)}
-    photos = Photos(tuple(sorted(names)), sizes, folder if folder.is_dir() else None)
-    return Run(out, record, photos, counts, geometries, scene, _places(models[1:]))
+    of_page = PageImages(tuple(sorted(names)), sizes, folder if folder.is_dir() else None)
+    return Run(out, record, of_page, counts, geometries, scene, _places(models[1:]))
 
 
 def _places(models: list[Path]) -> dict[str, str]:
-    """The sub-model of each photo that some smaller model has; the larger counts."""
+    """The sub-model of each image that some smaller model has; the larger counts."""
     found: dict[str, str] = {}
     for path in models:
         for name in camera_poses(read_model(path)):
@@ -87,12 +87,12 @@ def _places(models: list[Path]) -> dict[str, str]:
 def report_document(run: Run, matches: Mapping[ImagePair, Matches]) -> dict[str, Any]:
     """The report as values that JSON holds. matches: at least those of `parts.pairs_to_draw`."""
     chosen = parts.pairs_to_draw(run.counts, run.geometries)
-    numbers, reasons = run.photos.numbers, unregistered(run.record)
+    numbers, reasons = run.images.numbers, unregistered(run.record)
     drawn = [numbers[name] for _, pair in chosen for name in (pair.name0, pair.name1)]
     lost = [numbers[name] for name in reasons]
-    shown = parts.shown_photos(len(run.photos.names), [*dict.fromkeys(drawn), *lost])
-    side = parts.side_part(run.scene, run.photos, shown, reasons)
-    thumbnails = parts.thumbnails(run.photos, shown)
+    shown = parts.shown_images(len(run.images.names), [*dict.fromkeys(drawn), *lost])
+    side = parts.side_part(run.scene, run.images, shown, reasons)
+    thumbnails = parts.thumbnails(run.images, shown)
     return {
         "kind": "run",
         "title": f"{images_title(run.record)} · loftr-sfm report",
@@ -101,17 +101,17 @@ def report_document(run: Run, matches: Mapping[ImagePair, Matches]) -> dict[str,
         "tiles": tiles(run.record),
         "warnings": warnings(run, side),
         "remarks": remarks(run, len(thumbnails), len(shown)),
-        "models": [parts.model_part(run.scene, run.photos)] if run.scene is not None else [],
+        "models": [parts.model_part(run.scene, run.images)] if run.scene is not None else [],
         "images": {
-            "names": list(run.photos.names),
-            "sizes": [list(run.photos.sizes.get(name, (0, 0))) for name in run.photos.names],
+            "names": list(run.images.names),
+            "sizes": [list(run.images.sizes.get(name, (0, 0))) for name in run.images.names],
             "thumbnails": thumbnails,
             "sides": [side],
             "place": {str(numbers[name]): place for name, place in run.place.items() if name in numbers},
             "keypoint_error": parts.KEYPOINT_ERROR,
         },
-        "pairs": parts.pairs_part(run.counts, run.geometries, run.photos),
-        "drawn": parts.drawn_part(chosen, run.geometries, matches, run.photos),
+        "pairs": parts.pairs_part(run.counts, run.geometries, run.images),
+        "drawn": parts.drawn_part(chosen, run.geometries, matches, run.images),
         "histograms": parts.histograms(run.scene) if run.scene is not None else None,
         "run": run_part(run.record),
     }
@@ -127,12 +127,12 @@ def read_drawn(run: Run) -> dict[ImagePair, Matches]:
 
 
 def unregistered(record: Mapping[str, Any]) -> dict[str, str]:
-    """Why each photo that is not in the largest model is not."""
+    """Why each image that is not in the largest model is not."""
     return {str(lost["image"]): str(lost["reason"]) for lost in record.get("unregistered", [])}
 
 
 def images_title(record: Mapping[str, Any]) -> str:
-    """A name for the photos: their folder's, or its parent's where that says more."""
+    """A name for the images: their folder's, or its parent's where that says more."""
     folder = Path(str(record.get("images_folder", "")))
     named = folder.parent if folder.name.lower() in ("images", "photos", "imgs") and folder.parent.name else folder
     return named.name or "photos"
@@ -194,8 +194,8 @@ def remarks(run: Run, num_thumbnails: int, num_shown: int) -> list[str]:
     found = []
     if num_thumbnails == 0:
         found.append(f"no thumbnails: the photos are not in {run.record.get('images_folder')} any more")
-    elif num_shown < len(run.photos.names):
-        found.append(f"thumbnails and keypoints of a sample only: {num_thumbnails} of {len(run.photos.names):,} photos")
+    elif num_shown < len(run.images.names):
+        found.append(f"thumbnails and keypoints of a sample only: {num_thumbnails} of {len(run.images.names):,} photos")
     if run.scene is not None and len(run.scene.points.xyz) > parts.MAX_POINTS:
         found.append(f"3D view of a fair sample: {parts.MAX_POINTS:,} of {len(run.scene.points.xyz):,} points")
     return found
@@ -245,7 +245,7 @@ def report_key(record: Mapping[str, Any]) -> str:
 
 
 def write_report(out: Path, images: Path | None = None) -> Path:
-    """Writes OUT/report.html anew and returns its path. images: the photos' folder, where it has moved.
+    """Writes OUT/report.html anew and returns its path. images: the images' folder, where it has moved.
 
     Raises BadFile where OUT is no run's output folder or cannot be written.
     """

@@ -23,7 +23,7 @@ def stage_line(stage: StageSummary) -> str:
 
 
 def stage_text(stage: StageSummary) -> str:
-    """What is printed when a stage ends: its line, and where there is no model why each photo is in none."""
+    """What is printed when a stage ends: its line, and where there is no model why each image is in none."""
     lost = stage.skipped if stage.counts.get("models") == 0 else ()
     return "\n".join([stage_line(stage), *(f"  {name}: {reason}" for name, reason in lost)])
 
@@ -33,9 +33,9 @@ def _number(value: float) -> str:
 
 
 def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, matcher: str = "loftr") -> str:
-    """The end of a run: figures, photos that are not in the model and why, files, next commands.
+    """The end of a run: figures, images that are not in the model and why, files, next commands.
 
-    matcher: of the run's options; the same photos by SIFT are proposed after any other.
+    matcher: of the run's options; the same images by SIFT are proposed after any other.
     """
     if not summary.models:
         return f"stopped after {summary.stages[-1].stage}; the same command without --stop-after carries on"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 def next_commands(folder: Path, out: Path, matcher: str) -> list[str]:
     """Commands that follow a run of the images in `folder` into `out`, a line each, with what they do."""
-    photos, here, sift = (shlex.quote(str(path)) for path in (folder, out, f"{out}-sift"))
+    images, here, sift = (shlex.quote(str(path)) for path in (folder, out, f"{out}-sift"))
     beside = [
-        (f"loftr-sfm {photos} {sift} --matcher sift", "the same photos by COLMAP's SIFT, and then"),
+        (f"loftr-sfm {images} {sift} --matcher sift", "the same photos by COLMAP's SIFT, and then"),
         (f"loftr-sfm compare {here} {sift}", "both side by side, as a table and in the browser"),
     ]
     commands = [

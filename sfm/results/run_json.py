@@ -17,7 +17,8 @@ from sfm.errors import BadFile
 from sfm.options import Options
 from sfm.results.files import RUN_JSON
 from sfm.system.machine import machine
-from sfm.system.untrusted_files import NUMBER, has_shape, is_path, leads_out_anywhere, read_json
+from sfm.system.safe_paths import is_path, leads_out_anywhere
+from sfm.system.untrusted_files import NUMBER, has_shape, read_json
 from sfm.types import ReconstructionSummary, StageSummary
 
 FIGURES = ("images", "registered", "points3D", "observations", "mean_track_length", "mean_reprojection_error_px")
@@ -160,7 +161,7 @@ def run_title(record: Mapping[str, Any]) -> str:
 
 
 def images_folder(out: Path) -> Path:
-    """The folder of photos that a run was made from, as its run.json says. Raises BadFile where it does not."""
+    """The folder of images that a run was made from, as its run.json says. Raises BadFile where it does not."""
     folder = read_run_json(out).get("images_folder")
     if not isinstance(folder, str):
         raise BadFile(f"{out / RUN_JSON}: names no folder of photos; give --images FOLDER")

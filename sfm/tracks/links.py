@@ -89,7 +89,7 @@ def cell_keys(points: NDArray[np.floating], cells: Int64, grid: Grid | None, cel
         return _quantised(np.asarray(points, np.float64) / cell_size)
     if grid is None or cell_size == 1:
         return cells
-    width, height, columns = grid[:3]
+    width, height, columns = grid.cell_width, grid.cell_height, grid.columns
     if cell_size > 1:
         return _quantised((np.stack([cells % columns, cells // columns], axis=1) + 0.5) / cell_size)
     return _quantised((np.asarray(points, np.float64) / (width, height) - 0.5) / cell_size + 0.5)

@@ -1,9 +1,9 @@
-"""Two photos: their matches, fundamental and essential matrix, relative pose, and how far to trust them.
+"""Two images: their matches, fundamental and essential matrix, relative pose, and how far to trust them.
 
-    result = match_photos("a.jpg", "b.jpg", weights="outdoor")
+    result = match_images("a.jpg", "b.jpg", weights="outdoor")
     result.F, result.cam1_from_cam0, result.matches
 
-Photo A has suffix 0 and photo B suffix 1. Pixels are COLMAP's (sfm.types), of the photos at full
+Image A has suffix 0 and image B suffix 1. Pixels are COLMAP's (sfm.types), of the images at full
 size after their EXIF rotation; p1ᵀ F p0 = 0 for pixels, x1ᵀ E x0 = 0 for undistorted image plane
 coordinates. Two views do not tell the scale: the translation is of unit length.
 """
@@ -27,7 +27,8 @@ from sfm.geometry.pixels import allowed_error, homogeneous
 from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
 from sfm.geometry.two_view import unit_pose, verify_pair
 from sfm.images.camera_priors import GUESSED_FOCAL, Photo, cameras_of
-from sfm.images.stage import check_photo, read_grey
+from sfm.images.decoding import read_grey
+from sfm.images.index import check_photo
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.turning import TurningMatcher
@@ -42,7 +43,7 @@ GIVEN, ESTIMATED = "given", "estimated"  # groups of cameras: by the user, from 
 WEAK = 0.05  # share of cells with strong matches below which turns are tried; upright pairs that match have 0.04 to 0.3
 A_AND_B = ImagePair("A", "B")
 LITTLE_PARALLAX_DEG = 2.0  # median; below it the direction of the translation is mostly noise
-WIDE_PARALLAX_DEG = 75.0  # no photos that far apart match: the pose is a wrong one
+WIDE_PARALLAX_DEG = 75.0  # no images that far apart match: the pose is a wrong one
 FEW_INLIERS = 50
 LOW_RATIO = 0.4  # of inliers, below which most pairs of a detector-free matcher are wrong
 POSE_ERROR = 0.5  # of the allowed error: what the pose of cameras with known focal lengths is estimated with
@@ -51,19 +52,19 @@ FLAT_KINDS = ("planar", "panoramic", "planar_or_panoramic")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TwoViewResult:
-    """What two photos tell of each other.
+    """What two images tell of each other.
 
-    photos: records of A and B, named by their paths, with the cameras that the pose holds for.
+    images: records of A and B, named by their paths, with the cameras that the pose holds for.
     matches: all M of them. turn: quarter turns counterclockwise of B with which they were matched.
     kind: COLMAP's word for the geometry ("calibrated", "uncalibrated", "planar", "panoramic",
     "degenerate"). inliers: (M,) bool. F, E: (3, 3) or None. cam1_from_cam0: (3, 4) with a
     translation of unit length (zero for a pure rotation), or None. parallax_deg: median angle under
     which the inliers' points see the two cameras. epipolar_px: mean distance of the inliers' points
-    to their epipolar lines, px of the photos. remarks: what speaks against the geometry or the
+    to their epipolar lines, px of the images. remarks: what speaks against the geometry or the
     pose, a line each; without any the pose is trusted. matcher: its provenance.
     """
 
-    photos: Records
+    images: Records
     matches: Matches
     kind: str
     inliers: NDArray[np.bool_]
@@ -77,11 +78,16 @@ class TwoViewResult:
     matcher: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def photos(self) -> Records:
+        """The images, by their name in 0.1.0."""
+        return self.images
+
+    @property
     def focal_sources(self) -> tuple[str, str]:
         """Where the focal lengths of A and B come from: "given", "EXIF", "estimated" (from F) or "guessed"."""
         source0, source1 = (
             camera.group if camera.group in (GIVEN, ESTIMATED) else "EXIF" if camera.has_focal_prior else "guessed"
-            for camera in (photo.camera for photo in self.photos)
+            for camera in (image.camera for image in self.images)
         )
         return source0, source1
 
@@ -115,36 +121,39 @@ class TwoViewResult:
 # --- the front door -----------------------------------------------------------------------------
 
 
-def match_photos(
+def match_images(
     a: str | Path, b: str | Path, *, options: TwoImageOptions | None = None, **changes: Any
 ) -> TwoViewResult:
-    """Matches and geometry of two photo files. changes: fields of TwoImageOptions, where options are not given.
+    """Matches and geometry of two image files. changes: fields of TwoImageOptions, where options are not given.
 
-    Raises BadImage for what is no photo, BadOption and BadFile for options and weights that cannot be used.
+    Raises BadImage for what is no image, BadOption and BadFile for options and weights that cannot be used.
     """
     options = options if options is not None else TwoImageOptions(**changes)
-    photos = read_photos(Path(a), Path(b), options)
-    return match_records(photos, make_matcher(options), options)
+    images = read_images(Path(a), Path(b), options)
+    return match_records(images, make_matcher(options), options)
 
 
-def match_records(photos: Records, matcher: Matcher, options: TwoImageOptions) -> TwoViewResult:
-    """As `match_photos`, with photos that are known and a matcher that may serve many pairs.
+match_photos = match_images  # its name in 0.1.0
+
+
+def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -> TwoViewResult:
+    """As `match_images`, with images that are known and a matcher that may serve many pairs.
 
     Where they hardly match as they are, B is turned by quarter turns; a turn is taken that has
-    clearly more inliers. What comes out is in pixels of the photos as they are.
+    clearly more inliers. What comes out is in pixels of the images as they are.
     """
-    grey0, grey1 = (read_grey(Path(), photo) for photo in photos)
-    grids = [matcher.grid(photo.width, photo.height) for photo in photos]
-    error = allowed_error(grids, options.max_error)
+    grey0, grey1 = (read_grey(Path(), image) for image in images)
+    grids = [matcher.grid(image.width, image.height) for image in images]
+    error = allowed_error(grids, matcher.traits, options.max_error)
     turning = TurningMatcher(matcher)
 
     def geometry(matches: Matches, turn: int) -> TwoViewResult:
-        return two_view(matches, photos, max_error=error, seed=options.seed, turn=turn, matcher=matcher.provenance)
+        return two_view(matches, images, max_error=error, seed=options.seed, turn=turn, matcher=matcher.provenance)
 
     features0, features1 = turning.encode([(grey0, None, 0), (grey1, None, 0)])
     (matches,) = turning.match([(features0, features1)])
     upright = geometry(matches, 0)
-    if matcher.rotation_invariant or options.turns == "off" or strength(matches, _num_cells(photos, grids)) >= WEAK:
+    if matcher.rotation_invariant or options.turns == "off" or strength(matches, _num_cells(images, grids)) >= WEAK:
         return upright
     turned = turning.encode([(grey1, None, turn) for turn in TURNS])
     found = turning.match([(features0, features) for features in turned])
@@ -153,31 +162,31 @@ def match_records(photos: Records, matcher: Matcher, options: TwoImageOptions) -
     return best if best.num_inliers > CLEARLY * upright.num_inliers else upright
 
 
-def _num_cells(photos: Records, grids: Sequence[Grid | None]) -> int:
+def _num_cells(images: Records, grids: Sequence[Grid | None]) -> int:
     """Cells of the smaller grid; 1 for a detector."""
-    cells = [1 if g is None else g[2] * round(p.height / g[1]) for p, g in zip(photos, grids, strict=True)]
+    cells = [1 if g is None else g[2] * round(p.height / g[1]) for p, g in zip(images, grids, strict=True)]
     return min(cells)
 
 
-def read_photos(a: Path, b: Path, options: TwoImageOptions) -> Records:
-    """Records of two different photos, named by their paths, with the cameras that the options or EXIF give."""
-    (photo0, digest0), (photo1, digest1) = check_photo(a), check_photo(b)
+def read_images(a: Path, b: Path, options: TwoImageOptions) -> Records:
+    """Records of two different images, named by their paths, with the cameras that the options or EXIF give."""
+    (image0, digest0), (image1, digest1) = check_photo(a), check_photo(b)
     if digest0 == digest1:
         what = "is the same file as" if a.resolve() == b.resolve() else "is a copy of"
         raise BadOption(f"{b}: {what} {a}; give two different photos")
-    camera0, camera1 = _cameras(photo0, photo1, options)
-    return ImageRecord(str(a), *photo0.size, camera0, digest0), ImageRecord(str(b), *photo1.size, camera1, digest1)
+    camera0, camera1 = _cameras(image0, image1, options)
+    return ImageRecord(str(a), *image0.size, camera0, digest0), ImageRecord(str(b), *image1.size, camera1, digest1)
 
 
-def _cameras(photo0: Photo, photo1: Photo, options: TwoImageOptions) -> list[CameraPrior]:
+def _cameras(image0: Photo, image1: Photo, options: TwoImageOptions) -> list[CameraPrior]:
     given = (options.intrinsics, options.intrinsics_b or options.intrinsics)
-    if options.intrinsics and not options.intrinsics_b and photo0.size != photo1.size:
-        sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (photo0, photo1))
+    if options.intrinsics and not options.intrinsics_b and image0.size != image1.size:
+        sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (image0, image1))
         raise BadOption(f"--intrinsics holds for photos of one size: {sizes}; give those of B with --intrinsics-b")
     cameras = []
-    for photo, intrinsics in zip((photo0, photo1), given, strict=True):
+    for image, intrinsics in zip((image0, image1), given, strict=True):
         image_options = ImageOptions(camera_model=options.camera_model, intrinsics=intrinsics)
-        camera = cameras_of([photo], image_options)[photo.name]
+        camera = cameras_of([image], image_options)[image.name]
         cameras.append(replace(camera, group=GIVEN) if intrinsics else camera)
     return cameras
 
@@ -187,28 +196,28 @@ def _cameras(photo0: Photo, photo1: Photo, options: TwoImageOptions) -> list[Cam
 
 def two_view(
     matches: Matches,
-    photos: Records,
+    images: Records,
     *,
     max_error: float,
     seed: int = 0,
     turn: int = 0,
     matcher: Mapping[str, str] | None = None,
 ) -> TwoViewResult:
-    """Geometry of the matches of two photos whose cameras are known or guessed. max_error: px of the photos."""
+    """Geometry of the matches of two images whose cameras are known or guessed. max_error: px of the images."""
     options = VerificationOptions()
-    cameras = prior_camera(photos[0]), prior_camera(photos[1])
+    cameras = prior_camera(images[0]), prior_camera(images[1])
     geometry = verify_pair(A_AND_B, matches, cameras, options, max_error=max_error, seed=seed)
     inliers = np.zeros(len(matches), bool)
     inliers[geometry.inliers] = True
-    photos = _with_focal_of(geometry, photos)
-    pose = _pose(geometry, matches, photos, POSE_ERROR * max_error, seed)
+    images = _with_focal_of(geometry, images)
+    pose = _pose(geometry, matches, images, POSE_ERROR * max_error, seed)
     moved = pose is not None and bool(np.any(pose[:, 3]))
-    parallax = parallax_deg(matches, inliers, photos, pose) if pose is not None else None
+    parallax = parallax_deg(matches, inliers, images, pose) if pose is not None else None
     error = None
     if geometry.F is not None and inliers.any():
         error = _finite(epipolar_line_distance(matches.points0[inliers], matches.points1[inliers], geometry.F).mean())
     return TwoViewResult(
-        photos=photos,
+        images=images,
         matches=matches,
         kind=geometry.kind,
         inliers=inliers,
@@ -217,35 +226,35 @@ def two_view(
         cam1_from_cam0=pose,
         parallax_deg=parallax,
         epipolar_px=error,
-        remarks=_remarks(geometry.kind, inliers, parallax, photos, options.min_inliers),
+        remarks=_remarks(geometry.kind, inliers, parallax, images, options.min_inliers),
         turn=turn,
         matcher=matcher or {},
     )
 
 
-def _with_focal_of(geometry: TwoViewGeometry, photos: Records) -> Records:
-    """The photos with the focal length that their F tells, where nothing else tells it."""
-    photo0, photo1 = photos
-    one_size = (photo0.width, photo0.height) == (photo1.width, photo1.height)
-    known = photo0.camera.has_focal_prior or photo1.camera.has_focal_prior
+def _with_focal_of(geometry: TwoViewGeometry, images: Records) -> Records:
+    """The images with the focal length that their F tells, where nothing else tells it."""
+    image0, image1 = images
+    one_size = (image0.width, image0.height) == (image1.width, image1.height)
+    known = image0.camera.has_focal_prior or image1.camera.has_focal_prior
     if known or not one_size or geometry.F is None or geometry.kind in FLAT_KINDS:
-        return photos
-    focal = focal_of_pair(geometry.F, photo0.width, photo0.height)
+        return images
+    focal = focal_of_pair(geometry.F, image0.width, image0.height)
     if focal is None:
-        return photos
-    cameras = [replace(with_focal(p.camera, focal, p.width, p.height), group=ESTIMATED) for p in photos]
-    return replace(photo0, camera=cameras[0]), replace(photo1, camera=cameras[1])
+        return images
+    cameras = [replace(with_focal(p.camera, focal, p.width, p.height), group=ESTIMATED) for p in images]
+    return replace(image0, camera=cameras[0]), replace(image1, camera=cameras[1])
 
 
-def _pose(geometry: TwoViewGeometry, matches: Matches, photos: Records, max_error: float, seed: int) -> Float64 | None:
+def _pose(geometry: TwoViewGeometry, matches: Matches, images: Records, max_error: float, seed: int) -> Float64 | None:
     """cam1_from_cam0 of the geometry's inliers. Where both focal lengths are known and the scene is not flat it is
     estimated anew, with a stricter error, and refined: AUC@5 of 68 Strecha pairs is 92.7, and 88.7 without."""
-    known = all(photo.camera.has_focal_prior for photo in photos)
+    known = all(image.camera.has_focal_prior for image in images)
     if geometry.cam1_from_cam0 is None or not known or geometry.kind in FLAT_KINDS:
         return geometry.cam1_from_cam0
     rows = geometry.inliers
     points0, points1 = matches.points0[rows].astype(np.float64), matches.points1[rows].astype(np.float64)
-    camera0, camera1 = (prior_camera(photo) for photo in photos)
+    camera0, camera1 = (prior_camera(image) for image in images)
     ransac = pycolmap.RANSACOptions(max_error=max_error, random_seed=seed, max_num_trials=5000)
     found = pycolmap.estimate_relative_pose(camera0, points0, camera1, points1, ransac)
     if found is None or found["num_inliers"] < 8:
@@ -256,14 +265,14 @@ def _pose(geometry: TwoViewGeometry, matches: Matches, photos: Records, max_erro
     return pose if pose is not None else geometry.cam1_from_cam0
 
 
-def parallax_deg(matches: Matches, inliers: NDArray[np.bool_], photos: Records, pose: Float64) -> float | None:
+def parallax_deg(matches: Matches, inliers: NDArray[np.bool_], images: Records, pose: Float64) -> float | None:
     """Median angle between the two rays of an inlier, degrees; None without inliers."""
     if not inliers.any():
         return None
     points = (matches.points0[inliers], matches.points1[inliers])
     plane0, plane1 = (
-        np.asarray(prior_camera(photo).cam_from_img(xy.astype(np.float64)))
-        for photo, xy in zip(photos, points, strict=True)
+        np.asarray(prior_camera(image).cam_from_img(xy.astype(np.float64)))
+        for image, xy in zip(images, points, strict=True)
     )
     return _finite(np.nanmedian(angle_between_deg(homogeneous(plane0) @ pose[:, :3].T, homogeneous(plane1))))
 
@@ -273,7 +282,7 @@ def _finite(value: Any) -> float | None:
 
 
 def _remarks(
-    kind: str, inliers: NDArray[np.bool_], parallax: float | None, photos: Records, min_inliers: int
+    kind: str, inliers: NDArray[np.bool_], parallax: float | None, images: Records, min_inliers: int
 ) -> tuple[str, ...]:
     """What speaks against the geometry or the pose."""
     num, num_inliers = len(inliers), int(inliers.sum())
@@ -294,9 +303,9 @@ def _remarks(
         found.append(f"hardly any parallax ({parallax:.1f}°): the direction of the translation is uncertain")
     if parallax is not None and parallax > WIDE_PARALLAX_DEG:
         found.append(f"a parallax of {parallax:.0f}° is more than photos that match can have: the pose is likely wrong")
-    if any(photo.camera.group == ESTIMATED for photo in photos):
+    if any(image.camera.group == ESTIMATED for image in images):
         found.append("the focal length is estimated from these matches alone: give --intrinsics for a surer pose")
-    if not all(photo.camera.has_focal_prior for photo in photos):
+    if not all(image.camera.has_focal_prior for image in images):
         found.append(
             f"a focal length is only guessed ({GUESSED_FOCAL:g} x the longer side), and the pose depends on it: "
             "give --intrinsics"
@@ -311,7 +320,7 @@ def result_dict(result: TwoViewResult) -> dict[str, Any]:
     """The numbers as plain finite values for JSON; arrays of matches are not among them."""
     pose = result.cam1_from_cam0
     return {
-        "photos": [_photo_dict(*both) for both in zip(result.photos, result.focal_sources, strict=True)],
+        "photos": [_image_dict(*both) for both in zip(result.images, result.focal_sources, strict=True)],
         "matcher": dict(result.matcher),
         "turned_deg": 90 * result.turn,
         "matches": len(result.matches),
@@ -330,15 +339,15 @@ def result_dict(result: TwoViewResult) -> dict[str, Any]:
     }
 
 
-def _photo_dict(photo: ImageRecord, focal_source: str) -> dict[str, Any]:
+def _image_dict(image: ImageRecord, focal_source: str) -> dict[str, Any]:
     return {
-        "file": photo.name,
-        "sha256": photo.digest,
-        "width": photo.width,
-        "height": photo.height,
-        "camera_model": photo.camera.model,
-        "camera_params": photo.camera.params.tolist(),
-        "focal_px": focal_px(photo),
+        "file": image.name,
+        "sha256": image.digest,
+        "width": image.width,
+        "height": image.height,
+        "camera_model": image.camera.model,
+        "camera_params": image.camera.params.tolist(),
+        "focal_px": focal_px(image),
         "focal_source": focal_source,
     }
 
@@ -347,9 +356,9 @@ def _rows(matrix: Float64 | None) -> list[list[float]] | None:
     return None if matrix is None else [[float(value) for value in row] for row in matrix]
 
 
-def focal_px(photo: ImageRecord) -> float:
-    """Focal length of a photo's camera, px; the mean where its model has two."""
-    return float(prior_camera(photo).mean_focal_length())
+def focal_px(image: ImageRecord) -> float:
+    """Focal length of an image's camera, px; the mean where its model has two."""
+    return float(prior_camera(image).mean_focal_length())
 
 
 def result_text(result: TwoViewResult) -> str:
@@ -368,8 +377,8 @@ def result_text(result: TwoViewResult) -> str:
         lines.append(f"translation  camera B as seen from A: {_in_words(result.centre1_in_cam0)} (of length 1)")
     if result.parallax_deg is not None:
         lines.append(f"parallax     {result.parallax_deg:.1f}° median")
-    described = zip("AB", result.photos, result.focal_sources, strict=True)
-    focals = (f"{letter} {focal_px(photo):.0f} px ({source})" for letter, photo, source in described)
+    described = zip("AB", result.images, result.focal_sources, strict=True)
+    focals = (f"{letter} {focal_px(image):.0f} px ({source})" for letter, image, source in described)
     lines.append(f"focal        {', '.join(focals)}")
     return "\n".join([*lines, *(f"beware       {remark}" for remark in result.remarks)])
 

@@ -1,4 +1,4 @@
-"""A sheet for figures of photos, in px: photos and maps in boxes, labels, colour bars; saved as PNG or vector PDF.
+"""A sheet for figures of images, in px: images and maps in boxes, labels, colour bars; saved as PNG or vector PDF.
 
 Drawn by matplotlib's Figure alone, without pyplot and its global state, so no display is needed.
 matplotlib is imported when a sheet is made.
@@ -18,8 +18,8 @@ UInt8 = NDArray[np.uint8]
 
 DPI = 100  # a figure's px an inch; only text sizes and line widths know of it
 WIDTH = 2000  # px of every sheet
-GAP = 12  # px between photos
-MAX_HEIGHT = 2400  # px of a photo on a sheet
+GAP = 12  # px between images
+MAX_HEIGHT = 2400  # px of an image on a sheet
 TEXT = 30  # px, readable where a sheet is shown at 800 px
 INK, FAINT = "#222222", "#666666"
 
@@ -33,13 +33,13 @@ class Box(NamedTuple):
     height: float
 
     def at(self, xy: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
-        """Points (N, 2), px of a photo of size (width, height) that fills the box, on the sheet."""
+        """Points (N, 2), px of an image of size (width, height) that fills the box, on the sheet."""
         scale = np.array([self.width / size[0], self.height / size[1]])
         return np.asarray(xy * scale + np.array([self.x, self.y]), np.float64)
 
 
 def row_of_boxes(sizes: list[tuple[int, int]], top: float, *, left: float = 0, width: float = WIDTH) -> list[Box]:
-    """Boxes of one height beside each other over the width, each of the shape (width, height) of its photo."""
+    """Boxes of one height beside each other over the width, each of the shape (width, height) of its image."""
     shapes = [w / h for w, h in sizes]
     room = width - GAP * (len(sizes) - 1)
     height = min(room / sum(shapes), MAX_HEIGHT)
@@ -60,7 +60,7 @@ def fitted(pixels: UInt8, box: Box) -> UInt8:
 
 
 def dimmed(pixels: UInt8, strength: float = 0.85) -> UInt8:
-    """A photo (H, W, 3) as grey (H, W, 3) of less contrast, so that colours stand out on it."""
+    """An image (H, W, 3) as grey (H, W, 3) of less contrast, so that colours stand out on it."""
     grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32) * strength + 20
     return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
 
@@ -101,7 +101,7 @@ class Sheet:
         self.axes.text(x, y, text, fontsize=points(size), ha=align, parse_math=False, zorder=9, **style)
 
     def plate(self, x: float, y: float, text: str, *, size: float = TEXT) -> None:
-        """Lines of text on a dark plate with its upper left corner at (x, y), readable on any photo."""
+        """Lines of text on a dark plate with its upper left corner at (x, y), readable on any image."""
         plate = {"boxstyle": "round,pad=0.35,rounding_size=0.25", "facecolor": "#000000b8", "edgecolor": "none"}
         pad = 0.35 * size
         self.text(x + pad, y + pad, text, size=size, color="white", va="top", bbox=plate, linespacing=1.25)

@@ -1,6 +1,6 @@
-"""Figures of two photos: their matches in the colours of their confidence, and epipolar lines.
+"""Figures of two images: their matches in the colours of their confidence, and epipolar lines.
 
-Photos are grey and a little darker, so that colours stand out. What is drawn may be limited; the
+Images are grey and a little darker, so that colours stand out. What is drawn may be limited; the
 numbers on a figure are always those of all matches.
 """
 
@@ -31,16 +31,16 @@ from sfm.two_view.canvas import (
 from sfm.two_view.options import FigureOptions
 from sfm.types import Float64, Int64
 
-MAX_LINES = 200  # drawn unless the options say otherwise; more hide the photos
+MAX_LINES = 200  # drawn unless the options say otherwise; more hide the images
 EPIPOLAR_LINES = 12
-BUTT: Any = {"solid_capstyle": "butt", "dash_capstyle": "butt", "zorder": 3}  # lines end at the photo's edge
+BUTT: Any = {"solid_capstyle": "butt", "dash_capstyle": "butt", "zorder": 3}  # lines end at the image's edge
 OUTLIER = "#d8d8d8"
 # Okabe and Ito's colours for every kind of colour vision; numbers tell apart those that come again.
 TWELVE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#4a9fe0", "#D55E00", "#CC79A7", "#FFFFFF") * 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PhotoPair:
+class RgbPair:
     """What figures draw on: pixels (H, W, 3) u8 of A and B, in the size of their records, and what they are called."""
 
     rgb0: UInt8
@@ -102,12 +102,12 @@ def _once_a_match(result: TwoViewResult) -> NDArray[np.bool_]:
 # --- matches ------------------------------------------------------------------------------------
 
 
-def match_figure(photos: PhotoPair, result: TwoViewResult, options: FigureOptions, matcher: str) -> Sheet:
-    """The matches of two photos. matcher: what it is called in the corner."""
-    sheet, boxes = _photos(photos)
+def match_figure(images: RgbPair, result: TwoViewResult, options: FigureOptions, matcher: str) -> Sheet:
+    """The matches of two images. matcher: what it is called in the corner."""
+    sheet, boxes = _images(images)
     inliers, outliers = drawn_rows(result, options)
     draw = _draw_lines if options.draw == "lines" else _draw_points
-    draw(sheet, boxes, photos, result, (inliers, outliers), options.colormap)
+    draw(sheet, boxes, images, result, (inliers, outliers), options.colormap)
     sheet.plate(14, 14, _corner(result, matcher, len(inliers) + len(outliers)), size=28)
     bottom = boxes[0].height + 94
     _legend(sheet, bottom, options, (len(inliers), len(outliers)))
@@ -115,12 +115,12 @@ def match_figure(photos: PhotoPair, result: TwoViewResult, options: FigureOption
     return sheet
 
 
-def _photos(photos: PhotoPair, strength: float = 0.8) -> tuple[Sheet, list[Box]]:
-    """A sheet with both photos side by side and their names below, and room for a line of legend below these."""
-    boxes = row_of_boxes(photos.sizes, 0)
+def _images(images: RgbPair, strength: float = 0.8) -> tuple[Sheet, list[Box]]:
+    """A sheet with both images side by side and their names below, and room for a line of legend below these."""
+    boxes = row_of_boxes(images.sizes, 0)
     bottom = boxes[0].height
     sheet = Sheet(bottom + 136)
-    for letter, name, box, rgb in zip("AB", photos.names, boxes, (photos.rgb0, photos.rgb1), strict=True):
+    for letter, name, box, rgb in zip("AB", images.names, boxes, (images.rgb0, images.rgb1), strict=True):
         sheet.picture(dimmed(rgb, strength), box)
         sheet.text(box.x + 4, bottom + 34, letter, size=TEXT, weight="bold")
         sheet.text(box.x + 40, bottom + 34, short_name(name, max(8, int(box.width / 18))), size=26, color=FAINT)
@@ -155,13 +155,13 @@ def _legend(sheet: Sheet, y: float, options: FigureOptions, drawn: tuple[int, in
 
 
 def _draw_lines(
-    sheet: Sheet, boxes: list[Box], photos: PhotoPair, result: TwoViewResult, rows: tuple[Int64, Int64], colours: str
+    sheet: Sheet, boxes: list[Box], images: RgbPair, result: TwoViewResult, rows: tuple[Int64, Int64], colours: str
 ) -> None:
     from matplotlib.collections import LineCollection
 
     for members, is_inlier in ((rows[1], False), (rows[0], True)):
         members = members[np.argsort(result.matches.confidence[members], kind="stable")]  # the most confident on top
-        ends = _ends(boxes, photos, result, members)
+        ends = _ends(boxes, images, result, members)
         colour = colour_map(colours, result.matches.confidence[members]) if is_inlier else OUTLIER
         style: dict[str, Any] = {"linewidths": points(2.2), "alpha": 0.85, "zorder": 3}
         if not is_inlier:
@@ -172,12 +172,12 @@ def _draw_lines(
 
 
 def _draw_points(
-    sheet: Sheet, boxes: list[Box], photos: PhotoPair, result: TwoViewResult, rows: tuple[Int64, Int64], colours: str
+    sheet: Sheet, boxes: list[Box], images: RgbPair, result: TwoViewResult, rows: tuple[Int64, Int64], colours: str
 ) -> None:
     for members, is_inlier in ((rows[1], False), (rows[0], True)):
         members = members[np.argsort(result.matches.confidence[members], kind="stable")]
         colour = colour_map(colours, result.matches.confidence[members]) if is_inlier else OUTLIER
-        for end in _ends(boxes, photos, result, members):
+        for end in _ends(boxes, images, result, members):
             if is_inlier:
                 sheet.axes.scatter(end[:, 0], end[:, 1], s=points(8) ** 2, c=colour, linewidths=0, zorder=3)
             else:
@@ -186,24 +186,24 @@ def _draw_points(
                 )
 
 
-def _ends(boxes: list[Box], photos: PhotoPair, result: TwoViewResult, rows: Int64) -> list[Float64]:
+def _ends(boxes: list[Box], images: RgbPair, result: TwoViewResult, rows: Int64) -> list[Float64]:
     """Both points of the matches on the sheet: (K, 2) each."""
     both = (result.matches.points0[rows], result.matches.points1[rows])
-    return [box.at(xy, size) for box, xy, size in zip(boxes, both, photos.sizes, strict=True)]
+    return [box.at(xy, size) for box, xy, size in zip(boxes, both, images.sizes, strict=True)]
 
 
 # --- epipolar lines -----------------------------------------------------------------------------
 
 
-def epipolar_figure(photos: PhotoPair, result: TwoViewResult) -> Sheet:
-    """A dozen well spread inliers with their epipolar lines in the other photo. The result must have an F."""
+def epipolar_figure(images: RgbPair, result: TwoViewResult) -> Sheet:
+    """A dozen well spread inliers with their epipolar lines in the other image. The result must have an F."""
     assert result.F is not None
-    sheet, boxes = _photos(photos, 0.7)
-    rows = _spread_lines(result, photos.sizes)
+    sheet, boxes = _images(images, 0.7)
+    rows = _spread_lines(result, images.sizes)
     points0, points1 = result.matches.points0[rows], result.matches.points1[rows]
     lines = (homogeneous(points1) @ result.F, homogeneous(points0) @ result.F.T)  # in A, in B
-    for box, size, xy, of_photo in zip(boxes, photos.sizes, (points0, points1), lines, strict=True):
-        for i, (point, line) in enumerate(zip(box.at(xy, size), of_photo, strict=True)):
+    for box, size, xy, of_image in zip(boxes, images.sizes, (points0, points1), lines, strict=True):
+        for i, (point, line) in enumerate(zip(box.at(xy, size), of_image, strict=True)):
             _epipolar_line(sheet, box, size, line, i)
             _numbered(sheet, point, i)
     told = f"A point lies on the line of its number: {len(rows)} of {result.num_inliers:,} inliers."

@@ -1,5 +1,5 @@
 """Figures of what LoFTR sees inside (sfm.matchers.loftr.introspection): its coarse features as colours, and where a
-pixel looks. Everything here is numpy: grids (h, w) of photo A and photo B in the photos' own orientation."""
+pixel looks. Everything here is numpy: grids (h, w) of image A and image B in the images' own orientation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sfm.two_view.canvas import (
     row_of_boxes,
     short_name,
 )
-from sfm.two_view.figures import PhotoPair
+from sfm.two_view.figures import RgbPair
 from sfm.types import Float64
 
 HEAT = "inferno"
@@ -54,22 +54,22 @@ def common_colours(features0: NDArray[Any], features1: NDArray[Any]) -> tuple[Fl
 
 
 def feature_figure(
-    photos: PhotoPair, before: tuple[NDArray[Any], NDArray[Any]], after: tuple[NDArray[Any], NDArray[Any]]
+    images: RgbPair, before: tuple[NDArray[Any], NDArray[Any]], after: tuple[NDArray[Any], NDArray[Any]]
 ) -> Sheet:
-    """Photo, features before and features after the transformer, of A above those of B. Features: (h, w, C) of A, B."""
+    """Image, features before and features after the transformer, of A above those of B. Features: (h, w, C) of A, B."""
     columns = [common_colours(*before), common_colours(*after)]
     rows = []
     top = float(TITLE_ROW)
-    for size in photos.sizes:
+    for size in images.sizes:
         rows.append(row_of_boxes([size] * 3, top))
         top += rows[-1][0].height + GAP
     sheet = Sheet(top + 52)
     titles = ("photo", "before the transformer", "after the transformer")
     for box, title in zip(rows[0], titles, strict=True):
         sheet.text(box.x + box.width / 2, TITLE_ROW / 2, title, align="center", size=32)
-    for i, (boxes, rgb) in enumerate(zip(rows, (photos.rgb0, photos.rgb1), strict=True)):
+    for i, (boxes, rgb) in enumerate(zip(rows, (images.rgb0, images.rgb1), strict=True)):
         sheet.picture(rgb, boxes[0])
-        sheet.plate(boxes[0].x + 10, boxes[0].y + 10, f"{'AB'[i]}  {short_name(photos.names[i], 28)}", size=24)
+        sheet.plate(boxes[0].x + 10, boxes[0].y + 10, f"{'AB'[i]}  {short_name(images.names[i], 28)}", size=24)
         for box, colours in zip(boxes[1:], columns, strict=True):
             sheet.picture(_enlarged(colours[i], box), box)
     told = "Coarse features by their first three principal components as red, green, blue; one basis for both photos."
@@ -89,14 +89,14 @@ def _enlarged(colours: Float64, box: Box) -> UInt8:
 @dataclass(frozen=True, slots=True, eq=False)
 class AttentionMap:
     """Where a pixel of A looks in one layer. name: "self" (in A) or "cross" (in B). times_uniform: (h, w), the
-    weights of that photo's cells times their number, so that 1 is what each would have if it looked everywhere."""
+    weights of that image's cells times their number, so that 1 is what each would have if it looked everywhere."""
 
     name: str
     times_uniform: Float64
 
 
 def attention_figure(
-    photos: PhotoPair, maps: tuple[AttentionMap, ...], pixel: tuple[float, float], partner: NDArray[Any] | None
+    images: RgbPair, maps: tuple[AttentionMap, ...], pixel: tuple[float, float], partner: NDArray[Any] | None
 ) -> Sheet:
     """Self-attention above, cross-attention below, layer by layer. pixel: (x, y) px of A; partner: its match in B."""
     both = [[(i, m) for i, m in enumerate(maps) if m.name == name] for name in ("self", "cross")]
@@ -105,21 +105,21 @@ def attention_figure(
     marks = (np.array(pixel), partner)
     place: list[tuple[int, AttentionMap, int, Box]] = []
     top = 0.0
-    for photo, (row, size) in enumerate(zip(both, photos.sizes, strict=True)):
+    for image, (row, size) in enumerate(zip(both, images.sizes, strict=True)):
         boxes = [row_of_boxes([size], top + TITLE_ROW, left=k * (width + GAP), width=width)[0] for k in range(len(row))]
-        place += [(i, m, photo, box) for (i, m), box in zip(row, boxes, strict=True)]
+        place += [(i, m, image, box) for (i, m), box in zip(row, boxes, strict=True)]
         top += TITLE_ROW + boxes[0].height if boxes else 0.0
     sheet = Sheet(top + 84)
-    for i, layer, photo, box in place:
-        _attention_panel(sheet, (photos.rgb0, photos.rgb1)[photo], layer, box)
+    for i, layer, image, box in place:
+        _attention_panel(sheet, (images.rgb0, images.rgb1)[image], layer, box)
         most = f"{layer.times_uniform.max():.1f} × even"
-        wide = f"layer {i + 1}, {layer.name}-attention in {'AB'[photo]}: up to {most}"
-        narrow = f"{i + 1} {layer.name}, in {'AB'[photo]}: to {most}"
+        wide = f"layer {i + 1}, {layer.name}-attention in {'AB'[image]}: up to {most}"
+        narrow = f"{i + 1} {layer.name}, in {'AB'[image]}: to {most}"
         sheet.text(box.x + 4, box.y - TITLE_ROW / 2, wide if num_columns < 3 else narrow, size=28)
-        mark = marks[photo]
+        mark = marks[image]
         if mark is not None:
-            at = box.at(mark[None], photos.sizes[photo])[0]
-            _mark(sheet, at, 18 + 22 * box.width / 1000, is_query=photo == 0)
+            at = box.at(mark[None], images.sizes[image])[0]
+            _mark(sheet, at, 18 + 22 * box.width / 1000, is_query=image == 0)
     told = "Where the pixel at the cross looks, mean of all heads" + (
         "." if partner is None else "; ring: its match in B."
     )
@@ -129,7 +129,7 @@ def attention_figure(
 
 
 def _attention_panel(sheet: Sheet, rgb: UInt8, layer: AttentionMap, box: Box) -> None:
-    """The photo in grey where the pixel hardly looks, in the colours of heat where it does."""
+    """The image in grey where the pixel hardly looks, in the colours of heat where it does."""
     size = (round(box.width), round(box.height))
     grid = Image.fromarray(layer.times_uniform.astype(np.float32))
     times = np.asarray(grid.resize(size, Image.Resampling.BILINEAR))

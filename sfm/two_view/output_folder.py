@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from sfm import __version__
 from sfm.errors import BadFile, BadOption
-from sfm.images.stage import read_grey, read_rgb
+from sfm.images.decoding import read_grey, read_rgb
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
-from sfm.two_view.api import Records, TwoViewResult, match_records, read_photos, result_dict, result_text
+from sfm.two_view.api import Records, TwoViewResult, match_records, read_images, result_dict, result_text
 from sfm.two_view.canvas import Sheet, short_name
-from sfm.two_view.figures import PhotoPair, epipolar_figure, match_figure
+from sfm.two_view.figures import RgbPair, epipolar_figure, match_figure
 from sfm.two_view.network_figures import AttentionMap, attention_figure, feature_figure
 from sfm.two_view.options import MatchOptions
 from sfm.types import Float64
@@ -35,7 +35,7 @@ FILES = (
     "features.png",
     "attention.png",
 )
-NEAR_CELLS = 1.0  # a match this close to the pixel, in cells of the grid, tells where it is in the other photo
+NEAR_CELLS = 1.0  # a match this close to the pixel, in cells of the grid, tells where it is in the other image
 
 
 def default_folder(a: Path, b: Path) -> Path:
@@ -45,15 +45,15 @@ def default_folder(a: Path, b: Path) -> Path:
 
 
 def match_to_folder(a: Path, b: Path, out: Path | None, options: MatchOptions) -> str:
-    """Matches two photos, writes the folder and returns what to print. Raises SfMError for what the user can mend."""
+    """Matches two images, writes the folder and returns what to print. Raises SfMError for what the user can mend."""
     out = out if out is not None else default_folder(a, b)
-    photos = read_photos(a, b, options.matching)
-    _check(photos, options)
+    images = read_images(a, b, options.matching)
+    _check(images, options)
     _prepare(out)
     matcher = make_matcher(options.matching)
-    result = match_records(photos, matcher, options.matching)
+    result = match_records(images, matcher, options.matching)
     with np.errstate(all="ignore"):
-        sheets = _sheets(photos, result, matcher, options)
+        sheets = _sheets(images, result, matcher, options)
     try:
         _write_numbers(out, result)
         for name, sheet in sheets.items():
@@ -62,18 +62,18 @@ def match_to_folder(a: Path, b: Path, out: Path | None, options: MatchOptions) -
         raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
     files = [name for name in FILES if name in sheets or name in FILES[:2]]
     return "\n".join(
-        [result_text(result), "", f"written to {out}: {', '.join(files)}", *_next(photos, result, options)]
+        [result_text(result), "", f"written to {out}: {', '.join(files)}", *_next(images, result, options)]
     )
 
 
-def _check(photos: Records, options: MatchOptions) -> None:
+def _check(images: Records, options: MatchOptions) -> None:
     """BadOption for figures that cannot be drawn, before anything is computed."""
     pixel = options.figures.pixel()
     if options.matching.matcher == "sift" and (options.figures.features or pixel):
         raise BadOption("--features and --attention show a network's inside: not with --matcher sift")
-    width, height = photos[0].width, photos[0].height
+    width, height = images[0].width, images[0].height
     if pixel and not (0 <= pixel[0] < width and 0 <= pixel[1] < height):
-        raise BadOption(f"--attention {options.figures.attention}: outside {photos[0].name}, which is {width}x{height}")
+        raise BadOption(f"--attention {options.figures.attention}: outside {images[0].name}, which is {width}x{height}")
 
 
 def _prepare(out: Path) -> None:
@@ -96,16 +96,16 @@ def _write_numbers(out: Path, result: TwoViewResult) -> None:
     np.savez_compressed(out / "matches.npz", allow_pickle=False, inliers=result.inliers, **columns)
 
 
-def _next(photos: Records, result: TwoViewResult, options: MatchOptions) -> list[str]:
+def _next(images: Records, result: TwoViewResult, options: MatchOptions) -> list[str]:
     """What to run next."""
-    names = (photo.name if photo.name.isprintable() else letter for letter, photo in zip("AB", photos, strict=True))
+    names = (image.name if image.name.isprintable() else letter for letter, image in zip("AB", images, strict=True))
     pair = shlex.join(["loftr-sfm", "match", *names])
     if not result.trusted and options.matching.matcher == "loftr" and result.num_inliers < 100:
         return [f"next: {pair} --confidence 0.2 --resize 1024    (more matches, finer)"]
     if options.matching.matcher == "sift":
         return [f"next: {pair}    (the same by LoFTR)"]
     if not (options.figures.features or options.figures.attention):
-        middle = f"{photos[0].width // 2},{photos[0].height // 2}"
+        middle = f"{images[0].width // 2},{images[0].height // 2}"
         return [f"next: {pair} --features --attention {middle}    (what the network sees)"]
     return [f"next: {pair} --matcher sift    (the same by SIFT)"]
 
@@ -113,17 +113,17 @@ def _next(photos: Records, result: TwoViewResult, options: MatchOptions) -> list
 # --- figures ------------------------------------------------------------------------------------
 
 
-def _sheets(photos: Records, result: TwoViewResult, matcher: Matcher, options: MatchOptions) -> dict[str, Sheet]:
+def _sheets(images: Records, result: TwoViewResult, matcher: Matcher, options: MatchOptions) -> dict[str, Sheet]:
     """Figures by file name."""
-    rgb0, rgb1 = (read_rgb(Path(), photo) for photo in photos)
-    pair = PhotoPair(rgb0, rgb1, (Path(photos[0].name).name, Path(photos[1].name).name))
+    rgb0, rgb1 = (read_rgb(Path(), image) for image in images)
+    pair = RgbPair(rgb0, rgb1, (Path(images[0].name).name, Path(images[1].name).name))
     matches = match_figure(pair, result, options.figures, _matcher_name(matcher.name))
     sheets = {"matches.png": matches, "matches.pdf": matches}
     if result.F is not None and result.num_inliers:
         sheets["epipolar.png"] = sheets["epipolar.pdf"] = epipolar_figure(pair, result)
     pixel = options.figures.pixel()
     if options.figures.features or pixel:
-        inside = _inside(photos, result, matcher)
+        inside = _inside(images, result, matcher)
         if options.figures.features:
             sheets["features.png"] = _features(pair, inside, result.turn)
         if pixel:
@@ -135,17 +135,17 @@ def _matcher_name(name: str) -> str:
     return "SIFT" if name == "sift" else f"LoFTR {short_name(name.removeprefix('loftr-'), 20)}"
 
 
-def _inside(photos: Records, result: TwoViewResult, matcher: Matcher) -> Inside:
+def _inside(images: Records, result: TwoViewResult, matcher: Matcher) -> Inside:
     """The network's inside for A as it is and B turned as it was matched."""
     from sfm.matchers.loftr.introspection import look_inside
     from sfm.matchers.loftr.matcher import LoFTRMatcher
 
     assert isinstance(matcher, LoFTRMatcher)
-    grey0, grey1 = (read_grey(Path(), photo) for photo in photos)
+    grey0, grey1 = (read_grey(Path(), image) for image in images)
     return look_inside(matcher, grey0, np.ascontiguousarray(np.rot90(grey1, result.turn)))
 
 
-def _features(pair: PhotoPair, inside: Inside, turn: int) -> Sheet:
+def _features(pair: RgbPair, inside: Inside, turn: int) -> Sheet:
     def grid(tokens: Any, hw: tuple[int, int], turned: int = 0) -> NDArray[np.float32]:
         return np.rot90(tokens.cpu().numpy().reshape(*hw, -1), -turned)
 
@@ -155,11 +155,11 @@ def _features(pair: PhotoPair, inside: Inside, turn: int) -> Sheet:
 
 
 def _attention(
-    pair: PhotoPair, inside: Inside, result: TwoViewResult, matcher: Matcher, pixel: tuple[float, float]
+    pair: RgbPair, inside: Inside, result: TwoViewResult, matcher: Matcher, pixel: tuple[float, float]
 ) -> Sheet:
     from sfm.matchers.loftr.introspection import attention_map
 
-    grid = matcher.grid(result.photos[0].width, result.photos[0].height)
+    grid = matcher.grid(result.images[0].width, result.images[0].height)
     assert grid is not None
     h, w = inside.hw0
     column, row = (

@@ -1,9 +1,7 @@
-"""Two-view geometry of every pair (sfm.geometry.two_view), with the error that its matcher's grid allows."""
+"""Two-view geometry of every pair (sfm.geometry.two_view), with the error that its matcher allows."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +12,10 @@ from sfm.colmap.camera import prior_camera
 from sfm.geometry.pixels import allowed_error
 from sfm.geometry.two_view import verify_pair
 from sfm.options import VerificationOptions
+from sfm.system.hashing import json_digest
 from sfm.system.parallel import Workers
 from sfm.system.progress import progress_bar
-from sfm.types import Grid, ImagePair, ImageRecord, Matches, StageSummary, TwoViewGeometry
+from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary, TwoViewGeometry
 
 if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
@@ -30,20 +29,21 @@ def verify(
     grids: Mapping[str, Grid | None],
     options: VerificationOptions,
     *,
+    traits: MatcherTraits,
     seed: int = 0,
     on_pair: Callable[[], object] = lambda: None,
 ) -> list[TwoViewGeometry]:
     """Geometry of every pair, in order, in threads (pycolmap gives up the interpreter's lock while it works).
 
-    on_pair: called when a pair is done.
+    grids, traits: of the matcher. on_pair: called when a pair is done.
     """
 
     def one(item: tuple[ImagePair, Matches]) -> TwoViewGeometry:
         pair, matches = item
         cameras = prior_camera(records[pair.name0]), prior_camera(records[pair.name1])
         own = grids.get(pair.name0), grids.get(pair.name1)
-        max_error = allowed_error(own, options.max_error)
-        min_ratio = options.min_inlier_ratio if None not in own else 0.0
+        max_error = allowed_error(own, traits, options.max_error)
+        min_ratio = options.min_inlier_ratio if traits.dense else 0.0
         return verify_pair(pair, matches, cameras, options, max_error=max_error, min_ratio=min_ratio, seed=seed)
 
     result = []
@@ -58,14 +58,14 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
     """The stage: reads images, grids and matches, writes one geometry for every matched pair."""
     started = time.perf_counter()
     records = {record.name: record for record in db.read_images()}
-    grids = db.read_grids()
+    grids, traits = db.read_grids(), db.read_traits()
     pairs, key = db.read_pairs(), _key(db, options, seed)
     done = {geometry.pair: geometry for geometry in db.verified_so_far(key)}
     todo = [pair for pair in pairs if pair not in done]
     with progress_bar(len(pairs), desc="verifying", unit="pair", initial=len(pairs) - len(todo)) as bar:
         for begin in range(0, len(todo), BLOCK):
             items = [(pair, db.read_matches(pair)) for pair in todo[begin : begin + BLOCK]]
-            found = verify(items, records, grids, options, seed=seed, on_pair=bar.update)
+            found = verify(items, records, grids, options, traits=traits, seed=seed, on_pair=bar.update)
             done |= {geometry.pair: geometry for geometry in found}
             if begin + BLOCK < len(todo):  # the last are written with all
                 db.keep_verified(found, key=key)
@@ -82,4 +82,4 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
 def _key(db: FeatureDatabase, options: VerificationOptions, seed: int) -> str:
     """Digest of all that the geometries depend on."""
     read = [db.fingerprint(stage) for stage in ("images", "matching")]
-    return hashlib.sha256(json.dumps([read, asdict(options), seed]).encode()).hexdigest()
+    return json_digest([read, asdict(options), seed], sort_keys=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfm.drawing.scene import Scene
-from sfm.viewer.photos import Photos
+from sfm.viewer.image_files import ImageFiles
 from sfm.viewer.state import ViewState
 
 
@@ -17,7 +17,7 @@ class Exhibit:
 
     title: str
     scenes: tuple[Scene, ...]
-    photos: tuple[Photos, ...]
+    photos: tuple[ImageFiles, ...]
     state: ViewState
     memory: Path | None = None
     start: str = "overview"

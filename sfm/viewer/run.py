@@ -25,7 +25,7 @@ from sfm.drawing.viewpoint import NAMED, camera_row
 from sfm.errors import BadFile, SfMError
 from sfm.results.run_json import images_folder, read_run_json, run_title
 from sfm.viewer.exhibit import Exhibit
-from sfm.viewer.photos import Photos
+from sfm.viewer.image_files import ImageFiles
 from sfm.viewer.state import ViewState, apart, arranged, remembered
 from sfm.viewer.stills import (
     PICTURES,
@@ -118,16 +118,16 @@ def _check_camera(scenes: Sequence[Scene], name: str) -> None:
         camera_row(max(scenes, key=lambda scene: len(scene.cameras.names)), name)
 
 
-def _photos(request: Request, path: Path) -> Photos:
+def _photos(request: Request, path: Path) -> ImageFiles:
     """The photos of the model at a path: of --images, of the run's own folder, or none."""
     if request.images is not None:
         if not request.images.is_dir():
             raise BadFile(f"{request.images}: no such folder; give the folder of the photos")
-        return Photos(request.images)
+        return ImageFiles(request.images)
     try:
-        return Photos(images_folder(path))
+        return ImageFiles(images_folder(path))
     except BadFile:
-        return Photos()
+        return ImageFiles()
 
 
 # --- the window -----------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def _x_display_opens() -> bool:
     return bool(display)
 
 
-def _show(request: Request, scenes: tuple[Scene, ...], photos: tuple[Photos, ...], note: str | None) -> None:
+def _show(request: Request, scenes: tuple[Scene, ...], photos: tuple[ImageFiles, ...], note: str | None) -> None:
     memory = memory_path(request.models)
     state = replace(remembered(memory), **dict(request.options))  # type: ignore[arg-type]
     state = state if request.view is None else replace(state, pose=None)

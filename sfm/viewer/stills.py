@@ -18,7 +18,7 @@ from sfm.drawing.shapes import AXES, Segments, axis_lines, frustum_lines, frustu
 from sfm.drawing.viewpoint import View, named_view, orbit
 from sfm.errors import BadFile, BadOption
 from sfm.system.progress import progress_bar
-from sfm.viewer.photos import Photos
+from sfm.viewer.image_files import ImageFiles
 from sfm.viewer.state import (
     BACKGROUNDS,
     RGB,
@@ -46,7 +46,7 @@ class Drawer:
 
     scenes: tuple[Scene, ...]
     state: ViewState
-    photos: tuple[Photos, ...] = ()
+    photos: tuple[ImageFiles, ...] = ()
     captions: bool = True
     _depth: float = field(init=False)
     _thumbnails: tuple[tuple[UInt8 | None, ...], ...] = field(init=False)
@@ -56,7 +56,7 @@ class Drawer:
         object.__setattr__(self, "_thumbnails", tuple(self._read(i) for i in range(len(self.scenes))))
 
     def _read(self, i: int) -> tuple[UInt8 | None, ...]:
-        names, read = self.scenes[i].cameras.names, self.photos[i] if self.photos else Photos()
+        names, read = self.scenes[i].cameras.names, self.photos[i] if self.photos else ImageFiles()
         few = self.state.photos and self.state.cameras and len(names) <= MAX_PHOTOS
         return tuple(read(name, 320) if few else None for name in names)
 

@@ -19,9 +19,9 @@ from sfm.drawing.shapes import axis_lines, frustum_lines, frustum_size, grid_lin
 from sfm.drawing.viewpoint import FIELD_OF_VIEW, named_view
 from sfm.types import Float64
 from sfm.viewer.exhibit import Exhibit
+from sfm.viewer.image_files import camera_image
 from sfm.viewer.open3d_scene import Stage
 from sfm.viewer.panel import STAGE_SIZE, Panel, help_widget, title_widget
-from sfm.viewer.photos import camera_photo
 from sfm.viewer.state import (
     BACKGROUNDS,
     COLOURS,
@@ -114,7 +114,7 @@ class Window:
             return
         scene = self.exhibit.scenes[model]
         self.change(selected=(model, scene.cameras.names[row]))
-        photo = camera_photo(scene, row, self.exhibit.photos[model], self.panel.photo_side)
+        photo = camera_image(scene, row, self.exhibit.photos[model], self.panel.photo_side)
         self.panel.show_camera(model, scene, camera_card(scene, row), photo)
         self.window.set_needs_layout()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.evaluation.model import camera_poses, evaluate_folder, read_model, read_truth
+from sfm.evaluation.model import camera_poses, evaluate_folder, read_ground_truth, read_model
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def test_known_poses_are_kept_and_the_global_mapper_finds_its_own(loftr_sfm, tmp
     out = tmp_path / "demo"
     done = loftr_sfm("demo", out, *CPU, "--mapper", "global", "--no-refine")
     assert done.returncode == 0, done.stderr
-    truth = read_truth(out / "gt")
+    truth = read_ground_truth(out / "gt")
     found = evaluate_folder(out / "sparse" / "0", out / "gt")
     assert found.registered == 12
     assert 0.9 < found.auc[5.0] < 0.9999

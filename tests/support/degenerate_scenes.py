@@ -10,7 +10,7 @@ from sfm.options import TrackOptions, VerificationOptions
 from sfm.tracks.building import build_tracks
 from sfm.types import CameraPrior, ImagePair, ImageRecord
 from sfm.verification.stage import verify
-from tests.support.mapping_scene import FOCAL, GRID, HEIGHT, WIDTH, project, semi_dense_pair
+from tests.support.mapping_scene import DENSE, FOCAL, GRID, HEIGHT, WIDTH, project, semi_dense_pair
 
 
 def pose(turn_deg, centre):
@@ -49,11 +49,12 @@ def input_of(scenes, *, focal_prior, guess=1.2 * WIDTH, share_false=0.05, look=N
         names += own
     records = {name: ImageRecord(name, WIDTH, HEIGHT, prior, "") for name in names}
     grids = dict.fromkeys(names, GRID)
-    geometries = verify(items, records, grids, VerificationOptions(max_error=2.0))
+    geometries = verify(items, records, grids, VerificationOptions(max_error=2.0), traits=DENSE)
     matches = dict(items)
     pairs = [(g, matches[g.pair]) for g in geometries if len(g.inliers)]
     result = build_tracks(names, pairs, grids, TrackOptions())
-    return MappingInput(tuple(records.values()), result.keypoints, tuple(g for g, _ in pairs), result.matches, grids)
+    verified = tuple(g for g, _ in pairs)
+    return MappingInput(tuple(records.values()), result.keypoints, verified, result.matches, grids, traits=DENSE)
 
 
 def seen_at(pose, xy, xyz, look):

@@ -12,7 +12,7 @@ from PIL import Image
 from sfm.drawing.scene import Cameras, Observations, Points, Scene
 from sfm.evaluation.model import model_statistics
 from sfm.options import MatchingOptions, Options
-from sfm.report.parts import Photos
+from sfm.report.parts import PageImages
 from sfm.results.files import DATABASE
 from sfm.results.run_json import write_run_json
 from sfm.storage.database import FeatureDatabase
@@ -161,7 +161,7 @@ def large_scene(num_cameras: int, num_points: int, per_camera: int) -> Scene:
     )
 
 
-def photos_of(scene: Scene, folder: Path, num_files: int) -> Photos:
+def photos_of(scene: Scene, folder: Path, num_files: int) -> PageImages:
     """The scene's photos: `num_files` different ones, the rest are the same over again."""
     folder.mkdir(parents=True)
     for k, name in enumerate(scene.cameras.names):
@@ -169,4 +169,4 @@ def photos_of(scene: Scene, folder: Path, num_files: int) -> Photos:
             random_photo(k, (640, 480)).save(folder / name, "JPEG", quality=90)
         else:
             shutil.copyfile(folder / scene.cameras.names[k % num_files], folder / name)
-    return Photos(scene.cameras.names, dict.fromkeys(scene.cameras.names, (640, 480)), folder)
+    return PageImages(scene.cameras.names, dict.fromkeys(scene.cameras.names, (640, 480)), folder)

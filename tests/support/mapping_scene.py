@@ -8,13 +8,14 @@ from scipy.spatial.transform import Rotation
 from sfm.mapping.inputs import MappingInput
 from sfm.options import MappingOptions, TrackOptions, VerificationOptions
 from sfm.tracks.building import build_tracks
-from sfm.types import CameraPrior, ImagePair, ImageRecord, Matches
+from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches
 from sfm.verification.stage import verify
 
 WIDTH, HEIGHT, FOCAL, NUM = 640, 480, 600.0, 6
 K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
 NAMES = [f"dir/{i}.jpg" for i in range(NUM)]
-GRID = (8.0, 8.0, 80)
+GRID = Grid(8.0, 8.0, 80)
+DENSE = MatcherTraits(dense=True)
 OPTIONS = MappingOptions(threads=1)
 
 
@@ -64,11 +65,12 @@ def make_input(extra=()):
             items.append((ImagePair(NAMES[i], NAMES[j]), semi_dense_pair(points[i][inside], points[j][inside], rng)))
     names = [*NAMES, *extra]
     records, grids = {n: record(n) for n in names}, dict.fromkeys(names, GRID)
-    geometries = verify(items, records, grids, VerificationOptions(max_error=2.0))
+    geometries = verify(items, records, grids, VerificationOptions(max_error=2.0), traits=DENSE)
     matches = dict(items)
     pairs = [(g, matches[g.pair]) for g in geometries if len(g.inliers)]
     result = build_tracks(names, pairs, grids, TrackOptions())
-    return MappingInput(tuple(records.values()), result.keypoints, tuple(g for g, _ in pairs), result.matches, grids)
+    verified = tuple(g for g, _ in pairs)
+    return MappingInput(tuple(records.values()), result.keypoints, verified, result.matches, grids, traits=DENSE)
 
 
 def poses_of(model):

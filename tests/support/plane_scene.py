@@ -10,12 +10,21 @@ from scipy.spatial.transform import Rotation
 
 from sfm.geometry.poses import relative_pose
 from sfm.mapping.inputs import MappingInput
-from sfm.types import CameraPrior, ImagePair, ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
+from sfm.types import (
+    CameraPrior,
+    Grid,
+    ImagePair,
+    ImageRecord,
+    KeypointMatches,
+    Keypoints,
+    MatcherTraits,
+    TwoViewGeometry,
+)
 
 WIDTH, HEIGHT, FOCAL = 320, 240, 300.0
 PARAMS = (FOCAL, WIDTH / 2, HEIGHT / 2, 0.02)
 NAMES = tuple(f"{i}.png" for i in range(5))
-GRID = (8.0, 8.0, WIDTH // 8)
+GRID = Grid(8.0, 8.0, WIDTH // 8)
 SLOPE = 0.4  # the surface is z = SLOPE |x|, with its ridge towards the cameras
 TEXEL = 0.02  # about what a pixel sees
 
@@ -115,6 +124,7 @@ def make_input(observations, *, grid=GRID, known_intrinsics=False):
         tuple(matches),
         dict.fromkeys(NAMES, grid),
         known_intrinsics,
+        MatcherTraits(dense=grid is not None),
     )
 
 

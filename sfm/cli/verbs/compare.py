@@ -6,7 +6,6 @@ from argparse import Namespace
 from pathlib import Path
 
 from sfm.cli.parsing import Parser, Verb
-from sfm.results.console import print_warnings
 
 TEXT = """\
 A table of both models: images, points, track lengths, errors, how far their cameras agree, and with --ground-truth the
@@ -24,6 +23,7 @@ def _arguments(parser: Parser) -> None:
 def _run(args: Namespace) -> int:
     from sfm.evaluation.comparison import compare, format_table
     from sfm.report.comparison import default_path, write_comparison
+    from sfm.results.console import print_warnings
 
     found = compare(args.a, args.b, args.ground_truth)
     print(format_table(found))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from sfm.cli.parsing import PROGRAM, Parser, Verb, add_options, options_from
 from sfm.evaluation.options import ChallengeEvaluation, PairEvaluation
-from sfm.results.console import print_warnings
 from sfm.system.interrupts import end_at_sigterm
 
 FORMS = {
@@ -47,6 +46,7 @@ def _arguments(parser: Parser) -> None:
 
 def _model(args: Namespace) -> None:
     from sfm.evaluation.model import report
+    from sfm.results.console import print_warnings
 
     print(report(args.model, args.ground_truth, args.out))
     print_warnings(args.model)

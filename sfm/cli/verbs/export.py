@@ -7,8 +7,6 @@ from pathlib import Path
 
 from sfm.cli.parsing import PROGRAM, Parser, Verb, entry_of
 from sfm.cli.registries import exports
-from sfm.results.console import print_warnings
-from sfm.system.untrusted_files import refuse_links
 
 EXAMPLES = f"""\
 examples:
@@ -32,6 +30,8 @@ def _arguments(parser: Parser) -> None:
 def _run(args: Namespace) -> int:
     from sfm.export.registry import export
     from sfm.export.source import ExportSource
+    from sfm.results.console import print_warnings
+    from sfm.system.safe_paths import refuse_links
 
     folder = args.format.partition(":")[0]
     if args.dest is None:

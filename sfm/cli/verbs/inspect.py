@@ -6,7 +6,6 @@ from argparse import Namespace
 from pathlib import Path
 
 from sfm.cli.parsing import Parser, Verb
-from sfm.results.console import print_warnings
 
 TEXT = "Stage by stage: counts, seconds, the matcher and its weights, and which images were left out and why."
 
@@ -16,6 +15,7 @@ def _arguments(parser: Parser) -> None:
 
 
 def _run(args: Namespace) -> int:
+    from sfm.results.console import print_warnings
     from sfm.results.inspect import database_text
 
     print(database_text(args.out))

@@ -6,7 +6,6 @@ from argparse import Namespace
 from pathlib import Path
 
 from sfm.cli.parsing import Parser, Verb
-from sfm.results.console import print_warnings
 
 TEXT = "Every run writes this page at its end; this writes it again, for instance where the images have moved."
 
@@ -18,6 +17,7 @@ def _arguments(parser: Parser) -> None:
 
 def _run(args: Namespace) -> int:
     from sfm.report.run import write_report
+    from sfm.results.console import print_warnings
 
     print(write_report(args.out, args.images))
     print_warnings(args.out)

@@ -11,9 +11,8 @@ from typing import Any
 
 from sfm import __version__
 from sfm.cli.parsing import PROGRAM, Parser, Verb, add_options, one_of, options_from
-from sfm.options import Options
+from sfm.options import STAGE_NAMES, Options
 from sfm.system.interrupts import end_at_sigterm
-from sfm.types import STAGE_NAMES
 
 EXAMPLES = f"""\
 examples:

@@ -6,7 +6,6 @@ from argparse import Namespace
 from pathlib import Path
 
 from sfm.cli.parsing import PROGRAM, Parser, Verb, one_of
-from sfm.results.console import print_warnings
 
 TEXT = """\
 Opens a window (Open3D): drag to rotate, click a camera for its image, H shows the keys. With --screenshot or
@@ -43,6 +42,7 @@ def _point_arguments(parser: Parser) -> None:
 
 
 def _run(args: Namespace) -> int:
+    from sfm.results.console import print_warnings
     from sfm.viewer.run import Request, view
 
     print_warnings(args.out, args.other)

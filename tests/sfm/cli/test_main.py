@@ -184,7 +184,7 @@ def test_a_folder_that_is_there_is_no_misspelt_verb(calls, tmp_path, monkeypatch
 
 
 def test_help_and_choices_load_no_library():
-    heavy = ("torch", "open3d", "pycolmap", "h5py", "scipy", "PIL.Image")
+    heavy = ("torch", "open3d", "pycolmap", "h5py", "scipy", "PIL")
     program = f"""
 import sys
 from sfm.cli.main import VERBS, parser_of

@@ -94,7 +94,7 @@ def test_a_shifted_camera_is_found_as_a_part_of_the_extent() -> None:
     assert grown.centre_max == pytest.approx(found.centre_max)  # a ratio: the unit does not matter
 
 
-def test_the_truth_judges_both(tmp_path: Path) -> None:
+def test_the_ground_truth_evaluates_both(tmp_path: Path) -> None:
     model = synthetic()
     gt = written(model, tmp_path / "gt")
     name = sorted(camera_poses(model))[0]

@@ -20,9 +20,9 @@ from sfm.evaluation.pair_poses import (
     PairResult,
     as_json,
     by_rotation,
+    evaluate_pair,
     evaluate_pairs,
     from_json,
-    judge_pair,
     reduction_of,
     summarise,
     table,
@@ -30,6 +30,7 @@ from sfm.evaluation.pair_poses import (
 from sfm.geometry.pixels import homogeneous
 from sfm.geometry.poses import relative_pose
 from sfm.matchers import registry as matcher_choice
+from sfm.registry import Entry
 from tests.support.posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
 
 OPTIONS = PairEvaluation(evaluation=PairEvaluationOptions(seeds=2))
@@ -47,7 +48,7 @@ def pair() -> PosedPair:
 
 
 def test_exact_matches_have_no_error(pair) -> None:
-    result = judge_pair(pair, project(0), project(2), options=OPTIONS)
+    result = evaluate_pair(pair, project(0), project(2), options=OPTIONS)
     assert len(result.errors_deg) == 2
     assert max(result.errors_deg) < 0.01
     assert (result.matches, result.inliers, result.precision, result.under_1px) == (600, 600, 1, 1)
@@ -57,7 +58,7 @@ def test_exact_matches_have_no_error(pair) -> None:
 def test_false_matches_are_outvoted_and_counted(pair) -> None:
     points1 = project(2)
     points1[300:] = np.random.default_rng(1).uniform((0, 0), (320, 240), (300, 2))
-    result = judge_pair(pair, project(0), points1, options=OPTIONS)
+    result = evaluate_pair(pair, project(0), points1, options=OPTIONS)
     assert max(result.errors_deg) < 0.3
     assert 0.5 <= result.precision < 0.58
     assert 0.5 <= result.under_1px < 0.55
@@ -65,9 +66,9 @@ def test_false_matches_are_outvoted_and_counted(pair) -> None:
 
 
 def test_too_few_matches_are_infinitely_wrong(pair) -> None:
-    result = judge_pair(pair, project(0)[:4], project(2)[:4], options=OPTIONS)
+    result = evaluate_pair(pair, project(0)[:4], project(2)[:4], options=OPTIONS)
     assert result.errors_deg == (math.inf, math.inf)
-    none = judge_pair(pair, np.zeros((0, 2)), np.zeros((0, 2)), options=OPTIONS)
+    none = evaluate_pair(pair, np.zeros((0, 2)), np.zeros((0, 2)), options=OPTIONS)
     assert (none.matches, none.inliers, none.precision, none.errors_deg) == (0, 0, 0, (math.inf, math.inf))
     assert from_json(json.loads(json.dumps(as_json(none), allow_nan=False))) == none
 
@@ -78,7 +79,7 @@ def test_distortion_is_taken_away(pair) -> None:
     radial = pycolmap.Camera(model="SIMPLE_RADIAL", width=320, height=240, params=[K[0, 0], 160, 120, -0.2])
     xy0, xy1 = (radial.img_from_cam(homogeneous(pair.camera0.cam_from_img(project(i)))) for i in (0, 2))
     assert np.abs(xy0 - project(0)).max() > 2
-    result = judge_pair(replace(pair, camera0=radial, camera1=radial), xy0, xy1, options=OPTIONS)
+    result = evaluate_pair(replace(pair, camera0=radial, camera1=radial), xy0, xy1, options=OPTIONS)
     assert max(result.errors_deg) < 0.01
     assert result.under_1px == 1
 
@@ -109,7 +110,7 @@ def test_summaries_average_the_seeds_and_split_by_rotation() -> None:
 @pytest.fixture
 def exact(monkeypatch) -> ExactMatcher:
     matcher = ExactMatcher(blind=(3,))
-    monkeypatch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: matcher)
+    monkeypatch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: matcher))
     return matcher
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sfm.colmap.model_reader import model_digest
 from sfm.errors import BadFile
 from sfm.mapping import known_poses
 from tests.support.mapping_scene import NAMES
@@ -20,15 +21,15 @@ def test_the_digest_is_of_the_content(mapped, tmp_path):
     for folder in folders:
         folder.mkdir()
         mapped[1].models[0].write_text(folder)
-    first, same = (known_poses.digest(folder) for folder in folders)
+    first, same = (model_digest(folder) for folder in folders)
     assert first == same
     (folders[1] / "images.txt").write_text((folders[1] / "images.txt").read_text().replace("dir/1", "dir/x"))
-    assert known_poses.digest(folders[1]) != first
+    assert model_digest(folders[1]) != first
 
 
 def test_missing_and_damaged_models_are_one_clear_line(mapped, tmp_path):
     with pytest.raises(BadFile, match="is no COLMAP model; give a folder"):
-        known_poses.digest(tmp_path / "absent")
+        model_digest(tmp_path / "absent")
     mapped[1].models[0].write_binary(tmp_path)
     whole = (tmp_path / "images.bin").read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"\xff" * 64):

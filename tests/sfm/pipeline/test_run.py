@@ -11,18 +11,22 @@ import pycolmap
 import pytest
 from PIL import Image
 
+import sfm
+import sfm.pipeline.run
 from sfm.cli import main as cli
 from sfm.errors import BadFile, BadImage, BadOption, NoModel
 from sfm.export.hloc import write_hloc
 from sfm.matchers import registry as matcher_choice
 from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, PairOptions, ReportOptions, TrackOptions
 from sfm.pipeline import stages
+from sfm.pipeline.reuse import fingerprint_of
 from sfm.pipeline.run import reconstruct
-from sfm.pipeline.stages import STAGE_NAMES, HlocFiles
+from sfm.pipeline.stages import HlocFiles
+from sfm.registry import Entry
 from sfm.results.console import PROBABLY_BAD
 from sfm.storage.database import FeatureDatabase
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
-from sfm.types import MatcherTraits, Matches
+from sfm.types import STAGE_NAMES, MatcherTraits, Matches
 
 WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 6
 BLIND = 200  # photos of this grey value and above match nothing
@@ -87,7 +91,7 @@ class ExactMatcher:
 
 @pytest.fixture(autouse=True)
 def exact_matcher(monkeypatch):
-    monkeypatch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: ExactMatcher())
+    monkeypatch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
     monkeypatch.setattr(ExactMatcher, "num_matched", 0)
     monkeypatch.setattr(pycolmap.logging, "minloglevel", 2)
 
@@ -113,7 +117,7 @@ def finished(tmp_path_factory) -> tuple[Path, Path]:
     for i in range(NUM):
         write_photo(root / "photos" / f"{i}.png", i)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: ExactMatcher())
+        patch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
         reconstruct(root / "photos", root / "out", OPTIONS)
     return root / "photos", root / "out"
 
@@ -444,13 +448,56 @@ def test_mapping_depends_on_the_content_of_known_poses(tmp_path):
     for name in ("cameras", "images", "points3D"):
         (tmp_path / f"{name}.txt").write_text(name)
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path))
-    run = stages.Run(None, tmp_path, tmp_path, options, None)
-    first = stages._mapping_depends_on(run)
-    assert stages._mapping_depends_on(run) == first
+    (mapping,) = (stage for stage in stages.STAGES if stage.name == "mapping")
+
+    def depends_on(options):
+        return mapping.depends_on(stages.Run(None, tmp_path, tmp_path, options, None))
+
+    first = depends_on(options)
+    assert depends_on(options) == first
     (tmp_path / "images.txt").write_text("other")
-    assert stages._mapping_depends_on(run) != first
-    plain, known = (stages.Run(None, tmp_path, tmp_path, o, None) for o in (OPTIONS, options))
-    assert stages._mapping_depends_on(plain) != stages._mapping_depends_on(known)
+    assert depends_on(options) != first
+    assert depends_on(OPTIONS) != depends_on(options)
+
+
+def test_options_as_keywords_and_paths_as_strings(photos, tmp_path):
+    out = str(tmp_path / "out")
+    keywords = {"camera_model": "SIMPLE_PINHOLE", "camera": "single", "intrinsics": "384,160,120"}
+    summary = sfm.reconstruct(str(photos), out, stop_after="tracks", **keywords)
+    assert [stage.stage for stage in summary.stages] == list(STAGE_NAMES[:5])
+    assert reused(reconstruct(photos, out, OPTIONS, stop_after="tracks")) == list(STAGE_NAMES[:5])
+    with pytest.raises(BadOption, match="matcher: give options either"):
+        sfm.reconstruct(photos, out, OPTIONS, matcher="sift")
+
+
+def test_stages_one_by_one(photos, tmp_path):
+    with sfm.open_run(photos, tmp_path / "out", OPTIONS) as run:
+        assert run.run_stage("images").counts["images"] == NUM
+        assert len(run.db.read_images()) == NUM
+        assert run.run_stage("matching").counts["pairs"] == NUM * (NUM - 1) // 2
+        assert [summary.stage for summary in run.summaries] == ["images", "pairs", "matching"]
+        assert run.run_stage("pairs") == run.summaries[1]
+        with pytest.raises(BadOption, match="stage cooking: choose one of images, pairs"):
+            run.run_stage("cooking")
+    assert reused(reconstruct(photos, tmp_path / "out", OPTIONS)) == ["images", "pairs", "matching"]
+    with sfm.open_run(photos, tmp_path / "out", OPTIONS) as run:
+        assert run.run_stage("refinement").counts["registered"] == NUM
+        assert all(summary.reused for summary in run.summaries)
+
+
+def test_stages_are_the_names_in_order_and_revision_one_is_hashed_as_version_010(tmp_path):
+    assert tuple(stage.name for stage in stages.STAGES) == STAGE_NAMES
+    stage = replace(stages.STAGES[1], depends_on=lambda run: ["auto"])
+    run = stages.Run(None, tmp_path, tmp_path, OPTIONS, None)
+    fingerprint = fingerprint_of(stage, run, {"images": "abc"})
+    assert fingerprint == stages.digest(["pairs", "0.1.0", ["auto"], ["abc"]])
+    assert fingerprint_of(replace(stage, revision=2), run, {"images": "abc"}) != fingerprint
+
+
+def test_another_revision_of_a_stage_redoes_it(copied, monkeypatch):
+    changed = tuple(replace(stage, revision=stage.revision + (stage.name == "tracks")) for stage in stages.STAGES)
+    monkeypatch.setattr(sfm.pipeline.run, "STAGES", changed)
+    assert reused(reconstruct(*copied, OPTIONS)) == list(STAGE_NAMES[:4])
 
 
 CAMERA = ("--camera-model", "SIMPLE_PINHOLE", "--camera", "single", "--intrinsics", "384,160,120")

@@ -14,6 +14,7 @@ from sfm.errors import NoModel
 from sfm.mapping import stage as mapping
 from sfm.quality import checks as verdict
 from sfm.quality.checks import Evidence, doubts
+from sfm.types import Grid, MatcherTraits
 from tests.support.degenerate_scenes import arc, input_of, nadir, plane, pose, room, street, turning
 from tests.support.mapping_scene import FOCAL, OPTIONS, with_cameras
 
@@ -158,9 +159,9 @@ def test_high_error_is_one_network_pixel(mapping_data, mapped):
     assert list(verdict.large_error(noisy(model, 0.0), mapping_data)) == []
     (doubt,) = verdict.large_error(noisy(model, 1.2), mapping_data)  # 1.25 sigma on average
     assert doubt.sign == "high error"
-    coarse = dict.fromkeys(mapping_data.grids, (16.0, 16.0, 40))
+    coarse = dict.fromkeys(mapping_data.grids, Grid(16.0, 16.0, 40))
     assert list(verdict.large_error(noisy(model, 1.2), replace(mapping_data, grids=coarse))) == []  # 2 photo px a px
-    detector = replace(mapping_data, grids=dict.fromkeys(mapping_data.grids))
+    detector = replace(mapping_data, grids={}, traits=MatcherTraits())
     assert list(verdict.large_error(noisy(model, 1.2), detector)) == []
 
 

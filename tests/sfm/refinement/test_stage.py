@@ -9,7 +9,8 @@ import pytest
 from sfm.options import RefinementOptions
 from sfm.refinement import stage as R
 from sfm.refinement.rounds import Refiner
-from tests.support.plane_scene import NAMES, make_input, photo
+from sfm.types import MatcherTraits
+from tests.support.plane_scene import NAMES, photo
 from tests.support.refinement_scene import assert_same, refiner_of
 
 LEFT_OUT = (("5.png", "no verified pair"), ("4.png", "too few matches"))
@@ -55,11 +56,11 @@ def test_the_stage_writes_refined_models_and_their_keypoints(data, model, refine
     assert colours[:, 0].std() > 10
 
 
-@pytest.mark.parametrize("case", ["--no-refine", "detector"])
-def test_models_stay_without_refinement(observations, data, model, tmp_path, case):
+@pytest.mark.parametrize("case", ["--no-refine", "not refinable"])
+def test_models_stay_without_refinement(data, model, tmp_path, case):
     refiner = {
         "--no-refine": refiner_of(data, options=RefinementOptions(no_refine=True)),
-        "detector": refiner_of(make_input(observations, grid=None)),
+        "not refinable": refiner_of(replace(data, traits=MatcherTraits(refinable=False))),
     }[case]
     output = output_of(model, tmp_path, num=2)
     summary = stage(refiner, output)

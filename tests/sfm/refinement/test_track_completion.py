@@ -9,6 +9,7 @@ import pytest
 
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.geometry.poses import pose_error_deg, relative_pose
+from sfm.mapping.inputs import write_database
 from sfm.options import MappingOptions
 from sfm.refinement.patch_warps import references
 from sfm.refinement.track_completion import MARGIN, add_proposals, complete, on_usable, propose, refined_input
@@ -50,7 +51,8 @@ def split(model, j):
 
 
 def done(model, data, tmp_path, **changes):
-    return complete(model, data, OPTIONS, tmp_path, **{"max_error": 1.0, "register": True, **changes})
+    write_database(tmp_path / "completion.db", data)
+    return complete(model, data, OPTIONS, tmp_path / "completion.db", **{"max_error": 1.0, "register": True, **changes})
 
 
 def test_a_split_track_is_one_afterwards(scene, tmp_path):

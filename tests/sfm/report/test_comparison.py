@@ -12,7 +12,7 @@ from sfm.drawing.scene import moved, scene_of
 from sfm.errors import BadFile
 from sfm.evaluation.comparison import compare
 from sfm.evaluation.model import Similarity
-from sfm.report.comparison import default_path, together, truth_errors, write_comparison
+from sfm.report.comparison import default_path, ground_truth_errors, together, write_comparison
 from tests.support.finished_run import LOST, NASTY, synthetic_model, write_run
 from tests.support.report_pages import embedded, unpack
 
@@ -63,7 +63,7 @@ def test_errors_against_the_truth(document: dict[str, Any]):
     assert max(error["rotation_deg"] for error in b if error is not None) < 0.01
 
 
-def test_truth_errors_are_what_was_done_to_the_cameras():
+def test_ground_truth_errors_are_what_was_done_to_the_cameras():
     scene = scene_of(synthetic_model(tuple(f"{k}.jpg" for k in range(12))), "")
     truth = dict(zip(scene.cameras.names, scene.cameras.cam_from_world, strict=True))
     angle = np.radians(3)
@@ -72,7 +72,7 @@ def test_truth_errors_are_what_was_done_to_the_cameras():
     other = moved(scene, Similarity(2.5, rotation, np.array([1.0, 2, 3])))
     poses = dict(zip(other.cameras.names, other.cameras.cam_from_world, strict=True))
     poses["4.jpg"] = turn @ poses["4.jpg"]  # turned about its own axis: the centre stays
-    errors = truth_errors(poses, truth)
+    errors = ground_truth_errors(poses, truth)
     assert errors["4.jpg"]["rotation_deg"] == pytest.approx(3, abs=1e-3)
     assert max(error["rotation_deg"] for name, error in errors.items() if name != "4.jpg") < 1e-3
     assert max(error["centre_percent"] for error in errors.values()) < 1e-3

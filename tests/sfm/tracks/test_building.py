@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sfm.options import TrackOptions
 from sfm.tracks import building as T
 from sfm.tracks.links import cell_keys
-from sfm.types import ImagePair, Matches, TwoViewGeometry
+from sfm.types import Grid, ImagePair, Matches, TwoViewGeometry
 
-GRID = (8.0, 8.0, 80)  # 640 px wide
+GRID = Grid(8.0, 8.0, 80)  # 640 px wide
 GRIDS = dict.fromkeys("abcdef", GRID)
 
 

@@ -17,17 +17,16 @@ from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.matchers.registry import make_matcher
 from sfm.options import MatchingOptions
 from sfm.two_view.api import (
-    allowed_error,
     focal_px,
-    match_photos,
+    match_images,
     match_records,
-    read_photos,
+    read_images,
     result_dict,
     result_text,
     two_view,
 )
 from sfm.two_view.options import MatchOptions, TwoImageOptions
-from sfm.types import Matches
+from sfm.types import MatcherTraits, Matches
 from tests.support.folders import DEMO
 from tests.support.pair_scene import FOCAL, HEIGHT, POSE, WIDTH, K, record, two_views
 
@@ -119,10 +118,10 @@ def test_what_speaks_against_a_pose_is_said(matches, prior, word):
 def test_a_focal_length_that_nothing_tells_is_taken_from_the_matches():
     result = two_view(two_views(share_false=0.3)[0], (record("a", False), record("b", False)), max_error=2.0)
     assert result.focal_sources == ("estimated", "estimated")
-    assert focal_px(result.photos[0]) == focal_px(result.photos[1]) == pytest.approx(FOCAL, rel=0.06)
+    assert focal_px(result.images[0]) == focal_px(result.images[1]) == pytest.approx(FOCAL, rel=0.06)
     assert max(pose_error_deg(result.cam1_from_cam0, POSE)) < 1.5
     known = two_view(two_views(share_false=0.3)[0], (record("a", True), record("b", False)), max_error=2.0)
-    assert known.photos[0].camera.params[0] == FOCAL
+    assert known.images[0].camera.params[0] == FOCAL
 
 
 def test_numbers_as_json():
@@ -145,18 +144,12 @@ def test_result_does_not_depend_on_repetition():
     np.testing.assert_array_equal(first.inliers, second.inliers)
 
 
-def test_allowed_error_is_in_network_pixels_but_for_detectors():
-    assert allowed_error([(16.0, 16.0, 80), (8.0, 8.0, 80)], 2.0) == 4.0
-    assert allowed_error([None, None], 2.0) == 4.0
-    assert allowed_error([None, None], 1.0) == 4.0
-
-
 # --- photo files
 
 
 @pytest.mark.parametrize("changes", [{"weights": "compact"}, {"matcher": "sift"}])
 def test_two_photos_in_three_lines(changes):
-    result = match_photos(A, B, **changes)
+    result = match_images(A, B, **changes)
     assert result.trusted
     assert len(result.matches) > 250
     assert result.focal_sources == ("EXIF", "EXIF")
@@ -168,9 +161,9 @@ def test_two_photos_in_three_lines(changes):
 def test_a_photo_that_is_upside_down_is_turned(tmp_path):
     turned = tmp_path / "turned.png"
     Image.open(B).transpose(Image.Transpose.ROTATE_180).save(turned)
-    focal = read_photos(A, B, TwoImageOptions())[0].camera.params[0]
+    focal = read_images(A, B, TwoImageOptions())[0].camera.params[0]
     known = f"{focal},320,240,0"
-    result = match_photos(A, turned, weights="compact", intrinsics=known, resize=480)
+    result = match_images(A, turned, weights="compact", intrinsics=known, resize=480)
     assert result.turn == 2
     assert result.focal_sources == ("given", "given")
     half = np.diag([-1.0, -1.0, 1.0])
@@ -178,7 +171,7 @@ def test_a_photo_that_is_upside_down_is_turned(tmp_path):
     assert rotation < 1.5
     assert translation < 8.0
     assert "B turned by 180°" in result_text(result)
-    off = match_photos(A, turned, weights="compact", intrinsics=known, turns="off", resize=320)
+    off = match_images(A, turned, weights="compact", intrinsics=known, turns="off", resize=320)
     assert off.turn == 0
     assert off.num_inliers < 0.2 * result.num_inliers
 
@@ -186,14 +179,14 @@ def test_a_photo_that_is_upside_down_is_turned(tmp_path):
 def test_intrinsics_of_two_cameras(tmp_path):
     small = tmp_path / "small.jpg"
     Image.open(B).resize((320, 240)).save(small)
-    photos = read_photos(A, small, TwoImageOptions(intrinsics="500,320,240,0", intrinsics_b="250,160,120,0.1"))
+    photos = read_images(A, small, TwoImageOptions(intrinsics="500,320,240,0", intrinsics_b="250,160,120,0.1"))
     assert [focal_px(photo) for photo in photos] == [500, 250]
-    photos = read_photos(A, small, TwoImageOptions(intrinsics_b="250,160,120,0.1"))
+    photos = read_images(A, small, TwoImageOptions(intrinsics_b="250,160,120,0.1"))
     assert focal_px(photos[0]) == pytest.approx(517.68, abs=0.01)
     with pytest.raises(BadOption, match=r"small\.jpg is 320x240; give those of B with --intrinsics-b"):
-        read_photos(A, small, TwoImageOptions(intrinsics="500,320,240,0"))
+        read_images(A, small, TwoImageOptions(intrinsics="500,320,240,0"))
     with pytest.raises(BadOption, match="--intrinsics 5: 1 numbers"):
-        read_photos(A, B, TwoImageOptions(intrinsics="5"))
+        read_images(A, B, TwoImageOptions(intrinsics="5"))
 
 
 def test_bad_photos_are_named(tmp_path):
@@ -210,7 +203,7 @@ def test_bad_photos_are_named(tmp_path):
         (tmp_path / "absent.jpg", BadImage, "No such file"),
     ):
         with pytest.raises(kind, match=word) as caught:
-            read_photos(A, b, TwoImageOptions())
+            read_images(A, b, TwoImageOptions())
         assert str(caught.value).startswith(str(b))
         assert "\n" not in str(caught.value)
 
@@ -221,7 +214,7 @@ def test_photos_without_texture_have_no_geometry(tmp_path):
         paths.append(tmp_path / f"{i}.png")
         Image.new("L", size, value).save(paths[-1])
     for matcher in ("loftr", "sift"):
-        result = match_photos(*paths, matcher=matcher, weights="compact")
+        result = match_images(*paths, matcher=matcher, weights="compact")
         assert result.F is None
         assert result.cam1_from_cam0 is None
         assert result.num_inliers == 0
@@ -231,6 +224,7 @@ def test_photos_without_texture_have_no_geometry(tmp_path):
 def test_one_matcher_serves_many_pairs(monkeypatch):
     class Nothing:
         name, rotation_invariant, provenance = "nothing", True, {"matcher": "nothing"}
+        traits = MatcherTraits()
 
         def grid(self, width, height):
             return None
@@ -243,7 +237,7 @@ def test_one_matcher_serves_many_pairs(monkeypatch):
             return [Matches.empty()]
 
     options = TwoImageOptions()
-    result = match_records(read_photos(A, B, options), Nothing(), options)
+    result = match_records(read_images(A, B, options), Nothing(), options)
     assert result.matcher == {"matcher": "nothing"}
     assert len(result.matches) == 0
 

@@ -11,7 +11,7 @@ from sfm.two_view.api import TwoViewResult
 from sfm.two_view.figures import (
     EPIPOLAR_LINES,
     MAX_LINES,
-    PhotoPair,
+    RgbPair,
     drawn_rows,
     epipolar_figure,
     furthest_apart,
@@ -38,7 +38,7 @@ def records():
 def photos():
     rng = np.random.default_rng(0)
     pixels = [rng.integers(0, 256, (h, w, 3), np.uint8) for w, h in SIZES]
-    return PhotoPair(*pixels, ("a $1.jpg", "b.jpg"))
+    return RgbPair(*pixels, ("a $1.jpg", "b.jpg"))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def result():
     pose = np.concatenate([np.eye(3), [[1.0], [0], [0]]], 1)
     K = np.diag([300.0, 300, 1])
     return TwoViewResult(
-        photos=records(),
+        images=records(),
         matches=Matches(points0, points1, rng.uniform(0.2, 1, NUM // 2).repeat(2), cells, cells),
         kind="calibrated",
         inliers=np.arange(NUM) % 6 < 4,

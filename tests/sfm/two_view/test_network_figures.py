@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from sfm.two_view.figures import PhotoPair
+from sfm.two_view.figures import RgbPair
 from sfm.two_view.network_figures import AttentionMap, attention_figure, common_colours, feature_figure
 
 
 @pytest.fixture
 def photos():
-    return PhotoPair(np.full((60, 80, 3), 128, np.uint8), np.full((90, 60, 3), 128, np.uint8), ("a.jpg", "b.jpg"))
+    return RgbPair(np.full((60, 80, 3), 128, np.uint8), np.full((90, 60, 3), 128, np.uint8), ("a.jpg", "b.jpg"))
 
 
 def test_equal_features_have_equal_colours_in_both_images():

@@ -5,31 +5,32 @@ import pytest
 
 from sfm.geometry.epipolar import fundamental_matrix
 from sfm.options import VerificationOptions
-from sfm.types import ImagePair, Matches
+from sfm.types import Grid, ImagePair, MatcherTraits, Matches
 from sfm.verification import stage as V
 from tests.support.pair_scene import PAIR, POSE, K, record, two_views
 
 OPTIONS = VerificationOptions()
-GRIDS = {"a": (8.0, 8.0, 128), "b": (8.0, 8.0, 128)}
+GRIDS = {"a": Grid(8.0, 8.0, 128), "b": Grid(8.0, 8.0, 128)}
+DENSE, SPARSE = MatcherTraits(dense=True), MatcherTraits()
 
 
 def test_result_does_not_depend_on_threads_or_repetition():
     items = [(ImagePair("a", f"b{i}"), two_views(400, seed=i)[0]) for i in range(6)]
     records = {name: record(name) for name in ["a", *(f"b{i}" for i in range(6))]}
-    first = V.verify(items, records, {}, OPTIONS)
-    alone = [V.verify(items[i : i + 1], records, {}, OPTIONS)[0] for i in range(6)]
+    first = V.verify(items, records, {}, OPTIONS, traits=SPARSE)
+    alone = [V.verify(items[i : i + 1], records, {}, OPTIONS, traits=SPARSE)[0] for i in range(6)]
     assert [g.pair for g in first] == [pair for pair, _ in items]
     for a, b in zip(first, alone, strict=True):
         np.testing.assert_array_equal(a.inliers, b.inliers)
 
 
 @pytest.mark.parametrize(
-    ("grids", "share_false", "left_out"),
-    [(GRIDS, 0.6, True), (GRIDS, 0.4, False), ({"a": None, "b": None}, 0.6, False), ({}, 0.6, False)],
+    ("traits", "share_false", "left_out"),
+    [(DENSE, 0.6, True), (DENSE, 0.4, False), (SPARSE, 0.6, False)],
 )
-def test_detector_free_pairs_need_most_of_their_matches_verified(grids, share_false, left_out):
+def test_detector_free_pairs_need_most_of_their_matches_verified(traits, share_false, left_out):
     matches, num_true = two_views(share_false=share_false)
-    (geometry,) = V.verify([(PAIR, matches)], {"a": record("a"), "b": record("b")}, grids, OPTIONS)
+    (geometry,) = V.verify([(PAIR, matches)], {"a": record("a"), "b": record("b")}, {}, OPTIONS, traits=traits)
     if left_out:
         assert geometry.kind == "degenerate"
         assert len(geometry.inliers) == 0
@@ -40,10 +41,10 @@ def test_detector_free_pairs_need_most_of_their_matches_verified(grids, share_fa
 def test_the_share_that_must_be_verified_is_an_option():
     records = {"a": record("a"), "b": record("b")}
     matches, num_true = two_views(share_false=0.6)
-    (kept,) = V.verify([(PAIR, matches)], records, GRIDS, VerificationOptions(min_inlier_ratio=0.3))
+    (kept,) = V.verify([(PAIR, matches)], records, GRIDS, VerificationOptions(min_inlier_ratio=0.3), traits=DENSE)
     assert np.count_nonzero(kept.inliers < num_true) > 0.85 * num_true
     matches, _ = two_views(share_false=0.4)
-    (left_out,) = V.verify([(PAIR, matches)], records, GRIDS, VerificationOptions(min_inlier_ratio=0.7))
+    (left_out,) = V.verify([(PAIR, matches)], records, GRIDS, VerificationOptions(min_inlier_ratio=0.7), traits=DENSE)
     assert len(left_out.inliers) == 0
 
 
@@ -56,7 +57,7 @@ def test_a_detectors_matches_keep_colmaps_error():
     points1 = matches.points1 + side * normal / np.linalg.norm(normal, axis=1, keepdims=True)
     off = Matches(matches.points0, points1, matches.confidence, matches.cells0, matches.cells1)
     records = {"a": record("a"), "b": record("b")}
-    (detector,) = V.verify([(PAIR, off)], records, {}, OPTIONS)
-    (network,) = V.verify([(PAIR, off)], records, GRIDS, OPTIONS)
+    (detector,) = V.verify([(PAIR, off)], records, {}, OPTIONS, traits=SPARSE)
+    (network,) = V.verify([(PAIR, off)], records, GRIDS, OPTIONS, traits=DENSE)
     assert np.count_nonzero(detector.inliers < num_true) > 0.8 * num_true
     assert len(network.inliers) == 0

@@ -16,7 +16,7 @@ from PIL import Image
 
 from sfm.cli import main as cli
 from sfm.drawing.scene import read_scene
-from sfm.viewer.photos import Photos, camera_photo
+from sfm.viewer.image_files import ImageFiles, camera_image
 from sfm.viewer.run import Request, memory_path
 
 
@@ -197,19 +197,19 @@ def test_photos_are_read_from_their_folder_only(runs: tuple[Path, Path], tmp_pat
     Image.new("RGB", (400, 200), (9, 90, 190)).save(tmp_path / "in" / "p.png")
     Image.new("RGB", (40, 20)).save(tmp_path / "out.png")
     (tmp_path / "in" / "bad.png").write_bytes(b"no photo")
-    photos = Photos(tmp_path / "in")
+    photos = ImageFiles(tmp_path / "in")
     found = photos("p.png", 100)
     assert found is not None
     assert found.shape == (50, 100, 3)
     assert found[0, 0].tolist() == [9, 90, 190]
     for name in ("../out.png", str(tmp_path / "out.png"), "bad.png", "absent.png", "."):
         assert photos(name, 100) is None
-    assert Photos()("p.png", 100) is None
+    assert ImageFiles()("p.png", 100) is None
 
 
 def test_keypoints_lie_where_they_were_seen(runs: tuple[Path, Path]) -> None:
     scene = read_scene(runs[0])
-    picture = camera_photo(scene, 0, Photos(), 512)
+    picture = camera_image(scene, 0, ImageFiles(), 512)
     scale = 512 / scene.cameras.size[0].max()
     for x, y in (scene.observations.xy[scene.observations.of_camera(0)] * scale).astype(int).tolist():
         assert picture[min(y, picture.shape[0] - 1), min(x, picture.shape[1] - 1)].tolist() != [70, 74, 80]

@@ -33,7 +33,7 @@ from types import SimpleNamespace
 import numpy as np
 from open3d.visualization import gui
 from sfm.viewer.exhibit import Exhibit
-from sfm.viewer.photos import Photos
+from sfm.viewer.image_files import ImageFiles
 from sfm.drawing.scene import read_scene
 from sfm.drawing.shapes import image_corners
 from sfm.viewer.state import ViewState, arranged
@@ -48,7 +48,7 @@ memory, paths = Path(sys.argv[1]), [Path(p) for p in sys.argv[2:]]
 scenes, note = arranged([read_scene(path) for path in paths])
 app = gui.Application.instance
 app.initialize()
-window = open_window(Exhibit("test", scenes, (Photos(),) * len(scenes), ViewState(), memory, note=note))
+window = open_window(Exhibit("test", scenes, (ImageFiles(),) * len(scenes), ViewState(), memory, note=note))
 
 def ticks(seconds=0.25):
     end = time.monotonic() + seconds

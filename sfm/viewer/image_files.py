@@ -1,4 +1,4 @@
-"""Photos beside a model, small: read as displayed, and only from their folder. What cannot be read is left out."""
+"""Images beside a model, small: read as displayed, and only from their folder. What cannot be read is left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from sfm.drawing.scene import Scene
 from sfm.errors import BadImage
-from sfm.images.stage import read_thumbnail
+from sfm.images.decoding import read_thumbnail
 from sfm.viewer.state import ramp
 
 UInt8 = NDArray[np.uint8]
@@ -19,13 +19,13 @@ ERROR_RANGE = 2.0  # px, the last colour of a keypoint's error
 
 
 @dataclass(frozen=True, slots=True)
-class Photos:
-    """Photos of a folder by name; of no folder there are none. Names that lead out of it are not read."""
+class ImageFiles:
+    """Images of a folder by name; of no folder there are none. Names that lead out of it are not read."""
 
     folder: Path | None = None
 
     def __call__(self, name: str, side: int) -> UInt8 | None:
-        """(H, W, 3) of a photo, at most `side` px long, EXIF rotation applied; None where it cannot be read."""
+        """(H, W, 3) of an image, at most `side` px long, EXIF rotation applied; None where it cannot be read."""
         if self.folder is None:
             return None
         root = self.folder.resolve()
@@ -38,9 +38,9 @@ class Photos:
             return None
 
 
-def camera_photo(scene: Scene, row: int, photos: Photos, side: int) -> UInt8:
-    """A camera's photo (H, W, 3), `side` px long, with its keypoints coloured by reprojection error, dark blue at 0 to
-    yellow at ERROR_RANGE; on grey where there is no photo."""
+def camera_image(scene: Scene, row: int, photos: ImageFiles, side: int) -> UInt8:
+    """A camera's image (H, W, 3), `side` px long, with its keypoints coloured by reprojection error, dark blue at 0 to
+    yellow at ERROR_RANGE; on grey where there is none."""
     size = scene.cameras.size[row]
     small = np.maximum(np.round(size * (side / size.max())), 1).astype(int)
     photo = photos(scene.cameras.names[row], side)

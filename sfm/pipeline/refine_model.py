@@ -1,0 +1,260 @@
+"""The verb refine: a COLMAP model and its images in, the model with sub-pixel tracks out.
+
+COLMAP knows no EXIF orientation, others apply it: an image is taken as it is stored where that is the size of its
+camera, else as it is displayed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from sfm import __version__
+from sfm.colmap.model_reader import model_digest, read_reconstruction
+from sfm.colmap.model_writer import colour_points, remove_leftovers, write_models, write_ply
+from sfm.errors import BadFile, BadImage, BadOption
+from sfm.evaluation.model import model_folders
+from sfm.images.decoding import eight_bit, opened, read_mask
+from sfm.images.exif import TRANSPOSE_OF, orientation_left
+from sfm.matchers.registry import device_of
+from sfm.options import MatchingOptions
+from sfm.pipeline.refine_options import RefineOptions
+from sfm.refinement.model_refinement import PixelSource, RefinedModel, has_rigs, model_input, refine_model
+from sfm.system import memory
+from sfm.system.hashing import json_digest
+from sfm.system.safe_paths import leads_out, refuse_links
+from sfm.types import ImageRecord
+
+RECORD = "refine.json"
+WRITTEN = ("sparse", "points.ply", RECORD, f"{RECORD}.part", ".refinement")
+SHOWN = 3  # names in a message
+
+
+@dataclass(frozen=True, slots=True)
+class ModelImages:
+    """The images of a model in a folder: records by name, and why some of them cannot be used."""
+
+    folder: Path
+    records: Mapping[str, ImageRecord]
+    unusable: Mapping[str, str]
+
+    @classmethod
+    def of(cls, folder: Path, model: pycolmap.Reconstruction) -> ModelImages:
+        """All of them, checked. Raises BadFile where none can be used."""
+        records = {record.name: record for record in model_input(model).images}
+        reasons = {name: _unusable(folder, record) for name, record in records.items()}
+        unusable = {name: reason for name, reason in reasons.items() if reason is not None}
+        if len(unusable) == len(records):
+            name = min(unusable)
+            raise BadFile(
+                f"{folder}: none of the model's images can be used ({name}: {unusable[name]}); give the folder that "
+                "the names of the model's images are relative to"
+            )
+        return cls(folder, records, unusable)
+
+    def read(self, name: str, mode: str) -> NDArray[np.uint8]:
+        """(H, W) for mode "L", (H, W, 3) for "RGB", in the pixels of the model. Raises BadImage."""
+        record = self.records[name]
+        if name in self.unusable:
+            return np.zeros((record.height, record.width, 3)[: 2 if mode == "L" else 3], np.uint8)
+        try:
+            return _pixels(self.folder, record, mode)
+        except BadImage as error:
+            raise BadImage(f"{self.folder / name}: {error}; refine again when it is there") from None
+
+
+def _unusable(folder: Path, record: ImageRecord) -> str | None:
+    if leads_out(record.name):
+        return "its name leads out of the folder"
+    try:
+        with opened(folder / record.name) as image:
+            orientation, size = orientation_left(image), image.size
+            image.draft("L", (1, 1))
+            image.load()
+    except BadImage as error:
+        return str(error)
+    sizes = {size, size[::-1]} if orientation >= 5 else {size}
+    if (record.width, record.height) in sizes:
+        return None
+    return f"it is {size[0]}x{size[1]} px, its camera {record.width}x{record.height}"
+
+
+def _pixels(folder: Path, record: ImageRecord, mode: str) -> NDArray[np.uint8]:
+    with opened(folder / record.name) as image:
+        turn = TRANSPOSE_OF.get(orientation_left(image))
+        pixels = eight_bit(image, mode)
+        if pixels.size != (record.width, record.height) and turn is not None:
+            pixels = pixels.transpose(turn)
+        found = np.array(pixels, np.uint8)
+    if found.shape[:2] != (record.height, record.width):
+        raise BadImage("its size has changed")
+    return found
+
+
+def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions | None = None) -> str:
+    """Refines a model, binary or text, given by its folder or by one that holds it in sparse/0.
+
+    Writes `out`/sparse/0, `out`/points.ply and `out`/refine.json; returns what is said of it. Rounds that a killed call
+    finished are used by the next one with the same arguments. Raises BadFile, BadImage and BadOption for what the user
+    can mend.
+    """
+    started, options = time.perf_counter(), options or RefineOptions()
+    source = model_folders(model)[0]
+    if not images.is_dir():
+        raise BadFile(f"{images}: no such folder; give the folder of the model's images")
+    _check_output(out, source)
+    before = read_reconstruction(source, "export it again")
+    if not before.num_reg_images():
+        raise BadFile(f"{source}: the model has no images with poses")
+    own = ModelImages.of(images, before)
+    scratch = _scratch(out, source, own, options)
+    try:
+        refined = refine_model(
+            before,
+            _pixel_source(own, options),
+            scratch,
+            options=options.refinement,
+            seed=options.machine.seed,
+            threads=options.machine.threads,
+            fix_intrinsics=options.refinement.fix_intrinsics,
+        )
+    except BadFile as error:
+        shutil.rmtree(out / ".refinement", ignore_errors=True)
+        raise BadFile(f"{source}: {error}") from None
+    colour_points(refined.model, lambda name: own.read(name, "RGB"), without=own.unusable)
+    write_models([refined.model], out / "sparse")
+    write_ply(refined.model, out / "points.ply")
+    record = _record(source, own, before, refined, options) | {"seconds": round(time.perf_counter() - started, 1)}
+    _write(out / RECORD, record)
+    shutil.rmtree(out / ".refinement", ignore_errors=True)
+    return text(record, out)
+
+
+def _pixel_source(own: ModelImages, options: RefineOptions) -> PixelSource:
+    masks, machine = options.refinement.masks, options.machine
+    if masks is not None and not masks.is_dir():
+        raise BadFile(f"{masks}: no such folder of masks")
+    device = device_of(MatchingOptions(device=machine.device))
+    return PixelSource(
+        lambda name: own.read(name, "L"),
+        lambda name: read_mask(masks, own.records[name]) if masks is not None else None,
+        frozenset(own.unusable),
+        memory.budget(machine.memory, device),
+        device,
+    )
+
+
+def _check_output(out: Path, source: Path) -> None:
+    """BadFile or BadOption unless results can be written there without the loss of others."""
+    if out.exists() and not out.is_dir():
+        raise BadFile(f"{out}: is a file; give a folder for the results")
+    if source.resolve().is_relative_to((out / "sparse").resolve()):
+        raise BadOption(f"{out}: holds the model itself; give another folder for the results")
+    if (out / "sparse").exists() and not (out / RECORD).is_file():
+        raise BadOption(f"{out}: holds models that are no results of refine; give another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
+    refuse_links(out, WRITTEN)
+    remove_leftovers(out)
+
+
+def _scratch(out: Path, source: Path, own: ModelImages, options: RefineOptions) -> Path:
+    """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
+    values = asdict(options.refinement), options.machine.seed, model_digest(source), dict(own.unusable)
+    folder = out / ".refinement" / json_digest([__version__, *values])
+    for other in folder.parent.glob("*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
+    return folder
+
+
+# --- what was done ---------------------------------------------------------------------------------
+
+
+def _record(
+    source: Path, own: ModelImages, before: pycolmap.Reconstruction, refined: RefinedModel, options: RefineOptions
+) -> dict[str, Any]:
+    """What was done, for refine.json."""
+    after, state = refined.model, refined.state
+    before.update_point_3d_errors()  # programs other than COLMAP leave them out
+    return {
+        "version": __version__,
+        "model": str(source),
+        "images_folder": str(own.folder),
+        "options": json.loads(json.dumps(asdict(options), default=str)),
+        "images": after.num_reg_images(),
+        "rounds": state.rounds,
+        "points3D": {"before": before.num_points3D(), "after": after.num_points3D()},
+        "observations": {
+            "before": before.compute_num_observations(),
+            "after": after.compute_num_observations(),
+            "moved": refined.num_moved,
+            "median_move_px": float(np.median(refined.moved_px)) if len(refined.moved_px) else 0.0,
+            "rejected": state.num_rejected,
+        },
+        "mean_reprojection_error_px": {
+            "before": before.compute_mean_reprojection_error(),
+            "after": after.compute_mean_reprojection_error(),
+        },
+        "cameras": [
+            {"id": i, "model": camera.model_name, "params": [float(value) for value in camera.params]}
+            for i, camera in sorted(after.cameras.items())
+        ],
+        "intrinsics": list(refined.cameras),
+        "warnings": _warnings(own, before),
+    }
+
+
+def _warnings(own: ModelImages, model: pycolmap.Reconstruction) -> list[str]:
+    found = []
+    if own.unusable:
+        some = [f"{name}: {reason}" for name, reason in sorted(own.unusable.items())]
+        more = ", ..." if len(some) > SHOWN else ""
+        found.append(
+            f"{len(some)} of {len(own.records)} images could not be used, their observations stay as they were "
+            f"({'; '.join(some[:SHOWN])}{more})"
+        )
+    if has_rigs(model):
+        found.append("the model's cameras are mounted in rigs: each image has a pose of its own now")
+    return found
+
+
+def text(record: Mapping[str, Any], out: Path) -> str:
+    """What refine.json says, for people."""
+    points, observations, error = (record[k] for k in ("points3D", "observations", "mean_reprojection_error_px"))
+    lines = [
+        f"{out / 'sparse' / '0'}: {record['images']} images, {points['after']:,} points (before: {points['before']:,}),"
+        f" {observations['after']:,} observations (before: {observations['before']:,})",
+        f"{observations['moved']:,} observations moved, median {observations['median_move_px']:.2f} px; "
+        f"{observations['rejected']:,} rejected; {record['rounds']} rounds",
+        f"mean reprojection error: {error['before']:.2f} px before, {error['after']:.2f} px after",
+        *record["intrinsics"],
+        *(f"warning: {line}" for line in record["warnings"]),
+        f"{record['seconds']:.0f} s; {out / RECORD} has all of this",
+    ]
+    return "\n".join(lines)
+
+
+def _write(path: Path, value: Any) -> None:
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written ({error.strerror}); free some space and run again") from None
