@@ -15,9 +15,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Naming files asks for all that is in them. Workers are given the answer: they are always given names."""
-    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS and not hasattr(config, "workerinput"):
-        config.option.all = True
+    """Naming files asks for all that is in them."""
+    config.option.all |= config.args_source is not pytest.Config.ArgsSource.TESTPATHS
 
 
 def pytest_report_header(config: pytest.Config) -> str:
