@@ -127,7 +127,7 @@ def heading(rows: Sequence[Row]) -> str:
     weights = _distinct(row.made.get("weights", "") for row in rows)
     return (
         f"Measured {made['date']} on {made['machine']}. {made['versions']}. Code: {made['code']}. Weights: {weights}.\n"
-        "AUC is of the relative poses of all pairs of photos (degrees); pairs with an unregistered photo count as "
+        "AUC is of the relative poses of all pairs of images (degrees); pairs with an unregistered image count as "
         "wrong. Known intrinsics: the truth's, kept. Unknown: estimated, from EXIF where there is any. Each row is a "
         "process of its own; matching is run once a scene and matcher, its time counts in every row. Centre error: "
         "median, as a part of the scene's extent."

@@ -19,7 +19,7 @@ from sfm.types import Float64, Int64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PosedImage:
-    """A photo of known camera. cam_from_world: (3, 4). camera_model, params: COLMAP's. size: width, height px.
+    """An image of known camera. cam_from_world: (3, 4). camera_model, params: COLMAP's. size: width, height px.
 
     xy: (N, 2) px, its observations of sparse points.
     """

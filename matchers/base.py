@@ -51,7 +51,7 @@ class Features(Protocol):
 
 @runtime_checkable
 class Matcher(Protocol):
-    """Detector-free or sparse, learned or not: anything that can match two photos."""
+    """Detector-free or sparse, learned or not: anything that can match two images."""
 
     @property
     def name(self) -> str:
@@ -60,7 +60,7 @@ class Matcher(Protocol):
 
     @property
     def provenance(self) -> dict[str, str]:
-        """All that its matches depend on besides the photos: weights' checksum, options, version. JSON-able."""
+        """All that its matches depend on besides the images: weights' checksum, options, version. JSON-able."""
         ...
 
     @property
@@ -70,7 +70,7 @@ class Matcher(Protocol):
 
     @property
     def rotation_invariant(self) -> bool:
-        """A photo that is turned in its plane (upside down, on its side) is matched as well.
+        """An image that is turned in its plane (upside down, on its side) is matched as well.
 
         Where that is False, and there is a grid, pairs may be matched again with one of them rotated.
         """

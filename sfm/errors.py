@@ -18,7 +18,7 @@ class SfMError(Exception):
 
 
 class BadImage(SfMError):
-    """A photo cannot be used: missing, empty, corrupt or not an image."""
+    """An image cannot be used: missing, empty, corrupt or not an image."""
 
 
 class BadFile(SfMError):

@@ -1,7 +1,7 @@
 """The frozen values that pass between rooms.
 
 Pixels are COLMAP's: (x, y), origin at the corner of the image, the centre of the first pixel at
-(0.5, 0.5), measured in the photo at full size after its EXIF rotation. Poses are
+(0.5, 0.5), measured in the image at full size after its EXIF rotation. Poses are
 target_from_source. Arrays are checked on construction and set read-only, so frozen means frozen.
 Counts M, K, N, T, O, P may all be zero.
 """
@@ -96,7 +96,7 @@ class CameraPrior:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageRecord:
-    """One usable photo. name: POSIX path relative to the image folder. width, height: px after EXIF
+    """One usable image. name: POSIX path relative to the image folder. width, height: px after EXIF
     rotation. digest: hex SHA-256 of the file's bytes (and of its mask's, where it has one)."""
 
     name: str

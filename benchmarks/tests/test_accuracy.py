@@ -44,7 +44,7 @@ matcher = {"matcher": "loftr-compact", "weights_sha256": "1cc2"} if "loftr" in o
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
-    """The demo's truth, under datasets/demo; its photos are not needed."""
+    """The demo's truth, under datasets/demo; its images are not needed."""
     folder = tmp_path / "datasets" / "demo"
     (folder / "images").mkdir(parents=True)
     shutil.copytree(DEMO / "gt", folder / "gt")
@@ -140,7 +140,7 @@ def test_where_matching_fails_cells_start_from_nothing(scene: Path) -> None:
     assert [row.stages["matching"] for row in read_rows(out)] == [7.0, 7.0]
 
 
-def test_photos_that_differ_have_no_known_intrinsics(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_that_differ_have_no_known_intrinsics(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = pycolmap.Reconstruction(str(scene / "gt"))
     camera = pycolmap.Camera(truth.cameras[1].todict() | {"camera_id": 2, "params": [500, 500, 320, 240]})
     truth.add_camera_with_trivial_rig(camera)
@@ -159,7 +159,7 @@ def test_photos_that_differ_have_no_known_intrinsics(scene: Path, capsys: pytest
     assert accuracy.known_intrinsics(scene) is None
     _, calls = run(scene, *INCREMENTAL, "--methods", "sift")
     assert [call.split()[0] for call in calls] == ["matches-sift", "sift-unknown-incremental"]
-    assert "Photos of demo share no known intrinsics" in capsys.readouterr().out
+    assert "Images of demo share no known intrinsics" in capsys.readouterr().out
 
 
 def test_scenes_without_truth_are_run_where_named(scene: Path) -> None:
@@ -177,7 +177,7 @@ def test_colmap_itself_is_run_as_it_is(scene: Path, tmp_path: Path) -> None:
     cells = list(accuracy.cells_of(scene, ["colmap"], ["unknown"], accuracy.MAPPERS))
     assert [cell.mapper for cell in cells] == ["incremental"]
     bench = accuracy.Bench(tmp_path / "out", (), ("--resize", "800"))  # options are reconstruct.py's
-    row = accuracy.run_cell(bench, cells[0])  # there are no photos to make a model of
+    row = accuracy.run_cell(bench, cells[0])  # there are no images to make a model of
     assert row.command[1:] == ["-m", "benchmarks.colmap_sift", *row.command[3:5]]
     assert (row.registered, row.total, row.stages) == (0, 12, {})
     assert not list((tmp_path / "out" / "demo").glob("matches-*"))

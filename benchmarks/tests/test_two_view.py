@@ -91,7 +91,7 @@ def test_two_views_do_not_tell_the_sign_of_the_baseline(pair: PosedPair) -> None
     assert pose_error_deg(pair, None) == np.inf
 
 
-def test_reduced_pixels_return_to_the_photo(pair: PosedPair) -> None:
+def test_reduced_pixels_return_to_the_image(pair: PosedPair) -> None:
     height, width = pair.view0.reduced.shape
     assert (width, height) == (640, 435)
     corners = pair.view0.from_reduced(np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]]))

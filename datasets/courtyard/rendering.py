@@ -273,7 +273,7 @@ def _embree(surfaces: Sequence[Surface]) -> tuple[Any, Any]:
 
 
 def develop(radiance: Float32, *, noise: float, rng: np.random.Generator) -> Any:
-    """(H, W, 3) u8 photo of linear radiance: filmic curve, sRGB, sensor noise of `noise` grey levels at mid tones."""
+    """(H, W, 3) u8 image of linear radiance: filmic curve, sRGB, sensor noise of `noise` grey levels at mid tones."""
     x = radiance * np.float32(0.66)
     film = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
     srgb = np.where(film <= 0.0031308, 12.92 * film, 1.055 * np.maximum(film, 1e-6) ** (1 / 2.4) - 0.055)

@@ -78,9 +78,9 @@ def _tangent(points: Float32, axis: int, wraps: bool) -> Float32:
     return np.asarray(np.gradient(points, axis=axis))
 
 
-def relief_mesh(rng: np.random.Generator, photo: NDArray[np.uint8], *, columns: int = 84) -> Mesh:
-    """A wall that bears the photo: half its height is one unit; heights (towards -z) up to about 0.35."""
-    height, width = photo.shape
+def relief_mesh(rng: np.random.Generator, image: NDArray[np.uint8], *, columns: int = 84) -> Mesh:
+    """A wall that bears the image: half its height is one unit; heights (towards -z) up to about 0.35."""
+    height, width = image.shape
     rows = max(2, round(columns * height / width))
     aspect = width / height
     y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-aspect, aspect, columns), indexing="ij")
@@ -89,7 +89,7 @@ def relief_mesh(rng: np.random.Generator, photo: NDArray[np.uint8], *, columns: 
     if rng.random() < 0.5:
         heights = heights + _steps(rng, x, y)
     if rng.random() < 0.4:
-        coarse = ndimage.zoom(photo[:: height // rows, :: width // columns], 1.0)[:rows, :columns]
+        coarse = ndimage.zoom(image[:: height // rows, :: width // columns], 1.0)[:rows, :columns]
         grown = np.pad(coarse, ((0, rows - coarse.shape[0]), (0, columns - coarse.shape[1])), mode="edge")
         heights = heights + rng.uniform(-0.3, 0.3) * ndimage.gaussian_filter(grown / np.float32(255), rng.uniform(2, 6))
     flat[..., 2] = -heights

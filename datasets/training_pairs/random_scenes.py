@@ -82,9 +82,9 @@ class Camera:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """A photo laid on a body along its three axes.
+    """An image laid on a body along its three axes.
 
-    Albedo = base (1 + contrast (grey / mean grey - 1)): contrast 1 is the photo itself, near 0 is plaster.
+    Albedo = base (1 + contrast (grey / mean grey - 1)): contrast 1 is the image itself, near 0 is plaster.
     density: texels per unit. offsets: (3, 2) texels of the body's origin along x, y and z. The axis is
     that of the face of a box of half sides `extent` (3,) on which the place lies; without one it is the axis nearest
     to the normal, z three times preferred.
@@ -135,7 +135,7 @@ class Lights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Backdrop:
-    """What is seen where there is no body, infinitely far: a photo turned with the world, or plain grey (None)."""
+    """What is seen where there is no body, infinitely far: an image turned with the world, or plain grey (None)."""
 
     texture: Texture | None
     grey: float
@@ -175,7 +175,7 @@ class Scene:
         cosines[vertex[hidden], light[hidden]] = 0
         irradiance = cosines @ lights.weights
         bright = max(float(np.quantile(irradiance, 0.9)), 1e-6)
-        toned = np.power(np.minimum(irradiance / bright, 1.6), 0.6)  # photos are gamma-coded
+        toned = np.power(np.minimum(irradiance / bright, 1.6), 0.6)  # images are gamma-coded
         return np.asarray(1 + lights.relief * (toned - 1), np.float32)
 
     @cached_property
@@ -244,7 +244,7 @@ class Scene:
     def warp(self, camera0: Camera, camera1: Camera, xy: Float32) -> Float32:
         """Where the surface seen at xy (N, 2) px of camera0 lies in camera1: (N, 2) f32 px, NaN if not visible.
 
-        A point at infinity has a place of its own where the backdrop bears a photo.
+        A point at infinity has a place of its own where the backdrop bears an image.
         """
         rays = camera0.rays(xy)
         hits = self._caster.cast_rays(rays, nthreads=1)

@@ -114,20 +114,20 @@ def _material(rng: np.random.Generator, texture: Texture, mesh: Mesh, *, plaster
     return Material(texture, texture.mean / 255, 1.0, rng.uniform(110, 240), offsets, extent)
 
 
-def relief_scene(rng: np.random.Generator, photo: UInt8) -> Scene:
-    """A photo on a wall with depth, at times with boxes that stand out of it and bodies before it."""
-    texture = Texture.of(photo)
-    height, width = photo.shape
+def relief_scene(rng: np.random.Generator, image: UInt8) -> Scene:
+    """An image on a wall with depth, at times with boxes that stand out of it and bodies before it."""
+    texture = Texture.of(image)
+    height, width = image.shape
     offsets = rng.uniform(0, height, (3, 2)).astype(np.float32)
     offsets[2] = width / 2, height / 2
     material = Material(texture, texture.mean / 255, 1.0, height / 2, offsets)
-    bodies = [Body(relief_mesh(rng, photo), material, np.eye(3), np.zeros(3))]
+    bodies = [Body(relief_mesh(rng, image), material, np.eye(3), np.zeros(3))]
     for _ in range(rng.integers(0, 5) if rng.random() < 0.6 else 0):
         mesh = random_body(rng, triangles=500, kind="box" if rng.random() < 0.7 else "blob")
         place = np.append(rng.uniform(-0.8, 0.8, 2), rng.uniform(-0.1, 0.05))
         small = Mesh(mesh.vertices * np.float32(rng.uniform(0.1, 0.35)), mesh.normals, mesh.triangles)
         moved = offsets.copy()
-        moved[2] += place[:2] * height / 2  # the photo runs on over it
+        moved[2] += place[:2] * height / 2  # the image runs on over it
         part = Material(texture, material.base, 1.0, material.density, moved)
         bodies.append(Body(small, part, np.eye(3), place))
     forward, up = np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0])
@@ -135,9 +135,9 @@ def relief_scene(rng: np.random.Generator, photo: UInt8) -> Scene:
     return Scene(bodies, lights, _backdrop(rng, None, forward, up))
 
 
-def objects_scene(rng: np.random.Generator, photos: list[UInt8], *, plaster: bool, dark: bool) -> Scene:
-    """One large body and up to seven small ones round it, on a table or on nothing. photos: two."""
-    textures = [Texture.of(photo) for photo in photos]
+def objects_scene(rng: np.random.Generator, images: list[UInt8], *, plaster: bool, dark: bool) -> Scene:
+    """One large body and up to seven small ones round it, on a table or on nothing. images: two."""
+    textures = [Texture.of(image) for image in images]
     up = np.array([0.0, 0.0, 1.0])
     table = rng.random() < (0.4 if dark else 0.8)
     count = int(rng.integers(1, 8))

@@ -31,7 +31,7 @@ def report(out: Path) -> str:
         evaluation_text(evaluate_folder(out / "sparse" / "0", out / "gt")),
         "",
         "look at it:",
-        f"  {out / 'report.html'}  in a browser: the model in 3D, photo by photo",
+        f"  {out / 'report.html'}  in a browser: the model in 3D, image by image",
         f"  loftr-sfm view {out}  in a window (--screenshot FILE.png: without one)",
         f"  {out / 'points.ply'}  coloured points, for MeshLab, CloudCompare, Blender",
     ]

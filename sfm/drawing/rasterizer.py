@@ -88,7 +88,7 @@ def _inside(xy0: Float64, xy1: Float64, size: tuple[int, int]) -> tuple[Float64,
     return enter, np.minimum(high.min(axis=1), 1.0)
 
 
-def photo_fragments(view: View, corners: Float64, image: UInt8, scale: int) -> Fragments:
+def image_fragments(view: View, corners: Float64, image: UInt8, scale: int) -> Fragments:
     """An image (H, W, 3) on a rectangle in space, corners (4, 3) from the top left one clockwise; every pixel of the
     picture enlarged by `scale` once. Not drawn where a corner is behind the eye."""
     local = view.local(corners)

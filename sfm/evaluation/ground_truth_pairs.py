@@ -113,15 +113,15 @@ def _pairs_of_model(
 
 def _record(path: Path, name: str, records: Mapping[str, ImageRecord]) -> ImageRecord:
     if name not in records:
-        raise BadFile(f"{path}: there is no usable photo {name!r} in the folder of photos")
+        raise BadFile(f"{path}: there is no usable image {name!r} in the folder of images")
     return records[name]
 
 
 def _check_size(path: Path, camera: pycolmap.Camera, record: ImageRecord) -> None:
     if (camera.width, camera.height) != (record.width, record.height):
         raise BadFile(
-            f"{path}: its camera of {record.name} is {camera.width}x{camera.height}, but the photo is "
-            f"{record.width}x{record.height}; give the photos that the cameras belong to"
+            f"{path}: its camera of {record.name} is {camera.width}x{camera.height}, but the image is "
+            f"{record.width}x{record.height}; give the images that the cameras belong to"
         )
 
 
@@ -139,7 +139,7 @@ def _pairs_with_cameras(path: Path, records: Mapping[str, ImageRecord]) -> Itera
                 f"{where}: {len(words)} values, expected {NUM_VALUES}: name0 name1 rot0 rot1 K0 (9) K1 (9) T_0to1 (16)"
             )
         if (words[0], words[1]) in seen or words[0] == words[1]:
-            raise BadFile(f"{where}: a pair a second time, or of one photo")
+            raise BadFile(f"{where}: a pair a second time, or of one image")
         seen.add((words[0], words[1]))
         yield _posed_pair(words, where, records)
 

@@ -124,7 +124,7 @@ def _read_images(folder: Path) -> tuple[ImageFolder, dict[str, str]]:
 
 def _image(image: str, stems: dict[str, str], images: ImageFolder) -> str:
     if image not in stems:
-        raise BadFile(f"{images.folder}: no usable photo {image} in it")
+        raise BadFile(f"{images.folder}: no usable image {image} in it")
     return stems[image]
 
 

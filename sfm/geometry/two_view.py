@@ -1,10 +1,10 @@
-"""Two-view geometry of one pair of photos, from all of its raw sub-pixel matches.
+"""Two-view geometry of one pair of images, from all of its raw sub-pixel matches.
 
 Two steps, both by pycolmap's LO-RANSAC with fixed seeds:
 
 1. A screen: a fundamental matrix from the most confident matches only, then every row near it is a
    candidate. A pair with no more of them than chance would give is left out at once (a pair of
-   photos without overlap, which would cost plain RANSAC all its trials).
+   images without overlap, which would cost plain RANSAC all its trials).
 2. COLMAP's own estimation (essential, fundamental and homography, and which of them explains the
    pair) on the candidates, of which most are right, so that it ends after few trials. Where that
    says planar, or pure rotation, the fundamental matrix of the screen meant little: then all rows.

@@ -45,19 +45,19 @@ _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 
 
 def read_grey(folder: Path, record: ImageRecord) -> NDArray[np.uint8]:
-    """(H, W) uint8 luma (Rec. 601) of the photo as displayed. Raises BadImage naming the file."""
+    """(H, W) uint8 luma (Rec. 601) of the image as displayed. Raises BadImage naming the file."""
     return _read(folder / record.name, "L", record)
 
 
 def read_rgb(folder: Path, record: ImageRecord) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 of the photo as displayed, alpha dropped. Raises BadImage naming the file."""
+    """(H, W, 3) uint8 of the image as displayed, alpha dropped. Raises BadImage naming the file."""
     return _read(folder / record.name, "RGB", record)
 
 
 def read_thumbnail(folder: Path, name: str, size: tuple[int, int] | None, side: int) -> Image.Image:
-    """The photo as displayed, RGB, at most `side` px long; a JPEG is decoded hardly larger than that.
+    """The image as displayed, RGB, at most `side` px long; a JPEG is decoded hardly larger than that.
 
-    size: width and height that the photo must have, px; None for any. Raises BadImage naming the file.
+    size: width and height that the image must have, px; None for any. Raises BadImage naming the file.
     """
     path = folder / name
     with _naming(path), opened(path) as image:
@@ -76,10 +76,10 @@ def read_thumbnail(folder: Path, name: str, size: tuple[int, int] | None, side: 
 
 
 def read_mask(folder: Path, record: ImageRecord) -> NDArray[np.bool_] | None:
-    """(H, W) bool of the photo as displayed, False where the mask is black; None where the photo has no mask.
+    """(H, W) bool of the image as displayed, False where the mask is black; None where the image has no mask.
 
     folder: the masks' folder. The mask of `a/IMG.jpg` is `a/IMG.jpg.png` (COLMAP's convention) or else
-    `a/IMG.png`. Raises BadImage if it cannot be read or its size is not the photo's.
+    `a/IMG.png`. Raises BadImage if it cannot be read or its size is not the image's.
     """
     path = mask_path(folder, record.name)
     return None if path is None else read_mask_file(path, record.name, (record.width, record.height))
@@ -104,8 +104,8 @@ def read_mask_file(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.b
         values = np.asarray(eight_bit(image, "L"))
     if values.shape != size[::-1]:
         raise BadImage(
-            f"{path}: {values.shape[1]}x{values.shape[0]}, but its photo {name} is {size[0]}x{size[1]} as displayed; "
-            "a mask must have its photo's size"
+            f"{path}: {values.shape[1]}x{values.shape[0]}, but its image {name} is {size[0]}x{size[1]} as displayed; "
+            "a mask must have its image's size"
         )
     return values > 0
 

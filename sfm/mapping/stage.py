@@ -146,16 +146,16 @@ def no_model_message(data: MappingInput) -> str:
     """One line: why there is no model, and what to try."""
     verified = sum(len(m.indices) > 0 for m in data.matches)
     if verified == 0:
-        return "no model: no two photos show the same place (no pair was verified); add photos that overlap"
+        return "no model: no two images show the same place (no pair was verified); add images that overlap"
     if 2 * sum(geometry.kind == "panoramic" for geometry in data.geometries) > verified:
         return (
-            "no model: the camera only turned between most photos, which tells no depth; add photos taken from "
+            "no model: the camera only turned between most images, which tells no depth; add images taken from "
             "other places (a step to the side each)"
         )
     most = max(len(m.indices) for m in data.matches)
     return (
         f"no model: {verified} pairs were verified, the best with {most} matches, but none is a pair to start from; "
-        "add photos from in between, or match at a higher resolution (--resize)"
+        "add images from in between, or match at a higher resolution (--resize)"
     )
 
 

@@ -37,6 +37,6 @@ def _long_run_note(num_images: int, num_pairs: int) -> str:
     if num_images <= MANY:
         return ""
     return (
-        f"{num_images:,} photos make {num_pairs:,} pairs, about {num_pairs * 0.2 / 3600:,.1f} h at 0.2 s a pair: "
-        "for photos taken in a row use --pairs sequential, or list the pairs in a file"
+        f"{num_images:,} images make {num_pairs:,} pairs, about {num_pairs * 0.2 / 3600:,.1f} h at 0.2 s a pair: "
+        "for images taken in a row use --pairs sequential, or list the pairs in a file"
     )

@@ -134,7 +134,7 @@ def _options(options: Options | None, keywords: RunKeywords) -> Options:
 def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | None) -> Iterator[Run]:
     """The state of a run whose folders and known poses were checked, with its database open."""
     if not folder.is_dir():
-        raise BadFile(f"{folder}: no such folder; give the folder of your photos")
+        raise BadFile(f"{folder}: no such folder; give the folder of your images")
     check_writable(out)
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching

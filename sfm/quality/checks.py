@@ -38,7 +38,7 @@ APART = 0.1  # of the images; at least two
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """What a verdict is made of. model: the largest one, final. mapped: the same as mapping left it, which is what its
-    matches speak of. others: smaller models. data: what mapping read: all photos that could be read, with what they say
+    matches speak of. others: smaller models. data: what mapping read: all images that could be read, with what they say
     of their cameras. known_poses: the user gave the poses."""
 
     model: pycolmap.Reconstruction
@@ -86,19 +86,19 @@ def _is_finite(columns: ModelColumns) -> bool:
     return all(np.isfinite(values).all() for values in (columns.xyz, columns.translations, columns.rotations, *params))
 
 
-# --- how much of the photos it is ------------------------------------------------------------------
+# --- how much of the images it is ------------------------------------------------------------------
 
 
 def few_registered(registered: int, usable: int) -> Iterator[Doubt]:
-    """The model is of a minority of the photos: what most of them show is not in it."""
+    """The model is of a minority of the images: what most of them show is not in it."""
     if 2 * registered < usable:
-        yield Doubt("few photos", f"only {registered} of {usable} photos are in the model")
+        yield Doubt("few images", f"only {registered} of {usable} images are in the model")
 
 
 def in_pieces(registered: int, elsewhere: int) -> Iterator[Doubt]:
-    """The photos fell into pieces of like size: a join is missing, and the model is not of the whole."""
+    """The images fell into pieces of like size: a join is missing, and the model is not of the whole."""
     if 2 * elsewhere >= registered:
-        yield Doubt("in pieces", f"the photos fell into models that could not be joined: {registered} + {elsewhere}")
+        yield Doubt("in pieces", f"the images fell into models that could not be joined: {registered} + {elsewhere}")
 
 
 # --- whether it fits its observations --------------------------------------------------------------
@@ -150,7 +150,7 @@ def poses_contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> I
         yield Doubt("contradicted", f"the matches of {against} of {len(votes)} pairs contradict the known poses")
 
 
-# --- whether the photos determine it ---------------------------------------------------------------
+# --- whether the images determine it ---------------------------------------------------------------
 
 
 def little_parallax(columns: ModelColumns) -> Iterator[Doubt]:
@@ -160,7 +160,7 @@ def little_parallax(columns: ModelColumns) -> Iterator[Doubt]:
         yield Doubt(
             "no parallax",
             f"the camera hardly moved, points are seen under {angle:.1f} degrees: depths are not determined "
-            "(move sideways between photos, do not only turn)",
+            "(move sideways between images, do not only turn)",
         )
 
 
@@ -179,13 +179,13 @@ def turned_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator
     if share > ONLY_TURNED:
         yield Doubt(
             "no parallax",
-            f"a camera that only turns explains {share:.0%} of what photos have in common: depths are not determined "
-            "(move sideways between photos, do not only turn)",
+            f"a camera that only turns explains {share:.0%} of what images have in common: depths are not determined "
+            "(move sideways between images, do not only turn)",
         )
 
 
 def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
-    """A focal length that no lens has, or far from what the photo says of itself."""
+    """A focal length that no lens has, or far from what the image says of itself."""
     for camera_id, image_names in sorted(_images_of_cameras(model).items()):
         camera, prior = model.cameras[camera_id], _prior(data, image_names)
         focal, side = camera.mean_focal_length(), max(camera.width, camera.height)
@@ -195,12 +195,12 @@ def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator
         elif prior is not None and not 1 / MAX_PRIOR_RATIO <= focal / prior <= MAX_PRIOR_RATIO:
             yield Doubt(
                 "absurd focal length",
-                f"camera {camera_id}: {focal:.0f} px, but its photos say that it is {prior:.0f} px",
+                f"camera {camera_id}: {focal:.0f} px, but its images say that it is {prior:.0f} px",
             )
 
 
 def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
-    """No photo tells the focal length and the geometry does not either: a plane seen from the front, too few photos.
+    """No image tells the focal length and the geometry does not either: a plane seen from the front, too few images.
 
     Judged by its standard deviation, whatever poses and points are. The model may be stretched along the view.
     """
@@ -212,8 +212,8 @@ def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[D
             how = f"± {deviation:.0%}" if deviation < 1 else "not at all"
             yield Doubt(
                 "free focal length",
-                f"camera {camera_id}: the photos do not determine its focal length ({how}): depths may be stretched or "
-                "bent (give --intrinsics, or add photos from other directions)",
+                f"camera {camera_id}: the images do not determine its focal length ({how}): depths may be stretched or "
+                "bent (give --intrinsics, or add images from other directions)",
             )
 
 
@@ -225,6 +225,6 @@ def _images_of_cameras(model: pycolmap.Reconstruction) -> dict[int, set[str]]:
 
 
 def _prior(data: MappingInput, names: Collection[str]) -> float | None:
-    """Focal length px that the photos of a camera tell, None where they do not."""
+    """Focal length px that the images of a camera tell, None where they do not."""
     record = next((r for r in data.images if r.name in names), None)
     return prior_focal(record) if record is not None and record.camera.has_focal_prior else None

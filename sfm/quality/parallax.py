@@ -1,4 +1,4 @@
-"""Whether photos show depth: the angles that points are seen under, and whether a camera that only turned explains
+"""Whether images show depth: the angles that points are seen under, and whether a camera that only turned explains
 what they show. Pixels are COLMAP's (sfm.types).
 """
 

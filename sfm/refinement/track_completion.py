@@ -26,7 +26,7 @@ from sfm.types import Float64, Int64, Keypoints
 
 MIN_SHARED = 15  # points
 MIN_COSINE = 0.5  # of the angle between the viewing directions: 60 degrees
-MARGIN = 0.01  # of the longer side: patches at the rim of a photo are cut off
+MARGIN = 0.01  # of the longer side: patches at the rim of an image are cut off
 
 
 def refined_input(data: MappingInput, model: pycolmap.Reconstruction) -> MappingInput:

@@ -160,7 +160,7 @@ def sentence(groups: Mapping[str, list[str]], titles: tuple[str, str], total: in
     """Who registered what, in a sentence."""
     num = {group: len(members) for group, members in groups.items()}
     return (
-        f"Of {total} photos {titles[0]} registered {num['both'] + num['a']} and {titles[1]} {num['both'] + num['b']}: "
+        f"Of {total} images {titles[0]} registered {num['both'] + num['a']} and {titles[1]} {num['both'] + num['b']}: "
         f"{num['both']} are in both models, {num['a']} only in that of {titles[0]}, {num['b']} only in that of "
         f"{titles[1]}, {num['neither']} in neither."
     )
@@ -168,9 +168,9 @@ def sentence(groups: Mapping[str, list[str]], titles: tuple[str, str], total: in
 
 def _remarks(thumbnails: Mapping[str, str], shown: set[int], images: PageImages) -> list[str]:
     if not thumbnails:
-        return ["no thumbnails: the photos are not where the runs found them; give --images FOLDER"]
+        return ["no thumbnails: the images are not where the runs found them; give --images FOLDER"]
     if len(shown) < len(images.names):
-        return [f"thumbnails and keypoints of a sample only: {len(thumbnails)} of {len(images.names):,} photos"]
+        return [f"thumbnails and keypoints of a sample only: {len(thumbnails)} of {len(images.names):,} images"]
     return []
 
 

@@ -165,9 +165,9 @@ def warnings_of(counts: Int64, errors: NDArray[np.float64]) -> list[str]:
     for count, error in zip(counts.tolist(), errors.tolist(), strict=True):
         said = []
         if count < FEW_OBSERVATIONS * usual:
-            said.append(f"few observations: {count:,}, the median photo has {usual:,.0f}")
+            said.append(f"few observations: {count:,}, the median image has {usual:,.0f}")
         if error > LARGE_ERROR * usual_error:
-            said.append(f"large error: {error:.2f} px, the median photo has {usual_error:.2f} px")
+            said.append(f"large error: {error:.2f} px, the median image has {usual_error:.2f} px")
         found.append("; ".join(said))
     return found
 

@@ -164,5 +164,5 @@ def images_folder(out: Path) -> Path:
     """The folder of images that a run was made from, as its run.json says. Raises BadFile where it does not."""
     folder = read_run_json(out).get("images_folder")
     if not isinstance(folder, str):
-        raise BadFile(f"{out / RUN_JSON}: names no folder of photos; give --images FOLDER")
+        raise BadFile(f"{out / RUN_JSON}: names no folder of images; give --images FOLDER")
     return Path(folder)

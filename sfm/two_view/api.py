@@ -26,9 +26,9 @@ from sfm.geometry.focal_from_F import focal_of_pair
 from sfm.geometry.pixels import allowed_error, homogeneous
 from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
 from sfm.geometry.two_view import unit_pose, verify_pair
-from sfm.images.camera_priors import GUESSED_FOCAL, Photo, cameras_of
+from sfm.images.camera_priors import GUESSED_FOCAL, ImageHeader, cameras_of
 from sfm.images.decoding import read_grey
-from sfm.images.index import check_photo
+from sfm.images.index import check_image
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.rotated import RotatingMatcher
@@ -170,19 +170,19 @@ def _num_cells(images: Records, grids: Sequence[Grid | None]) -> int:
 
 def read_images(a: Path, b: Path, options: TwoImageOptions) -> Records:
     """Records of two different images, named by their paths, with the cameras that the options or EXIF give."""
-    (image0, digest0), (image1, digest1) = check_photo(a), check_photo(b)
+    (image0, digest0), (image1, digest1) = check_image(a), check_image(b)
     if digest0 == digest1:
         what = "is the same file as" if a.resolve() == b.resolve() else "is a copy of"
-        raise BadOption(f"{b}: {what} {a}; give two different photos")
+        raise BadOption(f"{b}: {what} {a}; give two different images")
     camera0, camera1 = _cameras(image0, image1, options)
     return ImageRecord(str(a), *image0.size, camera0, digest0), ImageRecord(str(b), *image1.size, camera1, digest1)
 
 
-def _cameras(image0: Photo, image1: Photo, options: TwoImageOptions) -> list[CameraPrior]:
+def _cameras(image0: ImageHeader, image1: ImageHeader, options: TwoImageOptions) -> list[CameraPrior]:
     given = (options.intrinsics, options.intrinsics_b or options.intrinsics)
     if options.intrinsics and not options.intrinsics_b and image0.size != image1.size:
         sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (image0, image1))
-        raise BadOption(f"--intrinsics holds for photos of one size: {sizes}; give those of B with --intrinsics-b")
+        raise BadOption(f"--intrinsics holds for images of one size: {sizes}; give those of B with --intrinsics-b")
     cameras = []
     for image, intrinsics in zip((image0, image1), given, strict=True):
         image_options = ImageOptions(camera_model=options.camera_model, intrinsics=intrinsics)
@@ -289,7 +289,7 @@ def _remarks(
     if num < min_inliers:
         return (f"too few matches for a geometry: {num}, at least {min_inliers} are needed",)
     if num_inliers == 0:
-        return ("the matches fit no geometry better than chance: the photos may not show the same place",)
+        return ("the matches fit no geometry better than chance: the images may not show the same place",)
     found = []
     if kind in FLAT_KINDS:
         found.append(
@@ -302,7 +302,7 @@ def _remarks(
     if parallax is not None and parallax < LITTLE_PARALLAX_DEG:
         found.append(f"hardly any parallax ({parallax:.1f}°): the direction of the translation is uncertain")
     if parallax is not None and parallax > WIDE_PARALLAX_DEG:
-        found.append(f"a parallax of {parallax:.0f}° is more than photos that match can have: the pose is likely wrong")
+        found.append(f"a parallax of {parallax:.0f}° is more than images that match can have: the pose is likely wrong")
     if any(image.camera.group == ESTIMATED for image in images):
         found.append("the focal length is estimated from these matches alone: give --intrinsics for a surer pose")
     if not all(image.camera.has_focal_prior for image in images):
@@ -364,7 +364,7 @@ def focal_px(image: ImageRecord) -> float:
 def result_text(result: TwoViewResult) -> str:
     """A few lines for people."""
     num, cells = len(result.matches), len(np.unique(np.stack([result.matches.cells0, result.matches.cells1]), axis=1).T)
-    both = f" ({cells:,} pairs of cells, refined in both photos)" if 0 < cells < num else ""
+    both = f" ({cells:,} pairs of cells, refined in both images)" if 0 < cells < num else ""
     lines = [
         f"matches      {num:,}{both}" + (f", B turned by {90 * result.turn}°" if result.turn else ""),
         f"inliers      {result.num_inliers:,} ({result.inlier_ratio:.0%}), geometry: {result.kind}",

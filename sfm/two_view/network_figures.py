@@ -72,7 +72,7 @@ def feature_figure(
         sheet.plate(boxes[0].x + 10, boxes[0].y + 10, f"{'AB'[i]}  {short_name(images.names[i], 28)}", size=24)
         for box, colours in zip(boxes[1:], columns, strict=True):
             sheet.picture(_enlarged(colours[i], box), box)
-    told = "Coarse features by their first three principal components as red, green, blue; one basis for both photos."
+    told = "Coarse features by their first three principal components as red, green, blue; one basis for both images."
     sheet.text(6, top + 18, told, size=26, color=FAINT)
     return sheet
 

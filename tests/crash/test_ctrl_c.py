@@ -26,7 +26,7 @@ def test_ctrl_c_in_every_stage(forks, course, whole, tmp_path):
         kill = killed_run(forks, course, out, whole, after=before, kill_after_s=0.01, signal=signal.SIGINT, delay=0.3)
         assert kill.seconds < SOON_S
         if kill.stage:
-            words = f"interrupted; the same command carries on: loftr-sfm {course.photos} {out} --no-report"
+            words = f"interrupted; the same command carries on: loftr-sfm {course.images} {out} --no-report"
             assert told(out, course).startswith(words)
             found.append(kill.stage)
     assert len(set(found)) >= 3, found

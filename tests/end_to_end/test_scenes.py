@@ -1,4 +1,4 @@
-"""Whole runs with the embedded weights on the CPU: the demo, and real photos where they are at hand."""
+"""Whole runs with the embedded weights on the CPU: the demo, and real images where they are at hand."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_demo(loftr_sfm, tmp_path):
     ("scene", "photos", "auc"),
     [("strecha_fountain_p11", 11, (0.85, 0.95, 0.97)), ("strecha_herzjesu_p8", 8, (0.88, 0.96, 0.97))],
 )
-def test_real_photos(loftr_sfm, shared_dir, tmp_path, scene, photos, auc):
+def test_real_images(loftr_sfm, shared_dir, tmp_path, scene, images, auc):
     folder = shared_dir / "datasets" / scene
     if not folder.is_dir():
         pytest.skip(f"no {scene} in {folder.parent}")
     done = loftr_sfm(folder / "images", tmp_path / "out", *CPU)
     assert done.returncode == 0, done.stderr
     found = evaluate_folder(tmp_path / "out" / "sparse" / "0", folder / "gt")
-    assert found.registered == found.total == photos
+    assert found.registered == found.total == images
     for threshold, least in zip((1.0, 3.0, 5.0), auc, strict=True):
         assert least <= found.auc[threshold] < 0.9999
     assert found.statistics.track_length > 4.5

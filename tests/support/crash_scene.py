@@ -1,6 +1,6 @@
-"""Photos of a cloud of points, and a matcher that knows where each is: a whole run in half a second, no network.
+"""Images of a cloud of points, and a matcher that knows where each is: a whole run in half a second, no network.
 
-The matcher reads a photo's number from its first pixel and answers with projections, of a coarse grid of cells as
+The matcher reads an image's number from its first pixel and answers with projections, of a coarse grid of cells as
 LoFTR's, so that every stage has its usual work.
 """
 
@@ -36,8 +36,8 @@ def _pose(i: int) -> tuple[np.ndarray, np.ndarray]:
     return rotation, middle - rotation @ middle
 
 
-def write_photos(folder: Path, num: int = NUM) -> Path:
-    """num photos of noise whose first pixel is their number."""
+def write_images(folder: Path, num: int = NUM) -> Path:
+    """num images of noise whose first pixel is their number."""
     folder.mkdir(parents=True)
     for i in range(num):
         noise = gaussian_filter(np.random.default_rng(i).normal(size=(HEIGHT, WIDTH)), 2)
@@ -48,7 +48,7 @@ def write_photos(folder: Path, num: int = NUM) -> Path:
 
 
 class CellPoints:
-    """What photo i shows of the cloud: at most one point a cell."""
+    """What image i shows of the cloud: at most one point a cell."""
 
     nbytes = 1000
 

@@ -30,7 +30,7 @@ TEXEL = 0.02  # about what a pixel sees
 
 
 def camera(factor=1):
-    """The camera of all photos, their size times a factor."""
+    """The camera of all images, their size times a factor."""
     f, cx, cy, k = PARAMS
     made = pycolmap.Camera(
         model="SIMPLE_RADIAL",
@@ -58,7 +58,7 @@ def smooth_noise(seed, size, *sigmas):
 
 
 @cache
-def photo(i, factor=1, seed=0):
+def rendered(i, factor=1, seed=0):
     """(H, W) u8 of image i, with a brightness and a contrast of its own. Do not change it."""
     pose, size = poses()[i], (HEIGHT * factor, WIDTH * factor)
     y, x = np.mgrid[: size[0], : size[1]] + 0.5

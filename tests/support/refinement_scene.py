@@ -10,13 +10,13 @@ from sfm.colmap.model_arrays import ModelColumns
 from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.rounds import Refiner
-from tests.support.plane_scene import NAMES, make_model, photo, poses, surface_points
+from tests.support.plane_scene import NAMES, make_model, poses, rendered, surface_points
 
 WRONG = 3  # points of image 1 whose observations are of something else
 
 
 def refiner_of(data, **changes):
-    made = Refiner(data, RefinementOptions(), MappingOptions(threads=1), lambda name: photo(NAMES.index(name)))
+    made = Refiner(data, RefinementOptions(), MappingOptions(threads=1), lambda name: rendered(NAMES.index(name)))
     return replace(made, **changes)
 
 

@@ -78,7 +78,7 @@ def test_what_stands_in_front_hides() -> None:
     assert np.mean(lost == expected) > 0.995  # the rim may fall to either side
 
 
-def test_photo_backdrop_lies_at_infinity_and_plain_one_nowhere() -> None:
+def test_image_backdrop_lies_at_infinity_and_plain_one_nowhere() -> None:
     camera0, camera1 = _camera((0, 0, -3)), _camera((0.5, 0.2, -3))
     xy = grid_xy(*SIZE)[::11]
     texture = Texture.of(np.full((40, 40), 90, np.uint8))

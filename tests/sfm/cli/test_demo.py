@@ -32,7 +32,7 @@ def test_report_measures_the_reconstruction_not_the_truth(out):
     assert 1 < float(line.split()[-1].rstrip("°")) < 8
 
 
-def test_photos_and_truth_are_prepared_and_what_is_lost_comes_back(tmp_path):
+def test_images_and_truth_are_prepared_and_what_is_lost_comes_back(tmp_path):
     out = tmp_path / "new" / "demo"
     assert demo.prepare(out) == out / "images"
     names = sorted(photo.name for photo in (out / "images").iterdir())

@@ -86,7 +86,7 @@ def test_up_is_where_most_heads_are(tilt: float, on_side: int, upside_down: int)
 
 
 @pytest.mark.parametrize("quarter", [1, 3])
-def test_a_ring_of_photos_on_their_side_stands_upright(quarter: int) -> None:
+def test_a_ring_of_images_on_their_side_stands_upright(quarter: int) -> None:
     around = ring(0.3)
     turn = np.linalg.matrix_power(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]]), quarter)
     cameras = replace(around.cameras, cam_from_world=turn @ around.cameras.cam_from_world)

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from tests.support.posed_images import NAMES, NUM, STEP_DEG, K, pose, write_images
 
 from sfm.errors import BadFile
 from sfm.evaluation.ground_truth_pairs import read_posed_pairs, sample
@@ -13,14 +14,13 @@ from sfm.evaluation.options import PairEvaluationOptions
 from sfm.geometry.poses import relative_pose
 from sfm.images.index import read_images_index
 from sfm.options import ImageOptions
-from tests.support.posed_photos import NAMES, NUM, STEP_DEG, K, pose, write_photos
 
 ALL = PairEvaluationOptions()
 
 
 @pytest.fixture
 def scene(tmp_path):
-    return write_photos(tmp_path / "scene")
+    return write_images(tmp_path / "scene")
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ def test_a_file_of_pairs_with_cameras_says_the_same_as_the_model(scene, records,
     ("text", "said"),
     [
         (line(0, 1).rsplit(" ", 1)[0], "line 1: 37 values, expected 38"),
-        (line(0, 1).replace(NAMES[1], "../secret.png"), "no usable photo '../secret.png'"),
+        (line(0, 1).replace(NAMES[1], "../secret.png"), "no usable image '../secret.png'"),
         (line(0, 1) + "\n" + line(0, 1), "line 2: a pair a second time"),
-        (line(0, 0), "of one photo"),
+        (line(0, 0), "of one image"),
         (line(0, 1, rots="0 up"), "no number"),
         (line(0, 1).replace("384.0", "nan", 1), "not finite"),
         (line(0, 1).replace("384.0", "-1", 1), "no calibration matrix"),
@@ -95,14 +95,14 @@ def test_bad_files_are_one_line(text, said, scene, records, tmp_path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_photos_must_be_those_of_the_model(scene, records, tmp_path) -> None:
-    with pytest.raises(BadFile, match=f"no usable photo '{NAMES[2]}'"):
+def test_images_must_be_those_of_the_model(scene, records, tmp_path) -> None:
+    with pytest.raises(BadFile, match=f"no usable image '{NAMES[2]}'"):
         read_posed_pairs(scene / "gt", {n: r for n, r in records.items() if n != NAMES[2]}, ALL)
     from PIL import Image
 
     Image.new("L", (64, 48)).save(scene / "images" / NAMES[0])
     small = {record.name: record for record in read_images_index(scene / "images", ImageOptions())[0]}
-    with pytest.raises(BadFile, match="is 320x240, but the photo is 64x48"):
+    with pytest.raises(BadFile, match="is 320x240, but the image is 64x48"):
         read_posed_pairs(scene / "gt", small, ALL)
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from tests.support.posed_images import NAMES, NUM, ExactMatcher, K, pose, project, write_images
 
 from sfm.cli import main as cli
 from sfm.datasets.imc2022 import read_submission, write_scene, write_test
@@ -17,15 +18,14 @@ from sfm.evaluation.pose_metrics import challenge_errors
 from sfm.geometry.poses import relative_pose
 from sfm.matchers import registry as matcher_choice
 from sfm.registry import Entry
-from tests.support.posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
 
 TRAIN = ChallengeEvaluation()
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two scenes of the same four photos, one of them in a unit of 100 m, and a test set of three pairs."""
-    scene = write_photos(tmp_path / "scene")
+    """Two scenes of the same four images, one of them in a unit of 100 m, and a test set of three pairs."""
+    scene = write_images(tmp_path / "scene")
     model = read_model(scene / "gt")
     write_scene(model, scene / "images", tmp_path / "imc", "small")
     write_scene(model, scene / "images", tmp_path / "imc", "large", metres_per_unit=100.0)
@@ -59,12 +59,12 @@ def test_pairs_without_matches_count_as_wrong(folder, exact, tmp_path) -> None:
     exact.blind = (3,)
     evaluate_challenge(folder, tmp_path / "out", TRAIN)
     mean, scenes = scores(tmp_path / "out")
-    assert mean == pytest.approx(0.5)  # three of six pairs see photo 3
+    assert mean == pytest.approx(0.5)  # three of six pairs see image 3
     assert scenes["small"]["without_F"] == 0.5
 
 
 def test_the_score_is_the_mean_over_scenes_and_translations_are_in_metres(folder, exact, tmp_path) -> None:
-    """Photo 3 claimed a tenth of a unit too high: 0.1 m, below all thresholds, or 10 m, above all of them."""
+    """Image 3 claimed a tenth of a unit too high: 0.1 m, below all thresholds, or 10 m, above all of them."""
     for scene in ("small", "large"):
         path = folder / "train" / scene / "calibration.csv"
         *rest, last = path.read_text().splitlines()
@@ -73,7 +73,7 @@ def test_the_score_is_the_mean_over_scenes_and_translations_are_in_metres(folder
     evaluate_challenge(folder, tmp_path / "out", TRAIN)
     mean, scenes = scores(tmp_path / "out")
     assert scenes["small"]["mAA"] == pytest.approx(1.0)
-    assert scenes["large"]["mAA"] == pytest.approx(0.5)  # three of six pairs see photo 3
+    assert scenes["large"]["mAA"] == pytest.approx(0.5)  # three of six pairs see image 3
     assert mean == pytest.approx(0.75)
 
 
@@ -113,13 +113,13 @@ def test_submission(folder, exact, tmp_path, capsys) -> None:
     assert not found["b;photo_2-photo_3"].any()
 
 
-def test_missing_photos_are_one_line(folder, exact, tmp_path) -> None:
+def test_missing_images_are_one_line(folder, exact, tmp_path) -> None:
     (folder / "train" / "small" / "images" / "photo_2.jpg").unlink()
-    with pytest.raises(BadFile, match="no usable photo photo_2"):
+    with pytest.raises(BadFile, match="no usable image photo_2"):
         evaluate_challenge(folder, tmp_path / "out", TRAIN)
     assert exact.matched == []  # all files are checked before anything is matched
     (folder / "test_images" / "b" / "photo_1.png").unlink()
-    with pytest.raises(BadFile, match="no usable photo b/photo_1"):
+    with pytest.raises(BadFile, match="no usable image b/photo_1"):
         evaluate_challenge(folder, tmp_path / "out", replace(TRAIN, evaluation=ChallengeOptions(split="test")))
 
 

@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 64, 48
 
 
 def scene(folder: Path, model: str, params: list[float], *, cameras: int = 1) -> pycolmap.Reconstruction:
-    """A synthetic model at folder/model and its photos at folder/photos; image names in subfolders."""
+    """A synthetic model at folder/model and its images at folder/images; image names in subfolders."""
     options = pycolmap.SyntheticDatasetOptions()
     options.num_rigs, options.num_cameras_per_rig, options.num_frames_per_rig = cameras, 1, 3
     options.num_points3D, options.num_points2D_without_point3D = 40, 3
@@ -41,7 +41,7 @@ def scene(folder: Path, model: str, params: list[float], *, cameras: int = 1) ->
     for image in truth.images.values():
         path = folder / "photos" / image.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(photo()).save(path)
+        Image.fromarray(picture()).save(path)
     return truth
 
 
@@ -50,7 +50,7 @@ def save(model: pycolmap.Reconstruction, folder: Path) -> None:
     model.write(str(folder / "model"))
 
 
-def photo() -> NDArray[np.uint8]:
+def picture() -> NDArray[np.uint8]:
     """Red in the upper left quarter, blue in the lower right."""
     pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     pixels[: HEIGHT // 2, : WIDTH // 2, 0] = 255
@@ -59,8 +59,8 @@ def photo() -> NDArray[np.uint8]:
 
 
 def sideways(path: Path) -> None:
-    """Rewrites a photo turned by 90 degrees, with the EXIF orientation that turns it back."""
-    image = Image.fromarray(photo()).transpose(Image.Transpose.ROTATE_90)
+    """Rewrites an image turned by 90 degrees, with the EXIF orientation that turns it back."""
+    image = Image.fromarray(picture()).transpose(Image.Transpose.ROTATE_90)
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(path, exif=exif, format="JPEG" if path.suffix == ".jpg" else None, quality=95)
@@ -149,7 +149,7 @@ def test_nerfstudio_refuses_what_it_cannot_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["nerfstudio", "undistorted"])
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_turned_photos_are_made_upright(tmp_path: Path, format: str, suffix: str) -> None:
+def test_turned_images_are_made_upright(tmp_path: Path, format: str, suffix: str) -> None:
     truth = scene(tmp_path, "PINHOLE", [60.0, 60.0, 32.0, 24.0])
     for image in truth.images.values():
         (tmp_path / "photos" / image.name).unlink()
@@ -161,7 +161,7 @@ def test_turned_photos_are_made_upright(tmp_path: Path, format: str, suffix: str
         with Image.open(tmp_path / "out" / "images" / image.name) as written:
             assert written.getexif().get(0x0112, 1) == 1
             assert written.size == (WIDTH, HEIGHT)
-            assert np.abs(np.asarray(written.convert("RGB")).astype(int) - photo()).mean() < 4
+            assert np.abs(np.asarray(written.convert("RGB")).astype(int) - picture()).mean() < 4
         assert Image.open(tmp_path / "photos" / image.name).size == (HEIGHT, WIDTH)  # the original is untouched
 
 
@@ -189,7 +189,7 @@ def test_undistorted_webp_becomes_png(tmp_path: Path) -> None:
     old.unlink()
     save(truth, tmp_path)
     out = run(tmp_path, "undistorted")
-    assert np.abs(np.asarray(Image.open(out / "images" / f"{image.name}.png")).astype(int) - photo()).mean() < 1
+    assert np.abs(np.asarray(Image.open(out / "images" / f"{image.name}.png")).astype(int) - picture()).mean() < 1
     assert pycolmap.Reconstruction(str(out / "sparse")).find_image_with_name(f"{image.name}.png") is not None
 
 

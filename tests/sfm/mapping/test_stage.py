@@ -87,7 +87,7 @@ def test_same_seed_same_model(mapped, mapping_data, tmp_path):
     assert all(np.array_equal(first[n], second[n]) for n in NAMES)
 
 
-def test_two_photos_make_a_model(mapping_data, tmp_path):
+def test_two_images_make_a_model(mapping_data, tmp_path):
     data = mapping_data
     matches = tuple(m for m in data.matches if m.pair == ImagePair(NAMES[0], NAMES[2]))
     images, keypoints = (data.images[0], data.images[2]), (data.keypoints[0], data.keypoints[2])
@@ -184,9 +184,9 @@ def test_known_poses_and_cameras_are_kept(mapping_data, tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "size", "message"),
-    [(["other.jpg"], (WIDTH, HEIGHT), "none of the photos"), (NAMES, (WIDTH // 2, HEIGHT), "320 x 480 px, the photo")],
+    [(["other.jpg"], (WIDTH, HEIGHT), "none of the images"), (NAMES, (WIDTH // 2, HEIGHT), "320 x 480 px, the image")],
 )
-def test_poses_of_other_photos_are_one_clear_line(mapping_data, tmp_path, names, size, message):
+def test_poses_of_other_images_are_one_clear_line(mapping_data, tmp_path, names, size, message):
     known_model(tmp_path / "known", names, size)
     with pytest.raises(BadFile, match=message) as error:
         M.reconstruct(mapping_data, replace(OPTIONS, known_poses=tmp_path / "known"), tmp_path / "out")

@@ -29,7 +29,7 @@ from sfm.tracks.thinning import BYTES_PER_OBSERVATION
 from sfm.types import STAGE_NAMES, MatcherTraits, Matches
 
 WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 6
-BLIND = 200  # photos of this grey value and above match nothing
+BLIND = 200  # images of this grey value and above match nothing
 OPTIONS = Options(images=ImageOptions(camera_model="SIMPLE_PINHOLE", camera="single", intrinsics="384,160,120"))
 
 
@@ -47,7 +47,7 @@ def pose(i: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class SeenPoints:
-    """Projections of the cloud in photo i: which points, and where."""
+    """Projections of the cloud in image i: which points, and where."""
 
     nbytes = 1000
 
@@ -60,7 +60,7 @@ class SeenPoints:
 
 
 class ExactMatcher:
-    """Knows the truth: reads a photo's number from its pixels and answers with projections of the cloud."""
+    """Knows the truth: reads an image's number from its pixels and answers with projections of the cloud."""
 
     name = "exact"
     batch_size = 4
@@ -96,26 +96,26 @@ def exact_matcher(monkeypatch):
     monkeypatch.setattr(pycolmap.logging, "minloglevel", 2)
 
 
-def write_photo(path: Path, value: int) -> None:
+def write_image(path: Path, value: int) -> None:
     Image.fromarray(np.full((HEIGHT, WIDTH), value, np.uint8)).save(path)
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(NUM):
-        write_photo(folder / f"{i}.png", i)
+        write_image(folder / f"{i}.png", i)
     return folder
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, Path]:
-    """Photos and the results of one run over them; copy before you change them."""
+    """Images and the results of one run over them; copy before you change them."""
     root = tmp_path_factory.mktemp("finished")
     (root / "photos").mkdir()
     for i in range(NUM):
-        write_photo(root / "photos" / f"{i}.png", i)
+        write_image(root / "photos" / f"{i}.png", i)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
         reconstruct(root / "photos", root / "out", OPTIONS)
@@ -169,18 +169,18 @@ def test_same_command_again_reuses_everything(copied):
 
 
 def test_report_is_of_this_run(copied):
-    photos, out = copied
+    images, out = copied
     path = out / "report.html"
-    reconstruct(photos, out, OPTIONS)
+    reconstruct(images, out, OPTIONS)
     first = path.stat().st_ino
-    reconstruct(photos, out, OPTIONS)
+    reconstruct(images, out, OPTIONS)
     assert path.stat().st_ino == first
     path.unlink()
-    reconstruct(photos, out, replace(OPTIONS, report=ReportOptions(no_report=True)))
+    reconstruct(images, out, replace(OPTIONS, report=ReportOptions(no_report=True)))
     assert not path.exists()
-    reconstruct(photos, out, OPTIONS, stop_after="tracks")
+    reconstruct(images, out, OPTIONS, stop_after="tracks")
     assert not path.exists()
-    reconstruct(photos, out, OPTIONS)
+    reconstruct(images, out, OPTIONS)
     assert '"0.png","1.png"' in path.read_text()
 
 
@@ -189,11 +189,11 @@ def test_stages_say_their_peak_memory(finished):
     assert all(20 < stage["peak_mb"] < 20_000 for stage in run["stages"])
 
 
-def test_touched_photos_are_read_but_not_matched_again(copied):
-    photos, out = copied
-    for photo in photos.iterdir():
-        os.utime(photo, (1, 1))
-    assert reused(reconstruct(photos, out, OPTIONS)) == list(STAGE_NAMES[1:])
+def test_touched_images_are_read_but_not_matched_again(copied):
+    images, out = copied
+    for image in images.iterdir():
+        os.utime(image, (1, 1))
+    assert reused(reconstruct(images, out, OPTIONS)) == list(STAGE_NAMES[1:])
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ def test_changed_option_redoes_what_depends_on_it(copied, change, first_redone):
 
 
 def test_little_memory_gives_a_sparser_model_and_says_so(copied):
-    photos, out = copied
-    whole = reconstruct(photos, out, OPTIONS)
+    images, out = copied
+    whole = reconstruct(images, out, OPTIONS)
     budget = 1000 * BYTES_PER_OBSERVATION  # there are some 3,300 observations
     options = replace(OPTIONS, matching=MatchingOptions(memory=budget / 1e9))
     redone = []
-    thinned = reconstruct(photos, out, options, on_stage=redone.append)
+    thinned = reconstruct(images, out, options, on_stage=redone.append)
     assert {stage.stage for stage in redone if not stage.reused} >= {"tracks", "mapping"}
     assert {stage.stage for stage in redone if stage.reused} >= {"matching", "verification"}
     assert thinned.registered == whole.registered == NUM
@@ -235,25 +235,25 @@ def test_another_matcher_matches_again_and_the_first_is_remembered(copied, monke
     assert ExactMatcher.num_matched == NUM * (NUM - 1) // 2
 
 
-def test_one_more_photo_matches_its_pairs_only(photos, tmp_path):
-    (photos / "5.png").rename(tmp_path / "5.png")
-    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM - 1
-    (tmp_path / "5.png").rename(photos / "5.png")
+def test_one_more_image_matches_its_pairs_only(images, tmp_path):
+    (images / "5.png").rename(tmp_path / "5.png")
+    assert reconstruct(images, tmp_path / "out", OPTIONS).registered == NUM - 1
+    (tmp_path / "5.png").rename(images / "5.png")
     before = ExactMatcher.num_matched
-    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM
+    assert reconstruct(images, tmp_path / "out", OPTIONS).registered == NUM
     assert ExactMatcher.num_matched - before == NUM - 1
 
 
 def test_lost_model_is_made_again(copied):
-    photos, out = copied
+    images, out = copied
     shutil.rmtree(out / "sparse")
-    assert reused(reconstruct(photos, out, OPTIONS)) == list(STAGE_NAMES[:-1])
+    assert reused(reconstruct(images, out, OPTIONS)) == list(STAGE_NAMES[:-1])
     assert (out / "sparse" / "0" / "images.bin").is_file()
 
 
 @pytest.mark.parametrize("stage", STAGE_NAMES[:-1])
-def test_stop_after(photos, tmp_path, stage):
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage)
+def test_stop_after(images, tmp_path, stage):
+    summary = reconstruct(images, tmp_path / "out", OPTIONS, stop_after=stage)
     assert summary.stages[-1].stage == stage
     models = ((tmp_path / "out" / "unrefined" / "0", 6),) if stage == "mapping" else ()
     assert summary.models == models
@@ -261,7 +261,7 @@ def test_stop_after(photos, tmp_path, stage):
         assert set(db.stages()) == set(STAGE_NAMES[: STAGE_NAMES.index(stage) + 1])
 
 
-def test_interrupted_run_carries_on(photos, tmp_path, monkeypatch):
+def test_interrupted_run_carries_on(images, tmp_path, monkeypatch):
     def interrupted(self, pairs):
         if ExactMatcher.num_matched >= 8:
             raise KeyboardInterrupt
@@ -271,18 +271,18 @@ def test_interrupted_run_carries_on(photos, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ExactMatcher, "match", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            reconstruct(photos, tmp_path / "out", OPTIONS)
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+            reconstruct(images, tmp_path / "out", OPTIONS)
+    summary = reconstruct(images, tmp_path / "out", OPTIONS)
     assert reused(summary) == ["images", "pairs"]
     assert summary.stages[2].counts["reused"] == 8
     assert ExactMatcher.num_matched == 15
     assert summary.registered == NUM
 
 
-def test_every_photo_left_out_has_its_reason(photos, tmp_path):
-    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
-    write_photo(photos / "elsewhere.png", BLIND)
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+def test_every_image_left_out_has_its_reason(images, tmp_path):
+    (images / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    write_image(images / "elsewhere.png", BLIND)
+    summary = reconstruct(images, tmp_path / "out", OPTIONS)
     assert (summary.images, summary.registered) == (NUM + 2, NUM)
     reasons = dict(summary.unregistered)
     assert set(reasons) == {"broken.jpg", "elsewhere.png"}
@@ -290,7 +290,7 @@ def test_every_photo_left_out_has_its_reason(photos, tmp_path):
     assert reasons["elsewhere.png"].startswith("matched nothing")
 
 
-def test_photo_that_fails_during_matching_is_tried_again(photos, tmp_path, monkeypatch):
+def test_image_that_fails_during_matching_is_tried_again(images, tmp_path, monkeypatch):
     real = stages.matching.read_grey
 
     def failing(folder, record):
@@ -300,57 +300,57 @@ def test_photo_that_fails_during_matching_is_tried_again(photos, tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(stages.matching, "read_grey", failing)
-        summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+        summary = reconstruct(images, tmp_path / "out", OPTIONS)
     assert summary.registered == NUM - 1
     assert "the disk is away (5 pairs skipped)" in dict(summary.unregistered)["2.png"]
-    again = reconstruct(photos, tmp_path / "out", OPTIONS)
+    again = reconstruct(images, tmp_path / "out", OPTIONS)
     assert again.registered == NUM
     assert again.stages[2].counts["reused"] == 10
 
 
-def test_photo_that_changes_between_indexing_and_matching_is_left_out(photos, tmp_path):
+def test_image_that_changes_between_indexing_and_matching_is_left_out(images, tmp_path):
     """Of the same size, so that nothing but its bytes tells."""
 
     def change(stage):
         if stage.stage == "images":
-            write_photo(photos / "2.png", 4)
+            write_image(images / "2.png", 4)
 
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)
+    summary = reconstruct(images, tmp_path / "out", OPTIONS, on_stage=change)
     assert summary.registered == NUM - 1
     assert "2.png: has changed since it was indexed; run again" in dict(summary.unregistered)["2.png"]
-    write_photo(photos / "2.png", 2)
-    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM
+    write_image(images / "2.png", 2)
+    assert reconstruct(images, tmp_path / "out", OPTIONS).registered == NUM
 
 
-def test_photo_that_changes_after_matching_is_matched_again(photos, tmp_path):
+def test_image_that_changes_after_matching_is_matched_again(images, tmp_path):
     def change(stage):
         if stage.stage == "mapping":
-            write_photo(photos / "2.png", BLIND)
+            write_image(images / "2.png", BLIND)
 
     with pytest.raises(BadImage, match=r"2\.png: has changed since it was indexed; run again"):
-        reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)
+        reconstruct(images, tmp_path / "out", OPTIONS, on_stage=change)
     assert not (tmp_path / "out" / "sparse").exists()
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+    summary = reconstruct(images, tmp_path / "out", OPTIONS)
     assert summary.stages[2].counts["reused"] == 10
     assert dict(summary.unregistered)["2.png"].startswith("matched nothing")
 
 
-def test_photo_that_goes_away_after_matching_is_one_line(photos, tmp_path):
+def test_image_that_goes_away_after_matching_is_one_line(images, tmp_path):
     def remove(stage):
         if stage.stage == "mapping":
-            (photos / "2.png").unlink()
+            (images / "2.png").unlink()
 
     with pytest.raises(BadImage, match=r"2\.png: no such file"):
-        reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=remove)
-    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM - 1
+        reconstruct(images, tmp_path / "out", OPTIONS, on_stage=remove)
+    assert reconstruct(images, tmp_path / "out", OPTIONS).registered == NUM - 1
 
 
-def test_photo_that_goes_away_while_the_folder_is_listed(photos, tmp_path, monkeypatch):
-    found = stages.images.find_images(photos)
-    (photos / "2.png").unlink()
+def test_image_that_goes_away_while_the_folder_is_listed(images, tmp_path, monkeypatch):
+    found = stages.images.find_images(images)
+    (images / "2.png").unlink()
     for module in (stages, stages.images):
         monkeypatch.setattr(module, "find_images", lambda *_, **__: found)
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+    summary = reconstruct(images, tmp_path / "out", OPTIONS)
     assert summary.registered == NUM - 1
     assert "no such file" in dict(summary.unregistered)["2.png"]
 
@@ -366,32 +366,32 @@ def test_photo_that_goes_away_while_the_folder_is_listed(photos, tmp_path, monke
         (RuntimeError("No registered database factory succeeded."), r"database.db: cannot be written \(disk full\?\)"),
     ],
 )
-def test_full_disks_are_one_line(photos, tmp_path, monkeypatch, error, words):
+def test_full_disks_are_one_line(images, tmp_path, monkeypatch, error, words):
     def failing(*_, **__):
         raise error
 
     monkeypatch.setattr(stages.mapping, "run", failing)
     with pytest.raises(BadFile, match=words):
-        reconstruct(photos, tmp_path / "out", OPTIONS)
+        reconstruct(images, tmp_path / "out", OPTIONS)
 
 
-def test_other_errors_stay_what_they_are(photos, tmp_path, monkeypatch):
+def test_other_errors_stay_what_they_are(images, tmp_path, monkeypatch):
     def failing(*_, **__):
         raise RuntimeError("a bug of ours")
 
     monkeypatch.setattr(stages.mapping, "run", failing)
     with pytest.raises(RuntimeError, match="a bug of ours"):
-        reconstruct(photos, tmp_path / "out", OPTIONS)
+        reconstruct(images, tmp_path / "out", OPTIONS)
 
 
 def test_no_overlap_is_no_model(tmp_path):
-    photos = tmp_path / "photos"
-    photos.mkdir()
+    images = tmp_path / "photos"
+    images.mkdir()
     for i in range(3):
-        write_photo(photos / f"{i}.png", BLIND + i)
+        write_image(images / f"{i}.png", BLIND + i)
     told = []
     with pytest.raises(NoModel, match="no pair was verified"):
-        reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=told.append)
+        reconstruct(images, tmp_path / "out", OPTIONS, on_stage=told.append)
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["models"] == []
     assert "no pair was verified" in run["error"]
@@ -401,46 +401,46 @@ def test_no_overlap_is_no_model(tmp_path):
 
 
 def test_hlocs_files_carry_on(finished, tmp_path):
-    photos, out = finished
+    images, out = finished
     features, matches = tmp_path / "features.h5", tmp_path / "matches.h5"
     with FeatureDatabase.open(out / "features.h5", "r") as db:
         write_hloc(db, features=features, matches=matches, pairs=tmp_path / "pairs.txt")
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
+    summary = reconstruct(images, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
     assert summary.registered == NUM
     assert ExactMatcher.num_matched == 0
-    assert reused(reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))) == [
+    assert reused(reconstruct(images, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))) == [
         name for name in STAGE_NAMES if name != "pairs"
     ]
 
 
-def test_bad_input_is_one_line_before_any_work(photos, tmp_path):
+def test_bad_input_is_one_line_before_any_work(images, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(BadFile, match="no such folder"):
         reconstruct(tmp_path / "absent", out, OPTIONS)
     assert not out.exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(BadFile, match="is a file"):
-        reconstruct(photos, tmp_path / "file", OPTIONS)
+        reconstruct(images, tmp_path / "file", OPTIONS)
     with pytest.raises(BadFile, match="cannot be written"):
-        reconstruct(photos, tmp_path / "file" / "below", OPTIONS)
+        reconstruct(images, tmp_path / "file" / "below", OPTIONS)
     with pytest.raises(BadOption, match="--stop-after cooking"):
-        reconstruct(photos, out, OPTIONS, stop_after="cooking")
+        reconstruct(images, out, OPTIONS, stop_after="cooking")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadFile, match="no photos"):
+    with pytest.raises(BadFile, match="no images"):
         reconstruct(tmp_path / "empty", out, OPTIONS)
-    write_photo(tmp_path / "empty" / "one.png", 1)
+    write_image(tmp_path / "empty" / "one.png", 1)
     with pytest.raises(BadImage, match="at least two"):
         reconstruct(tmp_path / "empty", out, OPTIONS)
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("0.png absent.png\n")
     with pytest.raises(BadFile, match=r"absent\.png"):
-        reconstruct(photos, out, replace(OPTIONS, pairs=PairOptions(str(pairs))))
+        reconstruct(images, out, replace(OPTIONS, pairs=PairOptions(str(pairs))))
 
 
-def test_known_poses_are_looked_at_before_the_matching(photos, tmp_path):
+def test_known_poses_are_looked_at_before_the_matching(images, tmp_path):
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path / "absent"))
     with pytest.raises(BadFile, match="absent: is no COLMAP model"):
-        reconstruct(photos, tmp_path / "out", options)
+        reconstruct(images, tmp_path / "out", options)
     assert ExactMatcher.num_matched == 0
 
 
@@ -460,18 +460,18 @@ def test_mapping_depends_on_the_content_of_known_poses(tmp_path):
     assert depends_on(OPTIONS) != depends_on(options)
 
 
-def test_options_as_keywords_and_paths_as_strings(photos, tmp_path):
+def test_options_as_keywords_and_paths_as_strings(images, tmp_path):
     out = str(tmp_path / "out")
     keywords = {"camera_model": "SIMPLE_PINHOLE", "camera": "single", "intrinsics": "384,160,120"}
-    summary = sfm.reconstruct(str(photos), out, stop_after="tracks", **keywords)
+    summary = sfm.reconstruct(str(images), out, stop_after="tracks", **keywords)
     assert [stage.stage for stage in summary.stages] == list(STAGE_NAMES[:5])
-    assert reused(reconstruct(photos, out, OPTIONS, stop_after="tracks")) == list(STAGE_NAMES[:5])
+    assert reused(reconstruct(images, out, OPTIONS, stop_after="tracks")) == list(STAGE_NAMES[:5])
     with pytest.raises(BadOption, match="matcher: give options either"):
-        sfm.reconstruct(photos, out, OPTIONS, matcher="sift")
+        sfm.reconstruct(images, out, OPTIONS, matcher="sift")
 
 
-def test_stages_one_by_one(photos, tmp_path):
-    with sfm.open_run(photos, tmp_path / "out", OPTIONS) as run:
+def test_stages_one_by_one(images, tmp_path):
+    with sfm.open_run(images, tmp_path / "out", OPTIONS) as run:
         assert run.run_stage("images").counts["images"] == NUM
         assert len(run.db.read_images()) == NUM
         assert run.run_stage("matching").counts["pairs"] == NUM * (NUM - 1) // 2
@@ -479,8 +479,8 @@ def test_stages_one_by_one(photos, tmp_path):
         assert run.run_stage("pairs") == run.summaries[1]
         with pytest.raises(BadOption, match="stage cooking: choose one of images, pairs"):
             run.run_stage("cooking")
-    assert reused(reconstruct(photos, tmp_path / "out", OPTIONS)) == ["images", "pairs", "matching"]
-    with sfm.open_run(photos, tmp_path / "out", OPTIONS) as run:
+    assert reused(reconstruct(images, tmp_path / "out", OPTIONS)) == ["images", "pairs", "matching"]
+    with sfm.open_run(images, tmp_path / "out", OPTIONS) as run:
         assert run.run_stage("refinement").counts["registered"] == NUM
         assert all(summary.reused for summary in run.summaries)
 
@@ -503,18 +503,18 @@ def test_another_revision_of_a_stage_redoes_it(copied, monkeypatch):
 CAMERA = ("--camera-model", "SIMPLE_PINHOLE", "--camera", "single", "--intrinsics", "384,160,120")
 
 
-def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(photos, tmp_path, capsys):
+def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(images, tmp_path, capsys):
     for i in range(NUM + 1):
-        write_photo(photos / f"elsewhere {i}.png", BLIND + i)
-    out, text = tmp_path / "out", f"only {NUM} of {2 * NUM + 1} photos are in the model"
-    run = (str(photos), str(out), *CAMERA)
+        write_image(images / f"elsewhere {i}.png", BLIND + i)
+    out, text = tmp_path / "out", f"only {NUM} of {2 * NUM + 1} images are in the model"
+    run = (str(images), str(out), *CAMERA)
     for _ in range(2):  # the second time all is reused
         assert cli.main(run) == 4
         said = capsys.readouterr()
-        assert f"{PROBABLY_BAD}:\n  few photos: {text}\n" in said.out
+        assert f"{PROBABLY_BAD}:\n  few images: {text}\n" in said.out
         assert said.err.endswith(f"loftr-sfm: {PROBABLY_BAD} (exit code 4): {text}\n")
     assert said.out.count("  reused  ") == len(STAGE_NAMES)
-    assert json.loads((out / "run.json").read_text())["doubts"] == [{"sign": "few photos", "text": text}]
+    assert json.loads((out / "run.json").read_text())["doubts"] == [{"sign": "few images", "text": text}]
     assert f'"warnings":["{PROBABLY_BAD}: {text}"' in (out / "report.html").read_text()
     for verb in (["report", out], ["inspect", out], ["export", out, "ply"], ["compare", out, out]):
         assert cli.main([str(word) for word in verb]) == 0
@@ -523,19 +523,19 @@ def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(photos, tmp_pa
 
 
 def test_a_good_model_has_no_doubts_and_unlearns_old_ones(copied, capsys):
-    photos, out = copied
+    images, out = copied
     record = json.loads((out / "run.json").read_text())
     assert record["doubts"] == []
     (out / "run.json").write_text(json.dumps(record | {"doubts": [{"sign": "old", "text": "of before"}]}))
     assert cli.main(["inspect", str(out)]) == 0
     assert "of before" in capsys.readouterr().err
-    assert cli.main([str(photos), str(out), *CAMERA]) == 0
+    assert cli.main([str(images), str(out), *CAMERA]) == 0
     assert json.loads((out / "run.json").read_text())["doubts"] == []
     assert PROBABLY_BAD not in (out / "report.html").read_text()
 
 
-def test_a_model_is_judged_before_it_is_refined_as_well(photos, tmp_path):
+def test_a_model_is_judged_before_it_is_refined_as_well(images, tmp_path):
     for i in range(NUM + 1):
-        write_photo(photos / f"elsewhere {i}.png", BLIND + i)
-    doubts = {stage: reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage).doubts for stage in STAGE_NAMES}
+        write_image(images / f"elsewhere {i}.png", BLIND + i)
+    doubts = {stage: reconstruct(images, tmp_path / "out", OPTIONS, stop_after=stage).doubts for stage in STAGE_NAMES}
     assert [len(doubts[stage]) for stage in STAGE_NAMES] == [0, 0, 0, 0, 0, 1, 1]

@@ -1,4 +1,4 @@
-"""The verdict on degenerate sets of photos, mapped by the real mapping, and each sign at its limit."""
+"""The verdict on degenerate sets of images, mapped by the real mapping, and each sign at its limit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def moved(model: pycolmap.Reconstruction, names, shift) -> pycolmap.Reconstructi
     return result
 
 
-# --- photos that determine a model: no doubt ----------------------------------------------------
+# --- images that determine a model: no doubt ----------------------------------------------------
 
 
 @pytest.mark.parametrize("focal_prior", [True, False])
@@ -66,7 +66,7 @@ def test_a_plane_from_the_front_is_no_doubt_where_the_focal_length_is_known(tmp_
     assert mapped_signs(input_of([(nadir(), plane())], focal_prior=True), tmp_path) == []
 
 
-# --- photos that do not -------------------------------------------------------------------------
+# --- images that do not -------------------------------------------------------------------------
 
 
 def test_a_plane_from_the_front_with_unknown_focal_length(tmp_path):
@@ -122,7 +122,7 @@ def test_half_of_the_images_folded_onto_a_wrong_place(mapping_data, mapped):
 
 
 def test_one_wrong_image_of_many_is_no_verdict_on_the_model(mapping_data, mapped):
-    """Mapping and refinement take single images out; what is left of such a case is in the list of photos."""
+    """Mapping and refinement take single images out; what is left of such a case is in the list of images."""
     folded = moved(mapped[1].models[0], [mapping_data.images[0].name], (0.5, 0, 0))
     assert "contradicted" not in signs(mapping_data, [folded])
 
@@ -160,7 +160,7 @@ def test_high_error_is_one_network_pixel(mapping_data, mapped):
     (doubt,) = verdict.large_error(noisy(model, 1.2), mapping_data)  # 1.25 sigma on average
     assert doubt.sign == "high error"
     coarse = dict.fromkeys(mapping_data.grids, Grid(16.0, 16.0, 40))
-    assert list(verdict.large_error(noisy(model, 1.2), replace(mapping_data, grids=coarse))) == []  # 2 photo px a px
+    assert list(verdict.large_error(noisy(model, 1.2), replace(mapping_data, grids=coarse))) == []  # 2 image px a px
     detector = replace(mapping_data, grids={}, traits=MatcherTraits())
     assert list(verdict.large_error(noisy(model, 1.2), detector)) == []
 

@@ -55,7 +55,7 @@ def test_a_rotation_explains_what_it_made_at_the_right_focal_length_only():
 
 
 def test_a_slow_video_of_a_moving_camera_is_not_explained_by_turning(columns):
-    """Each photo hardly differs from its neighbours; the first and the last do."""
+    """Each image hardly differs from its neighbours; the first and the last do."""
     poses = [np.column_stack([np.eye(3), [-0.01 * i, 0, 0]]) for i in range(60)]
     xyz = np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (100, 3))
     video = seen_by(poses, xyz, columns)

@@ -1,4 +1,4 @@
-"""patch_alignment: positions in another photo, as exact as the texture allows and as their information says."""
+"""patch_alignment: positions in another image, as exact as the texture allows and as their information says."""
 
 import cv2
 import numpy as np
@@ -71,7 +71,7 @@ def errors(result, truth):
     return np.linalg.norm(result.xy.numpy() - truth, axis=1)
 
 
-def test_every_level_of_a_pyramid_keeps_the_pixels_of_the_photo():
+def test_every_level_of_a_pyramid_keeps_the_pixels_of_the_image():
     y, x = np.mgrid[:75, :101] + 0.5
     pyramid = Pyramid.of(0.8 * x + 1.1 * y, 3)
     assert [tuple(level.shape) for level in pyramid.levels] == [(75, 101), (37, 50), (18, 25)]

@@ -19,7 +19,7 @@ from tests.support.report_pages import embedded, unpack
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """a: LoFTR, all photos but one; b: SIFT, five of them; truth."""
+    """a: LoFTR, all images but one; b: SIFT, five of them; truth."""
     folder = tmp_path_factory.mktemp("compare")
     write_run(folder / "a", folder / "images")
     write_run(folder / "b", folder / "images", names=NASTY[:5], matcher="sift")
@@ -40,7 +40,7 @@ def test_who_has_what(document: dict[str, Any]):
     groups = {group: {names[k] for k in members} for group, members in document["groups"].items()}
     assert groups == {"both": set(NASTY[:5]), "a": set(NASTY[5:]), "b": set(), "neither": {LOST[0]}}
     assert document["sentence"] == (
-        "Of 9 photos LoFTR compact registered 8 and SIFT 5: 5 are in both models, 3 only in that of LoFTR compact, "
+        "Of 9 images LoFTR compact registered 8 and SIFT 5: 5 are in both models, 3 only in that of LoFTR compact, "
         "0 only in that of SIFT, 1 in neither."
     )
 
@@ -79,7 +79,7 @@ def test_ground_truth_errors_are_what_was_done_to_the_cameras():
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_the_model_of_more_photos_is_the_frame(swapped: bool):
+def test_the_model_of_more_images_is_the_frame(swapped: bool):
     large = scene_of(synthetic_model(tuple(f"{k}.jpg" for k in range(9))), "large")
     few = synthetic_model(tuple(f"{k}.jpg" for k in range(9)))
     for image_id in list(few.images)[6:]:

@@ -1,4 +1,4 @@
-"""The same photos, stored in each of the eight EXIF orientations: the same matches bit for bit, the same model."""
+"""The same images, stored in each of the eight EXIF orientations: the same matches bit for bit, the same model."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
+from tests.support.odd_images import turned
 
 from sfm.cli.main import main
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
-from tests.support.odd_photos import turned
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ NAMES = ("a.png", "b.png", "c.png")  # whatever the format: content counts
 
 
 def run(pictures: list[np.ndarray], folder: Path, orientation: int) -> Path:
-    """The results of three photos that are stored in this orientation."""
+    """The results of three images that are stored in this orientation."""
     (folder / "photos").mkdir(parents=True)
     kind, how = (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True}))[orientation % 3]
     for name, picture in zip(NAMES, pictures, strict=False):
@@ -36,7 +36,7 @@ def run(pictures: list[np.ndarray], folder: Path, orientation: int) -> Path:
 
 @pytest.fixture(scope="module")
 def upright(pictures, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of photos that need no turn."""
+    """The results of images that need no turn."""
     return run(pictures, tmp_path_factory.mktemp("upright"), 1)
 
 

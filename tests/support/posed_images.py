@@ -1,4 +1,4 @@
-"""Four photos with known cameras on an arc around a cloud of points, and a matcher that knows where the points are."""
+"""Four images with known cameras on an arc around a cloud of points, and a matcher that knows where the points are."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def pose(i: int) -> np.ndarray:
 
 
 def project(i: int) -> np.ndarray:
-    """(600, 2) px of the cloud in photo i."""
+    """(600, 2) px of the cloud in image i."""
     local = CLOUD @ pose(i)[:, :3].T + pose(i)[:, 3]
     return (local[:, :2] / local[:, 2:]) * FOCAL + K[:2, 2]
 
 
-def write_photos(folder: Path) -> Path:
-    """folder/images, each photo of one grey value by which the matcher knows it, and the true model folder/gt."""
+def write_images(folder: Path) -> Path:
+    """folder/images, each image of one grey value by which the matcher knows it, and the true model folder/gt."""
     (folder / "images").mkdir(parents=True)
     for i, name in enumerate(NAMES):
         Image.fromarray(np.full((HEIGHT, WIDTH, 3), 20 * i, np.uint8)).save(folder / "images" / name)
@@ -50,7 +50,7 @@ class Seen:
 
 @dataclass
 class ExactMatcher:
-    """All common points, exactly. blind: photos that match nothing. fail_after: pairs until it is interrupted."""
+    """All common points, exactly. blind: images that match nothing. fail_after: pairs until it is interrupted."""
 
     name: str = "exact"
     batch_size: int = 1
