@@ -37,6 +37,7 @@ from sfm.types import ImageRecord
 RECORD = "refine.json"
 WRITTEN = ("sparse", "points.ply", RECORD, f"{RECORD}.part", ".refinement")
 SHOWN = 3  # names in a message
+FEW_LEFT, FEW_MOVED = 0.5, 0.1  # of the observations, below which there is a warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +217,20 @@ def _record(
             for i, camera in sorted(after.cameras.items())
         ],
         "intrinsics": list(refined.cameras),
-        "warnings": _warnings(own, before),
+        "warnings": _warnings(own, before, refined),
     }
 
 
-def _warnings(own: ModelImages, model: pycolmap.Reconstruction) -> list[str]:
+def _warnings(own: ModelImages, model: pycolmap.Reconstruction, refined: RefinedModel) -> list[str]:
     found = []
+    num, num_left = model.compute_num_observations(), len(refined.moved_px)
+    if num_left < FEW_LEFT * num:
+        found.append(f"only {num_left} of {num} observations fit the refined model: see that it is the right one")
+    if refined.num_moved < FEW_MOVED * num_left:
+        found.append(
+            f"only {refined.num_moved} of {num_left} observations could be aligned: are these the images that the "
+            "model was made of?"
+        )
     if own.unusable:
         some = [f"{name}: {reason}" for name, reason in sorted(own.unusable.items())]
         more = ", ..." if len(some) > SHOWN else ""

@@ -110,6 +110,17 @@ def test_images_that_cannot_be_used_are_left_and_said(noisy, images, tmp_path, c
     assert largest_error_deg(found, usable) < largest_error_deg(noisy, usable) / 3
 
 
+def test_images_of_another_place_are_said_to_be(noisy, images, tmp_path, capsys):
+    for i, name in enumerate(NAMES):
+        write_photo(images / name, photo(0, seed=20 + i))
+    out = tmp_path / "out"
+    assert refine(written(noisy, tmp_path / "model"), images, out, "--fix-intrinsics") == 0
+    assert [warning.split(":")[1] for warning in record_of(out)["warnings"]] == [
+        " are these the images that the model was made of?"
+    ]
+    assert "warning: only" in capsys.readouterr().out
+
+
 def test_a_photo_is_taken_as_it_is_stored_or_as_it_is_displayed_by_its_cameras_size(noisy, images, tmp_path):
     """COLMAP knows no EXIF orientation: 0 is as its camera is, as stored. 1 has the camera's size as displayed."""
     write_photo(images / NAMES[0], photo(0), orientation=TURNED)
