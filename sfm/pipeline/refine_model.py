@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,18 +102,18 @@ def _pixels(folder: Path, record: ImageRecord, mode: str) -> NDArray[np.uint8]:
 
 
 def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions | None = None) -> str:
-    """Refines a model, binary or text, given by its folder or by one that holds it in sparse/0.
+    """Refines a model, binary or text, given by its folder or by one that holds it in sparse/0; of several the largest.
 
     Writes `out`/sparse/0, `out`/points.ply and `out`/refine.json; returns what is said of it. Rounds that a killed call
     finished are used by the next one with the same arguments. Raises BadFile, BadImage and BadOption for what the user
     can mend.
     """
     started, options = time.perf_counter(), options or RefineOptions()
-    source = model_folders(model)[0]
+    sources = model_folders(model)
     if not images.is_dir():
         raise BadFile(f"{images}: no such folder; give the folder of the model's images")
-    _check_output(out, source)
-    before = read_reconstruction(source, "export it again")
+    _check_output(out, sources)
+    source, before = _largest(sources)
     if not before.num_reg_images():
         raise BadFile(f"{source}: the model has no images with poses")
     own = ModelImages.of(images, before)
@@ -134,7 +134,10 @@ def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions |
     colour_points(refined.model, lambda name: own.read(name, "RGB"), without=own.unusable)
     write_models([refined.model], out / "sparse")
     write_ply(refined.model, out / "points.ply")
-    record = _record(source, own, before, refined, options) | {"seconds": round(time.perf_counter() - started, 1)}
+    record = _record(source, own, before, refined, options)
+    if len(sources) > 1:
+        record["warnings"].append(f"of the {len(sources)} models there the one of most images was refined, {source}")
+    record |= {"seconds": round(time.perf_counter() - started, 1)}
     _write(out / RECORD, record)
     shutil.rmtree(out / ".refinement", ignore_errors=True)
     return text(record, out)
@@ -154,11 +157,17 @@ def _pixel_source(own: ModelImages, options: RefineOptions) -> PixelSource:
     )
 
 
-def _check_output(out: Path, source: Path) -> None:
+def _largest(sources: Sequence[Path]) -> tuple[Path, pycolmap.Reconstruction]:
+    """Of several models the one of most images: COLMAP numbers them as they come. Raises BadFile."""
+    models = [(source, read_reconstruction(source, "export it again")) for source in sources]
+    return max(models, key=lambda item: item[1].num_reg_images())
+
+
+def _check_output(out: Path, sources: Sequence[Path]) -> None:
     """BadFile or BadOption unless results can be written there without the loss of others."""
     if out.exists() and not out.is_dir():
         raise BadFile(f"{out}: is a file; give a folder for the results")
-    if source.resolve().is_relative_to((out / "sparse").resolve()):
+    if any(source.resolve().is_relative_to((out / "sparse").resolve()) for source in sources):
         raise BadOption(f"{out}: holds the model itself; give another folder for the results")
     if (out / "sparse").exists() and not (out / RECORD).is_file():
         raise BadOption(f"{out}: holds models that are no results of refine; give another folder")

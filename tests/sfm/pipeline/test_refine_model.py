@@ -84,6 +84,19 @@ def test_a_models_observations_become_exact(noisy, photos, tmp_path, capsys, kin
     assert colours.std() > 10
 
 
+def test_of_several_models_the_largest_is_refined(noisy, photos, tmp_path):
+    """COLMAP numbers models as they come."""
+    part = pycolmap.Reconstruction(noisy)
+    part.deregister_frame(part.images[5].frame_id)
+    written(part, tmp_path / "model" / "sparse" / "0")
+    written(noisy, tmp_path / "model" / "sparse" / "1")
+    assert refine(tmp_path / "model", photos, tmp_path / "out", "--rounds", "1") == 0
+    record = record_of(tmp_path / "out")
+    assert record["images"] == 5
+    largest = tmp_path / "model" / "sparse" / "1"
+    assert record["warnings"] == [f"of the 2 models there the one of most images was refined, {largest}"]
+
+
 def test_equal_calls_give_equal_bytes_and_results_may_be_replaced(noisy, photos, tmp_path):
     model = written(noisy, tmp_path / "model")
     for out in (tmp_path / "a", tmp_path / "b", tmp_path / "b"):
