@@ -34,7 +34,7 @@ from PIL import Image
 from sfm.errors import BadFile
 from sfm.geometry.epipolar import fundamental_matrix
 from sfm.geometry.poses import relative_pose
-from sfm.system.untrusted_files import leads_out_anywhere, refuse_links
+from sfm.system.safe_paths import leads_out_anywhere, refuse_links
 from sfm.types import Float64
 
 MIN_COVISIBILITY = 0.1  # pairs below do not count in the challenge

@@ -1,6 +1,6 @@
 """The interface that every matcher is written to.
 
-A matcher sees 8-bit grey images as they come from sfm.images.stage (full size, EXIF rotation applied)
+A matcher sees 8-bit grey images as they come from sfm.images.decoding (full size, EXIF rotation applied)
 and answers in pixels of those images; resizing, padding and batching are its own secret. `encode`
 is the work that one image needs once, whatever the number of its pairs; `match` is the work of a
 pair. That split is what makes N images cost N encodings instead of N (N - 1).
@@ -14,10 +14,30 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from sfm.errors import BadImage
 from sfm.types import Grid, MatcherTraits, Matches
 
 GreyImage = NDArray[np.uint8]  # (H, W)
 Mask = NDArray[np.bool_]  # (H, W), True where the image may be used
+
+
+def check_images(images: Sequence[Any], masks: Sequence[Any] | None = None) -> None:
+    """What `encode` takes: (H, W) uint8 arrays, and for each a mask or None. BadImage in one line for anything else."""
+    for number, image in enumerate(images):
+        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 2 and image.size):
+            raise BadImage(f"image {number} of encode is {_words(image)}; give 8-bit grey ones: (H, W) uint8 arrays")
+    if masks is None:
+        return
+    if len(masks) != len(images):
+        raise BadImage(f"encode was given {len(masks)} masks for {len(images)} images; give one, or None, for each")
+    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        if mask is not None and not (isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == image.shape):
+            raise BadImage(f"mask {number} of encode is {_words(mask)}; give a bool array of its image's {image.shape}")
+
+
+def _words(value: Any) -> str:
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    return f"{dtype} of shape {tuple(shape)}" if shape is not None and dtype is not None else type(value).__name__
 
 
 class Features(Protocol):
@@ -50,7 +70,10 @@ class Matcher(Protocol):
 
     @property
     def rotation_invariant(self) -> bool:
-        """A photo that is turned in its plane (upside down, on its side) is matched as well; False needs a grid."""
+        """A photo that is turned in its plane (upside down, on its side) is matched as well.
+
+        Where that is False, and there is a grid, pairs may be matched again with one of them rotated.
+        """
         ...
 
     @property
@@ -68,7 +91,10 @@ class Matcher(Protocol):
         ...
 
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> Sequence[Features]:
-        """Features of each image, in order. Images may differ in size. Masked-out pixels give no matches."""
+        """Features of each image, in order. Images may differ in size. Masked-out pixels give no matches.
+
+        Begins with `check_images`: BadImage for colour, for floats and for anything else that is not (H, W) uint8.
+        """
         ...
 
     def match(self, pairs: Sequence[tuple[Any, Any]]) -> list[Matches]:

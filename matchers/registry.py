@@ -1,4 +1,8 @@
-"""The matcher that the options name, with its weights on its device. torch is loaded only when one is made."""
+"""The matchers by name, and the one that the options name, with its weights on its device.
+
+Another matcher is one file and one line in MATCHERS, or an entry point of the group loftr_sfm.matchers in another
+package. torch is loaded only when one is made.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,15 @@ from dataclasses import replace
 from sfm.errors import BadOption
 from sfm.matchers.base import Matcher
 from sfm.options import MatchingOptions
+from sfm.registry import Entry, Registry
 
 log = logging.getLogger(__name__)
 
 
 def make_matcher(options: MatchingOptions) -> Matcher:
     """Ready to match; says in a line of the log which weights it uses and why. Raises BadFile and BadOption."""
-    return MATCHERS[options.matcher](options)
+    make, argument = MATCHERS.choose(options.matcher)
+    return make(options, argument)
 
 
 def device_of(options: MatchingOptions) -> str:
@@ -27,7 +33,7 @@ def device_of(options: MatchingOptions) -> str:
     return options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _loftr(options: MatchingOptions) -> Matcher:
+def _loftr(options: MatchingOptions, argument: str | None) -> Matcher:
     from sfm.matchers.loftr import checkpoint
 
     device = device_of(options)
@@ -38,10 +44,20 @@ def _loftr(options: MatchingOptions) -> Matcher:
     return checkpoint.load_matcher(choice, device=device, resize=options.resize, batch_size=options.batch)
 
 
-def _sift(options: MatchingOptions) -> Matcher:
+def _sift(options: MatchingOptions, argument: str | None) -> Matcher:
     from sfm.matchers.sift import SiftMatcher
 
     return SiftMatcher(device=device_of(options))
 
 
-MATCHERS: dict[str, Callable[[MatchingOptions], Matcher]] = {"loftr": _loftr, "sift": _sift}
+# (options, what follows the name after a colon or None) -> a matcher that is ready
+MakeMatcher = Callable[[MatchingOptions, str | None], Matcher]
+
+MATCHERS: Registry[MakeMatcher] = Registry(
+    "--matcher",
+    "loftr_sfm.matchers",
+    {
+        "loftr": Entry("detector-free", _loftr),
+        "sift": Entry("COLMAP's SIFT, for comparison", _sift),
+    },
+)

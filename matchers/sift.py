@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from sfm.colmap.log import quiet
-from sfm.matchers.base import GreyImage, Mask
-from sfm.matchers.cores import map_on_cores, num_cores
+from sfm.matchers.base import GreyImage, Mask, check_images
+from sfm.system.parallel import map_on_cores, num_cores
 from sfm.types import Float32, MatcherTraits, Matches
 
-_TILE = 2048  # rows of the distance matrix that are held at once
+TILE = 2048  # rows of the distance matrix that are held at once
 _UNIT = 512.0**2  # COLMAP keeps unit descriptors as bytes, scaled by 512
 
 
@@ -88,7 +88,11 @@ class SiftMatcher:
         return None
 
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[SiftFeatures]:
-        """Keypoints and descriptors of each image; keypoints on masked-out pixels are dropped."""
+        """Keypoints and descriptors of each image; keypoints on masked-out pixels are dropped.
+
+        BadImage as of sfm.matchers.base.check_images.
+        """
+        check_images(images, masks)
         masks = masks if masks is not None else [None] * len(images)
         return [self._encode_one(image, mask) for image, mask in zip(images, masks, strict=True)]
 
@@ -158,8 +162,8 @@ def _two_best(desc0: Tensor, desc1: Tensor) -> tuple[_TwoBest, _TwoBest]:
     columns = _TwoBest(
         *(desc1.new_zeros(len(desc1), dtype=dtype) for dtype in (torch.float32, torch.int64, torch.float32))
     )
-    for start in range(0, len(desc0), _TILE):
-        products = desc0[start : start + _TILE] @ desc1.T  # (tile, M)
+    for start in range(0, len(desc0), TILE):
+        products = desc0[start : start + TILE] @ desc1.T  # (tile, M)
         rows.append(_best_along(products, 1))
         own = _best_along(products, 0)
         better = own.first > columns.first

@@ -6,15 +6,12 @@ its size and checksum are right. Standard library only; nothing but http and htt
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -22,8 +19,9 @@ from urllib.parse import urlsplit
 from platformdirs import user_cache_dir
 
 from sfm.errors import BadFile
+from sfm.system.file_lock import FileLock
+from sfm.system.hashing import files_digest
 from sfm.system.progress import progress_bar
-from sfm.system.untrusted_files import hash_into
 from sfm.weights.registry import Weights
 
 MAX_BYTES = 1 << 30  # no LoFTR checkpoint comes near it
@@ -54,12 +52,10 @@ def is_offline(offline: bool = False) -> bool:
 
 def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file; BadFile when it cannot be read."""
-    digest = hashlib.sha256()
     try:
-        hash_into(digest, path)
+        return files_digest([path])
     except OSError as error:
         raise BadFile(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
-    return digest.hexdigest()
 
 
 def fault_of(path: Path, weights: Weights) -> str | None:
@@ -104,8 +100,11 @@ def fetch(weights: Weights, *, offline: bool = False, timeout_s: float = TIMEOUT
         raise BadFile(f"weights {weights.name}: {state_of(weights)}, and the network is forbidden; {_by_hand(weights)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _exclusive(target):
+        lock = FileLock(target, exclusive=True, wait=lambda: _say_waiting(target))
+        try:
             return find(weights) or _download(weights, target, timeout_s)
+        finally:
+            lock.release()
     except OSError as error:
         raise BadFile(f"{target}: cannot be written ({error.strerror}); set LOFTR_SFM_CACHE to a folder") from error
 
@@ -241,29 +240,5 @@ def _copy(response: Any, file: IO[bytes], extent: tuple[int, int | None], weight
         raise _Failed(f"connection cut at {done} of {total} bytes", again=True)
 
 
-@contextmanager
-def _exclusive(target: Path) -> Iterator[None]:
-    """Holds the lock of a target file; waits, saying so, while another process downloads it."""
-    with target.with_name(target.name + ".lock").open("a+b") as handle:
-        if not _try_lock(handle):
-            print(f"waiting for another process that downloads {target.name}", file=sys.stderr)
-            while not _try_lock(handle):
-                time.sleep(0.2)
-        yield
-
-
-def _try_lock(handle: IO[bytes]) -> bool:
-    """Takes the lock of an open file without waiting; closing the file or dying gives it back."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            handle.seek(0)
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
+def _say_waiting(target: Path) -> None:
+    print(f"waiting for another process that downloads {target.name}", file=sys.stderr)

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sfm.errors import BadFile
+from sfm.system.tables import aligned
 from sfm.weights.download import cache_folder, fetch, find, sha256_of, state_of
 from sfm.weights.registry import REGISTRY, Weights, by_checksum
 
 
 def list_text() -> str:
     """All weights known by name, what they are for, and whether they are on this machine."""
-    blocks = [
-        f"{w.name:<11} {w.purpose}\n{'':<11} {_size(w)}, {w.licence}, {'on this machine' if find(w) else 'not here'}"
-        for w in REGISTRY.values()
-    ]
-    return "\n".join([*blocks, f"cache: {cache_folder()}"])
+    rows: list[tuple[str, str]] = []
+    for w in REGISTRY.values():
+        here = "on this machine" if find(w) else "not here"
+        rows += [(w.name, w.purpose), ("", f"{_size(w)}, {w.licence}, {here}")]
+    return f"{aligned(rows, 'll')}\ncache: {cache_folder()}"
 
 
 def fetch_text(names: Sequence[str], *, offline: bool = False) -> str:

@@ -58,6 +58,10 @@ class Material:
 
 def rich_materials() -> dict[str, Material]:
     """The materials of a well-textured scene, by name."""
+    return _ground_and_walls() | _fittings_and_plants()
+
+
+def _ground_and_walls() -> dict[str, Material]:
     return {
         "paving": Material(
             (0.15, 0.14, 0.125),
@@ -88,6 +92,11 @@ def rich_materials() -> dict[str, Material]:
         "mosaic": Material(
             (0.05, 0.16, 0.28), (0.55, 0.62, 0.60), bond=Bond(0.07, 0.06, 0.008), joint_rgb=(0.6, 0.57, 0.5), spread=1.0
         ),
+    }
+
+
+def _fittings_and_plants() -> dict[str, Material]:
+    return {
         "wood": Material(
             (0.17, 0.09, 0.04),
             (0.45, 0.28, 0.14),

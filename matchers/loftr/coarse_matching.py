@@ -130,7 +130,7 @@ def _first_best(ids: Tensor, value: Tensor, num: int) -> Tensor:
     return order.new_full((num,), len(ids)).scatter_reduce(0, ids, tied, "amin")[ids] == order
 
 
-def _tiles(feat0: Tensor, feat1: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def row_tiles(feat0: Tensor, feat1: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Row slices and their similarities (rows, S); the next tile overwrites it.
 
     One buffer for all: with one each, the few candidates that are kept between two tiles would stop the
@@ -181,7 +181,7 @@ def _column_logsumexp(feat0: Tensor, feat1: Tensor, row_term: Tensor) -> Tensor:
     """(S,) logsumexp down the columns of similarity + row_term (L,), whatever their range. One sweep."""
     top = feat0.new_full((len(feat1),), -math.inf)
     total = feat0.new_zeros(len(feat1))
-    for part, tile in _tiles(feat0, feat1):
+    for part, tile in row_tiles(feat0, feat1):
         tile += row_term[part, None]
         before, top = top, torch.maximum(top, tile.amax(dim=0))
         total = total * torch.exp(before - top) + tile.sub_(top).exp_().sum(dim=0)
@@ -195,7 +195,7 @@ def _dual_softmax(feat0: Tensor, feat1: Tensor, threshold: float) -> _Candidates
     sums = _ColumnSums(len(feat1), feat0)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     above = torch.empty(0, dtype=torch.bool, device=feat0.device)  # reused, as the tiles' buffer is
-    for part, tile in _tiles(feat0, feat1):
+    for part, tile in row_tiles(feat0, feat1):
         exponentials, top = _exponentials(tile)
         total = exponentials.sum(dim=1)
         rows[part] = top + total.log()
@@ -217,7 +217,7 @@ def _maxima(feat0: Tensor, feat1: Tensor, row_term: Tensor, column_term: Tensor)
     i_ids, j_ids = (torch.arange(num, device=feat0.device) for num in (num0, num1))
     row_max, row_argmax = feat0.new_empty(num0), torch.empty_like(i_ids)
     col_max, col_argmax = feat0.new_full((num1,), -math.inf), torch.zeros_like(j_ids)
-    for part, tile in _tiles(feat0, feat1):
+    for part, tile in row_tiles(feat0, feat1):
         tile.add_(row_term[part, None]).add_(column_term)
         row_max[part], row_argmax[part] = tile.max(dim=1)
         top, where = tile.max(dim=0)
@@ -238,7 +238,7 @@ def _sinkhorn(feat0: Tensor, feat1: Tensor, bin_score: Tensor, config: LoFTRConf
     v, v_bin = feat0.new_zeros(num1), feat0.new_zeros(())
     for _ in range(config.sinkhorn_iterations):
         sums = _ColumnSums(num1, feat0)
-        for part, tile in _tiles(feat0, feat1):
+        for part, tile in row_tiles(feat0, feat1):
             exponentials, top = _exponentials(tile.add_(v))
             u[part] = norm - torch.logaddexp(top + exponentials.sum(dim=1).log(), bin_score + v_bin)
             sums.add(exponentials, top + u[part])

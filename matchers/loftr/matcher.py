@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sfm.matchers.base import GreyImage, Mask
-from sfm.matchers.cores import map_on_cores, num_cores
+from sfm.matchers.base import GreyImage, Mask, check_images
 from sfm.matchers.loftr.config import COARSE_STRIDE
 from sfm.matchers.loftr.model import ImageFeatures, LoFTR, PairMatches
+from sfm.system.parallel import map_on_cores, num_cores
 from sfm.types import Grid, MatcherTraits, Matches
 
 
@@ -92,7 +92,11 @@ class LoFTRMatcher:
         return torch.autocast("cuda", torch.float16) if self._device.type == "cuda" else nullcontext()
 
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[LoFTRFeatures]:
-        """Features of each photo; neighbours of one size go through the backbone together, a batch at most."""
+        """Features of each photo; neighbours of one size go through the backbone together, a batch at most.
+
+        BadImage as of sfm.matchers.base.check_images.
+        """
+        check_images(images, masks)
         items = list(zip(images, masks or [None] * len(images), strict=True))
         size = 1 if self._cores else self.batch_size
         batches: list[list[tuple[GreyImage, Mask | None]]] = []

@@ -9,7 +9,6 @@ what is there COLMAP checks itself, but for keypoints.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import struct
 from collections.abc import Collection, Iterator, Sequence
@@ -21,7 +20,8 @@ import pycolmap
 
 from sfm.colmap.log import quiet
 from sfm.errors import BadFile, one_line
-from sfm.system.untrusted_files import hash_into, refuse_holes
+from sfm.system.hashing import named_files_digest
+from sfm.system.untrusted_files import refuse_holes
 
 STEMS = ("cameras", "images", "points3D")
 RIG_STEMS = ("rigs", "frames")  # since COLMAP 3.12
@@ -70,15 +70,10 @@ def model_paths(folder: Path) -> tuple[Path, ...]:
 
 def model_digest(folder: Path) -> str:
     """Hash of the model's files: what a result with these poses depends on. Raises BadFile where they are missing."""
-    result = hashlib.sha256()
-    for path in model_paths(folder):
-        content = hashlib.sha256()
-        try:
-            hash_into(content, path)
-        except OSError as error:
-            raise BadFile(f"{path}: cannot be read ({error.strerror}); check the file") from None
-        result.update(path.name.encode() + b"\0" + content.digest())
-    return result.hexdigest()
+    try:
+        return named_files_digest(model_paths(folder))
+    except OSError as error:
+        raise BadFile(f"{error.filename or folder}: cannot be read ({error.strerror}); check the file") from None
 
 
 # --- after reading --------------------------------------------------------------------------------

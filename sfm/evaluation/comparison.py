@@ -26,6 +26,7 @@ from sfm.evaluation.model import (
     read_model,
 )
 from sfm.geometry.poses import rotation_angle_deg
+from sfm.system.tables import aligned
 
 MAX_NAMES = 8
 
@@ -104,7 +105,7 @@ def format_table(comparison: Comparison, *, names: tuple[str, str] = ("A", "B"))
     a, b = comparison.a, comparison.b
     rows = [("", *names), *table_rows(comparison)]
     lines = [f"{name} = {side.path}" for name, side in zip(names, (a, b), strict=True)]
-    lines += ["", *_aligned(rows), "", f"images in both: {comparison.common}"]
+    lines += ["", aligned(rows), "", f"images in both: {comparison.common}"]
     lines += [f"only in {name}: {_some(s.only_here)}" for name, s in zip(names, (a, b), strict=True) if s.only_here]
     return "\n".join([*lines, *agreement_lines(comparison.agreement, names)])
 
@@ -158,8 +159,3 @@ def _number(value: float, spec: str) -> str:
 def _some(names: Sequence[str]) -> str:
     rest = len(names) - MAX_NAMES
     return ", ".join(names[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return [f"{label:<{widths[0]}}  {a:>{widths[1]}}  {b:>{widths[2]}}" for label, a, b in rows]

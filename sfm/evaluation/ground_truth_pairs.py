@@ -27,7 +27,7 @@ from sfm.evaluation.model import read_model
 from sfm.evaluation.options import PairEvaluationOptions
 from sfm.geometry.pixels import corner_from_center
 from sfm.geometry.poses import relative_pose, rotation_angle_deg
-from sfm.pairs.stage import from_file
+from sfm.pairs.file import from_file
 from sfm.system.untrusted_files import bounded_lines
 from sfm.types import Float64, ImageRecord
 

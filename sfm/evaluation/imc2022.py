@@ -28,7 +28,7 @@ from sfm.evaluation.pose_metrics import (
 )
 from sfm.evaluation.result_log import Result, ResultLog
 from sfm.geometry.poses import relative_pose
-from sfm.images.stage import read_images_index
+from sfm.images.index import read_images_index
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.options import ImageOptions

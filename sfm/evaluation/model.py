@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from sfm.colmap.model_reader import read_reconstruction
 from sfm.errors import BadFile
 from sfm.geometry.poses import rotation_angle_deg
-from sfm.system.tables import write_json
+from sfm.system.tables import aligned, write_json
 from sfm.types import Float64, PoseErrors
 
 THRESHOLDS_DEG = (1.0, 3.0, 5.0)
@@ -307,22 +307,21 @@ def report(path: Path, ground_truth: Path, out: Path) -> str:
 def evaluation_text(evaluation: Evaluation) -> str:
     """The evaluation for people, one line a figure."""
     e, s = evaluation, evaluation.statistics
-    lines = [
-        f"registered images       {e.registered} of {e.total}",
-        *(f"{f'pose AUC @ {threshold:g}°':<24}{area:.3f}" for threshold, area in e.auc.items()),
-        f"median pose error       {e.pose_error_median_deg:.3f}°",
-        f"3D points               {s.points3D:,}",
-        f"mean track length       {s.track_length:.2f}",
-        f"mean reprojection error {s.reprojection_error:.3f} px",
+    rows = [
+        ("registered images", f"{e.registered} of {e.total}"),
+        *((f"pose AUC @ {threshold:g}°", f"{area:.3f}") for threshold, area in e.auc.items()),
+        ("median pose error", f"{e.pose_error_median_deg:.3f}°"),
+        ("3D points", f"{s.points3D:,}"),
+        ("mean track length", f"{s.track_length:.2f}"),
+        ("mean reprojection error", f"{s.reprojection_error:.3f} px"),
     ]
     if e.centres:
         c = e.centres
-        lines.append(
-            f"camera centre error     median {c.median:.4g}, max {c.max:.4g} ({c.worst_image}), ground truth's unit"
-        )
+        centres = f"median {c.median:.4g}, max {c.max:.4g} ({c.worst_image}), ground truth's unit"
+        rows.append(("camera centre error", centres))
     if e.unregistered:
-        lines.append(f"not registered          {', '.join(e.unregistered)}")
-    return "\n".join(lines)
+        rows.append(("not registered", ", ".join(e.unregistered)))
+    return aligned(rows, "ll", gap=1)
 
 
 def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from sfm.evaluation.options import PairEvaluation
 from sfm.evaluation.pair_runner import EvaluatedPair, ImageFolder, PairProtocol, run_pairs
 from sfm.evaluation.pose_metrics import epipolar_errors, pose_errors_deg
 from sfm.evaluation.result_log import Result, ResultLog
-from sfm.images.stage import read_images_index
+from sfm.images.index import read_images_index
 from sfm.matchers.registry import make_matcher
 from sfm.options import ImageOptions
 from sfm.system.tables import aligned, write_json

@@ -12,10 +12,10 @@ import numpy as np
 
 from sfm.evaluation.result_log import Result, ResultLog, result_id
 from sfm.matchers.base import Matcher
-from sfm.matchers.cores import num_cores
 from sfm.matching.rotations import TurnedPair
-from sfm.matching.stage import match_photos
+from sfm.matching.session import match_images
 from sfm.options import MatchingOptions
+from sfm.system.parallel import num_cores
 from sfm.system.progress import progress_bar
 from sfm.types import Float64, ImagePair, ImageRecord
 
@@ -80,7 +80,7 @@ def _evaluated(
         tasks.setdefault(_task(pair), []).append(key)
     with ThreadPoolExecutor(num_cores()) as pool:
         under_way: dict[str, Future[Result]] = {}
-        for batch in match_photos(how.matcher, images.folder, images.records, list(tasks), how.options):
+        for batch in match_images(how.matcher, images.folder, images.records, list(tasks), how.options):
             last, under_way = under_way, {}
             for task, matches in batch:
                 points = (matches.points0.astype(np.float64), matches.points1.astype(np.float64))

@@ -6,14 +6,15 @@ is its own, and nothing is ever overwritten. A line that a kill cut short counts
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from sfm.errors import BadFile
-from sfm.system.untrusted_files import parse_json, refuse_links
+from sfm.system.hashing import json_digest
+from sfm.system.safe_paths import refuse_links
+from sfm.system.untrusted_files import parse_json
 
 Result = dict[str, Any]
 _MAX_LINE = 1 << 20  # characters
@@ -21,7 +22,7 @@ _MAX_LINE = 1 << 20  # characters
 
 def result_id(*depends_on: Any) -> str:
     """24 hex digits, equal for equal JSON-able values."""
-    return hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    return json_digest(depends_on)[:24]
 
 
 class ResultLog:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sfm.export.source import GL_FROM_CV, ExportSource, camera_of, refuse_white_space, registered_images
 from sfm.export.track_lines import one_focal, row, tracks_of, write_lines
-from sfm.system.untrusted_files import refuse_links
+from sfm.system.safe_paths import refuse_links
 
 
 def bundler(source: ExportSource, dest: Path) -> Path:

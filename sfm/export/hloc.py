@@ -10,7 +10,6 @@ file that is not yet aggregated has `keypoints0`, `keypoints1` (M, 2) and `score
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,9 @@ from sfm.storage.database import FeatureDatabase
 from sfm.storage.hdf5_columns import Array, check_total, checked, child, reading, subgroup, writing
 from sfm.storage.heap_check import CheckedFile
 from sfm.storage.journal import replace_durably
-from sfm.system.untrusted_files import hash_into, refuse_holes, refuse_links
+from sfm.system.hashing import files_digest
+from sfm.system.safe_paths import refuse_links
+from sfm.system.untrusted_files import refuse_holes
 from sfm.types import ImagePair, ImageRecord, KeypointMatches, Matches, StageSummary
 
 _FIRST_CENTRE = np.float32(0.5)  # where COLMAP has the centre of the first pixel, px
@@ -66,14 +67,11 @@ def write_hloc(db: FeatureDatabase, *, features: Path, matches: Path, pairs: Pat
 
 def matcher_key(features: Path, matches: Path) -> str:
     """The key that imported matches are kept under: a digest of both files."""
-    digest = hashlib.sha256()
     refuse_holes(features, matches)
-    for path in (features, matches):
-        try:
-            hash_into(digest, path)
-        except OSError as error:
-            raise BadFile(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    return f"hloc-{digest.hexdigest()[:16]}"
+    try:
+        return f"hloc-{files_digest((features, matches))[:16]}"
+    except OSError as error:
+        raise BadFile(f"{error.filename or features}: cannot be read ({error.strerror}); check the path") from None
 
 
 def import_hloc(db: FeatureDatabase, *, features: Path, matches: Path) -> StageSummary:

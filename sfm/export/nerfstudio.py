@@ -13,7 +13,7 @@ from sfm.errors import BadFile
 from sfm.export.ply import points_of, write_ply
 from sfm.export.source import GL_FROM_CV, ExportSource, protect_images, registered_images, size_of
 from sfm.export.upright_copies import place_upright
-from sfm.system.untrusted_files import refuse_links
+from sfm.system.safe_paths import refuse_links
 from sfm.types import Float64
 
 if TYPE_CHECKING:

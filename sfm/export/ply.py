@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfm.export.source import ExportSource
-from sfm.system.untrusted_files import refuse_links
+from sfm.system.safe_paths import refuse_links
 from sfm.types import Float64
 
 if TYPE_CHECKING:

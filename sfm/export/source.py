@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfm.errors import BadFile, BadOption
-from sfm.system.untrusted_files import leads_out_anywhere
+from sfm.system.safe_paths import leads_out_anywhere
 
 if TYPE_CHECKING:
     import pycolmap

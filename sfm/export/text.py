@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sfm.colmap.model_reader import RIG_STEMS, STEMS
 from sfm.export.source import ExportSource, refuse_white_space, registered_images
-from sfm.system.untrusted_files import refuse_links
+from sfm.system.safe_paths import refuse_links
 
 
 def text(source: ExportSource, dest: Path) -> Path:

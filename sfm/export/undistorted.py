@@ -13,7 +13,7 @@ from sfm.colmap.log import quiet
 from sfm.errors import BadFile, BadImage
 from sfm.export.source import ExportSource, protect_images, registered_images, size_of
 from sfm.export.upright_copies import is_foreign, place_upright, pycolmap_reads
-from sfm.system.untrusted_files import refuse_links
+from sfm.system.safe_paths import refuse_links
 
 MAX_NAME = 255  # bytes of a file's name, on any file system
 

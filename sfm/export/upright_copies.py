@@ -15,8 +15,8 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from sfm.errors import BadImage
-from sfm.images.camera_priors import read_exif
-from sfm.images.stage import TURNS, eight_bit, opened, orientation_left
+from sfm.images.decoding import eight_bit, opened
+from sfm.images.exif import TRANSPOSE_OF, orientation_left, read_exif
 
 _ORIENTATION = 0x0112  # EXIF tag
 _UNDISTORTABLE = ("JPEG", "PNG", "TIFF")  # what pycolmap reads by content
@@ -34,7 +34,7 @@ def place_upright(source: Path, target: Path, size: tuple[int, int], *, format: 
     with _opened(source, size) as (image, orientation):
         if orientation != 1 or format is not None:
             kind = format or str(image.format)
-            turn = TURNS.get(orientation_left(image))
+            turn = TRANSPOSE_OF.get(orientation_left(image))
             exif, profile = _exif_without_turn(image), image.info.get("icc_profile")
             pixels = eight_bit(image, "RGB") if format is not None else image
             pixels.load()
@@ -79,7 +79,7 @@ def _opened(path: Path, size: tuple[int, int]) -> Iterator[tuple[ImageFile, int]
             width, height = image.size[::-1] if orientation_left(image) in (5, 6, 7, 8) else image.size
             if (width, height) != size:
                 raise BadImage(f"{width}x{height} px, but its camera has {size[0]}x{size[1]}")
-            yield image, stored if stored in TURNS else 1
+            yield image, stored if stored in TRANSPOSE_OF else 1
     except BadImage as error:
         raise BadImage(f"{path}: {error}; repair it, or give the folder that the model was made from") from error
 

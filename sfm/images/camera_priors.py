@@ -13,7 +13,6 @@ import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,79 +21,15 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IFDRational
 
 from sfm.errors import BadOption
+from sfm.images.exif import Exif
 from sfm.options import ImageOptions
 from sfm.types import CameraPrior
 
 GUESSED_FOCAL = 1.2  # of the longer side, COLMAP's default_focal_length_factor
 FOCAL_RANGE = (0.1, 50.0)  # of the longer side; a focal length outside is a faulty EXIF entry
-MAX_TEXT = 100  # characters; a longer name in EXIF is a faulty entry, and no camera's in COLMAP's database
-
-_MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF FocalPlaneResolutionUnit
-
-
-@dataclass(frozen=True, slots=True)
-class Exif:
-    """What a photo says of itself; empty strings and zeros where it says nothing. pixels_per_mm: of the
-    focal plane, for the file's present size."""
-
-    orientation: int = 1
-    make: str = ""
-    model: str = ""
-    lens: str = ""
-    focal_mm: float = 0.0
-    focal_35mm: float = 0.0
-    pixels_per_mm: float = 0.0
-
-
-def read_exif(image: Image.Image) -> Exif:
-    """EXIF of an opened image. A photo with damaged EXIF still has its pixels: it counts as one without.
-
-    A PNG is decoded, as its EXIF may stand behind the pixels. Whatever Pillow raises for damaged ones comes through.
-    """
-    if isinstance(image, PngImageFile):
-        image.load()  # or else getexif would, and a second load after one that failed passes
-    try:
-        main = image.getexif()
-        photo = main.get_ifd(0x8769)
-    except Exception:
-        return Exif()
-    return Exif(
-        orientation=int(_number(main.get(0x0112))) or 1,
-        make=_text(main.get(0x010F)),
-        model=_text(main.get(0x0110)),
-        lens=_text(photo.get(0xA434)),
-        focal_mm=_number(photo.get(0x920A)),
-        focal_35mm=_number(photo.get(0xA405)),
-        pixels_per_mm=_pixels_per_mm(photo, image.size),
-    )
-
-
-def _pixels_per_mm(photo: dict[int, Any], size: tuple[int, int]) -> float:
-    mm = _MM_PER_UNIT.get(int(_number(photo.get(0xA210))), 0.0)
-    resolution = _number(photo.get(0xA20E))
-    if not mm or not resolution:
-        return 0.0
-    # The resolution is the original's; PixelX/YDimension say how large that was before any reduction.
-    original = max(_number(photo.get(0xA002)), _number(photo.get(0xA003)))
-    return resolution / mm * (max(size) / original if original else 1.0)
-
-
-def _number(value: Any) -> float:
-    """A finite positive number, or 0."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return 0.0
-    return number if math.isfinite(number) and number > 0 else 0.0
-
-
-def _text(value: Any) -> str:
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
-    return " ".join("".join(c if c.isprintable() else " " for c in text.split("\0")[0][:MAX_TEXT]).split())
 
 
 def focal_prior(exif: Exif, width: int, height: int) -> float | None:

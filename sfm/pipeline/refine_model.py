@@ -25,13 +25,14 @@ from sfm.colmap.model_reader import model_digest, read_reconstruction
 from sfm.colmap.model_writer import colour_points, remove_leftovers, write_models, write_ply
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.evaluation.model import model_folders
-from sfm.images.stage import TURNS, eight_bit, opened, orientation_left, read_mask
+from sfm.images.decoding import eight_bit, opened, read_mask
+from sfm.images.exif import TRANSPOSE_OF, orientation_left
 from sfm.matchers.registry import device_of
 from sfm.options import MatchingOptions
 from sfm.pipeline.refine_options import RefineOptions
 from sfm.refinement.model_refinement import PixelSource, RefinedModel, has_rigs, model_input, refine_model
 from sfm.system import memory
-from sfm.system.untrusted_files import leads_out, refuse_links
+from sfm.system.safe_paths import leads_out, refuse_links
 from sfm.types import ImageRecord
 
 RECORD = "refine.json"
@@ -90,7 +91,7 @@ def _unusable(folder: Path, record: ImageRecord) -> str | None:
 
 def _pixels(folder: Path, record: ImageRecord, mode: str) -> NDArray[np.uint8]:
     with opened(folder / record.name) as image:
-        turn = TURNS.get(orientation_left(image))
+        turn = TRANSPOSE_OF.get(orientation_left(image))
         pixels = eight_bit(image, mode)
         if pixels.size != (record.width, record.height) and turn is not None:
             pixels = pixels.transpose(turn)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sfm import __version__
-from sfm.pipeline.stages import Run, Stage, digest, images_content
+from sfm.pipeline.stages import Run, Stage, images_content
 from sfm.system import memory
+from sfm.system.hashing import json_digest
 from sfm.system.machine import peak_mb, reset_peak
 from sfm.types import StageSummary
 
@@ -32,7 +33,7 @@ def bring_up_to_date(stage: Stage, run: Run, read: Mapping[str, str]) -> tuple[S
         run.db.invalidate(stage.name)
         memory.give_back()
         reset_peak()
-        summary = replace(stage.run(run), peak_mb=round(peak_mb(), 1))
+        summary = replace(stage.run(run), peak_mb=peak_mb())
         # Matching that had to leave out images is committed as such, and tried again by the next run.
         fingerprint = _with_skipped(stage, fingerprint, summary)
         run.db.commit(stage.name, fingerprint=fingerprint, provenance=_provenance(stage, run), summary=summary)
@@ -42,12 +43,13 @@ def bring_up_to_date(stage: Stage, run: Run, read: Mapping[str, str]) -> tuple[S
 def fingerprint_of(stage: Stage, run: Run, read: Mapping[str, str]) -> str:
     """Hash of all that the stage's results depend on. Revision 1 is hashed as version 0.1.0 was, so that databases of
     that version are reused."""
-    return digest([stage.name, f"0.{stage.revision}.0", stage.depends_on(run), [read[name] for name in stage.reads]])
+    read_by_stage = [read[name] for name in stage.reads]
+    return json_digest([stage.name, f"0.{stage.revision}.0", stage.depends_on(run), read_by_stage])
 
 
 def _with_skipped(stage: Stage, fingerprint: str, summary: StageSummary) -> str:
     if stage.name == "matching" and summary.skipped:
-        return digest([fingerprint, summary.skipped])
+        return json_digest([fingerprint, summary.skipped])
     return fingerprint
 
 

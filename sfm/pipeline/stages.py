@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,6 +12,7 @@ from sfm.colmap.model_reader import model_digest
 from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
+from sfm.images import decoding, index
 from sfm.images import stage as images
 from sfm.images.discovery import find_images
 from sfm.mapping import known_poses
@@ -28,6 +27,7 @@ from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
+from sfm.system.hashing import files_digest, json_digest
 from sfm.tracks import stage as tracks
 from sfm.types import CameraPrior, ImageRecord, StageSummary
 from sfm.verification import stage as verification
@@ -89,11 +89,6 @@ class Stage:
     files: tuple[str, ...] = ()
 
 
-def digest(value: Any) -> str:
-    """Hex SHA-256 of a JSON-able value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _images_depend_on(run: Run) -> Any:
     """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
@@ -132,7 +127,7 @@ def images_content(db: FeatureDatabase) -> str:
         records = db.read_images()
     except MissingStage:
         return ""
-    return digest([(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records])
+    return json_digest([(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records])
 
 
 def _camera_content(camera: CameraPrior) -> list[Any]:
@@ -142,8 +137,8 @@ def _camera_content(camera: CameraPrior) -> list[Any]:
 def _pairs_depend_on(run: Run) -> Any:
     spec = run.options.pairs.pairs
     skipped = run.db.summary("images")
-    listed = Path(spec).read_bytes() if Path(spec).is_file() else b""
-    return [spec, hashlib.sha256(listed).hexdigest(), skipped.skipped if skipped else ()]
+    listed = [Path(spec)] if Path(spec).is_file() else []
+    return [spec, files_digest(listed), skipped.skipped if skipped else ()]
 
 
 def _run_matching(run: Run) -> StageSummary:
@@ -183,7 +178,7 @@ def _mapped_input(run: Run) -> MappingInput:
 def _unchanged(run: Run, record: ImageRecord, read: Callable[[Path, ImageRecord], _Pixels]) -> _Pixels:
     """An image, if it is the one that was indexed. Raises BadImage."""
     pixels = read(run.folder, record)
-    images.check_unchanged(run.folder, record, run.options.images.masks)
+    index.check_unchanged(run.folder, record, run.options.images.masks)
     return pixels
 
 
@@ -194,8 +189,8 @@ def _run_refinement(run: Run) -> StageSummary:
         _mapped_input(run),
         run.options.refinement,
         run.options.mapping,
-        lambda name: _unchanged(run, records[name], images.read_grey),
-        lambda name: images.read_mask(masks, records[name]) if masks is not None else None,
+        lambda name: _unchanged(run, records[name], decoding.read_grey),
+        lambda name: decoding.read_mask(masks, records[name]) if masks is not None else None,
         memory.budget(run.options.matching.memory, device_of(run.options.matching)),
         device_of(run.options.matching),
     )
@@ -204,14 +199,14 @@ def _run_refinement(run: Run) -> StageSummary:
     return refinement.run(
         refiner,
         output=run.out,
-        read_rgb=lambda name: _unchanged(run, records[name], images.read_rgb),
+        read_rgb=lambda name: _unchanged(run, records[name], decoding.read_rgb),
         left_out=summary.skipped,
     )
 
 
 STAGES = (
     Stage("images", (), _images_depend_on, _run_images),
-    Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs)),
+    Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs, run.folder)),
     Stage(
         "matching",
         ("images", "pairs"),

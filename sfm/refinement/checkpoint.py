@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -16,6 +15,7 @@ import pycolmap
 
 from sfm.colmap.model_reader import has_foreign, read_reconstruction
 from sfm.colmap.model_writer import save_model
+from sfm.system.hashing import named_files_digest
 from sfm.system.untrusted_files import NUMBER, has_shape, read_arrays, read_json, refuse_holes
 from sfm.types import Float64
 
@@ -57,11 +57,8 @@ def save_round(state: Refined, folder: Path) -> None:
 
 def digest_of_state(folder: Path) -> str:
     """Hash of a kept model and its covariances."""
-    digest = hashlib.sha256()
     refuse_holes(*folder.glob("*"))
-    for path in sorted([*folder.glob("*.bin"), *folder.glob("*.npz")]):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    return named_files_digest(sorted([*folder.glob("*.bin"), *folder.glob("*.npz")]))
 
 
 def load_round(folder: Path, names: Collection[str]) -> Refined | None:

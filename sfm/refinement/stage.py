@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -20,15 +18,15 @@ from sfm.errors import BadFile
 from sfm.mapping.inputs import write_database
 from sfm.refinement.rounds import Refiner, calibrate, refine
 from sfm.refinement.track_completion import refined_input
+from sfm.system.hashing import files_digest, json_bytes
 from sfm.types import StageSummary
 
 
 def scratch_folder(output: Path, refiner: Refiner) -> Path:
     """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
-    digest = hashlib.sha256(json.dumps([__version__, asdict(refiner.options), refiner.mapping.seed]).encode())
-    for path in sorted((output / UNREFINED).rglob("*.bin")):
-        digest.update(path.read_bytes())
-    folder = output / ".refinement" / digest.hexdigest()[:16]
+    depends_on = json_bytes([__version__, asdict(refiner.options), refiner.mapping.seed], sort_keys=False)
+    digest = files_digest(sorted((output / UNREFINED).rglob("*.bin")), start=depends_on)
+    folder = output / ".refinement" / digest[:16]
     for other in folder.parent.glob("*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 
 from sfm.colmap.model_arrays import ModelColumns
-from sfm.matchers.cores import map_on_cores, num_cores
 from sfm.refinement.patch_alignment import Alignment, Pyramid, Templates, Window, align, cut_patches
 from sfm.refinement.patch_warps import patch_maps, surface_normals
 from sfm.system.memory import give_back, is_exhausted
+from sfm.system.parallel import map_on_cores, num_cores
 from sfm.system.progress import progress_bar
 from sfm.types import Float32, Float64, Int64
 

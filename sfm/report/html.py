@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from sfm.errors import BadFile
+from sfm.system.hashing import json_digest
 
 SCRIPTS = ("three.min.js", "base.js", "model.js", "scene.js", "images.js", "matches.js", "charts.js")
 STYLE = "report.css"
@@ -99,7 +100,7 @@ def _hash(text: str) -> str:
 def key_of(value: Any) -> str:
     """A hash of plain values and of the files that pages are made with."""
     own = [asset(name) for name in (STYLE, *SCRIPTS, "report.js", "compare.js")]
-    return hashlib.sha256(json.dumps([value, own], sort_keys=True, default=str).encode()).hexdigest()
+    return json_digest([value, own])
 
 
 def has_key(path: Path, key: str) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sfm.drawing.scene import Scene
 from sfm.errors import BadImage
-from sfm.images.stage import read_thumbnail
+from sfm.images.decoding import read_thumbnail
 from sfm.report.html import data_url, pack, pack_fractions
 from sfm.types import ImagePair, Int64, Matches, TwoViewGeometry
 

@@ -17,7 +17,8 @@ from sfm.errors import BadFile
 from sfm.options import Options
 from sfm.results.files import RUN_JSON
 from sfm.system.machine import machine
-from sfm.system.untrusted_files import NUMBER, has_shape, is_path, leads_out_anywhere, read_json
+from sfm.system.safe_paths import is_path, leads_out_anywhere
+from sfm.system.untrusted_files import NUMBER, has_shape, read_json
 from sfm.types import ReconstructionSummary, StageSummary
 
 FIGURES = ("images", "registered", "points3D", "observations", "mean_track_length", "mean_reprojection_error_px")

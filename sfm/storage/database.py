@@ -8,10 +8,10 @@ matching survive a kill. A kill at any moment leaves the last commit (sfm.storag
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -21,6 +21,7 @@ import numpy as np
 
 from sfm.errors import BadFile, MissingStage
 from sfm.storage import schema, verified_parts
+from sfm.storage.database_file import LIBVER, REMEDY, check_schema, committed_size, create, new_path
 from sfm.storage.hdf5_columns import (
     Array,
     check_below,
@@ -31,9 +32,10 @@ from sfm.storage.hdf5_columns import (
     write_columns,
     writing,
 )
-from sfm.storage.journal import FileLock, JournaledFile, replace_durably
+from sfm.storage.journal import JournaledFile, replace_durably
 from sfm.storage.match_table import MatchTable
-from sfm.storage.schema import SCHEMA, SCHEMA_VERSION, STAGE_OF
+from sfm.storage.schema import SCHEMA, STAGE_OF
+from sfm.system.file_lock import FileLock
 from sfm.system.untrusted_files import refuse_holes
 from sfm.types import (
     Grid,
@@ -48,10 +50,7 @@ from sfm.types import (
     TwoViewGeometry,
 )
 
-_FORMAT = "loftr-sfm"
-_LIBVER = ("v108", "v108")  # superblock 2: no "open for writing" flag that a killed process would leave behind
-_REMEDY = "restore it from a copy, or delete it to start afresh"
-_COMPACT_FROM = 16 << 20  # bytes of dead space
+COMPACT_FROM = 16 << 20  # bytes of dead space
 
 
 class FeatureDatabase:
@@ -73,9 +72,9 @@ class FeatureDatabase:
             raise BadFile(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
         try:
             if mode == "a":
-                _new_path(path).unlink(missing_ok=True)
+                new_path(path).unlink(missing_ok=True)
                 if not path.exists():
-                    _create(path)
+                    create(path)
             refuse_holes(path)
             return cls(path, mode, lock)
         except BaseException:
@@ -98,13 +97,14 @@ class FeatureDatabase:
     def _load(self) -> None:
         self._failed = False
         try:
-            self._disk = JournaledFile(self.path, committed_size=self._committed_size, writable=self.mode == "a")
+            size_of = partial(committed_size, self.path)
+            self._disk = JournaledFile(self.path, committed_size=size_of, writable=self.mode == "a")
         except OSError as error:
             raise BadFile(f"{self.path}: cannot be opened ({error.strerror}); check its permissions") from None
         try:
-            with reading(self.path, _REMEDY):
-                self._h5 = h5py.File(self._disk, "r+" if self.mode == "a" else "r", libver=_LIBVER)
-                self._check_schema()
+            with reading(self.path, REMEDY):
+                self._h5 = h5py.File(self._disk, "r+" if self.mode == "a" else "r", libver=LIBVER)
+                check_schema(self.path, self._h5)
                 check_no_links(self._h5)
                 self._load_images()
                 self._matches = MatchTable(self._h5, self._digests)
@@ -120,23 +120,6 @@ class FeatureDatabase:
             pass  # a full disk: what HDF5 could not flush was not committed
         finally:
             self._disk.close()
-
-    def _committed_size(self, head: bytes, size: int) -> int:
-        """End of the file by HDF5's superblock (version 2, 8-byte addresses)."""
-        if head[:8] != b"\x89HDF\r\n\x1a\n" or head[8] != 2 or head[9] != 8:
-            raise BadFile(f"{self.path}: not a feature database of this program; {_REMEDY}")
-        end: int = struct.unpack_from("<Q", head, 28)[0]
-        if end > size:
-            raise BadFile(f"{self.path}: truncated ({size} of {end} bytes); {_REMEDY}")
-        return end
-
-    def _check_schema(self) -> None:
-        found = self._h5.attrs.get("format"), int(self._h5.attrs.get("schema", 0))
-        if found != (_FORMAT, SCHEMA_VERSION):
-            raise BadFile(
-                f"{self.path}: {found[0]} schema {found[1]}, this program reads {_FORMAT} schema {SCHEMA_VERSION}; "
-                "use the version that wrote it, or delete it to start afresh"
-            )
 
     def _load_images(self) -> None:
         group = subgroup(self._h5, "images")
@@ -158,22 +141,22 @@ class FeatureDatabase:
     def summary(self, stage: str) -> StageSummary | None:
         """Summary that the stage was committed with; None where it is not committed."""
         value = self._stage_json(stage).get("summary")
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             return schema.summary(value) if value else None
 
     def provenance(self, stage: str) -> dict[str, Any]:
         """What the stage's data were made with, as it was given to `commit`; empty where not committed."""
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             return schema.provenance(self._stage_json(stage).get("provenance", {}))
 
     def stages(self) -> tuple[str, ...]:
         """Names of the committed stages, sorted."""
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             group = subgroup(self._h5, "stages")
             return tuple(sorted(group.attrs)) if group is not None else ()
 
     def _stage_json(self, stage: str) -> dict[str, Any]:
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             group = subgroup(self._h5, "stages")
             text = group.attrs.get(stage) if group is not None else None
             value = json.loads(text) if text is not None else {}
@@ -259,7 +242,7 @@ class FeatureDatabase:
 
     def read_pairs(self) -> tuple[ImagePair, ...]:
         """The pairs, in the order written."""
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             return tuple(schema.pairs(self._read("pairs")["image_idx"], self._names))
 
     def write_matches(self, batch: Sequence[tuple[ImagePair, Matches]], *, matcher_key: str) -> None:
@@ -274,18 +257,21 @@ class FeatureDatabase:
         self._sync()
 
     def matched_pairs(self, matcher_key: str) -> frozenset[ImagePair]:
-        """Pairs whose matches by this matcher are held and fit the photos as they are now.
-
-        In mode "a" the key becomes the one that `read_matches` reads (kept with the next commit).
-        """
-        if self.mode == "a":
-            self._matches.select(matcher_key)
+        """Pairs whose matches by this matcher are held and fit the photos as they are now."""
         return self._matches.pairs(matcher_key)
 
-    def read_matches(self, pair: ImagePair) -> Matches:
-        """Matches of a pair by the current matcher; MissingStage where they are not held."""
-        with reading(self.path, _REMEDY):
-            matches = self._matches.read(pair)
+    def use_matcher(self, matcher_key: str) -> None:
+        """Make a matcher the current one, whose matches the later stages read; durable with the next commit.
+
+        Nothing changes where no matches by it are held.
+        """
+        with self._writing():
+            self._matches.select(matcher_key)
+
+    def read_matches(self, pair: ImagePair, *, matcher_key: str | None = None) -> Matches:
+        """Matches of a pair by a matcher, None for the current one; MissingStage where they are not held."""
+        with reading(self.path, REMEDY):
+            matches = self._matches.read(pair, matcher_key)
         if matches is None:
             raise MissingStage(f"{self.path}: holds no matches of {pair.name0} and {pair.name1}; run 'matching' first")
         return matches
@@ -305,12 +291,12 @@ class FeatureDatabase:
 
     def read_grids(self) -> dict[str, Grid | None]:
         """Matcher.grid by image name."""
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             return schema.grids(self._read("grids"), self._names, self._h5["grids"].attrs)
 
     def read_traits(self) -> MatcherTraits:
         """Matcher.traits of the matcher that the matches are of; of a file without them, what its grids say."""
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             return schema.traits(self._read("grids"), self._h5["grids"].attrs)
 
     def write_two_view(self, geometries: Sequence[TwoViewGeometry]) -> None:
@@ -328,13 +314,13 @@ class FeatureDatabase:
 
     def verified_so_far(self, key: str) -> tuple[TwoViewGeometry, ...]:
         """Pairs that were kept with this key, the digest of what their verification depends on."""
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             parts = verified_parts.read(self._h5, key, len(self._images))
             return tuple(geometry for part in parts for geometry in schema.two_view(part, self._names))
 
     def read_two_view(self) -> tuple[TwoViewGeometry, ...]:
         """The verified pairs, in the order written."""
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             return schema.two_view(self._read("two_view"), self._names)
 
     def write_keypoints(self, keypoints: Sequence[Keypoints]) -> None:
@@ -345,7 +331,7 @@ class FeatureDatabase:
 
     def read_keypoints(self) -> tuple[Keypoints, ...]:
         """Keypoints of every image, in image order."""
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             keypoints = schema.keypoints(self._read("keypoints"))
             if len(keypoints) != len(self._images):
                 raise ValueError(f"keypoints of {len(keypoints)} images, there are {len(self._images)}")
@@ -357,7 +343,7 @@ class FeatureDatabase:
 
     def read_keypoint_matches(self) -> tuple[KeypointMatches, ...]:
         """The one-to-one matches between keypoints, in the order written."""
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             c = self._read("keypoint_matches")
             matches = schema.keypoint_matches(c, self._names)
             owners = np.repeat(c["image_idx"], np.diff(c["offsets"]), axis=0)
@@ -370,7 +356,7 @@ class FeatureDatabase:
 
     def read_tracks(self) -> Tracks:
         """The tracks."""
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             c = self._read("tracks")
             schema.check_keypoint_idx(c["image_idx"], c["keypoint_idx"], self._keypoint_counts())
             return Tracks(**c)
@@ -384,11 +370,11 @@ class FeatureDatabase:
     def _compact(self) -> None:
         """Copy what is alive into a new file where more than half of the file is dead."""
         size = self.path.stat().st_size
-        if size - self._nbytes_alive() < max(_COMPACT_FROM, size // 2):
+        if size - self._nbytes_alive() < max(COMPACT_FROM, size // 2):
             return
-        temporary = _new_path(self.path)
+        temporary = new_path(self.path)
         with self._writing():
-            with h5py.File(temporary, "w", libver=_LIBVER) as new:
+            with h5py.File(temporary, "w", libver=LIBVER) as new:
                 new.attrs.update(self._h5.attrs)
                 for name in self._h5.keys() - {"matches"}:
                     self._h5.copy(name, new)
@@ -398,20 +384,7 @@ class FeatureDatabase:
         self._load()
 
     def _nbytes_alive(self) -> int:
-        with reading(self.path, _REMEDY):
+        with reading(self.path, REMEDY):
             groups = [self._h5[name] for name in self._h5.keys() - {"matches"}]
             sizes = [int(g[name].id.get_storage_size()) for g in groups for name in g]
         return self._matches.nbytes_alive() + sum(sizes)
-
-
-def _new_path(path: Path) -> Path:
-    """Where a file that will replace the database is written."""
-    return path.with_name(path.name + ".new")
-
-
-def _create(path: Path) -> None:
-    temporary = _new_path(path)
-    with writing(path):
-        with h5py.File(temporary, "w", libver=_LIBVER) as file:
-            file.attrs.update({"format": _FORMAT, "schema": SCHEMA_VERSION})
-        replace_durably(temporary, path)

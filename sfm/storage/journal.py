@@ -1,4 +1,4 @@
-"""A file whose changes become real all at once, and a lock for who may change it.
+"""A file whose changes become real all at once.
 
 HDF5 overwrites its own bookkeeping in place, so a process killed inside a write leaves a file that
 no longer opens. `JournaledFile` stands between HDF5 and the disk. Bytes beyond the committed end go
@@ -15,26 +15,19 @@ A kill before the end of 2 leaves the old file, one after it leaves a whole jour
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import logging
 import os
-import platform
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sfm.errors import BadFile
 from sfm.storage.heap_check import check_heaps
-from sfm.system.untrusted_files import refuse_links
-
-log = logging.getLogger(__name__)
+from sfm.system.safe_paths import refuse_links
 
 PAGE = 4096  # bytes
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # a lock that is a link would empty the file it leads to
 _HEAD = struct.Struct("<8sQQ")  # magic, number of pages, size of the file after the commit (bytes)
 _MAGIC = b"SFMJRNL1"
 _MAX_GROWTH = 1 << 30  # bytes that a commit may leave without a value at the file's end
@@ -57,13 +50,14 @@ def fsync_folder(folder: Path) -> None:
 
 def replace_durably(temporary: Path, path: Path) -> None:
     """Give a finished temporary file its final name so that a crash leaves the old file or the new one, whole."""
-    with temporary.open("rb") as file:
+    with temporary.open("r+b") as file:  # Windows syncs only files that may be written to
         os.fsync(file.fileno())
     os.replace(temporary, path)
     fsync_folder(path.parent)
 
 
-def _write_all(file: io.FileIO, offset: int, data: bytes | bytearray | memoryview) -> None:
+def write_all(file: io.FileIO, offset: int, data: bytes | bytearray | memoryview) -> None:
+    """Writes all of the data at an offset, however many calls that takes."""
     view = memoryview(data).cast("B")
     file.seek(offset)
     while len(view):
@@ -189,7 +183,7 @@ class JournaledFile:
     def _append(self, start: int, view: memoryview) -> None:
         self._appended = True
         try:
-            _write_all(self._file, start, view)
+            write_all(self._file, start, view)
         except OSError as error:  # HDF5 cannot be told in the middle of its work
             self._error = error
 
@@ -232,7 +226,7 @@ class JournaledFile:
         body = _HEAD.pack(_MAGIC, len(self._pages), self._size) + b"".join(
             struct.pack("<Q", page) + data for page, data in sorted(self._pages.items())
         )
-        _write_all(self._journal, 0, body + hashlib.sha256(body).digest())
+        write_all(self._journal, 0, body + hashlib.sha256(body).digest())
         self._journal.truncate()
         self._pending = True
         os.fsync(self._journal.fileno())
@@ -241,7 +235,7 @@ class JournaledFile:
 
     def _apply(self) -> None:
         for page, data in sorted(self._pages.items()):
-            _write_all(self._file, page * PAGE, data)
+            write_all(self._file, page * PAGE, data)
         self._file.truncate(self._size)
         os.fsync(self._file.fileno())
         self._pages = {}
@@ -261,73 +255,3 @@ class JournaledFile:
             self._journal.close()
             if not self._pending:
                 self._journal_path.unlink(missing_ok=True)
-
-
-class FileLock:
-    """One writer or many readers of a file; the lock dies with its process, so there are no stale ones.
-
-    BadFile in one line, naming the holder, where the file is taken. On systems and file systems
-    without flock there is no protection; a writer says so.
-    """
-
-    def __init__(self, path: Path, *, exclusive: bool) -> None:
-        self._path, folder = path.with_name(path.name + ".lock"), path.parent
-        self._exclusive = exclusive
-        self._fd: int | None = None
-        try:
-            import fcntl
-        except ImportError:
-            return
-        while self._fd is None:
-            fd = self._open()
-            if fd is None:
-                return
-            try:
-                fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip()
-                os.close(fd)
-                raise BadFile(f"{path}: in use by {holder or 'a process that reads it'}; wait or end it") from None
-            except OSError as error:
-                os.close(fd)
-                if exclusive:
-                    log.warning(
-                        "%s: no file locks there (%s); let one run at a time write to it", folder, error.strerror
-                    )
-                return
-            self._fd = self._kept(fd)
-        os.ftruncate(self._fd, 0)
-        if exclusive:
-            since = time.strftime("%Y-%m-%d %H:%M:%S")
-            os.pwrite(self._fd, f"process {os.getpid()}, since {since}, on {platform.node()}\n".encode(), 0)
-
-    def _open(self) -> int | None:
-        try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o644)
-        except OSError:
-            if self._exclusive:
-                raise
-            return None  # a reader of a folder that it may not write to
-
-    def _kept(self, fd: int) -> int | None:
-        """The descriptor, or None where the last holder removed the file in between."""
-        try:
-            if os.path.samestat(os.fstat(fd), os.stat(self._path)):
-                return fd
-        except FileNotFoundError:
-            pass
-        os.close(fd)
-        return None
-
-    def release(self) -> None:
-        """Let go; the last holder removes the lock's file."""
-        if self._fd is None:
-            return
-        import fcntl
-
-        with contextlib.suppress(OSError):
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(self._fd), os.stat(self._path)):
-                self._path.unlink()
-        os.close(self._fd)
-        self._fd = None

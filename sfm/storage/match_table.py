@@ -89,9 +89,10 @@ class MatchTable:
         entries = {pair: self._entry(self._matchers[key], pair) for pair in self.pairs(key)} if key else {}
         return {pair: self._where[entry][1] for pair, entry in entries.items() if entry is not None}
 
-    def read(self, pair: ImagePair) -> Matches | None:
-        """Matches of a pair by the current matcher, None where it has none."""
-        entry = None if self._current is None else self._entry(self._current, pair)
+    def read(self, pair: ImagePair, key: str | None = None) -> Matches | None:
+        """Matches of a pair by a matcher, where none is named by the current one; None where it has none."""
+        matcher = self._current if key is None else self._matchers.get(key)
+        entry = None if matcher is None else self._entry(matcher, pair)
         if entry is None or entry not in self._where:
             return None
         start, num = self._where[entry]
@@ -168,16 +169,14 @@ class MatchTable:
         """Write the rows of photos as they are now into another database file, pair by pair."""
         names = {row: name for (name, _), row in self._photos.items()}
         keys = {matcher: key for key, matcher in self._matchers.items()}
-        table, current = MatchTable(file, self._digests), self._current
+        table = MatchTable(file, self._digests)
         for (matcher, a, b), _ in self._alive():
-            self._current = matcher
             pair = ImagePair(names[a], names[b])
-            matches = self.read(pair)
+            matches = self.read(pair, keys[matcher])
             if matches is not None:
                 table.append([(pair, matches)], keys[matcher])
-        self._current = current
-        if current is not None:
-            table.select(keys[current])
+        if self._current is not None:
+            table.select(keys[self._current])
 
 
 def _rows(matches: Sequence[Matches]) -> dict[str, Array]:

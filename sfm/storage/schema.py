@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from sfm.storage.hdf5_columns import Array, Columns, check_offsets, offsets_of
-from sfm.system.untrusted_files import NUMBER, has_shape, leads_out
+from sfm.system.safe_paths import leads_out
+from sfm.system.untrusted_files import NUMBER, has_shape
 from sfm.types import (
     CameraPrior,
     Grid,

@@ -29,57 +29,82 @@ def end_at_sigterm() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _unraisable(told: sys.UnraisableHookArgs) -> None:
-    """Python passes over what is raised in __del__ and the like, with a traceback, which Ctrl-C does not need."""
-    if told.exc_type is not KeyboardInterrupt:
-        sys.__unraisablehook__(told)
-
-
 @contextmanager
 def ended_in_time(message: str, grace_s: float = GRACE_S) -> Iterator[None]:
     """Inside, and after a Ctrl-C that was raised inside, the process ends with 130 at most `grace_s` after a Ctrl-C.
 
     message: what is then said on standard error, unless the KeyboardInterrupt has come out by then.
-    Does nothing outside the main thread.
+    Does nothing outside the main thread, and where the system cannot wake a thread (Windows with Python before 3.12).
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or not _can_wake():
         yield
         return
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    standard_error = os.dup(2)  # 2 may lead nowhere while COLMAP is silenced
-    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    out, over = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        while (number := os.read(read, 1)) and number != bytes([signal.SIGINT]):
-            pass
-        if not number or over.wait(grace_s):
-            return
-        if not out.is_set():
-            with suppress(OSError):
-                os.write(standard_error, f"\n{message}\n".encode(errors="replace"))
-        os._exit(EXIT_CODE)
-
-    told, sys.unraisablehook = sys.unraisablehook, _unraisable
-    watcher = threading.Thread(target=watch, name="ended_in_time", daemon=True)
-    watcher.start()
+    watcher = _Watcher(message, grace_s)
     try:
-        yield
+        with _silent_unraisable():
+            yield
     except KeyboardInterrupt:
-        out.set()  # the caller tells it; what threads still do at exit is not waited for
-        signal.set_wakeup_fd(before)
+        watcher.let_run()
         raise
     except BaseException:
-        over.set()
+        watcher.stop()
         raise
     else:
-        over.set()
+        watcher.stop()
+
+
+def _can_wake() -> bool:
+    return hasattr(os, "set_blocking") and hasattr(signal, "set_wakeup_fd")
+
+
+class _Watcher:
+    """A thread that the system's signal handler wakes at Ctrl-C, and that then ends the process after `grace_s`."""
+
+    def __init__(self, message: str, grace_s: float) -> None:
+        self._message, self._grace_s = message, grace_s
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._standard_error = os.dup(2)  # 2 may lead nowhere while COLMAP is silenced
+        self._before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._out, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ended_in_time", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while (number := os.read(self._read, 1)) and number != bytes([signal.SIGINT]):
+            pass
+        if not number or self._over.wait(self._grace_s):
+            return
+        if not self._out.is_set():
+            with suppress(OSError):
+                os.write(self._standard_error, f"\n{self._message}\n".encode(errors="replace"))
+        os._exit(EXIT_CODE)
+
+    def let_run(self) -> None:
+        """The KeyboardInterrupt has come out: its caller reports it, and what threads do at exit is not waited for."""
+        self._out.set()
+        signal.set_wakeup_fd(self._before)
+
+    def stop(self) -> None:
+        """No Ctrl-C counts any more."""
+        self._over.set()
+        signal.set_wakeup_fd(self._before)
+        os.close(self._write)
+        self._thread.join()
+        os.close(self._read)
+        os.close(self._standard_error)
+
+
+@contextmanager
+def _silent_unraisable() -> Iterator[None]:
+    """Python passes over what is raised in __del__ and the like, with a traceback, which Ctrl-C does not need."""
+    before, sys.unraisablehook = sys.unraisablehook, _unraisable
+    try:
+        yield
     finally:
-        sys.unraisablehook = told
-        if over.is_set():
-            signal.set_wakeup_fd(before)
-            os.close(write)
-            watcher.join()
-            os.close(read)
-            os.close(standard_error)
+        sys.unraisablehook = before
+
+
+def _unraisable(raised: sys.UnraisableHookArgs) -> None:
+    if raised.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(raised)

@@ -17,16 +17,23 @@ def reset_peak() -> None:
         _CLEAR.write_text("5")
 
 
-def peak_mb() -> float:
-    """The most main memory that this process has held at once since `reset_peak`, MB."""
+def peak_mb() -> float | None:
+    """The most main memory that this process has held at once since `reset_peak`, MB to one decimal; None where the
+    system does not say (Windows)."""
     try:
         lines = _STATUS.read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
+        return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6, 1)
     except (OSError, StopIteration):
-        import resource  # not on Windows
+        return _peak_of_usage_mb()
 
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+def _peak_of_usage_mb() -> float | None:
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 def machine() -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 SHARE = 0.5  # of what is free; COLMAP's mapping, the model and other programs need theirs
 _UNKNOWN = 4 * 10**9  # bytes taken for free where the system does not tell
-_MEMINFO, _OWN_GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup")
+MEMINFO, OWN_GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup")
 _CPU_ALLOCATOR = "DefaultCPUAllocator"  # in torch's message; its error for main memory has no class of its own
 
 
@@ -34,7 +34,7 @@ def free(device: str = "cpu") -> int:
 
 def _free_in_system() -> int:
     with suppress(OSError, StopIteration):
-        lines = _MEMINFO.read_text().splitlines()
+        lines = MEMINFO.read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
     with suppress(AttributeError, OSError, ValueError):  # macOS: how much is free is not told, take half
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
@@ -43,7 +43,7 @@ def _free_in_system() -> int:
 
 def _free_in_groups() -> Iterator[int]:
     """What the limits of the control groups around the process leave; files that are only cached count as free."""
-    for group in _GROUPS:
+    for group in GROUPS:
         for folder in group.around():
             with suppress(OSError, ValueError, StopIteration):
                 limit = int((folder / group.limit).read_text())  # "max" is none
@@ -65,14 +65,14 @@ class _Group(NamedTuple):
     def around(self) -> Iterator[Path]:
         """Folders of the process's own group and of all around it. In a container only the root may be there."""
         with suppress(OSError):
-            for line in _OWN_GROUPS.read_text().splitlines():
+            for line in OWN_GROUPS.read_text().splitlines():
                 _, _, rest = line.partition(":")
                 if rest.startswith(self.line):
                     own = self.root / rest.removeprefix(self.line).lstrip("/")
                     yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(self.root))
 
 
-_GROUPS = (
+GROUPS = (
     _Group(":", Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
     _Group(
         "memory:",
@@ -86,7 +86,7 @@ _GROUPS = (
 
 def give_back() -> None:
     """Returns to the system what is free within the process; the C library of Linux otherwise keeps much of it."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):  # the last on Windows
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -12,16 +12,18 @@ from typing import Any
 from sfm.errors import BadFile
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of equal length, the first one the header: first column to the left, the others to the right."""
+def aligned(rows: Sequence[Sequence[str]], sides: str | None = None, *, gap: int = 2) -> str:
+    """Rows of equal length as lines whose columns are below each other.
+
+    sides: "l" or "r" for each column, the side that its cells are aligned to; the default is the first to the left, the
+    others to the right. gap: spaces between columns.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    sides = sides or "l" + "r" * (len(widths) - 1)
+    spec = (" " * gap).join(
+        f"{{:{'<' if side == 'l' else '>'}{width}}}" for side, width in zip(sides, widths, strict=True)
+    )
+    return "\n".join(spec.format(*row).rstrip() for row in rows)
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -27,7 +27,8 @@ from sfm.geometry.pixels import allowed_error, homogeneous
 from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
 from sfm.geometry.two_view import unit_pose, verify_pair
 from sfm.images.camera_priors import GUESSED_FOCAL, Photo, cameras_of
-from sfm.images.stage import check_photo, read_grey
+from sfm.images.decoding import read_grey
+from sfm.images.index import check_photo
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.turning import TurningMatcher

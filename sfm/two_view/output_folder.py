@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sfm import __version__
 from sfm.errors import BadFile, BadOption
-from sfm.images.stage import read_grey, read_rgb
+from sfm.images.decoding import read_grey, read_rgb
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.two_view.api import Records, TwoViewResult, match_records, read_images, result_dict, result_text

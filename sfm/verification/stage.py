@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +12,7 @@ from sfm.colmap.camera import prior_camera
 from sfm.geometry.pixels import allowed_error
 from sfm.geometry.two_view import verify_pair
 from sfm.options import VerificationOptions
+from sfm.system.hashing import json_digest
 from sfm.system.parallel import Workers
 from sfm.system.progress import progress_bar
 from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary, TwoViewGeometry
@@ -83,4 +82,4 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
 def _key(db: FeatureDatabase, options: VerificationOptions, seed: int) -> str:
     """Digest of all that the geometries depend on."""
     read = [db.fingerprint(stage) for stage in ("images", "matching")]
-    return hashlib.sha256(json.dumps([read, asdict(options), seed]).encode()).hexdigest()
+    return json_digest([read, asdict(options), seed], sort_keys=False)

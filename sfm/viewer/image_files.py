@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from sfm.drawing.scene import Scene
 from sfm.errors import BadImage
-from sfm.images.stage import read_thumbnail
+from sfm.images.decoding import read_thumbnail
 from sfm.viewer.state import ramp
 
 UInt8 = NDArray[np.uint8]

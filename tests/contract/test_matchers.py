@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, zoom
 
+from sfm.errors import BadImage
 from sfm.matchers.base import Matcher
 from sfm.types import MatcherTraits
 from tests.support.folders import ROOT
@@ -140,6 +141,35 @@ def test_masked_pixels_match_nothing(matcher):
     assert len(matches) >= 50
     assert (matches.points1[:, 0] <= 112 + slack).all()
     assert len(match(matcher, IMAGE, IMAGE, np.zeros(IMAGE.shape, np.bool_), None)) == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "what"),
+    [
+        (IMAGE / np.float32(255), r"float32 of shape \(168, 224\)"),
+        (np.repeat(IMAGE[..., None], 3, axis=2), r"uint8 of shape \(168, 224, 3\)"),
+        (IMAGE.astype(np.uint16), r"uint16 of shape \(168, 224\)"),
+        (IMAGE[:0], r"uint8 of shape \(0, 224\)"),
+        (IMAGE.tolist(), "list"),
+        ("a.jpg", "str"),
+    ],
+)
+def test_anything_but_8_bit_grey_is_refused_in_one_line(matcher, image, what):
+    with pytest.raises(BadImage, match=rf"image 1 of encode is {what}; give 8-bit grey ones: \(H, W\) uint8 arrays$"):
+        matcher.encode([IMAGE, image])
+
+
+@pytest.mark.parametrize(
+    ("masks", "what"),
+    [
+        ([np.ones((168, 225), bool)], r"mask 0 of encode is bool of shape \(168, 225\); give a bool array of its"),
+        ([np.ones((168, 224), np.uint8)], r"mask 0 of encode is uint8 of shape \(168, 224\)"),
+        ([None, None], "2 masks for 1 images"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(matcher, masks, what):
+    with pytest.raises(BadImage, match=what):
+        matcher.encode([IMAGE], masks)
 
 
 def test_cells_are_keypoints(matcher):

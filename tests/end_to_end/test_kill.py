@@ -16,11 +16,11 @@ PAIRS = 66
 OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160", "--stop-after", "matching")
 TALKATIVE = f"""
 import sys
-from sfm.matching import stage as matching
+from sfm.matching import match_writer
 from sfm.cli.main import main
 from sfm.storage.database import FeatureDatabase
 
-matching._FLUSH_PAIRS = {BATCH}
+match_writer.FLUSH_PAIRS = {BATCH}
 write = FeatureDatabase.write_matches
 
 def write_and_tell(self, batch, **more):

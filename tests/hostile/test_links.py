@@ -23,8 +23,8 @@ from sfm.pipeline.run import reconstruct
 from sfm.report.html import write_page
 from sfm.report.run import write_report
 from sfm.storage.database import FeatureDatabase
+from sfm.system.safe_paths import leads_out, leads_out_anywhere, refuse_links
 from sfm.system.tables import write_json
-from sfm.system.untrusted_files import leads_out, leads_out_anywhere, refuse_links
 from tests.support.hostile_readers import READERS
 
 PRECIOUS = b"do not touch"

@@ -1,4 +1,4 @@
-"""matcher_choice: the options name a matcher and its device."""
+"""The options name a matcher and its device."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 from sfm.errors import BadFile, BadOption
 from sfm.matchers.registry import MATCHERS, device_of, make_matcher
 from sfm.options import MatchingOptions
+from sfm.registry import Entry
 
 
 def test_loftr_has_the_options_threshold_and_size():
@@ -17,9 +18,20 @@ def test_loftr_has_the_options_threshold_and_size():
 
 def test_sift_and_bad_choices():
     assert make_matcher(MatchingOptions(matcher="sift", device="cpu")).name == "sift"
-    assert set(MATCHERS) == {"loftr", "sift"}
+    assert list(MATCHERS.built_in) == ["loftr", "sift"]
+    with pytest.raises(BadOption, match="--matcher surf: choose one of loftr, sift"):
+        make_matcher(MatchingOptions(matcher="surf"))
+    with pytest.raises(BadOption, match="--matcher sift:3: sift takes no argument"):
+        make_matcher(MatchingOptions(matcher="sift:3"))
     with pytest.raises(BadFile, match=r"absent\.ckpt"):
         make_matcher(MatchingOptions(weights="absent.ckpt"))
+
+
+def test_a_matcher_of_another_package_is_made_with_its_argument(monkeypatch):
+    monkeypatch.setitem(MATCHERS.built_in, "other", Entry("a test", lambda *given: given, argument="SIZE"))
+    options = MatchingOptions(matcher="other:3")
+    assert make_matcher(options) == (options, "3")
+    assert "other[:SIZE] (a test)" in MATCHERS.help()
 
 
 def test_device(monkeypatch):

@@ -53,7 +53,7 @@ def test_tiles_change_nothing(images, monkeypatch):
     matcher = SiftMatcher()
     pair = tuple(matcher.encode(images))
     whole = matcher.match([pair])[0]
-    monkeypatch.setattr("sfm.matchers.sift._TILE", 7)
+    monkeypatch.setattr("sfm.matchers.sift.TILE", 7)
     tiled = matcher.match([pair])[0]
     np.testing.assert_array_equal(whole.cells0, tiled.cells0)
     np.testing.assert_array_equal(whole.cells1, tiled.cells1)

@@ -10,7 +10,8 @@ from PIL import Image
 
 from sfm.errors import BadImage
 from sfm.images.camera_priors import cameras_of
-from sfm.images.stage import check_photo, read_grey, read_rgb, read_thumbnail
+from sfm.images.decoding import read_grey, read_rgb, read_thumbnail
+from sfm.images.index import check_photo
 from sfm.options import ImageOptions
 from sfm.types import ImageRecord
 from tests.support import odd_photos

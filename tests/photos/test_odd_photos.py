@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfm.images.stage import read_grey, read_images_index, read_rgb
+from sfm.images.decoding import read_grey, read_rgb
+from sfm.images.index import read_images_index
 from sfm.options import ImageOptions
 from tests.support import odd_photos
 from tests.support.odd_photos import BROKEN, KINDS, USED

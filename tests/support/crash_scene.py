@@ -71,7 +71,7 @@ class CellMatcher:
     anchor = 0.5
     traits = MatcherTraits(dense=True)
 
-    def __init__(self, options: object = None) -> None:
+    def __init__(self, *_: object) -> None:
         pass
 
     @property

@@ -54,7 +54,7 @@ class _Points:
         from sfm.storage import journal
 
         sys.addaudithook(self._audit)
-        fsync, write_all = os.fsync, journal._write_all
+        fsync, write_all = os.fsync, journal.write_all
 
         def counted_fsync(fd: int) -> None:
             self.reached()
@@ -69,7 +69,7 @@ class _Points:
             write_all(file, offset + len(view) // 2, view[len(view) // 2 :])
 
         os.fsync = counted_fsync
-        journal._write_all = torn_write
+        journal.write_all = torn_write
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in _EVENTS or (event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING):
@@ -83,13 +83,15 @@ def _child(request: dict[str, Any], pipe: int) -> None:
     os.dup2(log, 2)
     from sfm.cli import main as cli
     from sfm.matchers import registry as matcher_choice
-    from sfm.matching import stage as matching
+    from sfm.matching import match_writer
+    from sfm.registry import Entry
     from tests.support import crash_scene
 
-    matching._FLUSH_PAIRS = request.get("batch", matching._FLUSH_PAIRS)
-    make = matcher_choice.MATCHERS["loftr"] if request.get("real") else crash_scene.CellMatcher
-    matcher_choice.MATCHERS["loftr"] = lambda options: crash_scene.slowed(
-        make(options), request.get("delay", 0.0), request.get("tally")
+    match_writer.FLUSH_PAIRS = request.get("batch", match_writer.FLUSH_PAIRS)
+    built_in: Any = matcher_choice.MATCHERS.built_in
+    make = built_in["loftr"].make if request.get("real") else crash_scene.CellMatcher
+    built_in["loftr"] = Entry(
+        "", lambda *given: crash_scene.slowed(make(*given), request.get("delay", 0.0), request.get("tally"))
     )
     if request.get("stuck"):
         _stick(request["stuck"])

@@ -229,9 +229,9 @@ def _write_pairs(folder: Path) -> None:
 
 
 def _read_pairs(folder: Path) -> None:
-    from sfm.pairs.stage import choose
+    from sfm.pairs.file import from_file
 
-    choose(str(folder / "pairs.txt"), ("a.jpg", "b/c d.jpg", "b/e.jpg"))
+    from_file(folder / "pairs.txt", ("a.jpg", "b/c d.jpg", "b/e.jpg"))
 
 
 def _write_posed_pairs(folder: Path) -> None:

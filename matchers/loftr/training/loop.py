@@ -26,7 +26,7 @@ from sfm.matchers.loftr.fine_matching import FineOffsets, fine_offsets, padded_f
 from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.loftr.training.losses import coarse_loss, fine_loss, sparse_coarse_loss
 from sfm.matchers.loftr.training.supervision import Supervision, nearest_cells, supervise
-from sfm.system.untrusted_files import refuse_links
+from sfm.system.safe_paths import refuse_links
 
 WRITTEN = ("last.pt", "last.pt.part", "weights.safetensors", "weights.safetensors.part", "log.csv")
 

@@ -31,7 +31,7 @@ def _run(args: Namespace) -> int:
     from sfm.export.registry import export
     from sfm.export.source import ExportSource
     from sfm.results.console import print_warnings
-    from sfm.system.untrusted_files import refuse_links
+    from sfm.system.safe_paths import refuse_links
 
     folder = args.format.partition(":")[0]
     if args.dest is None:

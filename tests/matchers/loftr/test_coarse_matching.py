@@ -145,7 +145,7 @@ def test_equal_columns_match_once() -> None:
 
 def test_memory_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
     """No tile exceeds the limit, all lie in the same memory, and together they cover each row once a sweep."""
-    plain, sizes, rows, places = coarse_matching._tiles, [], [], set()
+    plain, sizes, rows, places = coarse_matching.row_tiles, [], [], set()
 
     def watched(*args: Any) -> Iterator[tuple[slice, Tensor]]:
         for part, tile in plain(*args):
@@ -154,7 +154,7 @@ def test_memory_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
             places.add(tile.data_ptr())
             yield part, tile
 
-    monkeypatch.setattr(coarse_matching, "_tiles", watched)
+    monkeypatch.setattr(coarse_matching, "row_tiles", watched)
     monkeypatch.setattr(coarse_matching, "TILE", 1 << 16)
     feat0, feat1 = (f[:, :8].contiguous() for f in features(3000, 2500, spread=1))
     CoarseMatching(replace(CONFIG, threshold=0.2))(feat0, feat1, (50, 60), (50, 50))

@@ -93,7 +93,7 @@ def test_shift_comes_back(matcher: LoFTRMatcher) -> None:
 @pytest.mark.parametrize("resize", [0, 128, 160])
 def test_points_are_photo_pixels(matcher: LoFTRMatcher, resize: int) -> None:
     """Whatever the network sees, a photo matched with itself gives its own pixels, and cells their anchors."""
-    other = LoFTRMatcher(matcher._model, name="test", checksum="", resize=resize)
+    other = LoFTRMatcher(matcher.model, name="test", checksum="", resize=resize)
     image = photo(230, 310)
     features = other.encode([image])[0]
     found = other.match([(features, features)])[0]

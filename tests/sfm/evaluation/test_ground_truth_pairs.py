@@ -11,7 +11,7 @@ from sfm.errors import BadFile
 from sfm.evaluation.ground_truth_pairs import read_posed_pairs, sample
 from sfm.evaluation.options import PairEvaluationOptions
 from sfm.geometry.poses import relative_pose
-from sfm.images.stage import read_images_index
+from sfm.images.index import read_images_index
 from sfm.options import ImageOptions
 from tests.support.posed_photos import NAMES, NUM, STEP_DEG, K, pose, write_photos
 

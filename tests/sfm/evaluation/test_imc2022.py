@@ -16,6 +16,7 @@ from sfm.evaluation.options import ChallengeEvaluation, ChallengeOptions
 from sfm.evaluation.pose_metrics import challenge_errors
 from sfm.geometry.poses import relative_pose
 from sfm.matchers import registry as matcher_choice
+from sfm.registry import Entry
 from tests.support.posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
 
 TRAIN = ChallengeEvaluation()
@@ -35,7 +36,7 @@ def folder(tmp_path):
 @pytest.fixture
 def exact(monkeypatch) -> ExactMatcher:
     matcher = ExactMatcher()
-    monkeypatch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: matcher)
+    monkeypatch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: matcher))
     return matcher
 
 

@@ -30,6 +30,7 @@ from sfm.evaluation.pair_poses import (
 from sfm.geometry.pixels import homogeneous
 from sfm.geometry.poses import relative_pose
 from sfm.matchers import registry as matcher_choice
+from sfm.registry import Entry
 from tests.support.posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
 
 OPTIONS = PairEvaluation(evaluation=PairEvaluationOptions(seeds=2))
@@ -109,7 +110,7 @@ def test_summaries_average_the_seeds_and_split_by_rotation() -> None:
 @pytest.fixture
 def exact(monkeypatch) -> ExactMatcher:
     matcher = ExactMatcher(blind=(3,))
-    monkeypatch.setitem(matcher_choice.MATCHERS, "loftr", lambda options: matcher)
+    monkeypatch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: matcher))
     return matcher
 
 

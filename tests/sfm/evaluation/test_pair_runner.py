@@ -10,7 +10,7 @@ import pytest
 from sfm.errors import BadImage
 from sfm.evaluation.pair_runner import EvaluatedPair, ImageFolder, PairProtocol, run_pairs
 from sfm.evaluation.result_log import ResultLog
-from sfm.images.stage import read_images_index
+from sfm.images.index import read_images_index
 from sfm.options import ImageOptions, MatchingOptions
 from tests.support.posed_photos import NAMES, ExactMatcher, project, write_photos
 

@@ -7,7 +7,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 from sfm.errors import BadOption
-from sfm.images.camera_priors import Exif, Photo, cameras_of, focal_prior, read_exif
+from sfm.images.camera_priors import Photo, cameras_of, focal_prior
+from sfm.images.exif import Exif, read_exif
 from sfm.options import ImageOptions
 
 W, H = 64, 48

@@ -12,7 +12,8 @@ from PIL import Image
 
 from sfm.errors import SfMError
 from sfm.matching.feature_cache import count_encodings, order_pairs
-from sfm.matching.stage import matcher_key, run
+from sfm.matching.pair_matching import matcher_key
+from sfm.matching.stage import run
 from sfm.options import MatchingOptions
 from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches
 
@@ -87,13 +88,15 @@ class Store:
     def write_grids(self, grids, *, traits=None):
         self.grids, self.traits = dict(grids), traits
 
-    def matched_pairs(self, key):
+    def use_matcher(self, key):
         if key in self.matches:
             self.current = key
+
+    def matched_pairs(self, key):
         return frozenset(self.matches.get(key, {}))
 
-    def read_matches(self, pair):
-        return self.matches[self.current][pair]
+    def read_matches(self, pair, *, matcher_key=None):
+        return self.matches[self.current if matcher_key is None else matcher_key][pair]
 
     def write_matches(self, batch, *, matcher_key):
         self.matches.setdefault(matcher_key, {}).update(batch)
@@ -400,3 +403,17 @@ def test_turned_matches_half_replaced(turned_photos):
     assert len(store.writes) == writes + 1
     run(store, again, folder, MatchingOptions())
     assert (len(store.writes), again.encoded) == (writes + 1, [])
+
+
+def test_images_are_not_rotated_for_a_matcher_without_a_grid(photos):
+    class Detector(FakeMatcher):
+        rotation_invariant = False
+
+        def grid(self, width, height):
+            return None
+
+    folder, store = photos(3)
+    matcher = Detector()
+    summary = run(store, matcher, folder, MatchingOptions())
+    assert summary.counts == {"pairs": 3, "matches": 3, "encoded": 3, "reused": 0}
+    assert store.grids == dict.fromkeys(name_of(i) for i in range(3))

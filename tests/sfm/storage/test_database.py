@@ -256,6 +256,13 @@ def test_matchers_do_not_mix(db, path):
     assert len(db.read_matches(pair)) == 7
     assert db.matched_pairs("other") == frozenset()
     assert db.matched_pairs("loftr") == {pair}
+    assert len(db.read_matches(pair)) == 7  # asking changes nothing
+    assert len(db.read_matches(pair, matcher_key="loftr")) == 5
+    with pytest.raises(MissingStage):
+        db.read_matches(pair, matcher_key="other")
+    db.use_matcher("other")  # nothing is held of it
+    assert len(db.read_matches(pair)) == 7
+    db.use_matcher("loftr")
     assert len(db.read_matches(pair)) == 5
     commit(db, "matching")
     db.close()
@@ -274,11 +281,11 @@ def test_matches_written_again_replace_the_old(db, path):
 
 
 def test_dead_rows_are_dropped_when_they_are_most_of_the_file(db, path, monkeypatch):
-    monkeypatch.setattr(database, "_COMPACT_FROM", 1 << 16)
+    monkeypatch.setattr(database, "COMPACT_FROM", 1 << 16)
     for _ in range(4):
         db.write_matches([(p, some_matches(2000, i)) for i, p in enumerate(PAIRS)], matcher_key="k")
     db.write_matches([(PAIRS[0], some_matches(3, 7))], matcher_key="other")
-    db.matched_pairs("k")
+    db.use_matcher("k")
     before = path.stat().st_size
     commit(db, "matching")
     assert path.stat().st_size < before / 2
@@ -297,7 +304,7 @@ def test_match_counts_are_of_the_current_matcher_and_photos(db):
     db.write_matches([(PAIRS[0], some_matches(5)), (PAIRS[1], some_matches(0))], matcher_key="loftr-1")
     db.write_matches([(PAIRS[0], some_matches(7))], matcher_key="loftr-2")
     assert db.match_counts() == {PAIRS[0]: 7}
-    db.matched_pairs("loftr-1")
+    db.use_matcher("loftr-1")
     assert db.match_counts() == {PAIRS[0]: 5, PAIRS[1]: 0}
 
 
@@ -371,7 +378,7 @@ def test_a_crash_at_any_write_of_any_commit_leaves_a_whole_commit(tmp_path, monk
                 shutil.copy(name, folder)
         snapshots.append((folder / path.name, returned[0]))
 
-    def torn(file, offset, data, write=journal._write_all):
+    def torn(file, offset, data, write=journal.write_all):
         write(file, offset, data[: len(data) // 2])
         snapshot()
         write(file, offset, data)
@@ -379,7 +386,7 @@ def test_a_crash_at_any_write_of_any_commit_leaves_a_whole_commit(tmp_path, monk
     with FeatureDatabase.open(path) as db:
         db.write_images([record(name) for name in NAMES])
         commit(db, "images")
-        monkeypatch.setattr(journal, "_write_all", torn)
+        monkeypatch.setattr(journal, "write_all", torn)
         for i, pair in enumerate(PAIRS):
             db.write_matches([(pair, some_matches(300, i))], matcher_key="k")
             returned[0] += 1
@@ -406,7 +413,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing_committed(db, path, monkeypat
     def full(file, offset, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal, "_write_all", full)
+    monkeypatch.setattr(journal, "write_all", full)
     with pytest.raises(BadFile, match=r"features\.h5: cannot be written \(.*No space left on device"):
         db.write_matches([(PAIRS[1], some_matches(5000))], matcher_key="k")
     monkeypatch.undo()

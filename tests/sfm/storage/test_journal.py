@@ -1,20 +1,15 @@
-"""JournaledFile against a plain buffer, and what every possible crash leaves; FileLock between processes."""
+"""JournaledFile against a plain buffer, and what every possible crash leaves."""
 
-import errno
 import io
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfm.errors import BadFile
 from sfm.storage import journal
-from sfm.storage.journal import PAGE, FileLock, JournaledFile, journal_path
+from sfm.storage.journal import PAGE, JournaledFile, journal_path
 
 
 def opened(path: Path, *, writable: bool = True, size: int | None = None) -> JournaledFile:
@@ -71,12 +66,12 @@ def test_every_crash_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
                 shutil.copy(name, folder)
         snapshots.append(folder / path.name)
 
-    def torn_write(file, offset, data, write=journal._write_all):
+    def torn_write(file, offset, data, write=journal.write_all):
         for end in (len(data) // 2, len(data)):
             write(file, offset, data[:end])
             snapshot()
 
-    monkeypatch.setattr(journal, "_write_all", torn_write)
+    monkeypatch.setattr(journal, "write_all", torn_write)
     file = opened(path)
     file.write(b"b" * 2 * PAGE)
     file.seek(3 * PAGE)
@@ -118,51 +113,3 @@ def test_full_disk_leaves_the_committed_state(tmp_path, monkeypatch):
     monkeypatch.undo()
     file.close()
     assert path.read_bytes() == b"a" * PAGE
-
-
-def test_lock_names_the_holder_and_dies_with_it(tmp_path):
-    path = tmp_path / "file"
-    code = f"""
-import pathlib, sys, time
-from sfm.storage.journal import FileLock
-lock = FileLock(pathlib.Path({str(path)!r}), exclusive=True)
-print("held", flush=True)
-time.sleep(60)
-"""
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        for exclusive in (True, False):
-            with pytest.raises(BadFile, match=rf"file: in use by process {holder.pid}, since \d{{4}}-\d\d-\d\d \d\d:"):
-                FileLock(path, exclusive=exclusive)
-        holder.kill()
-    FileLock(path, exclusive=True).release()  # the lock of a dead process is free
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_readers_share_and_keep_writers_out(tmp_path):
-    path = tmp_path / "file"
-    first, second = FileLock(path, exclusive=False), FileLock(path, exclusive=False)
-    first.release()
-    with pytest.raises(BadFile, match="in use by a process that reads it"):
-        FileLock(path, exclusive=True)
-    second.release()
-    lock = FileLock(path, exclusive=True)
-    with pytest.raises(BadFile, match=f"process {os.getpid()}"):
-        FileLock(path, exclusive=True)
-    lock.release()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_file_system_without_locks_is_said_to_be_so(tmp_path, monkeypatch, caplog):
-    def flock(fd, how):
-        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-    monkeypatch.setattr("fcntl.flock", flock)
-    FileLock(tmp_path / "file", exclusive=True).release()
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path}: no file locks there (Operation not supported); let one run at a time write to it"
-    ]
-    caplog.clear()
-    FileLock(tmp_path / "file", exclusive=False).release()
-    assert caplog.records == []

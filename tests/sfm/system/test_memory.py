@@ -35,10 +35,10 @@ def test_the_default_is_a_share_of_what_is_free():
 def system(tmp_path, monkeypatch):
     """A system with 8 GB free: functions that write the files of its control groups."""
     (tmp_path / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {8 * GB // 1024} kB\n")
-    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "own")
-    two, one = (group._replace(root=tmp_path / name) for group, name in zip(memory._GROUPS, ("v2", "v1"), strict=True))
-    monkeypatch.setattr(memory, "_GROUPS", (two, one))
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
+    two, one = (group._replace(root=tmp_path / name) for group, name in zip(memory.GROUPS, ("v2", "v1"), strict=True))
+    monkeypatch.setattr(memory, "GROUPS", (two, one))
 
     def write(group, path: str, limit: object, used: int, cached: int) -> None:
         folder = group.root / path

@@ -13,6 +13,11 @@ def test_columns_are_aligned() -> None:
     assert aligned([("name", "n"), ("a", "100"), ("longer", "2")]) == "name      n\na       100\nlonger    2"
 
 
+def test_sides_and_gap() -> None:
+    assert aligned([("a", "b", "c"), ("aa", "bb", "cc")], "rlr", gap=1) == " a b   c\naa bb cc"
+    assert aligned([("key", "a long text"), ("", "b")], "ll") == "key  a long text\n     b"
+
+
 def test_json_is_plain(tmp_path) -> None:
     path = tmp_path / "deep" / "a.json"
     write_json(path, {"auc": {5.0: 0.5}, "worst": math.inf, "tuple": (1, None, True, math.nan), "path": tmp_path})

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from sfm.errors import BadFile
+from sfm.system.safe_paths import is_path
 from sfm.system.untrusted_files import (
     NUMBER,
     bounded_lines,
     has_shape,
-    is_path,
     parse_json,
     read_arrays,
     read_json,

@@ -1,0 +1,131 @@
+"""Pairs of images matched or taken from the database, and matched again with one image rotated where that helps.
+
+Where the pairs that match well leave groups of images apart, and the matcher minds how an image is
+rotated, pairs between groups are matched again with one image rotated (sfm.matching.rotations). Each
+rotation's matches are kept under a key of their own, and the better ones then take the place of the
+upright ones. What is decided depends only on pairs that were never rotated, so it comes out the same
+after a stop at any point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from sfm.matchers.base import Matcher
+from sfm.matching.match_writer import FLUSH_PAIRS, MatchSink, MatchWriter
+from sfm.matching.rotations import CLEARLY, TIED, TURNS, TurnedPair, find_turns, strength
+from sfm.matching.session import Session
+from sfm.options import MatchingOptions
+from sfm.system.hashing import json_digest
+from sfm.system.progress import progress_bar
+from sfm.types import Grid, ImagePair, ImageRecord, Matches
+
+
+class MatchTable(MatchSink, Protocol):
+    """What matching needs of the feature database's matches."""
+
+    def matched_pairs(self, matcher_key: str) -> frozenset[ImagePair]:
+        """Pairs whose matches by this matcher are held."""
+
+    def read_matches(self, pair: ImagePair, *, matcher_key: str | None = None) -> Matches:
+        """Matches of a pair by a matcher, None for the current one."""
+
+
+def matcher_key(provenance: Mapping[str, str]) -> str:
+    """Hex SHA-256 of all that a matcher's answers depend on: equal keys, equal matches."""
+    return json_digest(dict(provenance))
+
+
+def may_rotate(matcher: Matcher, options: MatchingOptions) -> bool:
+    """Whether pairs are tried with one image rotated: the option says so, the matcher minds
+    rotations, and it has a grid, by which cells of rotated images are found again in the images as they are."""
+    return options.turns == "auto" and not matcher.rotation_invariant and matcher.grid(64, 64) is not None
+
+
+def keys_by_rotation(matcher: Matcher, options: MatchingOptions) -> list[str]:
+    """Keys of the matches in the database: of those that later stages see, then of turn 1, 2 and 3."""
+    seen = {"turns": "auto"} if may_rotate(matcher, options) else {}
+    turned = [matcher_key({**matcher.provenance, "turned": f"{90 * turn}"}) for turn in (1, 2, 3)]
+    return [matcher_key({**matcher.provenance, **seen}), *turned]
+
+
+def num_cells(records: Mapping[str, ImageRecord], grids: Mapping[str, Grid | None]) -> dict[str, int]:
+    """Cells of each image's grid; 0 for a detector."""
+    return {
+        name: grid.columns * round(records[name].height / grid.cell_height) if grid is not None else 0
+        for name, grid in grids.items()
+    }
+
+
+class Found(NamedTuple):
+    """What is kept in mind of a pair's matches."""
+
+    num_rows: int
+    strength: float
+
+
+class PairMatching:
+    """Pairs and turns, matched or taken from the database."""
+
+    def __init__(self, db: MatchTable, session: Session, keys: Sequence[str], cells: Mapping[str, int]) -> None:
+        """keys: of the matches in the database, by turn."""
+        self._db = db
+        self._session = session
+        self._keys = keys
+        self._cells = cells
+
+    def held(self, turn: int) -> frozenset[ImagePair]:
+        """Pairs that the database has matches of."""
+        return self._db.matched_pairs(self._keys[turn])
+
+    def match(self, tasks: Sequence[TurnedPair], *, desc: str) -> dict[TurnedPair, Found]:
+        """What there is of each task, without those of images that cannot be read."""
+        found: dict[TurnedPair, Found] = {}
+        for turn in {task.turn for task in tasks}:
+            held = self.held(turn)
+            for task in tasks:
+                if task.turn == turn and task.pair in held:
+                    found[task] = self._measure(task.pair, self._read(task))
+        todo = [task for task in tasks if task not in found]
+        with (
+            MatchWriter(self._db, self._keys) as writer,
+            progress_bar(len(tasks), desc=desc, unit="pair", initial=len(found)) as bar,
+        ):
+            for results, num_pairs in self._session.match_all(todo):
+                writer.add(results)
+                found |= {task: self._measure(task.pair, matches) for task, matches in results}
+                bar.update(num_pairs)
+        return found
+
+    def turn(self, upright: Mapping[TurnedPair, Found]) -> dict[TurnedPair, Found]:
+        """Matches pairs between groups of images again, turned; those that are clearly better replace the upright ones.
+
+        Returns the replaced ones, also those that an earlier run replaced.
+        """
+        turned_before = frozenset[ImagePair]().union(*(self.held(turn) for turn in TURNS))
+        strengths = {task.pair: found.strength for task, found in upright.items()}
+        tied = [pair for pair, value in strengths.items() if value >= TIED and pair not in turned_before]
+        again = self.match(find_turns(list(strengths), tied, self._strengths), desc="turned photos")
+        before = {task: upright[TurnedPair(task.pair, 0)] for task in again}
+        replaced = {task: found for task, found in again.items() if found.num_rows and found == before[task]}
+        better = {t: found for t, found in again.items() if found.strength > CLEARLY * before[t].strength}
+        self._replace(list(better))
+        return replaced | better
+
+    def _strengths(self, probes: Sequence[TurnedPair]) -> dict[TurnedPair, float]:
+        return {task: found.strength for task, found in self.match(probes, desc="trying turned photos").items()}
+
+    def _replace(self, tasks: Sequence[TurnedPair]) -> None:
+        """Puts rotated matches in the place of upright ones."""
+        for turn in TURNS:
+            of_turn = [task for task in tasks if task.turn == turn]
+            for begin in range(0, len(of_turn), FLUSH_PAIRS):
+                batch = [(task.pair, self._read(task)) for task in of_turn[begin : begin + FLUSH_PAIRS]]
+                self._db.write_matches(batch, matcher_key=self._keys[0])
+
+    def _read(self, task: TurnedPair) -> Matches:
+        return self._db.read_matches(task.pair, matcher_key=self._keys[task.turn])
+
+    def _measure(self, pair: ImagePair, matches: Matches) -> Found:
+        return Found(len(matches), strength(matches, min(self._cells[pair.name0], self._cells[pair.name1])))

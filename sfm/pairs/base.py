@@ -1,0 +1,43 @@
+"""What every way of choosing pairs is given and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sfm.types import ImagePair, ImageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """What pairs are chosen from. records: the usable images, sorted by name. folder: where their pixels are, for
+    sfm.images.decoding. skipped: names of images in the folder that cannot be used.
+
+    What a later selector needs besides becomes a field here: selectors keep their signature.
+    """
+
+    records: tuple[ImageRecord, ...]
+    folder: Path
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the usable images, sorted."""
+        return [record.name for record in self.records]
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPairs:
+    """Pairs in the order in which they were found, each once. dropped: lines of a file that name an image
+    with itself, a pair that was there before, or an image that was skipped. note: what the user should
+    know, or ""."""
+
+    pairs: tuple[ImagePair, ...]
+    dropped: int = 0
+    note: str = ""
+
+
+# (the images, what follows the selector's name after a colon or None) -> pairs of names of usable images. Raises
+# BadOption for a bad argument.
+PairSelector = Callable[[ImageSet, str | None], ChosenPairs]

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sfm.errors import BadFile, BadOption
+from sfm.pairs.base import ChosenPairs, ImageSet
+from sfm.pairs.exhaustive import all_pairs
+from sfm.pairs.registry import PAIR_SELECTORS, choose
+from sfm.pairs.sequential import neighbours
+from sfm.registry import Entry
+from sfm.types import ImagePair
+from tests.support.image_sets import image_set
+
+NAMES = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "pairs.txt"
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_choose_by_word() -> None:
+    assert choose("auto", image_set(NAMES)).pairs == choose("exhaustive", image_set(NAMES)).pairs == all_pairs(NAMES)
+    assert choose("sequential", image_set(NAMES)).pairs == neighbours(NAMES, 10)
+    assert choose("sequential:2", image_set(NAMES)).pairs == neighbours(NAMES, 2)
+
+
+def test_choose_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.jpg d.jpg\n")
+    assert choose(str(path), image_set(NAMES)).pairs == (ImagePair("a.jpg", "d.jpg"),)
+
+
+@pytest.mark.parametrize("spec", ["sequential:0", "sequential:", "sequential:-1", "sequential:x", "sequential:1.5"])
+def test_choose_refuses_a_bad_overlap(spec: str) -> None:
+    with pytest.raises(BadOption, match="whole number"):
+        choose(spec, image_set(NAMES))
+
+
+def test_choose_refuses_an_absent_file(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match=r"absent\.txt: no such file"):
+        choose(str(tmp_path / "absent.txt"), image_set(NAMES))
+
+
+def test_auto_says_how_long_many_photos_take() -> None:
+    names = [f"{i:04}.jpg" for i in range(201)]
+    assert choose("auto", image_set(names[:200])).note == ""
+    assert choose("exhaustive", image_set(names)).note == ""
+    chosen = choose("auto", image_set(names))
+    assert len(chosen.pairs) == 20_100
+    assert "20,100 pairs" in chosen.note
+    assert "--pairs sequential" in chosen.note
+
+
+def test_a_selector_of_another_package_gets_the_images_and_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(images: ImageSet, argument: str | None) -> ChosenPairs:
+        return ChosenPairs(all_pairs(images.names[: int(argument or 2)]))
+
+    monkeypatch.setitem(PAIR_SELECTORS.built_in, "first", Entry("the first N", first, argument="N"))  # type: ignore[arg-type]
+    assert choose("first:3", image_set(NAMES)).pairs == all_pairs(NAMES[:3])
+    assert choose("first", image_set(NAMES)).pairs == all_pairs(NAMES[:2])
+    with pytest.raises(BadFile, match=r"none of auto, exhaustive, sequential\[:N\], first\[:N\]$"):
+        choose("last", image_set(NAMES))
+    with pytest.raises(BadOption, match="exhaustive takes no argument"):
+        choose("exhaustive:2", image_set(NAMES))
