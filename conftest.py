@@ -1,4 +1,4 @@
-"""Two tiers of tests: `python -m pytest` leaves out what is marked slow, `python -m pytest --all` runs everything."""
+"""Two tiers of tests: `python -m pytest` leaves out what is marked slow; `--all`, or naming files, runs everything."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the tests that are marked slow, too")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Naming files asks for all that is in them. Workers are given the answer: they are always given names."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS and not hasattr(config, "workerinput"):
+        config.option.all = True
+
+
 def pytest_report_header(config: pytest.Config) -> str:
-    return "all tests" if config.getoption("--all") else "fast tests; --all runs the slow ones, too"
+    return "all tests" if config.option.all else "fast tests; --all runs the slow ones, too"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--all"):
+    if config.option.all:
         return
     config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("slow")])
     items[:] = [item for item in items if not item.get_closest_marker("slow")]

@@ -1,4 +1,4 @@
-"""What must hold of the code without running it: style, types, import directions, sizes, light imports.
+"""What must hold of the code without a test: style, types, import directions, sizes, packages, light imports.
 
 `python .ci/check.py` runs every check, `python .ci/check.py style sizes` those that are named. Continuous integration
 and pre-commit call this file and nothing else. Exit code 0 when all hold.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,16 @@ def sizes() -> list[str]:
     return found
 
 
+def packages() -> list[str]:
+    """Every folder of modules is in pyproject.toml's list, or a wheel would lack it."""
+    listed = re.search(r"^packages = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M | re.S)
+    named = set(re.findall(r'"([\w.]+)"', listed[1] if listed else ""))
+    inits = [path.parent.relative_to(ROOT) for folder in PRODUCT for path in (ROOT / folder).rglob("__init__.py")]
+    there = {".".join(("sfm", *path.parts) if path.parts[0] in BESIDE else path.parts) for path in inits}
+    found = [f"pyproject.toml: packages lacks {name}" for name in sorted(there - named)]
+    return found + [f"pyproject.toml: there is no package {name}" for name in sorted(named - there)]
+
+
 def light() -> list[str]:
     """What is loaded at once by an import that should be quick."""
     found = []
@@ -141,6 +152,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "types": types,
     "imports": imports,
     "sizes": sizes,
+    "packages": packages,
     "light": light,
 }
 
@@ -157,7 +169,7 @@ def main() -> int:
         begun = time.monotonic()
         found = CHECKS[name]()
         failed |= bool(found)
-        print(f"{name:8} {'FAILED' if found else 'passed'} in {time.monotonic() - begun:.1f} s", *found, sep="\n  ")
+        print(f"{name:9}{'FAILED' if found else 'passed'} in {time.monotonic() - begun:.1f} s", *found, sep="\n  ")
     return int(failed)
 
 

@@ -27,12 +27,11 @@ import h5py
 import numpy as np
 
 from benchmarks.measure import code_version, machine
-from sfm.cli.main import STAGES
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 from sfm.storage.database import FeatureDatabase
 from sfm.storage.match_table import MatchTable
 from sfm.system.tables import aligned
-from sfm.types import CameraPrior, ImagePair, ImageRecord, Matches
+from sfm.types import STAGE_NAMES, CameraPrior, ImagePair, ImageRecord, Matches
 from tests.support import crash_trial, crash_zygote
 from tests.support.crash_trial import Course, Kill, State
 
@@ -144,7 +143,7 @@ class Trials:
 def kill_table(kills: list[Kill]) -> str:
     """Where kills fell. A database that cannot be read, or holds what no run wrote, is a failure and not in here."""
     rows = [["stage", "kills", "pairs matched in vain, most"]]
-    for stage in (*STAGES, "after all"):
+    for stage in (*STAGE_NAMES, "after all"):
         own = [kill for kill in kills if kill.stage == stage]
         rows.append([stage, str(len(own)), str(max((kill.repeated for kill in own), default=0))])
     return aligned(rows)
@@ -153,7 +152,7 @@ def kill_table(kills: list[Kill]) -> str:
 def interrupt_table(found: list[Kill]) -> str:
     """Seconds from Ctrl-C to the end of the process, by stage."""
     rows = [["stage", "interrupts", "median s", "longest s"]]
-    for stage in (*STAGES, "after all"):
+    for stage in (*STAGE_NAMES, "after all"):
         own = sorted(kill.seconds for kill in found if kill.stage == stage)
         if own:
             rows.append([stage, str(len(own)), f"{statistics.median(own):.2f}", f"{own[-1]:.2f}"])

@@ -1,18 +1,14 @@
 """Time of track building: 1,000 pairs of 2,000 matches over 50 photos, clean and with false matches.
 
-python benchmarks/tracks.py [--pairs 1000] [--matches 2000] [--false 0.1]
+python -m benchmarks.tracks [--pairs 1000] [--matches 2000] [--false 0.1]
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sfm.options import TrackOptions
 from sfm.tracks.building import build_tracks

@@ -6,7 +6,6 @@ camera, else as it is displayed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from sfm.options import MatchingOptions
 from sfm.pipeline.refine_options import RefineOptions
 from sfm.refinement.model_refinement import PixelSource, RefinedModel, has_rigs, model_input, refine_model
 from sfm.system import memory
+from sfm.system.hashing import json_digest
 from sfm.system.safe_paths import leads_out, refuse_links
 from sfm.types import ImageRecord
 
@@ -173,7 +173,7 @@ def _check_output(out: Path, source: Path) -> None:
 def _scratch(out: Path, source: Path, own: ModelImages, options: RefineOptions) -> Path:
     """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
     values = asdict(options.refinement), options.machine.seed, model_digest(source), dict(own.unusable)
-    folder = out / ".refinement" / hashlib.sha256(json.dumps([__version__, *values], default=str).encode()).hexdigest()
+    folder = out / ".refinement" / json_digest([__version__, *values])
     for other in folder.parent.glob("*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from sfm.cli.main import STAGES
+from sfm.types import STAGE_NAMES
 from tests.support.crash_trial import carried_on, killed_run
 
 SOON_S = 5.0  # what is promised is two; machines that run tests have other things to do
@@ -22,7 +22,7 @@ def told(out, course):
 def test_ctrl_c_in_every_stage(forks, course, whole, tmp_path):
     """One after the other, as impatient people press it; a stage may be too quick for them."""
     out, found = tmp_path / "out", []
-    for before in ("begun", *STAGES[:-1]):
+    for before in ("begun", *STAGE_NAMES[:-1]):
         kill = killed_run(forks, course, out, whole, after=before, kill_after_s=0.01, signal=signal.SIGINT, delay=0.3)
         assert kill.seconds < SOON_S
         if kill.stage:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from sfm.cli.main import STAGES
+from sfm.types import STAGE_NAMES
 from tests.support import crash_scene
 from tests.support.crash_trial import carried_on, killed_run, quick_course, same, state_of
 
@@ -36,7 +36,7 @@ def test_killed_at_points_all_over_the_run(forks, course, whole_run, tmp_path):
         shutil.rmtree(out)
         kills += [kill for kill in found if kill.stage]
     assert len(kills) >= 50
-    assert {kill.stage for kill in kills} >= set(STAGES) - {"pairs"}  # which is three points long
+    assert {kill.stage for kill in kills} >= set(STAGE_NAMES) - {"pairs"}  # which is three points long
     assert {kill.durable for kill in kills} == {0, 2, 4, 6}  # the kills fell between all batches
 
 

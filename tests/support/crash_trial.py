@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
-from sfm.cli.main import STAGES
 from sfm.storage.database import FeatureDatabase
-from sfm.types import ImagePair
+from sfm.types import STAGE_NAMES, ImagePair
 from tests.support import crash_scene
 from tests.support.crash_zygote import Zygote
 
@@ -124,9 +123,9 @@ def carried_on(zygote: Zygote, course: Course, out: Path, whole: State) -> None:
 def stage_of(out: Path) -> str:
     """The stage that an ended run was in: the first that is not committed."""
     if not (out / "features.h5").is_file():
-        return STAGES[0]
+        return STAGE_NAMES[0]
     with FeatureDatabase.open(out / "features.h5", "r") as db:
-        return next((stage for stage in STAGES if db.summary(stage) is None), "after all")
+        return next((stage for stage in STAGE_NAMES if db.summary(stage) is None), "after all")
 
 
 def _size(path: Path) -> int:
