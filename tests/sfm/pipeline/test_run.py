@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
-from PIL import Image
 
 import sfm
 import sfm.pipeline.run
@@ -26,98 +25,33 @@ from sfm.registry import Entry
 from sfm.results.console import PROBABLY_BAD
 from sfm.storage.database import FeatureDatabase
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
-from sfm.types import STAGE_NAMES, MatcherTraits, Matches
+from sfm.types import STAGE_NAMES
+from tests.support.arc_scene import ELSEWHERE, NUM, ExactMatcher, pose, write_image, write_images
 
-WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 6
-BLIND = 200  # photos of this grey value and above match nothing
 OPTIONS = Options(images=ImageOptions(camera_model="SIMPLE_PINHOLE", camera="single", intrinsics="384,160,120"))
 
 
-def cloud() -> np.ndarray:
-    return np.random.default_rng(0).uniform((-2, -1.5, 4), (2, 1.5, 7), (600, 3))
-
-
-def pose(i: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cameras on an arc around the cloud's middle: rotation (3, 3) and translation (3,), cam_from_world."""
-    angle = np.radians(9 * (i - (NUM - 1) / 2))
-    c, s = np.cos(angle), np.sin(angle)
-    rotation = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-    middle = np.array([0, 0, 5.5])
-    return rotation, middle - rotation @ middle
-
-
-class SeenPoints:
-    """Projections of the cloud in photo i: which points, and where."""
-
-    nbytes = 1000
-
-    def __init__(self, i: int) -> None:
-        rotation, translation = pose(i % BLIND)
-        camera = cloud() @ rotation.T + translation
-        xy = FOCAL * camera[:, :2] / camera[:, 2:] + (WIDTH / 2, HEIGHT / 2)
-        inside = ((xy > 0) & (xy < (WIDTH, HEIGHT))).all(axis=1) & (i < BLIND)
-        self.index, self.xy = np.flatnonzero(inside), xy[inside]
-
-
-class ExactMatcher:
-    """Knows the truth: reads a photo's number from its pixels and answers with projections of the cloud."""
-
-    name = "exact"
-    batch_size = 4
-    rotation_invariant = True
-    anchor = 0.5
-    traits = MatcherTraits()
-    version = "1"
-    num_matched = 0
-
-    @property
-    def provenance(self):
-        return {"matcher": "exact", "version": self.version}
-
-    def grid(self, width, height):
-        return None
-
-    def encode(self, images, masks=None):
-        return [SeenPoints(int(image[0, 0])) for image in images]
-
-    def match(self, pairs):
-        ExactMatcher.num_matched += len(pairs)
-        return [self._match(f0, f1) for f0, f1 in pairs]
-
-    def _match(self, f0, f1):
-        common, i0, i1 = np.intersect1d(f0.index, f1.index, return_indices=True)
-        return Matches(f0.xy[i0], f1.xy[i1], np.ones(len(common)), common, common)
-
-
 @pytest.fixture(autouse=True)
-def exact_matcher(monkeypatch):
-    monkeypatch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
-    monkeypatch.setattr(ExactMatcher, "num_matched", 0)
+def exact(monkeypatch) -> ExactMatcher:
+    """What runs match with in place of LoFTR."""
+    matcher = ExactMatcher(batch_size=4)
+    monkeypatch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: matcher))
     monkeypatch.setattr(pycolmap.logging, "minloglevel", 2)
-
-
-def write_photo(path: Path, value: int) -> None:
-    Image.fromarray(np.full((HEIGHT, WIDTH), value, np.uint8)).save(path)
+    return matcher
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(NUM):
-        write_photo(folder / f"{i}.png", i)
-    return folder
+    return write_images(tmp_path / "photos")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, Path]:
     """Photos and the results of one run over them; copy before you change them."""
     root = tmp_path_factory.mktemp("finished")
-    (root / "photos").mkdir()
-    for i in range(NUM):
-        write_photo(root / "photos" / f"{i}.png", i)
+    write_images(root / "photos")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
+        patch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher(batch_size=4)))
         reconstruct(root / "photos", root / "out", OPTIONS)
     return root / "photos", root / "out"
 
@@ -140,7 +74,7 @@ def test_model_has_the_true_geometry(finished):
     assert model.compute_mean_reprojection_error() < 0.05
     by_name = {image.name: image.cam_from_world().matrix() for image in model.images.values()}
     for i in range(NUM - 1):
-        true = pose(i + 1)[0] @ pose(i)[0].T
+        true = pose(i + 1)[:, :3] @ pose(i)[:, :3].T
         found = by_name[f"{i + 1}.png"][:, :3] @ by_name[f"{i}.png"][:, :3].T
         np.testing.assert_allclose(found, true, atol=1e-3)
 
@@ -160,10 +94,10 @@ def test_run_json_says_what_the_model_says(finished):
     assert run["error"] is None
 
 
-def test_same_command_again_reuses_everything(copied):
+def test_same_command_again_reuses_everything(copied, exact):
     summary = reconstruct(*copied, OPTIONS)
     assert reused(summary) == list(STAGE_NAMES)
-    assert ExactMatcher.num_matched == 0
+    assert exact.matched == []
     assert summary.registered == NUM
     assert summary.models == ((copied[1] / "sparse" / "0", NUM),)
 
@@ -204,10 +138,10 @@ def test_touched_photos_are_read_but_not_matched_again(copied):
         ({"images": replace(OPTIONS.images, camera="per-image", intrinsics=None)}, "images"),
     ],
 )
-def test_changed_option_redoes_what_depends_on_it(copied, change, first_redone):
+def test_changed_option_redoes_what_depends_on_it(copied, change, first_redone, exact):
     summary = reconstruct(*copied, replace(OPTIONS, **change))
     assert reused(summary) == list(STAGE_NAMES[: STAGE_NAMES.index(first_redone)])
-    assert ExactMatcher.num_matched == 0
+    assert exact.matched == []
 
 
 def test_little_memory_gives_a_sparser_model_and_says_so(copied):
@@ -226,22 +160,22 @@ def test_little_memory_gives_a_sparser_model_and_says_so(copied):
     assert "observations were kept; a larger --memory keeps more" in notes
 
 
-def test_another_matcher_matches_again_and_the_first_is_remembered(copied, monkeypatch):
-    monkeypatch.setattr(ExactMatcher, "version", "2")
+def test_another_matcher_matches_again_and_the_first_is_remembered(copied, exact):
+    exact.version = "2"
     assert reused(reconstruct(*copied, OPTIONS)) == ["images", "pairs"]
-    assert ExactMatcher.num_matched == NUM * (NUM - 1) // 2
-    monkeypatch.setattr(ExactMatcher, "version", "1")
+    assert len(exact.matched) == NUM * (NUM - 1) // 2
+    exact.version = "1"
     reconstruct(*copied, OPTIONS)
-    assert ExactMatcher.num_matched == NUM * (NUM - 1) // 2
+    assert len(exact.matched) == NUM * (NUM - 1) // 2
 
 
-def test_one_more_photo_matches_its_pairs_only(photos, tmp_path):
+def test_one_more_photo_matches_its_pairs_only(photos, tmp_path, exact):
     (photos / "5.png").rename(tmp_path / "5.png")
     assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM - 1
     (tmp_path / "5.png").rename(photos / "5.png")
-    before = ExactMatcher.num_matched
+    before = len(exact.matched)
     assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM
-    assert ExactMatcher.num_matched - before == NUM - 1
+    assert len(exact.matched) - before == NUM - 1
 
 
 def test_lost_model_is_made_again(copied):
@@ -261,27 +195,21 @@ def test_stop_after(photos, tmp_path, stage):
         assert set(db.stages()) == set(STAGE_NAMES[: STAGE_NAMES.index(stage) + 1])
 
 
-def test_interrupted_run_carries_on(photos, tmp_path, monkeypatch):
-    def interrupted(self, pairs):
-        if ExactMatcher.num_matched >= 8:
-            raise KeyboardInterrupt
-        ExactMatcher.num_matched += len(pairs)
-        return [self._match(f0, f1) for f0, f1 in pairs]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ExactMatcher, "match", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            reconstruct(photos, tmp_path / "out", OPTIONS)
+def test_interrupted_run_carries_on(photos, tmp_path, exact):
+    exact.fail_after = 8
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(photos, tmp_path / "out", OPTIONS)
+    exact.fail_after = 100
     summary = reconstruct(photos, tmp_path / "out", OPTIONS)
     assert reused(summary) == ["images", "pairs"]
     assert summary.stages[2].counts["reused"] == 8
-    assert ExactMatcher.num_matched == 15
+    assert len(exact.matched) == 15
     assert summary.registered == NUM
 
 
 def test_every_photo_left_out_has_its_reason(photos, tmp_path):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
-    write_photo(photos / "elsewhere.png", BLIND)
+    write_image(photos / "elsewhere.png", ELSEWHERE)
     summary = reconstruct(photos, tmp_path / "out", OPTIONS)
     assert (summary.images, summary.registered) == (NUM + 2, NUM)
     reasons = dict(summary.unregistered)
@@ -313,19 +241,19 @@ def test_photo_that_changes_between_indexing_and_matching_is_left_out(photos, tm
 
     def change(stage):
         if stage.stage == "images":
-            write_photo(photos / "2.png", 4)
+            write_image(photos / "2.png", 4)
 
     summary = reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)
     assert summary.registered == NUM - 1
     assert "2.png: has changed since it was indexed; run again" in dict(summary.unregistered)["2.png"]
-    write_photo(photos / "2.png", 2)
+    write_image(photos / "2.png", 2)
     assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM
 
 
 def test_photo_that_changes_after_matching_is_matched_again(photos, tmp_path):
     def change(stage):
         if stage.stage == "mapping":
-            write_photo(photos / "2.png", BLIND)
+            write_image(photos / "2.png", ELSEWHERE)
 
     with pytest.raises(BadImage, match=r"2\.png: has changed since it was indexed; run again"):
         reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)
@@ -388,7 +316,7 @@ def test_no_overlap_is_no_model(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     for i in range(3):
-        write_photo(photos / f"{i}.png", BLIND + i)
+        write_image(photos / f"{i}.png", ELSEWHERE + i)
     told = []
     with pytest.raises(NoModel, match="no pair was verified"):
         reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=told.append)
@@ -400,14 +328,14 @@ def test_no_overlap_is_no_model(tmp_path):
     assert "no pair was verified" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_hlocs_files_carry_on(finished, tmp_path):
+def test_hlocs_files_carry_on(finished, tmp_path, exact):
     photos, out = finished
     features, matches = tmp_path / "features.h5", tmp_path / "matches.h5"
     with FeatureDatabase.open(out / "features.h5", "r") as db:
         write_hloc(db, features=features, matches=matches, pairs=tmp_path / "pairs.txt")
     summary = reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
     assert summary.registered == NUM
-    assert ExactMatcher.num_matched == 0
+    assert exact.matched == []
     assert reused(reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))) == [
         name for name in STAGE_NAMES if name != "pairs"
     ]
@@ -428,7 +356,7 @@ def test_bad_input_is_one_line_before_any_work(photos, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadFile, match="no photos"):
         reconstruct(tmp_path / "empty", out, OPTIONS)
-    write_photo(tmp_path / "empty" / "one.png", 1)
+    write_image(tmp_path / "empty" / "one.png", 1)
     with pytest.raises(BadImage, match="at least two"):
         reconstruct(tmp_path / "empty", out, OPTIONS)
     pairs = tmp_path / "pairs.txt"
@@ -437,11 +365,11 @@ def test_bad_input_is_one_line_before_any_work(photos, tmp_path):
         reconstruct(photos, out, replace(OPTIONS, pairs=PairOptions(str(pairs))))
 
 
-def test_known_poses_are_looked_at_before_the_matching(photos, tmp_path):
+def test_known_poses_are_looked_at_before_the_matching(photos, tmp_path, exact):
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path / "absent"))
     with pytest.raises(BadFile, match="absent: is no COLMAP model"):
         reconstruct(photos, tmp_path / "out", options)
-    assert ExactMatcher.num_matched == 0
+    assert exact.matched == []
 
 
 def test_mapping_depends_on_the_content_of_known_poses(tmp_path):
@@ -505,7 +433,7 @@ CAMERA = ("--camera-model", "SIMPLE_PINHOLE", "--camera", "single", "--intrinsic
 
 def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(photos, tmp_path, capsys):
     for i in range(NUM + 1):
-        write_photo(photos / f"elsewhere {i}.png", BLIND + i)
+        write_image(photos / f"elsewhere {i}.png", ELSEWHERE + i)
     out, text = tmp_path / "out", f"only {NUM} of {2 * NUM + 1} photos are in the model"
     run = (str(photos), str(out), *CAMERA)
     for _ in range(2):  # the second time all is reused
@@ -536,6 +464,6 @@ def test_a_good_model_has_no_doubts_and_unlearns_old_ones(copied, capsys):
 
 def test_a_model_is_judged_before_it_is_refined_as_well(photos, tmp_path):
     for i in range(NUM + 1):
-        write_photo(photos / f"elsewhere {i}.png", BLIND + i)
+        write_image(photos / f"elsewhere {i}.png", ELSEWHERE + i)
     doubts = {stage: reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage).doubts for stage in STAGE_NAMES}
     assert [len(doubts[stage]) for stage in STAGE_NAMES] == [0, 0, 0, 0, 0, 1, 1]
