@@ -15,7 +15,10 @@ import sfm.pipeline.run
 from sfm.cli import main as cli
 from sfm.errors import BadFile, BadImage, BadOption, NoModel
 from sfm.export.hloc import write_hloc
+from sfm.images import index
+from sfm.images.discovery import find_images
 from sfm.matchers import registry as matcher_choice
+from sfm.matching import prefetch
 from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, PairOptions, ReportOptions, TrackOptions
 from sfm.pipeline import stages
 from sfm.pipeline.reuse import fingerprint_of
@@ -24,6 +27,7 @@ from sfm.pipeline.stages import HlocFiles
 from sfm.registry import Entry
 from sfm.results.console import PROBABLY_BAD
 from sfm.storage.database import FeatureDatabase
+from sfm.system.hashing import json_digest
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
 from sfm.types import STAGE_NAMES
 from tests.support.arc_scene import ELSEWHERE, NUM, ExactMatcher, pose, write_image, write_images
@@ -219,15 +223,15 @@ def test_every_photo_left_out_has_its_reason(photos, tmp_path):
 
 
 def test_photo_that_fails_during_matching_is_tried_again(photos, tmp_path, monkeypatch):
-    real = stages.matching.read_grey
+    real = prefetch.read_grey
 
     def failing(folder, record):
         if record.name == "2.png":
-            raise stages.images.BadImage(f"{folder / record.name}: the disk is away")
+            raise BadImage(f"{folder / record.name}: the disk is away")
         return real(folder, record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.matching, "read_grey", failing)
+        patch.setattr(prefetch, "read_grey", failing)
         summary = reconstruct(photos, tmp_path / "out", OPTIONS)
     assert summary.registered == NUM - 1
     assert "the disk is away (5 pairs skipped)" in dict(summary.unregistered)["2.png"]
@@ -274,9 +278,9 @@ def test_photo_that_goes_away_after_matching_is_one_line(photos, tmp_path):
 
 
 def test_photo_that_goes_away_while_the_folder_is_listed(photos, tmp_path, monkeypatch):
-    found = stages.images.find_images(photos)
+    found = find_images(photos)
     (photos / "2.png").unlink()
-    for module in (stages, stages.images):
+    for module in (stages, index):
         monkeypatch.setattr(module, "find_images", lambda *_, **__: found)
     summary = reconstruct(photos, tmp_path / "out", OPTIONS)
     assert summary.registered == NUM - 1
@@ -418,7 +422,7 @@ def test_stages_are_the_names_in_order_and_revision_one_is_hashed_as_version_010
     stage = replace(stages.STAGES[1], depends_on=lambda run: ["auto"])
     run = stages.Run(None, tmp_path, tmp_path, OPTIONS, None)
     fingerprint = fingerprint_of(stage, run, {"images": "abc"})
-    assert fingerprint == stages.digest(["pairs", "0.1.0", ["auto"], ["abc"]])
+    assert fingerprint == json_digest(["pairs", "0.1.0", ["auto"], ["abc"]])
     assert fingerprint_of(replace(stage, revision=2), run, {"images": "abc"}) != fingerprint
 
 
