@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.odd_images import USED
 
 from sfm.errors import BadImage
 from sfm.images.camera_priors import cameras_of
@@ -16,6 +15,7 @@ from sfm.images.index import check_image
 from sfm.options import ImageOptions
 from sfm.types import ImageRecord
 from tests.support import odd_images
+from tests.support.odd_images import USED
 
 KINDS = [kind for kind in USED if not kind.what.startswith("name") and kind.what != "20,000x20"]
 NUMBERS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\1\0")

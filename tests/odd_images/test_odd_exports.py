@@ -9,11 +9,11 @@ import numpy as np
 import pycolmap
 import pytest
 from PIL import Image, ImageOps
-from tests.support.odd_images import USED
 
 from sfm.export.registry import export
 from sfm.export.source import ExportSource
 from tests.support import odd_images
+from tests.support.odd_images import USED
 
 HEIGHT, WIDTH = 48, 64
 KINDS = [kind for kind in USED if kind.what not in ("20,000x20", "orientation of two values")]

@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.odd_images import BROKEN, KINDS, USED
 
 from sfm.images.decoding import read_grey, read_rgb
 from sfm.images.index import read_images_index
 from sfm.options import ImageOptions
 from tests.support import odd_images
+from tests.support.odd_images import BROKEN, KINDS, USED
 
 
 @pytest.fixture(scope="module")

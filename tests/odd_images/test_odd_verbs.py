@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.odd_images import BROKEN, USED, Kind, encoded
 
 from sfm.cli.main import main
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 from tests.support import odd_images
 from tests.support.folders import ROOT
+from tests.support.odd_images import BROKEN, USED, Kind, encoded
 
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160")
 NAMED = ("line break in the name", "escape sequence in the name")  # good images, and one alone needs no list

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
-from tests.support.odd_images import turned
 
 from sfm.cli.main import main
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
+from tests.support.odd_images import turned
 
 pytestmark = pytest.mark.slow
 

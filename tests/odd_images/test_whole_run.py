@@ -14,13 +14,13 @@ import numpy as np
 import pycolmap
 import pytest
 from PIL import Image
-from tests.support.odd_images import BROKEN, USED, encoded, saved, turned
 
 from sfm.cli.main import main
 from sfm.geometry.poses import relative_pose, rotation_angle_deg
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
 from tests.support import odd_images
+from tests.support.odd_images import BROKEN, USED, encoded, saved, turned
 
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "240", "--no-refine", "--no-report")
 QUICK += ("--threads", "1")  # of the mapper, which then repeats itself bit for bit

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from tests.support.posed_images import NAMES, NUM, STEP_DEG, K, pose, write_images
 
 from sfm.errors import BadFile
 from sfm.evaluation.ground_truth_pairs import read_posed_pairs, sample
@@ -14,13 +13,15 @@ from sfm.evaluation.options import PairEvaluationOptions
 from sfm.geometry.poses import relative_pose
 from sfm.images.index import read_images_index
 from sfm.options import ImageOptions
+from tests.support.arc_scene import STEP_DEG, K, pose
+from tests.support.posed_images import NAMES, NUM, write_posed_images
 
 ALL = PairEvaluationOptions()
 
 
 @pytest.fixture
 def scene(tmp_path):
-    return write_images(tmp_path / "scene")
+    return write_posed_images(tmp_path / "scene")
 
 
 @pytest.fixture
