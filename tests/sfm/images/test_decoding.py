@@ -171,7 +171,7 @@ def test_thumbnail_is_the_image_as_displayed_but_small(tmp_path, orientation):
         read_thumbnail(tmp_path, "a.jpg", size[::-1], 160)
 
 
-def test_pipe_in_place_of_a_image_is_not_waited_for(folder: Path) -> None:
+def test_pipe_in_place_of_an_image_is_not_waited_for(folder: Path) -> None:
     """Whoever asks: records and models name files that may have become something else since."""
     records = index(folder)
     (folder / "b.png").unlink()

@@ -170,7 +170,7 @@ def test_proposals_become_observations_with_keypoints_of_their_own(scene):
     assert (keypoints.score[num:] == 0).all()
 
 
-def test_no_point_is_proposed_to_a_image_that_shares_next_to_nothing(scene):
+def test_no_point_is_proposed_to_an_image_that_shares_next_to_nothing(scene):
     xyz = scene[0]
     model = missing_in(make_model(xyz, [project(i, xyz) for i in range(5)]), 2, range(len(xyz) - 5))
     columns = ModelColumns.of(model)
