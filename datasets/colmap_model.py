@@ -86,7 +86,7 @@ def write_model(
 
 def read_model(folder: Path) -> pycolmap.Reconstruction:
     """The COLMAP model, text or binary, in the folder. Raises BadFile where there is none that can be read."""
-    return read_reconstruction(folder, "write it anew")
+    return read_reconstruction(folder, "write it again")
 
 
 def poses_by_name(model: pycolmap.Reconstruction) -> dict[str, Float64]:

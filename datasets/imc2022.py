@@ -122,7 +122,7 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[_Row]:
-    """The lines of a CSV file one by one; its columns may stand in any order, and others beside them."""
+    """The lines of a CSV file one by one; its columns may be in any order, with others among them."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(_lines(file, path), strict=True)

@@ -45,7 +45,7 @@ class Features(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Memory that keeping it costs, in bytes."""
+        """Memory that it takes, in bytes."""
         ...
 
 
@@ -55,7 +55,7 @@ class Matcher(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name for people, e.g. "loftr-compact" or "sift"."""
+        """Short name for users, e.g. "loftr-compact" or "sift"."""
         ...
 
     @property
@@ -70,7 +70,7 @@ class Matcher(Protocol):
 
     @property
     def rotation_invariant(self) -> bool:
-        """An image that is turned in its plane (upside down, on its side) is matched as well.
+        """An image that is rotated in-plane (upside down, sideways) is matched as well.
 
         Where that is False, and there is a grid, pairs may be matched again with one of them rotated.
         """

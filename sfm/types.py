@@ -1,4 +1,4 @@
-"""The frozen values that pass between rooms.
+"""The frozen values that packages exchange.
 
 Pixels are COLMAP's: (x, y), origin at the corner of the image, the centre of the first pixel at
 (0.5, 0.5), measured in the image at full size after its EXIF rotation. Poses are
@@ -240,7 +240,7 @@ class Tracks:
 class StageSummary:
     """What a stage did: counts by name, wall seconds, what it skipped and why, whether it was reused.
 
-    notes: lines for people, of what counts do not tell. peak_mb: the most main memory held at once, MB."""
+    notes: lines for the user, beyond the counts. peak_mb: peak main memory, MB."""
 
     stage: str
     counts: dict[str, int | float]
@@ -253,7 +253,7 @@ class StageSummary:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A sign that a model is probably bad. sign: its name. text: one line for people, with what to do about it."""
+    """A warning that a model is probably bad. sign: name of the check. text: one line for the user, with the remedy."""
 
     sign: str
     text: str

@@ -15,7 +15,7 @@ _PARTS = ("images", "gt")
 
 
 def copy_demo_scene(out: Path) -> None:
-    """Copies the images to out/images and the truth, a COLMAP text model, to out/gt. Raises OSError."""
+    """Copies the images to out/images and the ground truth, a COLMAP text model, to out/gt. Raises OSError."""
     with as_file(_SCENE) as scene:
         for part in _PARTS:
             shutil.copytree(scene / part, out / part, dirs_exist_ok=True, copy_function=shutil.copyfile)

@@ -167,7 +167,7 @@ class Renderer:
         if material.grain == 0 and material.bond is None:
             return _blend(material, 0.5 + 0.25 * material.stain * hits.stain), np.zeros_like(hits.xyz)
         along, upward = _tangents(hits.normals)
-        at = (hits.xyz @ _TURN) * np.float32(1 / 0.71)
+        at = (hits.xyz @ _ROTATION) * np.float32(1 / 0.71)
         grain, rough = self._noise(at), self._noise(at + np.float32(0.37))
         near = np.clip(1.6 - footprint / 0.012, 0, 1)  # grain finer than a pixel fades out
         tone = 0.55 + 0.2 * material.stain * hits.stain + 0.17 * material.grain * grain * (0.45 + 0.55 * near)
@@ -226,7 +226,7 @@ class Renderer:
         return sky * np.float32(self._lighting.sky_rgb[2] * 1.25)
 
 
-_TURN = np.linalg.qr(np.array([[1.0, 0.4, -0.3], [-0.2, 1.0, 0.5], [0.6, -0.1, 1.0]]))[0].astype(np.float32)
+_ROTATION = np.linalg.qr(np.array([[1.0, 0.4, -0.3], [-0.2, 1.0, 0.5], [0.6, -0.1, 1.0]]))[0].astype(np.float32)
 
 
 def _blend(material: Material, tone: Float32) -> Float32:

@@ -23,8 +23,8 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aims:
-    """Where two cameras may stand. target: (3,). direction: (3,) from the target to the middle between them. up:
-    (3,). axis: (3,) of the turn between them. half_height: of what is seen at the target, least and most, units."""
+    """Where two cameras may be. target: (3,). direction: (3,) from the target to the middle between them. up:
+    (3,). axis: (3,) of the rotation between them. half_height: of what is seen at the target, least and most, units."""
 
     target: Float64
     direction: Float64
@@ -42,7 +42,7 @@ def random_cameras(
     scale: float,
     roll_deg: float,
 ) -> tuple[Camera, Camera]:
-    """Two cameras turned about the target by an angle in the range, four in five in its middle."""
+    """Two cameras rotated about the target by an angle in the range, four in five in its middle."""
     low, high = angles_deg
     inner = (low + 0.18 * (high - low), high - 0.18 * (high - low))
     angle = math.radians(rng.uniform(*(inner if rng.random() < 0.8 else angles_deg)))
@@ -51,8 +51,8 @@ def random_cameras(
     half_height = rng.uniform(*aims.half_height)
     zoom = scale ** (0.5 * rng.uniform(-1, 1))
     cameras = []
-    for turn, factor in ((-share * angle, zoom), ((1 - share) * angle, 1 / zoom)):
-        direction = Rotation.from_rotvec(turn * aims.axis).apply(aims.direction)
+    for rotation, factor in ((-share * angle, zoom), ((1 - share) * angle, 1 / zoom)):
+        direction = Rotation.from_rotvec(rotation * aims.axis).apply(aims.direction)
         focal = size[1] / (2 * math.tan(field / 2)) * rng.uniform(0.95, 1.05)
         distance = 2 * focal * half_height * factor / size[0]
         target = aims.target + 0.12 * half_height * rng.normal(size=3)
@@ -142,8 +142,8 @@ def objects_scene(rng: np.random.Generator, images: list[UInt8], *, plaster: boo
     table = rng.random() < (0.4 if dark else 0.8)
     count = int(rng.integers(1, 8))
     bodies = [_standing(rng, textures[0], (0.65, 0.85), np.zeros(2), triangles=8000, plaster=plaster)]
-    for turn in rng.uniform(0, 2 * np.pi, count):
-        place = rng.uniform(0.65, 1.05) * np.array([math.cos(turn), math.sin(turn)])
+    for rotation in rng.uniform(0, 2 * np.pi, count):
+        place = rng.uniform(0.65, 1.05) * np.array([math.cos(rotation), math.sin(rotation)])
         triangles = min(1200, 5000 // count)
         bodies.append(_standing(rng, textures[0], (0.15, 0.42), place, triangles=triangles, plaster=plaster))
     if table:
@@ -163,7 +163,7 @@ def _standing(
     triangles: int,
     plaster: bool,
 ) -> Body:
-    """A random body that stands at `place` (2,) on the table."""
+    """A random body at `place` (2,) on the table."""
     mesh = random_body(rng, triangles=triangles)
     pose = np.eye(3) if rng.random() < 0.4 else Rotation.random(random_state=rng).as_matrix()
     size = rng.uniform(*radius) / np.abs(mesh.vertices).max()

@@ -36,7 +36,7 @@ KINDS = ("homography", "relief", "objects")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingPair:
-    """Two images and where each coarse cell's anchor lies in the other.
+    """Two images and where each coarse cell's anchor is in the other.
 
     image0, image1: (H, W) u8. warp01, warp10: (H/8, W/8, 2) f32 px of the other image, NaN where not visible there.
     """
@@ -53,7 +53,7 @@ class Difficulty:
 
     weights: tuple[float, float, float] = (0.2, 0.3, 0.5)
     """Shares of homography, relief and objects pairs."""
-    homography_turn_deg: float = 45.0
+    homography_rotation_deg: float = 45.0
     """Largest in-plane rotation of a homography pair."""
     homography_scale: float = 2.0
     """Largest change of scale of a homography pair."""
@@ -176,7 +176,7 @@ class SyntheticPairs:
         return best
 
 
-_TAME = Difficulty(homography_turn_deg=8.0, homography_scale=1.15, homography_tilt=0.1)
+_TAME = Difficulty(homography_rotation_deg=8.0, homography_scale=1.15, homography_tilt=0.1)
 
 
 def _cells(size: tuple[int, int]) -> tuple[int, int]:
@@ -196,12 +196,12 @@ def random_homography(
     net = np.array([size[1], size[0]], np.float64)
     image = np.array(image_size, np.float64)
     scale = 0.85 * (image / net).min() * options.homography_scale ** rng.uniform(-1, 0.5)
-    turn = np.deg2rad(options.homography_turn_deg) * rng.uniform(-1, 1)
+    rotation = np.deg2rad(options.homography_rotation_deg) * rng.uniform(-1, 1)
     from_middle, to_image, tilt = np.eye(3), np.eye(3), np.eye(3)
     from_middle[:2, 2] = -net / 2
     tilt[2, :2] = options.homography_tilt * rng.uniform(-1, 1, 2) / net
     room = np.maximum(image - scale * net, 0.1 * image) / 2
-    to_image[:2, :2] = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    to_image[:2, :2] = scale * np.array([[np.cos(rotation), -np.sin(rotation)], [np.sin(rotation), np.cos(rotation)]])
     to_image[:2, 2] = image / 2 + room * rng.uniform(-0.8, 0.8, 2)
     return np.asarray(to_image @ tilt @ from_middle)
 
@@ -215,7 +215,7 @@ def apply_homography(h: Float64, xy: Float32 | Float64) -> Float64:
 def homography_warp(
     image_from_0: Float64, image_from_1: Float64, *, size: tuple[int, int], image_size: tuple[int, int]
 ) -> Float32:
-    """Where the anchors of image 0 lie in image 1: (H/8, W/8, 2) f32 px, NaN outside image 1 or the image."""
+    """Where the anchors of image 0 are in image 1: (H/8, W/8, 2) f32 px, NaN outside image 1 or the source image."""
     in_image = apply_homography(image_from_0, anchor_xy(size))
     warp = apply_homography(np.asarray(np.linalg.inv(image_from_1)), in_image)
     ok = np.asarray((in_image > 0).all(-1) & (in_image < image_size).all(-1))

@@ -1,7 +1,7 @@
 """Training pairs with real parallax: the tracks of COLMAP models.
 
-A model (of SIFT, say) knows for many points where they lie in several images. Two images that share points, cut,
-scaled and turned at random, are a training pair with sparse truth: real light, real occlusion, real lenses.
+A model (of SIFT, say) has many points with their observations in several images. Two images that share points, cropped,
+scaled and rotated at random, are a training pair with sparse ground truth: real light, real occlusion, real lenses.
 Pixels are COLMAP's: first pixel's centre at (0.5, 0.5).
 """
 
@@ -36,7 +36,7 @@ class SparseTrainingPair:
 
 @dataclass(frozen=True, slots=True)
 class TrackScene:
-    """A folder of images and the folders of its COLMAP models (one for each part that hangs together)."""
+    """A folder of images and the folders of its COLMAP models (one per connected component)."""
 
     images: Path
     models: tuple[Path, ...]
@@ -55,7 +55,7 @@ class TrackDifficulty:
     max_zoom: float = 2.0
     """A cut shows at least 1 / max_zoom of the image's shorter side."""
     in_plane_deg: float = 8.0
-    """Standard deviation of each image's in-plane turn; one in ten is drawn evenly from five times that."""
+    """Standard deviation of each image's in-plane rotation; one in ten is drawn evenly from five times that."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,10 +70,10 @@ class _CandidatePair:
 
 
 def reconstruct_scene(images: Path, output: Path, *, max_features: int = 6000, seed: int = 0) -> TrackScene:
-    """COLMAP models of a folder of images by dense-as-may-be SIFT, in output/0, output/1, ...
+    """COLMAP models of a folder of images by SIFT, as dense as possible, in output/0, output/1, ...
 
     max_features: of an image; the time taken grows with its square. Models that are already in `output` are taken as
-    they are. NoModel where the images do not hang together.
+    they are. NoModel where the images are not connected.
     """
     found = _models_in(output)
     if not found:
@@ -168,9 +168,11 @@ class TrackPairs:
         covering, whole = (net / full_size).max(), (net / full_size).min()
         scale = whole if tameness == 1 else covering * self.difficulty.max_zoom ** ((1 - tameness) * rng.random())
         spread = 5 * self.difficulty.in_plane_deg
-        turn_deg = rng.uniform(-spread, spread) if rng.random() < 0.1 else rng.normal(0, self.difficulty.in_plane_deg)
-        turn = np.deg2rad((1 - tameness) * turn_deg)
-        linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        rotation_deg = (
+            rng.uniform(-spread, spread) if rng.random() < 0.1 else rng.normal(0, self.difficulty.in_plane_deg)
+        )
+        rotation = np.deg2rad((1 - tameness) * rotation_deg)
+        linear = scale * np.array([[np.cos(rotation), -np.sin(rotation)], [np.sin(rotation), np.cos(rotation)]])
         room = np.minimum(net / (2 * scale), full_size / 2)
         middle = np.clip(points[rng.integers(len(points))], room, full_size - room)
         return np.column_stack([linear, net / 2 - linear @ middle])

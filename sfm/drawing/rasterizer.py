@@ -66,7 +66,7 @@ def line_fragments(view: View, lines: Segments, width: float, step: float = 0.5)
 
 
 def _before_the_eye(start: Float64, end: Float64, rgb: UInt8) -> tuple[Float64, Float64, UInt8]:
-    """The parts of lines (S, 3) of the view's frame that lie before it."""
+    """The parts of lines (S, 3) of the view's frame that are in front of it."""
     seen = (start[:, 2] > NEAR) | (end[:, 2] > NEAR)
     start, end, rgb = start[seen], end[seen], rgb[seen]
     span = end[:, 2] - start[:, 2]

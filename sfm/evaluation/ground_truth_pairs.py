@@ -40,7 +40,7 @@ _Item = TypeVar("_Item")
 class PosedPair:
     """Two images with their true cameras and relative pose cam1_from_cam0, (3, 4).
 
-    turn: quarter turns counterclockwise that make image 1 stand as image 0 does.
+    image_rotation: quarter turns counterclockwise that bring image 1 into the orientation of image 0.
     """
 
     name0: str
@@ -48,7 +48,7 @@ class PosedPair:
     camera0: pycolmap.Camera
     camera1: pycolmap.Camera
     cam1_from_cam0: Float64
-    turn: int = 0
+    image_rotation: int = 0
 
     @property
     def rotation_deg(self) -> float:
@@ -146,7 +146,7 @@ def _pairs_with_cameras(path: Path, records: Mapping[str, ImageRecord]) -> Itera
 
 def _posed_pair(words: Sequence[str], where: str, records: Mapping[str, ImageRecord]) -> PosedPair:
     try:
-        turns, values = [int(word) for word in words[2:4]], np.array([float(word) for word in words[4:]])
+        rotations, values = [int(word) for word in words[2:4]], np.array([float(word) for word in words[4:]])
     except ValueError:
         raise BadFile(f"{where}: holds something that is no number") from None
     if not np.isfinite(values).all():
@@ -159,7 +159,7 @@ def _posed_pair(words: Sequence[str], where: str, records: Mapping[str, ImageRec
         _camera(K.reshape(3, 3), _record(Path(where), name, records), where)
         for K, name in ((values[:9], words[0]), (values[9:18], words[1]))
     )
-    return PosedPair(words[0], words[1], camera0, camera1, pose, (turns[1] - turns[0]) % 4)
+    return PosedPair(words[0], words[1], camera0, camera1, pose, (rotations[1] - rotations[0]) % 4)
 
 
 def _camera(K: Float64, record: ImageRecord, where: str) -> pycolmap.Camera:

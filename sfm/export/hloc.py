@@ -47,7 +47,7 @@ def write_hloc(db: FeatureDatabase, *, features: Path, matches: Path, pairs: Pat
     """Write keypoints and keypoint matches as hloc's feature, match and pair files.
 
     MissingStage before the tracks stage. BadFile where a file cannot be written or the images'
-    names cannot be told apart in hloc's format.
+    names are ambiguous in hloc's format.
     """
     records, all_keypoints, held = db.read_images(), db.read_keypoints(), db.read_keypoint_matches()
     _by_flat_name(records, matches)
@@ -107,7 +107,9 @@ def _by_flat_name(records: Sequence[ImageRecord], path: Path) -> dict[str, str]:
     for record in records:
         other = names.setdefault(_flat(record.name), record.name)
         if other != record.name:
-            raise BadFile(f"{path}: hloc's format cannot tell {other} from {record.name}; rename one of the images")
+            raise BadFile(
+                f"{path}: hloc's format does not distinguish {other} from {record.name}; rename one of the images"
+            )
     return names
 
 

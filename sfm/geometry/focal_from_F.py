@@ -1,4 +1,4 @@
-"""The focal length of images that do not tell it, from the fundamental matrices of their pairs.
+"""The focal length of images without EXIF, from the fundamental matrices of their pairs.
 
 With the principal point at the centre of the image and square pixels, K1ᵀ F K0 is an essential
 matrix at the right focal length only: its two singular values are equal there (Mendonca and
@@ -62,7 +62,7 @@ def scan_focal(F: Float64, num_inliers: Float64, width: int, height: int) -> flo
 
 
 def focal_of_pair(F: Float64, width: int, height: int) -> float | None:
-    """Focal length in px shared by both images of one pair with F (3, 3); None where F alone does not tell it well.
+    """Focal length in px shared by both images of one pair with F (3, 3); None where F alone does not determine it.
 
     It does where the cost is low at few focal lengths only, and at those that lenses have. AUC@5 of the 68 Strecha
     pairs is 62 with it, 31 with COLMAP's guess.

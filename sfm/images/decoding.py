@@ -1,8 +1,8 @@
 """Pixels of image files: grey, colour, thumbnails and masks.
 
 Everything downstream sees an image *as displayed*: its EXIF orientation is applied to the pixels, and
-width and height are those after that rotation. (COLMAP's own reader does not rotate.) Masks are files
-beside that: they are drawn over the image as displayed, and are not rotated.
+width and height are those after that rotation. (COLMAP's own reader does not rotate.) Masks
+correspond to the image as displayed, and are not rotated.
 
 A file is opened by its content (its first bytes), never by its name.
 """
@@ -61,14 +61,14 @@ def read_thumbnail(folder: Path, name: str, size: tuple[int, int] | None, side: 
     """
     path = folder / name
     with _naming(path), opened(path) as image:
-        turn = TRANSPOSE_OF.get(orientation_left(image))
+        transpose = TRANSPOSE_OF.get(orientation_left(image))
         stored = image.size
         image.draft("RGB", (2 * side, 2 * side))
         pixels = eight_bit(image, "RGB")
-        if isinstance(image, TiffImageFile):  # turned, and so given its size, as it is decoded
+        if isinstance(image, TiffImageFile):  # rotated, and so given its size, as it is decoded
             stored = image.size
-        small = pixels.copy() if turn is None else pixels.transpose(turn)
-    displayed = stored if turn is None or turn.name.startswith(("FLIP", "ROTATE_180")) else stored[::-1]
+        small = pixels.copy() if transpose is None else pixels.transpose(transpose)
+    displayed = stored if transpose is None or transpose.name.startswith(("FLIP", "ROTATE_180")) else stored[::-1]
     if size is not None and displayed != size:
         raise BadImage(f"{path}: has changed since it was indexed; run again")
     small.thumbnail((side, side), Image.Resampling.BOX if max(small.size) > 8 * side else Image.Resampling.LANCZOS)
@@ -112,11 +112,11 @@ def read_mask_file(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.b
 
 def _read(path: Path, mode: str, record: ImageRecord) -> NDArray[np.uint8]:
     with _naming(path), opened(path) as image:
-        turn = TRANSPOSE_OF.get(orientation_left(image))
+        transpose = TRANSPOSE_OF.get(orientation_left(image))
         if mode == "L":
             image.draft("L", image.size)  # JPEG at full size, luma alone: half the time
         pixels = eight_bit(image, mode)
-        array = np.array(pixels if turn is None else pixels.transpose(turn))
+        array = np.array(pixels if transpose is None else pixels.transpose(transpose))
     if array.shape[:2] != (record.height, record.width):
         raise BadImage(f"{path}: has changed since it was indexed; run again")
     return array
@@ -190,7 +190,7 @@ def _check_scans(image: ImageFile, stream: IO[bytes]) -> None:
         num_scans += part.count(b"\xff\xda")
     stream.seek(position)
     if num_scans * image.width * image.height > MAX_SCANS:
-        raise BadImage(f"JPEG of {num_scans} scans takes too long to decode: save it anew")
+        raise BadImage(f"JPEG of {num_scans} scans takes too long to decode: save it again")
 
 
 def eight_bit(image: Image.Image, mode: str) -> Image.Image:

@@ -84,7 +84,7 @@ def _shown(name: str) -> str:
 
 
 def unusable_file(path: Path, name: str) -> str | None:
-    """Why the file cannot be an image, judged without opening it; None if it may be one."""
+    """Why the file cannot be an image, without opening it; None if it may be one."""
     try:
         name.encode("utf-8")
         status = path.stat()
@@ -106,5 +106,5 @@ def unusable_status(status: os.stat_result) -> str | None:
     if status.st_size == 0:
         return "the file is empty"
     if status.st_size > MAX_BYTES:
-        return f"{status.st_size / 1e9:.0f} GB is no image"
+        return f"{status.st_size / 1e9:.0f} GB is too large for an image"
     return None

@@ -1,4 +1,4 @@
-"""What an image file says of itself: its EXIF entries, those that are of use here, and none that are faulty."""
+"""EXIF entries of an image file that are used here, without faulty ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF FocalPlaneResolution
 
 @dataclass(frozen=True, slots=True)
 class Exif:
-    """What an image says of itself; empty strings and zeros where it says nothing. pixels_per_mm: of the
+    """The EXIF entries of an image; empty strings and zeros where absent. pixels_per_mm: of the
     focal plane, for the file's present size."""
 
     orientation: int = 1
@@ -42,7 +42,7 @@ class Exif:
 def read_exif(image: Image.Image) -> Exif:
     """EXIF of an opened image. An image with damaged EXIF still has its pixels: it counts as one without.
 
-    A PNG is decoded, as its EXIF may stand behind the pixels. Whatever Pillow raises for damaged ones comes through.
+    A PNG is decoded, as its EXIF may come after the pixels. Whatever Pillow raises for damaged ones is propagated.
     """
     if isinstance(image, PngImageFile):
         image.load()  # or else getexif would, and a second load after one that failed passes
@@ -63,7 +63,7 @@ def read_exif(image: Image.Image) -> Exif:
 
 
 def orientation_left(image: ImageFile) -> int:
-    """The EXIF orientation that is still to be applied: Pillow turns TIFF, and TIFF alone, as it decodes."""
+    """The EXIF orientation that is still to be applied: Pillow rotates TIFF, and only TIFF, as it decodes."""
     return 1 if isinstance(image, TiffImageFile) else read_exif(image).orientation
 
 

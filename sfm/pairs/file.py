@@ -52,7 +52,7 @@ def _two_names(line: str, known: frozenset[str], where: str) -> tuple[str, str]:
         return fitting[0]
     if fitting:
         raise BadFile(f"{where}: {line[:_SHOWN]!r} can be read as more than one pair; rename images that have spaces")
-    # Blame the longest part that is wrong beside a right one, else the first word.
+    # Report the longest wrong part next to a right one, else the first word.
     words = line.split(maxsplit=2)
     if len(words) == 2 or half_right:
         absent = half_right[0] if half_right else words[0]

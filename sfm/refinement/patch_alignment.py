@@ -1,10 +1,10 @@
-"""Photometric alignment of small patches: where exactly a point of one image lies in another.
+"""Photometric alignment of small patches: the sub-pixel position of a point of one image in another.
 
-The patch around the reference point is laid into the other image by an affine map and moved until both agree best,
-brightness and contrast aside: the inverse compositional algorithm (Baker and Matthews, Lucas-Kanade 20 years on,
+The patch around the reference point is warped into the other image by an affine map and moved until both agree best,
+up to brightness and contrast: the inverse compositional algorithm (Baker and Matthews, Lucas-Kanade 20 years on,
 IJCV 2004) for a weighted window and zero-mean, unit-variance patches, with Gaussian priors on the position and on the
-shape. Where a patch says nothing (a blank wall, or along an edge) the prior holds it, and the information matrix that
-comes with each position says so. Pixels are COLMAP's (sfm.types), of the images that the pyramids are made from.
+shape. Where a patch carries no information (a blank wall, or along an edge) the prior dominates, and the information
+matrix of each position reflects this. Pixels are COLMAP's (sfm.types), of the images that the pyramids are made from.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A matcher's positions are good to a pixel of its network's image, or of the image itself. Here every track gets a
 reference observation, and all others are aligned with it in the images themselves (sfm.refinement.track_alignment), to
-a few hundredths of a pixel where there is texture; the reference defines the point, so its own position costs nothing.
+a few hundredths of a pixel where there is texture; the reference defines the point, so its own error does not count.
 Then bundle adjustment with each observation's covariance, a filter, and a second round on the better model, whose
 tracks have been completed and merged in between. The idea is that of He et al., Detector-Free Structure from Motion,
 CVPR 2024, with patches in the place of its network. Pixels are COLMAP's (sfm.types).
@@ -43,7 +43,7 @@ class Refiner:
     """What all rounds on all models of a run share. data: what mapping read. read_grey: (H, W) u8 of an image name.
     read_mask: (H, W) bool, where the image may be used, or None for all. memory: bytes for images and patches.
 
-    unusable: names of images whose pixels say nothing, and whose observations stay as they are. write_database: a
+    unusable: names of images without usable pixels, whose observations stay as they are. write_database: a
     COLMAP database of a model in some state, with the model's ids; where absent, it is made of the data, whose order
     gives the ids.
     Poses that the user gave stay as they are, and intrinsics likewise.

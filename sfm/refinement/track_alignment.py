@@ -1,7 +1,7 @@
 """Every observation of every track, re-estimated against its track's reference by aligning patches.
 
 Tracks are worked on in blocks that fit the memory: first the patches of all references are cut out, image by image,
-then they are laid over the other images, image by image. So each image is decoded twice a block at most, and once
+then they are aligned in the other images, image by image. So each image is decoded at most twice per block, and once
 where all images fit. Alignment goes from a coarse pyramid level, where the matcher's error is a pixel, to the finest.
 """
 

@@ -211,8 +211,8 @@ def ground_truth_errors(poses: Poses, true_poses: Poses) -> dict[str, dict[str, 
         return {}
     similarity, distances, names = found
     size = extent(camera_centres(true_poses))
-    turned = np.array([similarity.transform_pose(poses[name])[:, :3] @ true_poses[name][:, :3].T for name in names])
-    angles = rotation_angle_deg(turned)
+    rotated = np.array([similarity.transform_pose(poses[name])[:, :3] @ true_poses[name][:, :3].T for name in names])
+    angles = rotation_angle_deg(rotated)
     return {
         name: {"centre_percent": round(float(100 * distance / size), 4), "rotation_deg": round(float(angle), 4)}
         for name, distance, angle in zip(names, distances, angles, strict=True)

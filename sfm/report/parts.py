@@ -158,7 +158,7 @@ def neighbours_of(scene: Scene) -> list[list[tuple[int, int]]]:
 
 
 def warnings_of(counts: Int64, errors: NDArray[np.float64]) -> list[str]:
-    """For each camera what is odd about it beside the others, or ""."""
+    """For each camera in what it is an outlier, or ""."""
     usual = float(np.median(counts)) if len(counts) else 0.0
     usual_error = float(np.nanmedian(errors)) if np.isfinite(errors).any() else 0.0
     found = []

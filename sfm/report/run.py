@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """A finished run as it lies on disk. record: its run.json. counts, geometries: of the matched pairs. scene: its
+    """A finished run as stored on disk. record: its run.json. counts, geometries: of the matched pairs. scene: its
     largest model, upright, None without one. place: sub-model of each image that is in a smaller one."""
 
     out: Path
@@ -180,12 +180,12 @@ def warnings(run: Run, side: Mapping[str, Any]) -> list[str]:
     found += [f"{PROBABLY_BAD}: {text}" for text in recorded_doubts(run.record)]
     lost, odd = len(unregistered(run.record)), sum(bool(text) for text in side["warning"])
     if lost and run.scene is not None:
-        found.append(f"{lost} of {run.record['images']} images are not in the model; each says why below")
+        found.append(f"{lost} of {run.record['images']} images are not in the model; the reasons are below")
     if odd:
-        found.append(f"{odd} registered image{'s stand' if odd > 1 else ' stands'} out, marked below")
+        found.append(f"{odd} registered image{'s are outliers' if odd > 1 else ' is an outlier'}, marked below")
     if len(run.record.get("models", [])) > 1:
         others = ", ".join(f"{model['path']} ({model['images']} images)" for model in run.record["models"][1:])
-        found.append(f"the images fell into more than one model; this page shows the largest, the others are {others}")
+        found.append(f"the images split into more than one model; this page shows the largest, the others are {others}")
     return found
 
 
@@ -245,7 +245,7 @@ def report_key(record: Mapping[str, Any]) -> str:
 
 
 def write_report(out: Path, images: Path | None = None) -> Path:
-    """Writes OUT/report.html anew and returns its path. images: the images' folder, where it has moved.
+    """Writes OUT/report.html and returns its path. images: the images' folder, where it has moved.
 
     Raises BadFile where OUT is no run's output folder or cannot be written.
     """

@@ -1,4 +1,4 @@
-"""run.json: the summary of a run for machines, written whole and read with distrust."""
+"""run.json: the machine-readable summary of a run, written atomically and read as an untrusted file."""
 
 from __future__ import annotations
 
@@ -148,12 +148,12 @@ def read_run_json(out: Path) -> dict[str, Any]:
 
 
 def recorded_doubts(record: Mapping[str, Any]) -> list[str]:
-    """The signs that a run.json has against its model, as text."""
+    """The warnings of a run.json about its model, as text."""
     return [doubt["text"] for doubt in record.get("doubts", [])]
 
 
 def run_title(record: Mapping[str, Any]) -> str:
-    """What to call a run beside another: its matcher."""
+    """The title of a run in comparisons: its matcher."""
     name = str(record.get("matcher", {}).get("matcher", ""))
     kind, _, weights = name.partition("-")
     known = {"loftr": "LoFTR", "sift": "SIFT", "hloc": "hloc"}

@@ -1,6 +1,6 @@
 """The group `matches` of the feature database: matches of all pairs as columns, by matcher and images' digests.
 
-Rows of one pair lie together; `index` says where. A pair written again gets new rows and the last
+Rows of one pair are contiguous; `index` says where. A pair written again gets new rows and the last
 entry counts. Rows of images that changed or left stay until the file is compacted, so that images
 that come back find their matches.
 """

@@ -109,7 +109,7 @@ class Stage:
         return View(self.pose, focal, np.array(size) / 2, size)
 
     def look(self, pose: Float64, field_deg: float = FIELD_OF_VIEW) -> None:
-        """Looks from a pose (3, 4) with this vertical field of view; mice turn it about the place ahead that is
+        """Looks from a pose (3, 4) with this vertical field of view; the mouse rotates it about the place ahead that is
         nearest to the origin."""
         frame = self.widget.frame
         aspect = max(1, frame.width) / max(1, frame.height)

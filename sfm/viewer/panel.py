@@ -18,16 +18,16 @@ from sfm.viewer.stills import UNITS, counts_text
 
 UInt8 = NDArray[np.uint8]
 HELP = (
-    ("drag", "turn", "R  T  F  S", "whole, top, front, side"),
+    ("drag", "rotate", "R  T  F  S", "whole, top, front, side"),
     ("ctrl + drag", "move", "C  P  G  X", "cameras, images, grid, axes"),
     ("wheel", "nearer, further", "K  B", "colouring, background"),
     ("click", "select a camera", "+  -", "point size"),
-    ("double click", "look through it", "O", "models beside or over each other"),
+    ("double click", "look through it", "O", "models side by side or overlaid"),
     ("left, right", "previous, next camera", "Enter", "look through the camera, and back"),
     ("Escape", "select none", "H  Q", "this help, close"),
 )
 STAGE_SIZE = (900, 700)  # px, about, for which points are given their size
-COLOUR_NAMES = ("photo", "reprojection error", "track length", "height")
+COLOUR_NAMES = ("image", "reprojection error", "track length", "height")
 
 
 class Panel:
@@ -93,7 +93,7 @@ class Panel:
         )
         self._layout = None
         if len(self._scenes) > 1:
-            names = ("beside each other", "over each other")
+            names = ("side by side", "overlaid")
             self._layout = self._choice(grid, "Models", names, lambda k: self._tell(layout=LAYOUTS[k]))
         self.widget.add_child(grid)
         self._legend = gui.Label("")

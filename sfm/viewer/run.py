@@ -109,7 +109,7 @@ def _scene(path: Path) -> Scene:
     name = path.resolve().name
     try:
         return read_scene(path, f"{run_title(read_run_json(path))} ({name})")
-    except BadFile:  # no run's folder, or no model in it, which is told anew
+    except BadFile:  # not a run's folder, or no model in it, which is reported below
         return read_scene(path, name)
 
 

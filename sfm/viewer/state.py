@@ -38,7 +38,7 @@ NEAR_CAMERA_PX = 12.0  # a click this near to a camera's centre means the camera
 @dataclass(frozen=True, slots=True)
 class ViewState:
     """max_error: px, points above are hidden. min_track: observations a point needs. point_size: px, None by their
-    number. colour: rgb, error, length or height. layout of two models: beside or over each other. cameras, images,
+    number. colour: rgb, error, length or height. layout of two models: side by side or overlaid. cameras, images,
     grid, axes: whether they are drawn. selected: model and name of a camera. pose: cam_from_world of the view, 12
     numbers row by row. BadOption for values that make no sense."""
 
@@ -86,7 +86,7 @@ def point_colours(scene: Scene, state: ViewState, tint: RGB | None = None) -> UI
 
 
 def colour_range(scene: Scene, colour: str) -> tuple[float, float]:
-    """What the first and the last colour of the ramp stand for: px, images or radii of the scene."""
+    """What the first and the last colour of the ramp represent: px, images or radii of the scene."""
     measured = _measure(scene, colour)
     finite = measured[np.isfinite(measured)]
     if len(finite) == 0:
@@ -133,7 +133,7 @@ def arranged(scenes: Sequence[Scene]) -> tuple[tuple[Scene, ...], str | None]:
 
 
 def apart(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
-    """Each scene centred on its own points: for views beside each other of models that are not aligned."""
+    """Each scene centred on its own points: for side-by-side views of models that are not aligned."""
     return tuple(moved(s, Similarity(1.0, np.eye(3), -_middle(s))) for s in scenes)
 
 

@@ -12,7 +12,7 @@ import pytest
 from sfm.cli.main import main
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
-from tests.support.odd_images import turned
+from tests.support.odd_images import rotated
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def run(pictures: list[np.ndarray], folder: Path, orientation: int) -> Path:
     (folder / "photos").mkdir(parents=True)
     kind, how = (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True}))[orientation % 3]
     for name, picture in zip(NAMES, pictures, strict=False):
-        turned(orientation, kind, **how)(folder / "photos" / name, picture)
+        rotated(orientation, kind, **how)(folder / "photos" / name, picture)
     assert main([str(folder / "photos"), str(folder / "out"), *QUICK, *MORE]) in (
         0,
         4,

@@ -20,16 +20,16 @@ from sfm.geometry.poses import relative_pose, rotation_angle_deg
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
 from tests.support import odd_images
-from tests.support.odd_images import BROKEN, USED, encoded, saved, turned
+from tests.support.odd_images import BROKEN, USED, encoded, rotated, saved
 
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "240", "--no-refine", "--no-report")
 QUICK += ("--threads", "1")  # of the mapper, which then repeats itself bit for bit
 DONE = (0, 4)  # whatever is thought of a model this small
 GOOD = {  # a good image's number -> as what it comes
     0: ("0 in the  old town.png", saved("PNG", "RGBA")),
-    1: ('1 it\'s "$x_{<b>".tif', turned(6, "TIFF")),
-    2: ("2 cafe\u0301.webp", turned(5, "WEBP", lossless=True)),
-    3: ("3 caf\u00e9.jpg", turned(7, "PNG")),
+    1: ('1 it\'s "$x_{<b>".tif', rotated(6, "TIFF")),
+    2: ("2 cafe\u0301.webp", rotated(5, "WEBP", lossless=True)),
+    3: ("3 caf\u00e9.jpg", rotated(7, "PNG")),
     4: ("4 -rf %s{0}.TIFF", saved("TIFF", big_tiff=True)),
     5: ("5" + "\u6f22" * 82 + ".webp", saved("WEBP")),
 }
@@ -111,8 +111,8 @@ def test_a_image_saved_again_stands_where_the_first_does(plain, tmp_path: Path) 
         nearest = min(np.linalg.norm(centre(found[i]) - centre(found["2"])) for i in "13")
         assert np.linalg.norm(centre(found["s"]) - centre(found["2"])) < 0.05 * nearest
     for i, j in combinations(alone, 2):
-        turn = relative_pose(alone[i], alone[j])[:, :3].T @ relative_pose(found[i], found[j])[:, :3]
-        assert rotation_angle_deg(turn) < 0.5
+        rotation = relative_pose(alone[i], alone[j])[:, :3].T @ relative_pose(found[i], found[j])[:, :3]
+        assert rotation_angle_deg(rotation) < 0.5
 
 
 def centre(pose: np.ndarray) -> np.ndarray:

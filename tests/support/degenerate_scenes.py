@@ -13,9 +13,9 @@ from sfm.verification.stage import verify
 from tests.support.mapping_scene import DENSE, FOCAL, GRID, HEIGHT, WIDTH, project, semi_dense_pair
 
 
-def pose(turn_deg, centre):
-    """cam_from_world (3, 4) of a camera turned about y and x, degrees."""
-    rotation = Rotation.from_euler("yx", turn_deg, degrees=True).as_matrix()
+def pose(rotation_deg, centre):
+    """cam_from_world (3, 4) of a camera rotated about y and x, degrees."""
+    rotation = Rotation.from_euler("yx", rotation_deg, degrees=True).as_matrix()
     return np.column_stack([rotation, -rotation @ centre])
 
 
@@ -78,7 +78,7 @@ def arc(num=6, step=10.0):
     ]
 
 
-def turning(num=7, step=6.0):
+def rotating(num=7, step=6.0):
     """Poses of a camera that only turns."""
     return [pose([step * (i - num // 2), 4.0 * (i % 2)], np.zeros(3)) for i in range(num)]
 

@@ -94,8 +94,8 @@ def ratio(numerator: int, denominator: int) -> tuple[int, bytes]:
     return (10 if numerator < 0 else 5), struct.pack("<iI" if numerator < 0 else "<II", numerator, denominator)
 
 
-def turned(orientation: int, kind: str, **how: Any) -> Callable[[Path, Picture], object]:
-    """Writer of a file that is stored turned, so that its EXIF orientation shows the picture upright."""
+def rotated(orientation: int, kind: str, **how: Any) -> Callable[[Path, Picture], object]:
+    """Writer of a file that is stored rotated, so that its EXIF orientation shows the picture upright."""
 
     def write(path: Path, picture: Picture) -> None:
         tags = Image.Exif()
@@ -113,7 +113,7 @@ def stored_for(orientation: int, picture: Picture) -> Picture:
         3: lambda a: a[::-1, ::-1],
         4: lambda a: a[::-1],
         5: lambda a: a.swapaxes(0, 1),
-        6: lambda a: np.rot90(a),  # stored counter-clockwise, shown turned clockwise
+        6: lambda a: np.rot90(a),  # stored counter-clockwise, shown rotated clockwise
         7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
         8: lambda a: np.rot90(a, -1),
     }
@@ -367,7 +367,7 @@ NAMES = {
 }  # fmt: skip
 
 USED = [
-    *(Kind(f"orientation {o} in {kind}", f"turned{o}.{suffix}", turned(o, kind), tolerance=2.0 * (kind == "JPEG"))
+    *(Kind(f"orientation {o} in {kind}", f"turned{o}.{suffix}", rotated(o, kind), tolerance=2.0 * (kind == "JPEG"))
       for o in range(1, 9) for kind, suffix in (("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tif"), ("WEBP", "webp"))),
     *(Kind(f"orientation {what}", f"orientation{i}.jpg", tagged({ORIENTATION: value}), tolerance=2)
       for i, (what, value) in enumerate(ORIENTATIONS.items())),

@@ -45,7 +45,7 @@ def camera(factor=1):
 def poses():
     """cam_from_world (3, 4) of cameras on an arc of 40 degrees."""
     turns = [Rotation.from_euler("yx", [10.0 * (i - 2), 5.0 * (i % 2) - 2], degrees=True).as_matrix() for i in range(5)]
-    return [np.concatenate([turn, [[0.0], [0.0], [6.0]]], axis=1) for turn in turns]
+    return [np.concatenate([rotation, [[0.0], [0.0], [6.0]]], axis=1) for rotation in turns]
 
 
 @cache

@@ -141,7 +141,7 @@ def _resume(state: _State, path: Path) -> None:
         state.optimiser.load_state_dict(saved["optimiser"])
         state.step, state.elapsed_s = saved["step"], saved["elapsed_s"]
     except Exception as error:
-        raise BadFile(f"{path}: not a checkpoint of this network's training; move it away to start anew") from error
+        raise BadFile(f"{path}: not a checkpoint of this network's training; move it away to start again") from error
 
 
 def _step(state: _State, batch: Batch, done: float, options: TrainingOptions) -> tuple[float, float]:

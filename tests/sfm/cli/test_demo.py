@@ -18,8 +18,8 @@ def out(tmp_path):
     truth.write_text(tmp_path / "gt")
     rng = np.random.default_rng(0)
     for frame in truth.frames.values():
-        turn = pycolmap.Rigid3d(pycolmap.Rotation3d(np.radians(2) * rng.standard_normal(3)), np.zeros(3))
-        frame.rig_from_world = turn * frame.rig_from_world
+        rotation = pycolmap.Rigid3d(pycolmap.Rotation3d(np.radians(2) * rng.standard_normal(3)), np.zeros(3))
+        frame.rig_from_world = rotation * frame.rig_from_world
     (tmp_path / "sparse" / "0").mkdir(parents=True)
     truth.write_binary(tmp_path / "sparse" / "0")
     return tmp_path

@@ -66,7 +66,7 @@ def test_a_file_of_pairs_with_cameras_says_the_same_as_the_model(scene, records,
     path = tmp_path / "pairs_with_gt.txt"
     path.write_text(f"{line(0, 1)}\n\n{line(3, 1, rots='1 0')}\n")
     pairs = read_posed_pairs(path, records, ALL)
-    assert [(p.name0, p.name1, p.turn) for p in pairs] == [(NAMES[0], NAMES[1], 0), (NAMES[3], NAMES[1], 3)]
+    assert [(p.name0, p.name1, p.image_rotation) for p in pairs] == [(NAMES[0], NAMES[1], 0), (NAMES[3], NAMES[1], 3)]
     np.testing.assert_allclose(pairs[1].cam1_from_cam0, relative_pose(pose(3), pose(1)), atol=1e-12)
     np.testing.assert_allclose(pairs[1].camera0.calibration_matrix(), K)
 

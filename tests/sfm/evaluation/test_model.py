@@ -64,7 +64,7 @@ def pose(rotation: np.ndarray, centre: tuple[float, float, float]) -> np.ndarray
     return np.column_stack([rotation, -rotation @ np.array(centre)])
 
 
-def turn_z(degrees: float) -> np.ndarray:
+def rotation_z(degrees: float) -> np.ndarray:
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
@@ -103,7 +103,7 @@ def test_auc_grows_with_the_threshold_and_falls_with_an_error() -> None:
 def test_pose_errors_by_hand() -> None:
     eye = np.eye(3)
     truth = {"a": pose(eye, (0, 0, 0)), "b": pose(eye, (1, 0, 0)), "c": pose(eye, (0, 1, 0))}
-    poses = {"a": truth["a"], "b": pose(turn_z(10), (2, 0, 0))}  # turned by 10 degrees, on the true line
+    poses = {"a": truth["a"], "b": pose(rotation_z(10), (2, 0, 0))}  # rotated by 10 degrees, on the true line
     errors = pose_errors(poses, truth)
     # The direction of cam_b_from_cam_a's translation lies in b's frame and turns with it.
     np.testing.assert_allclose(errors.rotation_deg, [10, np.inf, np.inf], atol=1e-9)
@@ -121,7 +121,7 @@ def test_a_baseline_that_points_backwards_is_wrong_by_180_degrees() -> None:
 def test_no_direction_is_asked_for_where_the_truth_has_no_baseline() -> None:
     eye = np.eye(3)
     truth = {"a": pose(eye, (0, 0, 0)), "b": pose(eye, (0, 0, 0)), "c": pose(eye, (1, 0, 0))}
-    poses = truth | {"b": pose(turn_z(3), (0, 0, 1e-3))}
+    poses = truth | {"b": pose(rotation_z(3), (0, 0, 1e-3))}
     errors = pose_errors(poses, truth)  # pairs ab, ac, bc
     assert errors.max_deg[0] == pytest.approx(3)
     assert errors.translation_deg[0] == 0
@@ -172,8 +172,8 @@ def test_similarity_is_the_least_squares_one() -> None:
     assert found is not None
     least = ((found(source) - target) ** 2).sum()
     for step in rng.normal(scale=1e-3, size=(20, 3)):
-        turned = pycolmap.Rotation3d(step).matrix() @ found.rotation
-        other = (found.scale + step[0]) * source @ turned.T + found.translation + step
+        rotated = pycolmap.Rotation3d(step).matrix() @ found.rotation
+        other = (found.scale + step[0]) * source @ rotated.T + found.translation + step
         assert ((other - target) ** 2).sum() > least
 
 

@@ -151,7 +151,7 @@ def test_the_verb_on_the_demo(tmp_path, capsys) -> None:
 
 
 def test_a_image_on_its_side_is_matched_upright(tmp_path) -> None:
-    """A pairs file with cameras whose second image is stored turned clockwise: rot1 1 turns it back for matching."""
+    """A pairs file with cameras whose second image is stored rotated clockwise: rot1 1 turns it back for matching."""
     copy_demo_scene(tmp_path / "demo")
     (tmp_path / "images").mkdir()
     a, b = "view_00.jpg", "view_01.jpg"
@@ -162,10 +162,10 @@ def test_a_image_on_its_side_is_matched_upright(tmp_path) -> None:
     posed = {model.image(i).name: model.image(i) for i in model.reg_image_ids()}
     upright_K, height = posed[a].camera.calibration_matrix(), posed[a].camera.height
     (focal_x, _, x), (_, focal_y, y), _ = upright_K
-    turned_K = np.array([[focal_y, 0, height - y], [0, focal_x, x], [0, 0, 1]])
-    turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    truth = turn @ relative_pose(*(posed[name].cam_from_world().matrix() for name in (a, b)))
-    centred = [matrix - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]) for matrix in (upright_K, turned_K)]
+    rotated_K = np.array([[focal_y, 0, height - y], [0, focal_x, x], [0, 0, 1]])
+    image_rotation = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    truth = image_rotation @ relative_pose(*(posed[name].cam_from_world().matrix() for name in (a, b)))
+    centred = [matrix - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]) for matrix in (upright_K, rotated_K)]
     numbers = np.concatenate([*map(np.ravel, centred), truth.ravel(), [0, 0, 0, 1]])
     for rot, path in ((0, tmp_path / "not.txt"), (1, tmp_path / "turned.txt")):
         path.write_text(f"{a} b.png 0 {rot} {' '.join(map(repr, numbers.tolist()))}\n")

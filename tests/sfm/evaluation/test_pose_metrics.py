@@ -41,8 +41,8 @@ def test_exact_pose_has_no_error() -> None:
 
 
 def test_known_rotation_and_direction_errors() -> None:
-    turned = pose(26.5, (-2.0, 0.3, 0.4))
-    assert pose_errors_deg(turned, TRUTH) == pytest.approx((6.5, 0), abs=1e-6)
+    rotated = pose(26.5, (-2.0, 0.3, 0.4))
+    assert pose_errors_deg(rotated, TRUTH) == pytest.approx((6.5, 0), abs=1e-6)
     sideways = np.column_stack([TRUTH[:, :3], pose(7, (0, 0, 0), axis=(0, 0, 1))[:, :3] @ (-2.0, 0, 0)])
     assert pose_errors_deg(sideways, pose(20, (-9.0, 0, 0))) == pytest.approx((0, 7), abs=1e-6)
 

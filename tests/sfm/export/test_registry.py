@@ -59,7 +59,7 @@ def picture() -> NDArray[np.uint8]:
 
 
 def sideways(path: Path) -> None:
-    """Rewrites an image turned by 90 degrees, with the EXIF orientation that turns it back."""
+    """Rewrites an image rotated by 90 degrees, with the EXIF orientation that turns it back."""
     image = Image.fromarray(picture()).transpose(Image.Transpose.ROTATE_90)
     exif = image.getexif()
     exif[0x0112] = 6
@@ -149,7 +149,7 @@ def test_nerfstudio_refuses_what_it_cannot_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["nerfstudio", "undistorted"])
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_turned_images_are_made_upright(tmp_path: Path, format: str, suffix: str) -> None:
+def test_rotated_images_are_made_upright(tmp_path: Path, format: str, suffix: str) -> None:
     truth = scene(tmp_path, "PINHOLE", [60.0, 60.0, 32.0, 24.0])
     for image in truth.images.values():
         (tmp_path / "photos" / image.name).unlink()

@@ -77,7 +77,7 @@ def test_focal_length_is_pycolmaps(tmp_path: Path, suffix: str, tags: dict[str, 
 
 
 def test_default_camera_is_pycolmaps(tmp_path: Path) -> None:
-    """With a prior, without one, and for an image that is shown turned (which pycolmap does not turn)."""
+    """With a prior, without one, and for an image that is shown rotated (which pycolmap does not turn)."""
     for name, exif in (("prior.jpg", exif_of(focal_35mm=28)), ("guess.jpg", exif_of())):
         path = saved(tmp_path / name, exif)
         theirs = pycolmap.infer_camera_from_image(path)

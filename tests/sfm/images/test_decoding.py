@@ -25,14 +25,14 @@ def test_image_above_pillows_own_limit_is_read(folder: Path, monkeypatch: pytest
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_looks_the_same(folder: Path, suffix: str, orientation: int) -> None:
-    """The stored pixels are turned back by numpy, so that reading must undo it."""
+    """The stored pixels are rotated back by numpy, so that reading must undo it."""
     undo = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],
         4: lambda a: a[::-1],
         5: lambda a: a.swapaxes(0, 1),
-        6: lambda a: np.rot90(a),  # counter-clockwise; shown turned clockwise
+        6: lambda a: np.rot90(a),  # counter-clockwise; shown rotated clockwise
         7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
         8: lambda a: np.rot90(a, -1),
     }[orientation]

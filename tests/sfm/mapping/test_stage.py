@@ -155,11 +155,11 @@ def known_model(path, names, size=(WIDTH, HEIGHT)):
     camera = pycolmap.Camera(model="PINHOLE", width=size[0], height=size[1], params=[FOCAL, FOCAL, *K[:2, 2]])
     camera.camera_id = 7
     model.add_camera_with_trivial_rig(camera)
-    turn = Rotation.from_rotvec([0.3, 1.0, -0.4]).as_matrix()
+    rotation = Rotation.from_rotvec([0.3, 1.0, -0.4]).as_matrix()
     poses = {}
     for i, name in enumerate(names):
         true = camera_poses()[NAMES.index(name)] if name in NAMES else camera_poses()[0]
-        poses[name] = np.concatenate([true[:, :3] @ turn, 10 * true[:, 3:]], axis=1)
+        poses[name] = np.concatenate([true[:, :3] @ rotation, 10 * true[:, 3:]], axis=1)
         image = pycolmap.Image(name=name, camera_id=7, image_id=40 - i)
         model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(poses[name]))
     path.mkdir()

@@ -282,8 +282,13 @@ class CornerFeatures:
     nbytes = FEATURE_BYTES
 
     def __init__(self, image) -> None:
-        corners = image[0, 0], image[-1, 0], image[-1, -1], image[0, -1]  # of a bright upper left corner, turned by ...
-        self.turn = int(np.argmax(corners))
+        corners = (
+            image[0, 0],
+            image[-1, 0],
+            image[-1, -1],
+            image[0, -1],
+        )  # of a bright upper left corner, rotated by ...
+        self.rotation = int(np.argmax(corners))
         self.value = int(max(corners))
 
 
@@ -305,7 +310,7 @@ class UprightMatcher(FakeMatcher):
         if sum(self.batches) >= self.stop_after:
             raise KeyboardInterrupt
         self.batches.append(len(pairs))
-        return [self.of_rotation(f0.turn == f1.turn) for f0, f1 in pairs]
+        return [self.of_rotation(f0.rotation == f1.rotation) for f0, f1 in pairs]
 
     @staticmethod
     def of_rotation(good):
@@ -315,15 +320,15 @@ class UprightMatcher(FakeMatcher):
 
 
 @pytest.fixture
-def turned_images(images):
-    """turned_images(turns): images with a bright corner that were taken with the camera turned."""
+def rotated_images(images):
+    """rotated_images(turns): images with a bright corner that were taken with the camera rotated."""
 
     def make(turns):
         folder, store = images(len(turns))
-        for i, turn in enumerate(turns):
+        for i, rotation in enumerate(turns):
             image = np.zeros((32, 40), np.uint8)
             image[0, 0] = 100 + i
-            Image.fromarray(np.rot90(image, turn)).save(folder / name_of(i))
+            Image.fromarray(np.rot90(image, rotation)).save(folder / name_of(i))
         store.records = tuple(
             replace(r, width=w, height=h, digest=digest_of(folder / r.name))
             for r, (w, h) in zip(store.records, _sizes(turns), strict=True)
@@ -334,11 +339,11 @@ def turned_images(images):
 
 
 def _sizes(turns):
-    return [(32, 40) if turn % 2 else (40, 32) for turn in turns]
+    return [(32, 40) if rotation % 2 else (40, 32) for rotation in turns]
 
 
-def test_images_that_match_as_they_are_cost_nothing_extra(turned_images):
-    folder, store = turned_images([0] * 6)
+def test_images_that_match_as_they_are_cost_nothing_extra(rotated_images):
+    folder, store = rotated_images([0] * 6)
     matcher = UprightMatcher()
     summary = run(store, matcher, folder, MatchingOptions())
     assert sum(matcher.batches) == 15
@@ -348,29 +353,29 @@ def test_images_that_match_as_they_are_cost_nothing_extra(turned_images):
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
-def test_turned_images_are_matched_turned(turned_images, turn):
-    folder, store = turned_images([0, 0, 0, turn, turn])
+def test_rotated_images_are_matched_rotated(rotated_images, rotation):
+    folder, store = rotated_images([0, 0, 0, rotation, rotation])
     summary = run(store, UprightMatcher(), folder, MatchingOptions())
     assert summary.counts["turned"] == 6
     assert summary.counts["matches"] == 10 * 20
-    first, turned = (
+    first, rotated = (
         store.read_matches(ImagePair(name_of(0), name_of(1))),
         store.read_matches(ImagePair(name_of(0), name_of(3))),
     )
-    np.testing.assert_array_equal(first.points1, turned.points0)
+    np.testing.assert_array_equal(first.points1, rotated.points0)
     # The cell in the bright corner of image 0 is the one in the bright corner of image 3:
-    columns, rows = (4, 5) if turn % 2 else (5, 4)
-    corner = {1: (rows - 1) * columns, 2: rows * columns - 1, 3: columns - 1}[turn]
-    assert turned.cells1[0] == corner
-    np.testing.assert_array_equal(turned.points1[0], (corner % columns * 8 + 4, corner // columns * 8 + 4))
+    columns, rows = (4, 5) if rotation % 2 else (5, 4)
+    corner = {1: (rows - 1) * columns, 2: rows * columns - 1, 3: columns - 1}[rotation]
+    assert rotated.cells1[0] == corner
+    np.testing.assert_array_equal(rotated.points1[0], (corner % columns * 8 + 4, corner // columns * 8 + 4))
     off = run(store, UprightMatcher(), folder, MatchingOptions(turns="off"))
     assert off.counts["matches"] == 4 * 20 + 6
     assert "turned" not in off.counts
 
 
 @pytest.mark.parametrize("stop_after", [3, 10, 14, 20, 30, 36])
-def test_a_stopped_search_for_turns_ends_as_one_that_was_not(turned_images, stop_after):
-    folder, store = turned_images([0, 2, 0, 2, 0, 2])
+def test_a_stopped_search_for_turns_ends_as_one_that_was_not(rotated_images, stop_after):
+    folder, store = rotated_images([0, 2, 0, 2, 0, 2])
     expected = Store(store.records, store.pairs)
     whole = UprightMatcher()
     counts = run(expected, whole, folder, MatchingOptions()).counts
@@ -387,9 +392,9 @@ def test_a_stopped_search_for_turns_ends_as_one_that_was_not(turned_images, stop
         np.testing.assert_array_equal(store.read_matches(pair).points1, expected.read_matches(pair).points1)
 
 
-def test_turned_matches_half_replaced(turned_images):
-    """Stopped while turned matches take the place of upright ones, and run again when all is done."""
-    folder, store = turned_images([0, 2, 0, 2, 0, 2])
+def test_rotated_matches_half_replaced(rotated_images):
+    """Stopped while rotated matches take the place of upright ones, and run again when all is done."""
+    folder, store = rotated_images([0, 2, 0, 2, 0, 2])
     run(store, UprightMatcher(), folder, MatchingOptions())
     main = store.matches[store.current]
     upright = UprightMatcher.of_rotation(False)

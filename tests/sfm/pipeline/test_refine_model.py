@@ -17,7 +17,7 @@ from tests.support.plane_scene import HEIGHT, NAMES, PARAMS, WIDTH, make_model, 
 from tests.support.refinement_scene import largest_error_deg, mapped
 
 SIGMA = 0.7  # px, of a detector
-UPRIGHT, TURNED = 1, 6  # EXIF orientations
+UPRIGHT, ROTATED = 1, 6  # EXIF orientations
 
 
 def write_image(path, grey, orientation=UPRIGHT):
@@ -136,8 +136,8 @@ def test_images_of_another_place_are_said_to_be(noisy, images, tmp_path, capsys)
 
 def test_a_image_is_taken_as_it_is_stored_or_as_it_is_displayed_by_its_cameras_size(noisy, images, tmp_path):
     """COLMAP knows no EXIF orientation: 0 is as its camera is, as stored. 1 has the camera's size as displayed."""
-    write_image(images / NAMES[0], rendered(0), orientation=TURNED)
-    write_image(images / NAMES[1], np.rot90(rendered(1), 1).copy(), orientation=TURNED)
+    write_image(images / NAMES[0], rendered(0), orientation=ROTATED)
+    write_image(images / NAMES[1], np.rot90(rendered(1), 1).copy(), orientation=ROTATED)
     out = tmp_path / "out"
     assert refine(written(noisy, tmp_path / "model"), images, out, "--fix-intrinsics") == 0
     assert record_of(out)["warnings"] == []

@@ -15,7 +15,7 @@ from sfm.mapping import stage as mapping
 from sfm.quality import checks as verdict
 from sfm.quality.checks import Evidence, doubts
 from sfm.types import Grid, MatcherTraits
-from tests.support.degenerate_scenes import arc, input_of, nadir, plane, pose, room, street, turning
+from tests.support.degenerate_scenes import arc, input_of, nadir, plane, pose, room, rotating, street
 from tests.support.mapping_scene import FOCAL, OPTIONS, with_cameras
 
 
@@ -73,19 +73,19 @@ def test_a_plane_from_the_front_with_unknown_focal_length(tmp_path):
     assert "free focal length" in mapped_signs(input_of([(nadir(), plane())], focal_prior=False), tmp_path)
 
 
-def test_a_camera_that_moves_in_a_line_without_turning_and_unknown_focal_length(tmp_path):
+def test_a_camera_that_moves_in_a_line_without_rotating_and_unknown_focal_length(tmp_path):
     line = [np.column_stack([np.eye(3), [-0.5 * i, 0, 0]]) for i in range(6)]
     assert "free focal length" in mapped_signs(input_of([(line, room())], focal_prior=False), tmp_path)
 
 
 def test_a_camera_that_only_turns_with_unknown_focal_length(tmp_path):
-    data = input_of([(turning(), room())], focal_prior=False)
+    data = input_of([(rotating(), room())], focal_prior=False)
     assert mapped_signs(data, tmp_path) == ["no parallax"]  # mapping makes a model with points 8 degrees wide of it
 
 
 def test_a_camera_that_only_turns_gives_no_model_and_is_told_why(tmp_path):
-    with pytest.raises(NoModel, match="only turned"):
-        mapping.reconstruct(input_of([(turning(), room())], focal_prior=True), OPTIONS, tmp_path)
+    with pytest.raises(NoModel, match="only rotated"):
+        mapping.reconstruct(input_of([(rotating(), room())], focal_prior=True), OPTIONS, tmp_path)
 
 
 def test_a_tiny_baseline_with_unknown_focal_length(tmp_path):

@@ -71,7 +71,7 @@ def test_ground_truth_errors_are_what_was_done_to_the_cameras():
     rotation = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
     other = moved(scene, Similarity(2.5, rotation, np.array([1.0, 2, 3])))
     poses = dict(zip(other.cameras.names, other.cameras.cam_from_world, strict=True))
-    poses["4.jpg"] = turn @ poses["4.jpg"]  # turned about its own axis: the centre stays
+    poses["4.jpg"] = turn @ poses["4.jpg"]  # rotated about its own axis: the centre stays
     errors = ground_truth_errors(poses, truth)
     assert errors["4.jpg"]["rotation_deg"] == pytest.approx(3, abs=1e-3)
     assert max(error["rotation_deg"] for name, error in errors.items() if name != "4.jpg") < 1e-3

@@ -101,7 +101,7 @@ def few(num):
         (two_views(num=1500, share_false=1.0)[0], True, "better than chance"),
         (two_views(share_false=0.75)[0], True, "of the matches are inliers"),
         (two_views(share_false=0.1, flat=True)[0], True, "one plane"),
-        (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], np.zeros(3)])[0], True, "only turned"),
+        (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], np.zeros(3)])[0], True, "only rotated"),
         (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], [0.12, 0, 0]])[0], True, "hardly any parallax"),
         (two_views(share_false=0.1)[0], False, "estimated from these matches alone"),
         (two_views(share_false=0.1, pose=np.c_[np.eye(3), [1, 0, 0]])[0], False, "only guessed"),
@@ -158,21 +158,21 @@ def test_two_images_in_three_lines(changes):
     assert translation < 5.0
 
 
-def test_a_image_that_is_upside_down_is_turned(tmp_path):
-    turned = tmp_path / "turned.png"
-    Image.open(B).transpose(Image.Transpose.ROTATE_180).save(turned)
+def test_a_image_that_is_upside_down_is_rotated(tmp_path):
+    rotated = tmp_path / "turned.png"
+    Image.open(B).transpose(Image.Transpose.ROTATE_180).save(rotated)
     focal = read_images(A, B, TwoImageOptions())[0].camera.params[0]
     known = f"{focal},320,240,0"
-    result = match_images(A, turned, weights="compact", intrinsics=known, resize=480)
-    assert result.turn == 2
+    result = match_images(A, rotated, weights="compact", intrinsics=known, resize=480)
+    assert result.image_rotation == 2
     assert result.focal_sources == ("given", "given")
     half = np.diag([-1.0, -1.0, 1.0])
     rotation, translation = pose_error_deg(half @ result.cam1_from_cam0, truth())
     assert rotation < 1.5
     assert translation < 8.0
-    assert "B turned by 180°" in result_text(result)
-    off = match_images(A, turned, weights="compact", intrinsics=known, turns="off", resize=320)
-    assert off.turn == 0
+    assert "B rotated by 180°" in result_text(result)
+    off = match_images(A, rotated, weights="compact", intrinsics=known, turns="off", resize=320)
+    assert off.image_rotation == 0
     assert off.num_inliers < 0.2 * result.num_inliers
 
 

@@ -22,7 +22,7 @@ from sfm.viewer.run import Request, memory_path
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two runs' folders of the same six images, the second with a part of the points, turned."""
+    """Two runs' folders of the same six images, the second with a part of the points, rotated."""
     root = tmp_path_factory.mktemp("runs")
     pycolmap.set_random_seed(6)
     options = pycolmap.SyntheticDatasetOptions()
@@ -42,8 +42,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         if name == "b":
             for point_id in sorted(model.point3D_ids())[::2]:
                 model.delete_point3D(point_id)
-            turn = pycolmap.Rotation3d(np.array([0.1, 0.2, 0.3]))
-            model.transform(pycolmap.Sim3d(2.0, turn, np.array([1.0, 2.0, 3.0])))
+            rotation = pycolmap.Rotation3d(np.array([0.1, 0.2, 0.3]))
+            model.transform(pycolmap.Sim3d(2.0, rotation, np.array([1.0, 2.0, 3.0])))
         model.write(root / name / "sparse" / "0")
         (root / name / "run.json").write_text(
             json.dumps({"images_folder": str(root / "photos"), "stages": [], "matcher": {"matcher": "loftr-compact"}})

@@ -27,7 +27,7 @@ from sfm.viewer.state import (
 )
 
 
-def scene(turned: float = 0.0) -> Scene:
+def scene(rotated: float = 0.0) -> Scene:
     """Three cameras in a row that look along z; five points, of which camera b sees all, a two and c one."""
     poses = np.tile(np.eye(3, 4), (3, 1, 1))
     poses[:, 0, 3] = [1.0, 0.0, -1.0]  # centres at x = -1, 0, 1
