@@ -1,4 +1,4 @@
-"""How exact reconstructions are: scenes with known truth by SIFT, LoFTR unrefined and LoFTR, intrinsics known and
+"""How accurate reconstructions are: scenes with ground truth by SIFT, LoFTR unrefined and LoFTR, intrinsics known and
 unknown, incremental and global mapping.
 
     python -m benchmarks.accuracy --out FOLDER [--datasets FOLDER] [--scenes NAME ...] [--synthetic rich low-texture]
@@ -117,11 +117,11 @@ class Bench:
 
 
 def known_intrinsics(scene: Path) -> list[str] | None:
-    """Options that give every image the truth's intrinsics; None where there is no truth, or images differ."""
+    """Options that give every image the true intrinsics; None where there is no ground truth, or images differ."""
     if not (scene / "gt").is_dir():
         return None
-    truth = read_model(scene / "gt")
-    cameras = [truth.cameras[image.camera_id] for image in truth.images.values()]
+    ground_truth = read_model(scene / "gt")
+    cameras = [ground_truth.cameras[image.camera_id] for image in ground_truth.images.values()]
     different = {(camera.model.name, tuple(camera.params)) for camera in cameras}
     if len(different) != 1:
         return None

@@ -162,13 +162,13 @@ def pose_error_deg(pair: PosedPair, estimate: Array | None) -> float:
     """The larger of rotation error and direction error (without its sign), degrees; inf without an estimate."""
     if estimate is None:
         return float("inf")
-    truth = relative_pose(pair.view0.cam_from_world, pair.view1.cam_from_world)
-    direction = float(angle_between_deg(truth[:, 3], estimate[:, 3]))
-    return max(float(rotation_angle_deg(truth[:, :3].T @ estimate[:, :3])), min(direction, 180 - direction))
+    ground_truth = relative_pose(pair.view0.cam_from_world, pair.view1.cam_from_world)
+    direction = float(angle_between_deg(ground_truth[:, 3], estimate[:, 3]))
+    return max(float(rotation_angle_deg(ground_truth[:, :3].T @ estimate[:, :3])), min(direction, 180 - direction))
 
 
 def evaluate_pair(match_fn: MatchFn, pair: PosedPair, seeds: int = SEEDS) -> Row:
-    """Match one pair, estimate its pose under every seed, and compare with the truth."""
+    """Match one pair, estimate its pose under every seed, and compare with the ground truth."""
     start = time.perf_counter()
     points0, points1 = (np.asarray(xy, np.float64) for xy in match_fn(pair.view0, pair.view1))
     seconds = time.perf_counter() - start

@@ -17,9 +17,9 @@ from sfm.datasets.courtyard.surfaces import (
     draped_figure,
     join,
     patch,
-    solid_of_revolution,
     slab,
     smooth_profile,
+    solid_of_revolution,
     wall,
 )
 

@@ -163,8 +163,8 @@ def _score(scene: _Scene, how: PairProtocol) -> SceneScore:
     results = run_pairs(scene.images, scene.pairs, how, desc=scene.name)
     errors = np.array(
         [
-            challenge_errors(_matrix(result), *truth, scene.metres_per_unit)
-            for result, truth in zip(results, scene.ground_truths, strict=True)
+            challenge_errors(_matrix(result), *ground_truth, scene.metres_per_unit)
+            for result, ground_truth in zip(results, scene.ground_truths, strict=True)
         ]
     )  # (P, 2)
     rotation_deg, translation_m = errors.T

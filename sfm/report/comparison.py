@@ -28,7 +28,7 @@ from sfm.results.files import DATABASE
 from sfm.results.run_json import read_run_json, recorded_doubts, run_title
 from sfm.storage.database import FeatureDatabase
 
-GROUND_TRUTH_COLOUR = "#9aa3ad"
+GROUND_GROUND_TRUTH_COLOUR = "#9aa3ad"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +186,7 @@ def _ground_truth_part(
     points = Points(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32), none)
     seen = Observations(none, none, np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
     cameras_only = replace(over, points=points, observations=seen)
-    return [parts.model_part(cameras_only, images) | {"outline": True, "colour": GROUND_TRUTH_COLOUR}]
+    return [parts.model_part(cameras_only, images) | {"outline": True, "colour": GROUND_GROUND_TRUTH_COLOUR}]
 
 
 def _side(side: Contender, images: PageImages, shown: set[int], true_scene: Scene | None) -> dict[str, Any]:

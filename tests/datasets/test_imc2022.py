@@ -62,8 +62,8 @@ def test_written_matrices_agree_with_cameras_and_with_exact_matches(layout, synt
     assert len(pairs) == len(cameras) * (len(cameras) - 1) // 2
     for pair in pairs:
         one, two = cameras[pair.image_1], cameras[pair.image_2]
-        truth = relative_pose(one.cam_from_world, two.cam_from_world)
-        assert challenge_errors(pair.F, one.K, two.K, truth, 2.5) == pytest.approx((0, 0), abs=1e-5)
+        ground_truth = relative_pose(one.cam_from_world, two.cam_from_world)
+        assert challenge_errors(pair.F, one.K, two.K, ground_truth, 2.5) == pytest.approx((0, 0), abs=1e-5)
         xy_1, xy_2 = synthetic_scene.exact_matches(number[pair.image_1], number[pair.image_2], step=16)
         assert epipolar_distance(xy_1, xy_2, pair.F).max() < 1e-3
         assert pair.image_1 > pair.image_2  # as in the challenge

@@ -66,7 +66,7 @@ def test_match_draws_odd_images(pictures, good: Path, tmp_path: Path, kind: Kind
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_evaluate_pairs_among_odd_images(tmp_path: Path, broken: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    """Images that the truth does not name do no harm; one that it names must be good."""
+    """Images that the ground truth does not name do no harm; one that it names must be good."""
     copy_demo_scene(tmp_path)
     first = sorted((tmp_path / "images").iterdir())[0]
     picture = small(first)

@@ -128,7 +128,7 @@ def make_input(observations, *, grid=GRID, known_intrinsics=False):
     )
 
 
-def truth_of(columns, xyz, factor=1):
+def ground_truth_of(columns, xyz, factor=1):
     """(O, 2) px where a model's observations should be: row j of an image's points2D is of point j."""
     exact = [project(i, xyz, factor) for i in range(5)]
     index = [NAMES.index(name) for name in columns.names]

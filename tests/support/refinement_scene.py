@@ -34,10 +34,10 @@ def mapped(observations, images=range(5)):
 def largest_error_deg(model, among=NAMES):
     """Largest error of the relative poses of some images, degrees."""
     found = {m.name: m.cam_from_world().matrix() for m in model.images.values()}
-    truth = dict(zip(NAMES, poses(), strict=True))
+    ground_truth = dict(zip(NAMES, poses(), strict=True))
     names = sorted(name for name in found if name in among)
     return max(
-        max(pose_error_deg(relative_pose(found[a], found[b]), relative_pose(truth[a], truth[b])))
+        max(pose_error_deg(relative_pose(found[a], found[b]), relative_pose(ground_truth[a], ground_truth[b])))
         for a in names
         for b in names
         if a < b

@@ -174,11 +174,11 @@ def batch_losses(model: LoFTR, batch: Batch, options: TrainingOptions) -> tuple[
     log_confidence = model.coarse_matching.log_confidence_matrix(feat0, feat1)
     if isinstance(batch, SparseBatch):
         return _sparse_loss(log_confidence, batch, hw), log_confidence.new_zeros(())
-    truth = supervise(batch.warp01, batch.warp10)
-    chosen = torch.randperm(len(truth.b_ids), device=fine.device)[: options.fine_matches * num].sort().values
-    offsets = _fine_offsets(model, (feat0, feat1), fine, truth, chosen, hw[1])
+    ground_truth = supervise(batch.warp01, batch.warp10)
+    chosen = torch.randperm(len(ground_truth.b_ids), device=fine.device)[: options.fine_matches * num].sort().values
+    offsets = _fine_offsets(model, (feat0, feat1), fine, ground_truth, chosen, hw[1])
     reach = model.config.fine_window // 2 * FINE_STRIDE
-    return coarse_loss(log_confidence, truth), fine_loss(offsets, truth, chosen, reach)
+    return coarse_loss(log_confidence, ground_truth), fine_loss(offsets, ground_truth, chosen, reach)
 
 
 def _sparse_loss(log_confidence: Tensor, batch: SparseBatch, hw: tuple[int, int]) -> Tensor:
@@ -191,12 +191,15 @@ def _sparse_loss(log_confidence: Tensor, batch: SparseBatch, hw: tuple[int, int]
 
 
 def _fine_offsets(
-    model: LoFTR, feats: tuple[Tensor, Tensor], fine: Tensor, truth: Supervision, chosen: Tensor, columns: int
+    model: LoFTR, feats: tuple[Tensor, Tensor], fine: Tensor, ground_truth: Supervision, chosen: Tensor, columns: int
 ) -> FineOffsets:
     """The fine stage on the chosen true matches, which are sorted by pair."""
     window, num = model.config.fine_window, len(feats[0])
-    b_ids, sides = truth.b_ids[chosen], []
-    for feat, maps, cells in ((feats[0], fine[:num], truth.i_ids[chosen]), (feats[1], fine[num:], truth.j_ids[chosen])):
+    b_ids, sides = ground_truth.b_ids[chosen], []
+    for feat, maps, cells in (
+        (feats[0], fine[:num], ground_truth.i_ids[chosen]),
+        (feats[1], fine[num:], ground_truth.j_ids[chosen]),
+    ):
         windows = torch.cat(
             [windows_at(padded_fine_map(maps[b], window), cells[b_ids == b], columns, window) for b in range(num)]
         )

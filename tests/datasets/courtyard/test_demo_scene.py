@@ -1,4 +1,4 @@
-"""The shipped demo: its truth fits its images, with and without the renderer that made them."""
+"""The shipped demo: its ground truth fits its images, with and without the renderer that made them."""
 
 from __future__ import annotations
 

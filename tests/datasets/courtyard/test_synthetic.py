@@ -1,4 +1,4 @@
-"""The synthetic scene: what the images show agrees with the truth that is written beside them."""
+"""The synthetic scene: what the images show agrees with the ground truth that is written beside them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_warped_colours_agree_between_views(synthetic_scene: SyntheticScene) -> 
         assert _correlation(grey0, grey1) > 0.93
 
 
-def test_colours_agree_best_where_the_truth_says(synthetic_scene: SyntheticScene) -> None:
+def test_colours_agree_best_where_the_ground_truth_says(synthetic_scene: SyntheticScene) -> None:
     """A warp that is half a pixel off, as by a wrong pixel convention, fits worse in every direction."""
     xy0, xy1 = synthetic_scene.exact_matches(2, 3, step=1)
     grey = _grey_at(synthetic_scene.images[2], xy0)
@@ -138,7 +138,7 @@ def test_colmap_reads_the_focal_prior(written: Path, synthetic_scene: SyntheticS
     assert camera.focal_length == pytest.approx(synthetic_scene.K[0, 0], rel=0.05)
 
 
-def test_written_truth_is_a_colmap_model(written: Path, synthetic_scene: SyntheticScene) -> None:
+def test_written_ground_truth_is_a_colmap_model(written: Path, synthetic_scene: SyntheticScene) -> None:
     model = read_model(written / "gt")
     assert model.num_reg_images() == 6
     assert [c.model.name for c in model.cameras.values()] == ["PINHOLE"]

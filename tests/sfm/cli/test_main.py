@@ -114,7 +114,7 @@ def test_users_errors_are_one_line(argv, word, capsys, tmp_path, monkeypatch):
     [
         (BadFile("x: broken; mend it"), 2, "loftr-sfm: error: x: broken; mend it\n"),
         (NoModel("no model: add images"), 3, "loftr-sfm: no model: add images\n"),
-        (KeyboardInterrupt(), 130, "carries on: loftr-sfm 'my images' out --seed 1\n"),
+        (KeyboardInterrupt(), 130, "resumes: loftr-sfm 'my images' out --seed 1\n"),
     ],
 )
 def test_exit_codes(error, code, text, monkeypatch, capsys):
@@ -127,7 +127,7 @@ def test_exit_codes(error, code, text, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("verb", "words"), [("evaluate", "the same command carries on"), ("match", "give the same command again")]
+    ("verb", "words"), [("evaluate", "the same command resumes"), ("match", "give the same command again")]
 )
 def test_ctrl_c_in_a_verb(verb, words, monkeypatch, capsys):
     def interrupted(_):

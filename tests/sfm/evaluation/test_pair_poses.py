@@ -164,9 +164,9 @@ def test_a_image_on_its_side_is_matched_upright(tmp_path) -> None:
     (focal_x, _, x), (_, focal_y, y), _ = upright_K
     rotated_K = np.array([[focal_y, 0, height - y], [0, focal_x, x], [0, 0, 1]])
     image_rotation = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    truth = image_rotation @ relative_pose(*(posed[name].cam_from_world().matrix() for name in (a, b)))
+    ground_truth = image_rotation @ relative_pose(*(posed[name].cam_from_world().matrix() for name in (a, b)))
     centred = [matrix - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]) for matrix in (upright_K, rotated_K)]
-    numbers = np.concatenate([*map(np.ravel, centred), truth.ravel(), [0, 0, 0, 1]])
+    numbers = np.concatenate([*map(np.ravel, centred), ground_truth.ravel(), [0, 0, 0, 1]])
     for rot, path in ((0, tmp_path / "not.txt"), (1, tmp_path / "turned.txt")):
         path.write_text(f"{a} b.png 0 {rot} {' '.join(map(repr, numbers.tolist()))}\n")
     options = PairEvaluation(

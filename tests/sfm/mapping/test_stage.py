@@ -29,11 +29,11 @@ from tests.support.mapping_scene import (
 
 
 def assert_poses_are_right(poses, limit_deg):
-    truth = camera_poses()
+    ground_truth = camera_poses()
     for i in range(NUM):
         for j in range(i + 1, NUM):
             estimate = relative_pose(poses[NAMES[i]], poses[NAMES[j]])
-            assert max(pose_error_deg(estimate, relative_pose(truth[i], truth[j]))) < limit_deg
+            assert max(pose_error_deg(estimate, relative_pose(ground_truth[i], ground_truth[j]))) < limit_deg
 
 
 def test_poses_are_recovered_to_a_fraction_of_a_degree(mapped):

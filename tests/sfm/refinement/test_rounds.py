@@ -10,7 +10,7 @@ from sfm.colmap.model_arrays import ModelColumns
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement import rounds as R
 from sfm.refinement.params import RefinementParams
-from tests.support.plane_scene import NAMES, PARAMS, make_model, project, rendered, surface_points, truth_of
+from tests.support.plane_scene import NAMES, PARAMS, ground_truth_of, make_model, project, rendered, surface_points
 from tests.support.refinement_scene import WRONG, assert_same, largest_error_deg, mapped, refiner_of
 
 PARAMS_OF_ROUNDS = RefinementParams()
@@ -30,8 +30,8 @@ def test_two_rounds_make_poses_and_observations_exact(model, refined):
 def test_tracks_are_consistent_to_a_few_hundredths_of_a_pixel(refined):
     """Against where the true poses see the place that each track's reference shows."""
     columns = ModelColumns.of(refined[0].model)  # later ones have observations of points that were proposed
-    truth = truth_of(columns, surface_points())
-    offset = columns.xy - truth  # all of a track's are off by what its reference is, as seen from there
+    ground_truth = ground_truth_of(columns, surface_points())
+    offset = columns.xy - ground_truth  # all of a track's are off by what its reference is, as seen from there
     shared = np.stack([np.bincount(columns.point, axis) / columns.track_lengths for axis in offset.T], axis=1)
     assert np.median(np.linalg.norm(offset - shared[columns.point], axis=1)) < 0.15
     assert np.median(np.linalg.norm(columns.residuals(), axis=1)) < 0.06

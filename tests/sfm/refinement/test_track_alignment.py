@@ -15,11 +15,11 @@ from tests.support.plane_scene import (
     HEIGHT,
     NAMES,
     WIDTH,
+    ground_truth_of,
     make_model,
     perturbed,
     rendered,
     surface_points,
-    truth_of,
 )
 
 MEMORY = 10**8
@@ -36,12 +36,12 @@ def occluded(i):
 
 
 def observed(factor=1, max_size=0, grey=rendered, num=160):
-    """Columns of a model whose observations are 1 px off all but in the references, their truth, and the images."""
+    """Columns of a model whose observations are 1 px off but for the references, their ground truth, and images."""
     xyz = surface_points(num)
     columns = ModelColumns.of(make_model(xyz, perturbed(xyz, 1.0, factor), factor))
     reference = references(columns)
-    truth = truth_of(columns, xyz, factor)
-    columns.xy[reference] = truth[reference]  # what is measured is against them
+    ground_truth = ground_truth_of(columns, xyz, factor)
+    columns.xy[reference] = ground_truth[reference]  # what is measured is against them
     sizes = np.tile([float(WIDTH * factor), float(HEIGHT * factor)], (5, 1))
     scale = np.array([T.reduced_size(WIDTH * factor, HEIGHT * factor, max_size)] * 5) / sizes
     images = T.AlignmentImages(
@@ -49,7 +49,7 @@ def observed(factor=1, max_size=0, grey=rendered, num=160):
         scale,
         np.ones(5),
     )
-    return columns, reference, truth, images
+    return columns, reference, ground_truth, images
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def others(columns, reference):
 
 
 def test_perturbed_observations_come_back(scene, aligned):
-    columns, reference, truth, _ = scene
+    columns, reference, ground_truth, _ = scene
     rows = others(columns, reference)
-    before, after = (np.linalg.norm((xy - truth)[rows], axis=1) for xy in (columns.xy, aligned.xy))
+    before, after = (np.linalg.norm((xy - ground_truth)[rows], axis=1) for xy in (columns.xy, aligned.xy))
     assert len(rows) == 4 * len(reference) == 640
     assert np.median(before) > 1.0
     assert np.median(after) < 0.05
@@ -79,9 +79,9 @@ def test_perturbed_observations_come_back(scene, aligned):
 
 
 def test_information_is_of_the_size_of_the_errors(scene, aligned):
-    columns, reference, truth, _ = scene
+    columns, reference, ground_truth, _ = scene
     rows = others(columns, reference)
-    offset = (aligned.xy - truth)[rows]
+    offset = (aligned.xy - ground_truth)[rows]
     squared = np.einsum("ni,nij,nj->n", offset, aligned.information[rows], offset)
     assert 0.3 < np.sqrt(np.median(squared) / 1.386) < 3
     np.testing.assert_allclose(aligned.information, aligned.information.transpose(0, 2, 1), rtol=1e-3)
@@ -172,11 +172,11 @@ def test_memory_for_less_than_one_point_is_enough():
 
 
 def test_reduced_images_give_positions_in_px_of_the_images(aligned):
-    columns, reference, truth, images = observed(factor=2, max_size=WIDTH, grey=lambda i: rendered(i, 2))
+    columns, reference, ground_truth, images = observed(factor=2, max_size=WIDTH, grey=lambda i: rendered(i, 2))
     np.testing.assert_array_equal(images.scale, 0.5)
     found = T.align_tracks(columns, reference, images, from_level=1, memory=MEMORY)
     rows = others(columns, reference)
-    assert np.median(np.linalg.norm((found.xy - truth)[rows], axis=1)) < 0.1
+    assert np.median(np.linalg.norm((found.xy - ground_truth)[rows], axis=1)) < 0.1
     # the same pixels as of the small images, so a quarter of the information per px² of the large ones
     share = np.linalg.det(found.information[rows]) / np.linalg.det(aligned.information[rows])
     assert 1 / 4 / 2 < np.sqrt(np.median(share)) < 2 / 4
@@ -184,7 +184,7 @@ def test_reduced_images_give_positions_in_px_of_the_images(aligned):
 
 def test_images_of_several_scales_are_compared():
     """One image is read at half its size, and so are patches of others that are compared with it."""
-    columns, reference, truth, images = observed()
+    columns, reference, ground_truth, images = observed()
     half = 4
     scale = images.scale.copy()
     scale[half] = 0.5
@@ -195,7 +195,7 @@ def test_images_of_several_scales_are_compared():
 
     found = T.align_tracks(columns, reference, T.AlignmentImages(read, scale, np.ones(5)), from_level=1, memory=MEMORY)
     rows = others(columns, reference)
-    error = np.linalg.norm((found.xy - truth)[rows], axis=1)
+    error = np.linalg.norm((found.xy - ground_truth)[rows], axis=1)
     at_half = columns.image[rows] == half
     assert np.median(error[at_half]) < 0.1
     assert np.median(error[~at_half]) < 0.05
@@ -203,10 +203,10 @@ def test_images_of_several_scales_are_compared():
 
 
 def test_what_stands_in_front_has_a_low_correlation():
-    columns, reference, truth, images = observed(grey=occluded)
+    columns, reference, ground_truth, images = observed(grey=occluded)
     found = T.align_tracks(columns, reference, images, from_level=1, memory=MEMORY)
     rows = others(columns, reference)
-    x, y = truth[rows].T
+    x, y = ground_truth[rows].T
     inside = (columns.image[rows] == OCCLUDED) & (x > 110) & (x < 210) & (y > 70) & (y < 170)
     clear = (columns.image[rows] != OCCLUDED) & (columns.image[reference][columns.point[rows]] != OCCLUDED)
     assert inside.sum() > 15

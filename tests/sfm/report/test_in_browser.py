@@ -39,7 +39,7 @@ def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def comparison_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run against one of fewer images, with the truth."""
+    """A run against one of fewer images, with the ground truth."""
     folder = tmp_path_factory.mktemp("compare")
     a = write_run(folder / "a", folder / "images")
     b = write_run(folder / "b", folder / "images", names=NASTY[:5], matcher="sift")
@@ -196,7 +196,7 @@ def test_a_comparison_says_who_has_what(browser: Browser, comparison_page: Path)
     browser.open(comparison_page)
     assert browser.value("[...document.querySelectorAll('.group > b')].map(b => b.textContent)") == ["5", "3", "0", "1"]
     assert browser.value("document.querySelector('h1').textContent") == "LoFTR compact and SIFT"
-    assert browser.value("document.querySelectorAll('table.truth tbody tr').length") == 8
+    assert browser.value("document.querySelectorAll('table.ground truth tbody tr').length") == 8
     side_by_side = num_colours(browser.picture(".scene-canvas"))
     assert side_by_side > 200
     over = (

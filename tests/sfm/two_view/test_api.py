@@ -1,4 +1,4 @@
-"""two_view: exact scenes against the truth and OpenCV, what must not be trusted, and image files end to end."""
+"""two_view: exact scenes against the ground truth and OpenCV, what must not be trusted, and image files end to end."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ A, B = (DEMO / "images" / f"view_{i:02d}.jpg" for i in (3, 5))
 IMAGES = (record("a"), record("b"))
 
 
-def truth(a=A, b=B):
+def ground_truth(a=A, b=B):
     """cam1_from_cam0 of two demo images."""
     model = pycolmap.Reconstruction(str(DEMO / "gt"))
     poses = {image.name: np.array(image.cam_from_world().matrix()) for image in model.images.values()}
@@ -98,7 +98,7 @@ def few(num):
         (Matches.empty(), True, "too few matches for a geometry: 0"),
         (few(9), True, "too few matches for a geometry: 9"),
         (few(30), True, "only 30 inliers"),
-        (two_views(num=1500, share_false=1.0)[0], True, "better than chance"),
+        (two_views(num=1500, share_false=1.0)[0], True, "expected by chance"),
         (two_views(share_false=0.75)[0], True, "of the matches are inliers"),
         (two_views(share_false=0.1, flat=True)[0], True, "one plane"),
         (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], np.zeros(3)])[0], True, "only rotated"),
@@ -153,7 +153,7 @@ def test_two_images_in_three_lines(changes):
     assert result.trusted
     assert len(result.matches) > 250
     assert result.focal_sources == ("EXIF", "EXIF")
-    rotation, translation = pose_error_deg(result.cam1_from_cam0, truth())
+    rotation, translation = pose_error_deg(result.cam1_from_cam0, ground_truth())
     assert rotation < 1.0
     assert translation < 5.0
 
@@ -167,7 +167,7 @@ def test_a_image_that_is_upside_down_is_rotated(tmp_path):
     assert result.image_rotation == 2
     assert result.focal_sources == ("given", "given")
     half = np.diag([-1.0, -1.0, 1.0])
-    rotation, translation = pose_error_deg(half @ result.cam1_from_cam0, truth())
+    rotation, translation = pose_error_deg(half @ result.cam1_from_cam0, ground_truth())
     assert rotation < 1.5
     assert translation < 8.0
     assert "B rotated by 180°" in result_text(result)
