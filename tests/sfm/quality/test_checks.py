@@ -84,7 +84,7 @@ def test_a_camera_that_only_turns_with_unknown_focal_length(tmp_path):
 
 
 def test_a_camera_that_only_turns_gives_no_model_and_is_told_why(tmp_path):
-    with pytest.raises(NoModel, match="only rotated"):
+    with pytest.raises(NoModel, match="pure rotation"):
         mapping.reconstruct(input_of([(rotating(), room())], focal_prior=True), OPTIONS, tmp_path)
 
 
@@ -104,7 +104,7 @@ def test_places_that_look_alike_are_told(tmp_path, mapping_data, mapped):
     poses, xyz, look = street()
     data = input_of([(poses, xyz)], focal_prior=True, look=look)
     (note,) = mapping.repeated_structure(mapping.reconstruct(data, OPTIONS, tmp_path).models[0], data)
-    assert "pairs contradict the model: repeated structure" in note
+    assert "pairs contradict the model, probably because of repeated structure" in note
     assert mapping.repeated_structure(mapped[1].models[0], mapping_data) == ()
 
 
