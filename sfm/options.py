@@ -1,7 +1,7 @@
 """One frozen dataclass per stage and the root Options; every default of a run is in this file.
 
 A field's `help` metadata is its line in `loftr-sfm --help`. `registry` names the registry (sfm.cli.registries) whose
-entries are its choices and are appended to its help; `other` is what it may be besides.
+entries are its choices and are appended to its help; `other` is what it may be besides them.
 """
 
 from __future__ import annotations
@@ -59,10 +59,9 @@ class PairOptions:
 
     pairs: str = option(
         "auto",
-        "exhaustive, sequential[:N] (each image with the next N by name, default 10), FILE (two names a line, as hloc "
-        "has it), or auto",
+        "which pairs are matched",
         registry="pairs",
-        other="FILE (two names a line, as hloc has it)",
+        other="FILE (two names a line, as hloc has it), or auto (exhaustive)",
         metavar="HOW",
     )
 
@@ -73,8 +72,7 @@ class MatchingOptions:
 
     matcher: str = option(
         "loftr",
-        "loftr (detector-free) or sift (COLMAP's SIFT, for comparison)",
-        choices=("loftr", "sift"),
+        "what matches two images",
         registry="matcher",
         metavar="NAME",
     )
@@ -156,8 +154,7 @@ class MappingOptions:
 
     mapper: str = option(
         "incremental",
-        "incremental (image by image) or global (all at once, for large sets)",
-        choices=("incremental", "global"),
+        "what makes a model of tracks",
         registry="mapper",
         metavar="NAME",
     )

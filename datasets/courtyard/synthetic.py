@@ -206,24 +206,6 @@ def _contrast(radiance: Float32) -> Float32:
     return contrast
 
 
-def render_scene(
-    out: Path,
-    *,
-    num_images: int = 12,
-    size: tuple[int, int] = (640, 480),
-    texture: Texture = "rich",
-    seed: int = 0,
-    focal_35mm: float = 28.0,
-    radial: float = 0.0,
-) -> SyntheticScene:
-    """Render photos to out/images and their truth, a COLMAP text model, to out/gt; arguments as for render."""
-    scene = SyntheticScene.render(
-        num_images=num_images, size=size, texture=texture, seed=seed, focal_35mm=focal_35mm, radial=radial
-    )
-    write_scene(scene, out)
-    return scene
-
-
 def write_scene(
     scene: SyntheticScene, out: Path, *, quality: int = 95, points_per_image: int = 250, with_exif: bool = True
 ) -> None:

@@ -97,7 +97,7 @@ def add_options(
 ) -> None:
     """An option for every field of every stage's dataclass, grouped by stage, with its help and its default.
 
-    registries: by name; a field whose `registry` is one of them has its choices and its help from there.
+    registries: by name; a field that names its `registry` has its choices and its help from there.
     """
     for stage, kind in get_type_hints(root).items():
         group = parser.add_argument_group(f"{stage}: {(kind.__doc__ or '').rstrip('.')}")
@@ -112,10 +112,10 @@ def _argument(item: Field[Any], hint: Any, registries: Registries) -> dict[str, 
     about = item.metadata
     if hint is bool:
         return {"default": item.default, "help": about["help"], "action": "store_true"}
-    registry = registries[about["registry"]]() if about.get("registry") in registries else None
+    registry = registries[about["registry"]]() if "registry" in about else None
     text = about["help"]
     if registry is not None:
-        text = ", ".join([registry.help(), *([about["other"]] if "other" in about else [])])
+        text += f": {', '.join([registry.help(), *([about['other']] if 'other' in about else [])])}"
     if item.default is not None:
         text += f" (default: {item.default})"
     return {
@@ -131,7 +131,7 @@ def _type(item: Field[Any], hint: Any, registry: Registry[Any] | None) -> Callab
     about = item.metadata
     if registry is not None and "other" not in about:
         return entry_of(registry)
-    if about.get("choices") and registry is None:
+    if about.get("choices"):
         return _choice(about["choices"])
     kind: Callable[[str], Any] = next((arg for arg in get_args(hint) if arg is not type(None)), hint)
     return kind

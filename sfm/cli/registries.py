@@ -9,11 +9,18 @@ from typing import Any
 from sfm.registry import Registry
 
 
-def exports() -> Registry[Any]:
-    """Formats of `loftr-sfm export`."""
-    from sfm.export.registry import EXPORTS
+def matchers() -> Registry[Any]:
+    """What `--matcher` chooses from."""
+    from sfm.matchers.registry import MATCHERS
 
-    return EXPORTS
+    return MATCHERS
+
+
+def pair_selectors() -> Registry[Any]:
+    """What `--pairs` chooses from."""
+    from sfm.pairs.registry import PAIR_SELECTORS
+
+    return PAIR_SELECTORS
 
 
 def mappers() -> Registry[Any]:
@@ -23,5 +30,14 @@ def mappers() -> Registry[Any]:
     return MAPPERS
 
 
+def exports() -> Registry[Any]:
+    """Formats of `loftr-sfm export`."""
+    from sfm.export.registry import EXPORTS
+
+    return EXPORTS
+
+
 # What an option of sfm.options calls its `registry`, and the registry.
-REGISTRIES: Mapping[str, Callable[[], Registry[Any]]] = MappingProxyType({"format": exports, "mapper": mappers})
+REGISTRIES: Mapping[str, Callable[[], Registry[Any]]] = MappingProxyType(
+    {"matcher": matchers, "pairs": pair_selectors, "mapper": mappers, "format": exports}
+)

@@ -63,7 +63,7 @@ class Similarity:
 class CentreErrors:
     """Distances of camera centres to the ground truth's after a least-squares similarity, in the ground truth's unit.
 
-    extent: the largest distance between two true centres, what `median_relative` and `max_relative` are parts of.
+    extent: the largest distance between two true centres, what `median_relative` is a part of.
     """
 
     median: float
@@ -75,11 +75,6 @@ class CentreErrors:
     def median_relative(self) -> float:
         """The median as a part of the extent."""
         return self.median / self.extent
-
-    @property
-    def max_relative(self) -> float:
-        """The maximum as a part of the extent."""
-        return self.max / self.extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,8 +312,8 @@ def evaluation_text(evaluation: Evaluation) -> str:
     ]
     if e.centres:
         c = e.centres
-        where = f"median {c.median:.4g}, max {c.max:.4g} ({c.worst_image}), ground truth's unit"
-        rows.append(("camera centre error", where))
+        centres = f"median {c.median:.4g}, max {c.max:.4g} ({c.worst_image}), ground truth's unit"
+        rows.append(("camera centre error", centres))
     if e.unregistered:
         rows.append(("not registered", ", ".join(e.unregistered)))
     return aligned(rows, "ll", gap=1)

@@ -25,7 +25,7 @@ class ModelRefinementOptions(RefinementOptions):
 class MachineOptions:
     """What it may use."""
 
-    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"), metavar="NAME")
     memory: float | None = option(
         None,
         "gigabytes that images and patches may take (of the GPU where there is one); the default is half of what is "

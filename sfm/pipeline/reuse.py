@@ -43,9 +43,8 @@ def bring_up_to_date(stage: Stage, run: Run, read: Mapping[str, str]) -> tuple[S
 def fingerprint_of(stage: Stage, run: Run, read: Mapping[str, str]) -> str:
     """Hash of all that the stage's results depend on. Revision 1 is hashed as version 0.1.0 was, so that databases of
     that version are reused."""
-    return json_digest(
-        [stage.name, f"0.{stage.revision}.0", stage.depends_on(run), [read[name] for name in stage.reads]]
-    )
+    read_by_stage = [read[name] for name in stage.reads]
+    return json_digest([stage.name, f"0.{stage.revision}.0", stage.depends_on(run), read_by_stage])
 
 
 def _with_skipped(stage: Stage, fingerprint: str, summary: StageSummary) -> str:

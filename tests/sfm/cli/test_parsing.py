@@ -18,9 +18,9 @@ PLANES: Registry[int] = Registry(
 class PlaneOptions:
     """Planes."""
 
-    plane: str = option("flat", "not shown", registry="plane", metavar="NAME")
-    lines: str = option("flat", "not shown", registry="plane", other="FILE (a line per line)", metavar="HOW")
-    corner: str = option("left", "left or right", choices=("left", "right"), registry="corner", metavar="SIDE")
+    plane: str = option("flat", "which plane", registry="plane", metavar="NAME")
+    lines: str = option("flat", "which lines", registry="plane", other="FILE (a line per line)", metavar="HOW")
+    corner: str = option("left", "left or right", choices=("left", "right"), metavar="SIDE")
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,11 @@ def parser():
 
 def test_help_and_choices_come_from_the_registry(parser):
     text = " ".join(parser.format_help().split())
-    assert "--plane NAME flat (100 % flat), bent[:R] (of radius R) (default: flat)" in text
-    assert "--lines HOW flat (100 % flat), bent[:R] (of radius R), FILE (a line per line) (default: flat)" in text
-    assert "not shown" not in text
+    assert "--plane NAME which plane: flat (100 % flat), bent[:R] (of radius R) (default: flat)" in text
+    assert (
+        "--lines HOW which lines: flat (100 % flat), bent[:R] (of radius R), FILE (a line per line) (default: flat)"
+        in text
+    )
 
 
 def test_words_are_those_of_the_registry(parser):
@@ -63,7 +65,7 @@ def test_other_words_are_refused(parser, word, message):
         parser.parse_args(["--plane", word])
 
 
-def test_an_option_without_its_registry_keeps_its_own_choices(parser, capsys):
+def test_an_option_without_a_registry_has_its_own_choices(parser, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["--corner", "lft"])
     assert "choose one of left, right; did you mean left?" in capsys.readouterr().err

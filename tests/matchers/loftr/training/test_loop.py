@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 from sfm.errors import BadFile
-from sfm.matchers.loftr.config import COMPACT, config_from_json
+from sfm.matchers.loftr.config import COMPACT
 from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.loftr.training.loop import (
     Batch,
@@ -113,17 +113,11 @@ def test_weights_carry_their_configuration(tmp_path: Path) -> None:
     model = LoFTR(TINY)
     save_weights(model, tmp_path / "w.safetensors")
     with safe_open(tmp_path / "w.safetensors", "pt") as file:
-        config = config_from_json(file.metadata()["config"])
+        config = json.loads(file.metadata()["config"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    assert config == TINY
-    LoFTR(config).load_state_dict(tensors, strict=True)
+    assert config == json.loads(json.dumps(asdict(TINY)))
+    LoFTR(TINY).load_state_dict(tensors, strict=True)
     assert not list(tmp_path.glob("*.part"))
-
-
-@pytest.mark.parametrize("text", ["{", '{"colour": 1}', json.dumps({"fine_window": 4})])
-def test_bad_configuration(text: str) -> None:
-    with pytest.raises((TypeError, ValueError)):
-        config_from_json(text)
 
 
 def test_foreign_checkpoint(tmp_path: Path) -> None:

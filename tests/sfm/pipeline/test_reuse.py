@@ -1,0 +1,155 @@
+"""What of a run is reused, and what is redone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+
+import sfm
+import sfm.pipeline.run
+from sfm.errors import BadImage
+from sfm.matching import prefetch
+from sfm.options import MappingOptions, PairOptions, TrackOptions
+from sfm.pipeline import stages
+from sfm.pipeline.reuse import fingerprint_of
+from sfm.pipeline.run import reconstruct
+from sfm.system.hashing import json_digest
+from sfm.types import STAGE_NAMES
+from tests.support.arc_scene import (
+    ELSEWHERE,
+    NUM,
+    OPTIONS,
+    reused,
+    write_image,
+)
+
+
+def test_same_command_again_reuses_everything(copied, exact):
+    summary = reconstruct(*copied, OPTIONS)
+    assert reused(summary) == list(STAGE_NAMES)
+    assert exact.matched == []
+    assert summary.registered == NUM
+    assert summary.models == ((copied[1] / "sparse" / "0", NUM),)
+
+
+def test_touched_photos_are_read_but_not_matched_again(copied):
+    photos, out = copied
+    for photo in photos.iterdir():
+        os.utime(photo, (1, 1))
+    assert reused(reconstruct(photos, out, OPTIONS)) == list(STAGE_NAMES[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "first_redone"),
+    [
+        ({"tracks": TrackOptions(min_score=0.1)}, "tracks"),
+        ({"pairs": PairOptions("sequential:3")}, "pairs"),
+        ({"images": replace(OPTIONS.images, camera="per-image", intrinsics=None)}, "images"),
+    ],
+)
+def test_changed_option_redoes_what_depends_on_it(copied, change, first_redone, exact):
+    summary = reconstruct(*copied, replace(OPTIONS, **change))
+    assert reused(summary) == list(STAGE_NAMES[: STAGE_NAMES.index(first_redone)])
+    assert exact.matched == []
+
+
+def test_another_matcher_matches_again_and_the_first_is_remembered(copied, exact):
+    exact.version = "2"
+    assert reused(reconstruct(*copied, OPTIONS)) == ["images", "pairs"]
+    assert len(exact.matched) == NUM * (NUM - 1) // 2
+    exact.version = "1"
+    reconstruct(*copied, OPTIONS)
+    assert len(exact.matched) == NUM * (NUM - 1) // 2
+
+
+def test_one_more_photo_matches_its_pairs_only(photos, tmp_path, exact):
+    (photos / "5.png").rename(tmp_path / "5.png")
+    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM - 1
+    (tmp_path / "5.png").rename(photos / "5.png")
+    before = len(exact.matched)
+    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM
+    assert len(exact.matched) - before == NUM - 1
+
+
+def test_lost_model_is_made_again(copied):
+    photos, out = copied
+    shutil.rmtree(out / "sparse")
+    assert reused(reconstruct(photos, out, OPTIONS)) == list(STAGE_NAMES[:-1])
+    assert (out / "sparse" / "0" / "images.bin").is_file()
+
+
+def test_interrupted_run_carries_on(photos, tmp_path, exact):
+    exact.fail_after = 8
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(photos, tmp_path / "out", OPTIONS)
+    exact.fail_after = 100
+    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+    assert reused(summary) == ["images", "pairs"]
+    assert summary.stages[2].counts["reused"] == 8
+    assert len(exact.matched) == 15
+    assert summary.registered == NUM
+
+
+def test_photo_that_changes_after_matching_is_matched_again(photos, tmp_path):
+    def change(stage):
+        if stage.stage == "mapping":
+            write_image(photos / "2.png", ELSEWHERE)
+
+    with pytest.raises(BadImage, match=r"2\.png: has changed since it was indexed; run again"):
+        reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)
+    assert not (tmp_path / "out" / "sparse").exists()
+    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+    assert summary.stages[2].counts["reused"] == 10
+    assert dict(summary.unregistered)["2.png"].startswith("matched nothing")
+
+
+def test_mapping_depends_on_the_content_of_known_poses(tmp_path):
+    for name in ("cameras", "images", "points3D"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path))
+    (mapping,) = (stage for stage in stages.STAGES if stage.name == "mapping")
+
+    def depends_on(options):
+        return mapping.depends_on(stages.Run(None, tmp_path, tmp_path, options, None))
+
+    first = depends_on(options)
+    assert depends_on(options) == first
+    (tmp_path / "images.txt").write_text("other")
+    assert depends_on(options) != first
+    assert depends_on(OPTIONS) != depends_on(options)
+
+
+def test_stages_are_the_names_in_order_and_revision_one_is_hashed_as_version_010(tmp_path):
+    assert tuple(stage.name for stage in stages.STAGES) == STAGE_NAMES
+    stage = replace(stages.STAGES[1], depends_on=lambda run: ["auto"])
+    run = stages.Run(None, tmp_path, tmp_path, OPTIONS, None)
+    fingerprint = fingerprint_of(stage, run, {"images": "abc"})
+    assert fingerprint == json_digest(["pairs", "0.1.0", ["auto"], ["abc"]])
+    assert fingerprint_of(replace(stage, revision=2), run, {"images": "abc"}) != fingerprint
+
+
+def test_another_revision_of_a_stage_redoes_it(copied, monkeypatch):
+    changed = tuple(replace(stage, revision=stage.revision + (stage.name == "tracks")) for stage in stages.STAGES)
+    monkeypatch.setattr(sfm.pipeline.run, "STAGES", changed)
+    assert reused(reconstruct(*copied, OPTIONS)) == list(STAGE_NAMES[:4])
+
+
+def test_photo_that_fails_during_matching_is_tried_again(photos, tmp_path, monkeypatch):
+    real = prefetch.read_grey
+
+    def failing(folder, record):
+        if record.name == "2.png":
+            raise BadImage(f"{folder / record.name}: the disk is away")
+        return real(folder, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prefetch, "read_grey", failing)
+        summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+    assert summary.registered == NUM - 1
+    assert "the disk is away (5 pairs skipped)" in dict(summary.unregistered)["2.png"]
+    again = reconstruct(photos, tmp_path / "out", OPTIONS)
+    assert again.registered == NUM
+    assert again.stages[2].counts["reused"] == 10
