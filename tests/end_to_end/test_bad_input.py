@@ -71,6 +71,7 @@ def test_photos_without_overlap(loftr_sfm, photos, tmp_path):
         assert f"  {name}: matched nothing" in done.stdout
 
 
+@pytest.mark.slow
 def test_output_that_cannot_be_written(loftr_sfm, photos, tmp_path):
     (tmp_path / "file").write_text("precious")
     one_line(loftr_sfm(photos, tmp_path / "file", *QUICK), str(tmp_path / "file"), "is a file")

@@ -97,6 +97,7 @@ def test_of_several_models_the_largest_is_refined(noisy, photos, tmp_path):
     assert record["warnings"] == [f"of the 2 models there the one of most images was refined, {largest}"]
 
 
+@pytest.mark.slow
 def test_equal_calls_give_equal_bytes_and_results_may_be_replaced(noisy, photos, tmp_path):
     model = written(noisy, tmp_path / "model")
     for out in (tmp_path / "a", tmp_path / "b", tmp_path / "b"):
@@ -200,6 +201,7 @@ def test_what_would_be_lost_is_not_overwritten(noisy, photos, tmp_path, capsys, 
         assert sorted(p.name for p in out.iterdir()) == ["sparse"]
 
 
+@pytest.mark.slow
 def test_a_killed_call_goes_on_where_it_was(noisy, photos, tmp_path, monkeypatch):
     from sfm.refinement.rounds import Refiner
 
