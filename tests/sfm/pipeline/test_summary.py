@@ -55,7 +55,7 @@ def test_a_good_model_has_no_doubts_and_unlearns_old_ones(copied, capsys):
     assert PROBABLY_BAD not in (out / "report.html").read_text()
 
 
-def test_a_model_is_judged_before_it_is_refined_as_well(photos, tmp_path):
+def test_a_model_is_evaluated_before_it_is_refined_as_well(photos, tmp_path):
     for i in range(NUM + 1):
         write_photo(photos / f"elsewhere {i}.png", BLIND + i)
     doubts = {stage: reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage).doubts for stage in STAGE_NAMES}
