@@ -39,7 +39,8 @@ class Row:
     """One method on one scene. command: what was run. registered: images of the truth in the largest model, of
     `total`. models: how many there are. auc: degrees to 0..1, empty without truth. centre_error: median, as a part of
     the scene's extent. stages: seconds of each, matching too where its results were reused. seconds: wall time of the
-    whole from nothing. peak_mib: of the largest process. made: when, where and with what it was measured."""
+    whole from nothing; where a model is refined, of that alone. peak_mib: of the largest process. made: when, where and
+    with what it was measured."""
 
     scene: str
     method: str

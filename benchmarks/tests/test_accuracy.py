@@ -75,7 +75,8 @@ def test_every_cell_is_run_once_and_matching_once_a_matcher(scene: Path) -> None
     )
     by_folder = {call.split()[0]: call.split()[1:] for call in calls}
     assert by_folder["matches-sift"] == ["--matcher", "sift", "--stop-after", "matching"]
-    assert by_folder["sift-unknown-incremental"] == ["--matcher", "sift", "--no-refine"]
+    assert by_folder["sift-unrefined-unknown-incremental"] == ["--matcher", "sift", "--no-refine"]
+    assert by_folder["sift-unknown-incremental"] == ["--matcher", "sift"]
     assert by_folder["loftr-unrefined-unknown-incremental"] == ["--matcher", "loftr", "--no-refine"]
     assert by_folder["loftr-unknown-incremental"] == ["--matcher", "loftr"]
     known = by_folder["loftr-known-incremental"]
@@ -83,12 +84,12 @@ def test_every_cell_is_run_once_and_matching_once_a_matcher(scene: Path) -> None
     truth = pycolmap.Reconstruction(str(scene / "gt"))
     assert [float(value) for value in known[5].split(",")] == list(truth.cameras[1].params)
     rows = read_rows(out)
-    assert [row.registered for row in rows] == [12] * 6
-    assert [row.auc for row in rows] == [pytest.approx({"1": 1, "3": 1, "5": 1})] * 6
+    assert [row.registered for row in rows] == [12] * 8
+    assert [row.auc for row in rows] == [pytest.approx({"1": 1, "3": 1, "5": 1})] * 8
 
 
 def test_seconds_are_those_of_a_run_from_nothing(scene: Path) -> None:
-    out, _ = run(scene, *INCREMENTAL, "--intrinsics", "unknown", "--methods", "loftr", "sift")
+    out, _ = run(scene, *INCREMENTAL, "--intrinsics", "unknown", "--methods", "loftr", "sift-unrefined")
     sift, loftr = read_rows(out)
     assert loftr.stages == {"images": 0.5, "pairs": 0.25, "matching": 7.0, "mapping": 2.0, "refinement": 3.0}
     assert sift.stages == {"images": 0.5, "pairs": 0.25, "matching": 7.0, "mapping": 2.0}
@@ -169,7 +170,7 @@ def test_scenes_without_truth_are_run_where_named(scene: Path) -> None:
         "truthless"
     ]
     cells = list(accuracy.cells_of(scene, ["sift"], accuracy.INTRINSICS, ["global"]))
-    assert [cell.options for cell in cells] == [["--matcher", "sift", "--no-refine", "--mapper", "global"]]
+    assert [cell.options for cell in cells] == [["--matcher", "sift", "--mapper", "global"]]
 
 
 def test_colmap_itself_is_run_as_it_is(scene: Path, tmp_path: Path) -> None:
@@ -180,6 +181,15 @@ def test_colmap_itself_is_run_as_it_is(scene: Path, tmp_path: Path) -> None:
     assert row.command[1:] == ["-m", "benchmarks.colmap_sift", *row.command[3:5]]
     assert (row.registered, row.total, row.stages) == (0, 12, {})
     assert not list((tmp_path / "out" / "demo").glob("matches-*"))
+
+
+def test_colmaps_model_is_refined_with_the_cameras_that_it_was_given(scene: Path, tmp_path: Path) -> None:
+    cells = list(accuracy.cells_of(scene, ["colmap-refined"], accuracy.INTRINSICS, accuracy.MAPPERS))
+    assert [(cell.mapper, cell.intrinsics) for cell in cells] == [("incremental", "known"), ("incremental", "unknown")]
+    bench = accuracy.Bench(tmp_path, ("program",), ("--resize", "800"))
+    known, unknown = (bench.refine_command(cell, Path("model"), Path("out")) for cell in cells)
+    assert known == ["program", "refine", "model", str((scene / "images").resolve()), "out", "--fix-intrinsics"]
+    assert unknown == known[:-1]
 
 
 def test_missing_scenes_are_said(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sfm.evaluation.result_log import Result, ResultLog, result_id
 from sfm.matchers.base import Matcher
-from sfm.matching.rotations import TurnedPair
+from sfm.matching.rotations import RotatedPair
 from sfm.matching.session import match_images
 from sfm.options import MatchingOptions
 from sfm.system.parallel import num_cores
@@ -75,7 +75,7 @@ def _evaluated(
     images: ImageFolder, todo: Mapping[str, EvaluatedPair], how: PairProtocol
 ) -> Iterator[dict[str, Result]]:
     """Batch by batch the results by id; a batch is evaluated in threads while the next one is matched."""
-    tasks: dict[TurnedPair, list[str]] = {}
+    tasks: dict[RotatedPair, list[str]] = {}
     for key, pair in todo.items():
         tasks.setdefault(_task(pair), []).append(key)
     with ThreadPoolExecutor(num_cores()) as pool:
@@ -91,9 +91,9 @@ def _evaluated(
         yield {key: future.result() for key, future in under_way.items()}
 
 
-def _task(pair: EvaluatedPair) -> TurnedPair:
+def _task(pair: EvaluatedPair) -> RotatedPair:
     turn = pair.turn if pair.name0 < pair.name1 else -pair.turn
-    return TurnedPair(ImagePair.of(pair.name0, pair.name1), turn % 4)
+    return RotatedPair(ImagePair.of(pair.name0, pair.name1), turn % 4)
 
 
 def _identity(images: ImageFolder, pair: EvaluatedPair) -> list[Any]:

@@ -15,7 +15,7 @@ from sfm.matchers.base import Features
 
 
 class Ends(Protocol):
-    """Two names of what is encoded, hashable and in order: an ImagePair's photos, or photos and their turns."""
+    """Two names of what is encoded, hashable and in order: an ImagePair's images, or images and their rotations."""
 
     @property
     def name0(self) -> Any:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from sfm.matchers.base import Matcher
 from sfm.matching.match_writer import FLUSH_PAIRS, MatchSink, MatchWriter
-from sfm.matching.rotations import CLEARLY, TIED, TURNS, TurnedPair, find_turns, strength
+from sfm.matching.rotations import CLEARLY, ROTATIONS, TIED, RotatedPair, find_rotations, strength
 from sfm.matching.session import Session
 from sfm.options import MatchingOptions
 from sfm.system.hashing import json_digest
@@ -44,10 +44,10 @@ def may_rotate(matcher: Matcher, options: MatchingOptions) -> bool:
 
 
 def keys_by_rotation(matcher: Matcher, options: MatchingOptions) -> list[str]:
-    """Keys of the matches in the database: of those that later stages see, then of turn 1, 2 and 3."""
+    """Keys of the matches in the database: of those that later stages see, then of rotation 1, 2 and 3."""
     seen = {"turns": "auto"} if may_rotate(matcher, options) else {}
-    turned = [matcher_key({**matcher.provenance, "turned": f"{90 * turn}"}) for turn in (1, 2, 3)]
-    return [matcher_key({**matcher.provenance, **seen}), *turned]
+    rotated = [matcher_key({**matcher.provenance, "turned": f"{90 * rotation}"}) for rotation in (1, 2, 3)]
+    return [matcher_key({**matcher.provenance, **seen}), *rotated]
 
 
 def num_cells(records: Mapping[str, ImageRecord], grids: Mapping[str, Grid | None]) -> dict[str, int]:
@@ -66,26 +66,26 @@ class Found(NamedTuple):
 
 
 class PairMatching:
-    """Pairs and turns, matched or taken from the database."""
+    """Pairs and rotations, matched or taken from the database."""
 
     def __init__(self, db: MatchTable, session: Session, keys: Sequence[str], cells: Mapping[str, int]) -> None:
-        """keys: of the matches in the database, by turn."""
+        """keys: of the matches in the database, by rotation."""
         self._db = db
         self._session = session
         self._keys = keys
         self._cells = cells
 
-    def held(self, turn: int) -> frozenset[ImagePair]:
+    def held(self, rotation: int) -> frozenset[ImagePair]:
         """Pairs that the database has matches of."""
-        return self._db.matched_pairs(self._keys[turn])
+        return self._db.matched_pairs(self._keys[rotation])
 
-    def match(self, tasks: Sequence[TurnedPair], *, desc: str) -> dict[TurnedPair, Found]:
+    def match(self, tasks: Sequence[RotatedPair], *, desc: str) -> dict[RotatedPair, Found]:
         """What there is of each task, without those of images that cannot be read."""
-        found: dict[TurnedPair, Found] = {}
-        for turn in {task.turn for task in tasks}:
-            held = self.held(turn)
+        found: dict[RotatedPair, Found] = {}
+        for rotation in {task.rotation for task in tasks}:
+            held = self.held(rotation)
             for task in tasks:
-                if task.turn == turn and task.pair in held:
+                if task.rotation == rotation and task.pair in held:
                     found[task] = self._measure(task.pair, self._read(task))
         todo = [task for task in tasks if task not in found]
         with (
@@ -98,34 +98,34 @@ class PairMatching:
                 bar.update(num_pairs)
         return found
 
-    def turn(self, upright: Mapping[TurnedPair, Found]) -> dict[TurnedPair, Found]:
-        """Matches pairs between groups of images again, turned; those that are clearly better replace the upright ones.
+    def rotate(self, upright: Mapping[RotatedPair, Found]) -> dict[RotatedPair, Found]:
+        """Matches pairs between groups of images again, rotated; clearly better matches replace the upright ones.
 
         Returns the replaced ones, also those that an earlier run replaced.
         """
-        turned_before = frozenset[ImagePair]().union(*(self.held(turn) for turn in TURNS))
+        rotated_before = frozenset[ImagePair]().union(*(self.held(rotation) for rotation in ROTATIONS))
         strengths = {task.pair: found.strength for task, found in upright.items()}
-        tied = [pair for pair, value in strengths.items() if value >= TIED and pair not in turned_before]
-        again = self.match(find_turns(list(strengths), tied, self._strengths), desc="turned photos")
-        before = {task: upright[TurnedPair(task.pair, 0)] for task in again}
+        tied = [pair for pair, value in strengths.items() if value >= TIED and pair not in rotated_before]
+        again = self.match(find_rotations(list(strengths), tied, self._strengths), desc="rotated images")
+        before = {task: upright[RotatedPair(task.pair, 0)] for task in again}
         replaced = {task: found for task, found in again.items() if found.num_rows and found == before[task]}
         better = {t: found for t, found in again.items() if found.strength > CLEARLY * before[t].strength}
         self._replace(list(better))
         return replaced | better
 
-    def _strengths(self, probes: Sequence[TurnedPair]) -> dict[TurnedPair, float]:
-        return {task: found.strength for task, found in self.match(probes, desc="trying turned photos").items()}
+    def _strengths(self, probes: Sequence[RotatedPair]) -> dict[RotatedPair, float]:
+        return {task: found.strength for task, found in self.match(probes, desc="trying rotated images").items()}
 
-    def _replace(self, tasks: Sequence[TurnedPair]) -> None:
+    def _replace(self, tasks: Sequence[RotatedPair]) -> None:
         """Puts rotated matches in the place of upright ones."""
-        for turn in TURNS:
-            of_turn = [task for task in tasks if task.turn == turn]
-            for begin in range(0, len(of_turn), FLUSH_PAIRS):
-                batch = [(task.pair, self._read(task)) for task in of_turn[begin : begin + FLUSH_PAIRS]]
+        for rotation in ROTATIONS:
+            of_rotation = [task for task in tasks if task.rotation == rotation]
+            for begin in range(0, len(of_rotation), FLUSH_PAIRS):
+                batch = [(task.pair, self._read(task)) for task in of_rotation[begin : begin + FLUSH_PAIRS]]
                 self._db.write_matches(batch, matcher_key=self._keys[0])
 
-    def _read(self, task: TurnedPair) -> Matches:
-        return self._db.read_matches(task.pair, matcher_key=self._keys[task.turn])
+    def _read(self, task: RotatedPair) -> Matches:
+        return self._db.read_matches(task.pair, matcher_key=self._keys[task.rotation])
 
     def _measure(self, pair: ImagePair, matches: Matches) -> Found:
         return Found(len(matches), strength(matches, min(self._cells[pair.name0], self._cells[pair.name1])))

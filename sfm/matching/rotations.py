@@ -1,13 +1,13 @@
-"""Which photos lie on their side or upside down beside the others: a search over groups of photos.
+"""Which images lie on their side or upside down beside the others: a search over groups of images.
 
-Photos that match well form groups. A group that no good match ties to the others may have been
-taken with the camera turned (in Middlebury's temple ring 5 of 16 photos are upside down). Photos of
-a group share one turn, so a few pairs between two groups tell it for all. Pure functions: what
+Images that match well form groups. A group that no good match ties to the others may have been
+taken with the camera rotated (in Middlebury's temple ring 5 of 16 images are upside down). Images of
+a group share one rotation, so a few pairs between two groups decide for all. Pure functions: what
 matches how well is asked of a callback; all is a function of its answers, so a run that was
 stopped comes to the same result.
 
-A turn is a number of quarter turns counterclockwise (sfm.matchers.turning). Turn r of a pair:
-image 1 turned by r matches image 0 as it is.
+A rotation is a number of quarter turns counterclockwise (sfm.matchers.rotated). Rotation r of a pair:
+image 1 rotated by r matches image 0 as it is.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ import numpy as np
 
 from sfm.types import ImagePair, Matches
 
-TURNS = (2, 1, 3)
+ROTATIONS = (2, 1, 3)
 STRONG = 0.5  # confidence of a strong match
-TIED = 0.01  # share of cells with strong matches that ties two photos; false pairs stay below
-NUM_BEST = 3  # pairs of two groups that speak for a turn
-FOUND = 0.024  # sum of their strengths for a turn to be believed (false turns: up to half)
-AHEAD = 2.0  # and its ratio to that of any other turn
-CLEARLY = 1.5  # a pair's turned matches replace upright ones that are weaker by this factor
+TIED = 0.01  # share of cells with strong matches that ties two images; false pairs stay below
+NUM_BEST = 3  # pairs of two groups that speak for a rotation
+FOUND = 0.024  # sum of their strengths for a rotation to be believed (false rotations: up to half)
+AHEAD = 2.0  # and its ratio to that of any other rotation
+CLEARLY = 1.5  # a pair's rotated matches replace upright ones that are weaker by this factor
 PROBES_OF_TWO_GROUPS = 32  # pairs
 PROBES_AT_ONCE = 8  # pairs, or an eighth of those that wait
 
 
-class TurnedPair(NamedTuple):
-    """A pair of photos and its turn."""
+class RotatedPair(NamedTuple):
+    """A pair of images and its rotation."""
 
     pair: ImagePair
-    turn: int
+    rotation: int
 
 
-Measure = Callable[[Sequence[TurnedPair]], Mapping[TurnedPair, float]]  # matches them and says how strongly
+Measure = Callable[[Sequence[RotatedPair]], Mapping[RotatedPair, float]]  # matches them and says how strongly
 
 
 def strength(matches: Matches, num_cells: int) -> float:
@@ -47,35 +47,35 @@ def strength(matches: Matches, num_cells: int) -> float:
     return len(np.unique(strong)) / max(num_cells, 1)
 
 
-class PhotoGroups:
-    """Groups of photos that match each other, and each photo's turn beside the first of its group."""
+class ImageGroups:
+    """Groups of images that match each other, and each image's rotation beside the first of its group."""
 
     def __init__(self, names: Set[str], tied: Sequence[ImagePair]) -> None:
         """tied: pairs that match well as they are."""
         self._members = {name: [name] for name in sorted(names)}
         self.group = {name: name for name in names}
-        self.turn = dict.fromkeys(names, 0)
+        self.rotation = dict.fromkeys(names, 0)
         for pair in tied:
-            self.join(TurnedPair(pair, 0))
+            self.join(RotatedPair(pair, 0))
 
     def __len__(self) -> int:
         return len(self._members)
 
     def size(self, name: str) -> int:
-        """Number of photos in the photo's group."""
+        """Number of images in the image's group."""
         return len(self._members[self.group[name]])
 
     def apart(self, pair: ImagePair) -> bool:
-        """The two photos are in different groups."""
+        """The two images are in different groups."""
         return self.group[pair.name0] != self.group[pair.name1]
 
-    def turn_of(self, pair: ImagePair) -> int:
-        """The turn at which two photos of one group match."""
-        return (self.turn[pair.name1] - self.turn[pair.name0]) % 4
+    def rotation_of(self, pair: ImagePair) -> int:
+        """The rotation at which two images of one group match."""
+        return (self.rotation[pair.name1] - self.rotation[pair.name0]) % 4
 
-    def join(self, found: TurnedPair) -> None:
-        """Makes one group of two photos' groups, where they are apart; the larger one's turns stay."""
-        pair, change = found.pair, (found.turn - self.turn_of(found.pair)) % 4
+    def join(self, found: RotatedPair) -> None:
+        """Makes one group of two images' groups, where they are apart; the larger one's rotations stay."""
+        pair, change = found.pair, (found.rotation - self.rotation_of(found.pair)) % 4
         if not self.apart(pair):
             return
         into, gone = self.group[pair.name0], self.group[pair.name1]
@@ -83,12 +83,12 @@ class PhotoGroups:
             into, gone, change = gone, into, -change
         for name in self._members[gone]:
             self.group[name] = into
-            self.turn[name] = (self.turn[name] + change) % 4
+            self.rotation[name] = (self.rotation[name] + change) % 4
         self._members[into] += self._members.pop(gone)
 
 
-def probe_order(pairs: Sequence[ImagePair], groups: PhotoGroups) -> list[ImagePair]:
-    """Pairs between groups that are worth a try: spread over each two groups' photos, large groups first."""
+def probe_order(pairs: Sequence[ImagePair], groups: ImageGroups) -> list[ImagePair]:
+    """Pairs between groups that are worth a try: spread over each two groups' images, large groups first."""
     between: dict[tuple[str, str], list[ImagePair]] = {}
     for pair in sorted(pairs):
         if groups.apart(pair):
@@ -103,7 +103,7 @@ def probe_order(pairs: Sequence[ImagePair], groups: PhotoGroups) -> list[ImagePa
 
 
 def _spread(candidates: Sequence[ImagePair], num: int) -> Iterator[ImagePair]:
-    """Pairs whose photos came up least before, one after the other."""
+    """Pairs whose images came up least before, one after the other."""
     uses: Counter[str] = Counter()
     left = list(candidates)
     while left and num > 0:
@@ -116,38 +116,42 @@ def _spread(candidates: Sequence[ImagePair], num: int) -> Iterator[ImagePair]:
         yield best
 
 
-def find_turns(pairs: Sequence[ImagePair], tied: Sequence[ImagePair], measure: Measure) -> list[TurnedPair]:
-    """Pairs that should be matched again, and with what turn; none where the tied pairs connect all photos.
+def find_rotations(pairs: Sequence[ImagePair], tied: Sequence[ImagePair], measure: Measure) -> list[RotatedPair]:
+    """Pairs that should be matched again, and with what rotation; none where the tied pairs connect all images.
 
-    At most a quarter of the pairs (64 where they are few) is tried, each with three turns.
+    At most a quarter of the pairs (64 where they are few) is tried, each with three rotations.
     """
     names = {name for pair in pairs for name in (pair.name0, pair.name1)}
-    groups = PhotoGroups(names, tied)
+    groups = ImageGroups(names, tied)
     if len(groups) <= 1:
         return []
     apart = [pair for pair in pairs if groups.apart(pair)]
     waiting = probe_order(pairs, groups)[: max(64, len(pairs) // 4)]
-    measured: dict[TurnedPair, float] = {}
+    measured: dict[RotatedPair, float] = {}
     while waiting:
         num = max(PROBES_AT_ONCE, len(waiting) // 8)
-        measured |= measure([TurnedPair(pair, turn) for pair in waiting[:num] for turn in TURNS])
+        measured |= measure([RotatedPair(pair, rotation) for pair in waiting[:num] for rotation in ROTATIONS])
         while (found := _best_join(measured, groups)) is not None:
             groups.join(found)
         waiting = [pair for pair in waiting[num:] if groups.apart(pair)]
-    return [TurnedPair(pair, groups.turn_of(pair)) for pair in apart if not groups.apart(pair) and groups.turn_of(pair)]
+    return [
+        RotatedPair(pair, groups.rotation_of(pair))
+        for pair in apart
+        if not groups.apart(pair) and groups.rotation_of(pair)
+    ]
 
 
-def _best_join(measured: Mapping[TurnedPair, float], groups: PhotoGroups) -> TurnedPair | None:
-    """The pair and turn that ties two groups best, if there is one to be believed."""
-    votes: dict[tuple[str, str], dict[int, list[tuple[float, TurnedPair]]]] = {}
+def _best_join(measured: Mapping[RotatedPair, float], groups: ImageGroups) -> RotatedPair | None:
+    """The pair and rotation that ties two groups best, if there is one to be believed."""
+    votes: dict[tuple[str, str], dict[int, list[tuple[float, RotatedPair]]]] = {}
     for probe, value in measured.items():
         if groups.apart(probe.pair):
             ends = (groups.group[probe.pair.name0], groups.group[probe.pair.name1])
-            change = (probe.turn - groups.turn_of(probe.pair)) % 4
+            change = (probe.rotation - groups.rotation_of(probe.pair)) % 4
             if ends[0] > ends[1]:
                 ends, change = (ends[1], ends[0]), -change % 4
             votes.setdefault(ends, {}).setdefault(change, []).append((value, probe))
-    best: tuple[float, TurnedPair] | None = None
+    best: tuple[float, RotatedPair] | None = None
     for of_change in votes.values():
         sums = sorted(
             ((sum(value for value, _ in sorted(v)[-NUM_BEST:]), max(v)[1]) for v in of_change.values()), reverse=True

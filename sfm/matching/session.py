@@ -10,10 +10,10 @@ from typing import NamedTuple, TypeVar
 
 from sfm.errors import BadImage, SfMError
 from sfm.matchers.base import GreyImage, Mask, Matcher
-from sfm.matchers.turning import TurnedFeatures, TurningMatcher
+from sfm.matchers.rotated import RotatedFeatures, RotatingMatcher
 from sfm.matching.feature_cache import FeatureCache, order_pairs
 from sfm.matching.prefetch import ImageReader
-from sfm.matching.rotations import TurnedPair
+from sfm.matching.rotations import RotatedPair
 from sfm.options import MatchingOptions
 from sfm.system import memory
 from sfm.types import ImagePair, ImageRecord, Matches
@@ -28,9 +28,9 @@ def match_images(
     matcher: Matcher,
     folder: Path,
     records: Mapping[str, ImageRecord],
-    tasks: Sequence[TurnedPair],
+    tasks: Sequence[RotatedPair],
     options: MatchingOptions,
-) -> Iterator[list[tuple[TurnedPair, Matches]]]:
+) -> Iterator[list[tuple[RotatedPair, Matches]]]:
     """Batch by batch the matches of pairs, in an order that saves encodings; no database.
 
     Raises BadImage for an image that cannot be read, SfMError as `run`.
@@ -44,22 +44,22 @@ def match_images(
 
 
 class View(NamedTuple):
-    """An image as it is encoded. turn: quarter turns."""
+    """An image as it is encoded. rotation: quarter turns."""
 
     image: str
-    turn: int
+    rotation: int
 
 
 class PairViews(NamedTuple):
-    """What is matched: image 0 of a pair as it is and image 1 turned."""
+    """What is matched: image 0 of a pair as it is and image 1 rotated."""
 
     name0: View
     name1: View
 
     @property
-    def task(self) -> TurnedPair:
-        """The pair and its turn."""
-        return TurnedPair(ImagePair(self.name0.image, self.name1.image), self.name1.turn)
+    def task(self) -> RotatedPair:
+        """The pair and its rotation."""
+        return RotatedPair(ImagePair(self.name0.image, self.name1.image), self.name1.rotation)
 
 
 class Session:
@@ -67,7 +67,7 @@ class Session:
 
     def __init__(self, matcher: Matcher, reader: ImageReader, options: MatchingOptions) -> None:
         self.num_encoded = 0
-        self._matcher = TurningMatcher(matcher)
+        self._matcher = RotatingMatcher(matcher)
         self._reader = reader
         self._budget = memory.budget(options.memory, options.device)
         self._batch_size = options.batch or matcher.batch_size
@@ -80,14 +80,14 @@ class Session:
         num_lost = Counter(name for pair in self.lost for name in (pair.name0, pair.name1))
         return tuple((name, f"{reason} ({num_lost[name]} pairs skipped)") for name, reason in self._failed.items())
 
-    def match_all(self, tasks: Sequence[TurnedPair]) -> Iterator[tuple[list[tuple[TurnedPair, Matches]], int]]:
+    def match_all(self, tasks: Sequence[RotatedPair]) -> Iterator[tuple[list[tuple[RotatedPair, Matches]], int]]:
         """Batch by batch: (task, matches) of those that could be matched, and the number that is done with."""
-        views = [PairViews(View(pair.name0, 0), View(pair.name1, turn)) for pair, turn in tasks]
+        views = [PairViews(View(pair.name0, 0), View(pair.name1, rotation)) for pair, rotation in tasks]
         first = self._first_features(views)
         size = max([1, *(features.nbytes for features in first.values())])
         self._batch_size = min(self._batch_size, max(1, self._budget // (2 * size)))
         order = order_pairs(views, self._budget // size)
-        cache: FeatureCache[TurnedFeatures] = FeatureCache(order, self._budget)
+        cache: FeatureCache[RotatedFeatures] = FeatureCache(order, self._budget)
         cache.put(first)
         first.clear()  # only the cache holds features
         position, ahead = 0, 0
@@ -101,12 +101,12 @@ class Session:
             ahead = self._announce(order, max(ahead, position), cache)
             yield self._match_batch(cache, batch), len(batch)
 
-    def _first_features(self, pairs: Sequence[PairViews]) -> dict[View, TurnedFeatures]:
+    def _first_features(self, pairs: Sequence[PairViews]) -> dict[View, RotatedFeatures]:
         """Of one readable image, by which the number that fits the memory is judged; empty where there is none."""
         each = (self._encode([view]) for view in sorted({view for pair in pairs for view in pair}))
         return next(filter(None, each), {})
 
-    def _announce(self, order: Sequence[PairViews], ahead: int, cache: FeatureCache[TurnedFeatures]) -> int:
+    def _announce(self, order: Sequence[PairViews], ahead: int, cache: FeatureCache[RotatedFeatures]) -> int:
         """Has the images of coming pairs decoded; returns the first pair that was not looked at."""
         while ahead < len(order) and self._reader.idle:
             for view in order[ahead]:
@@ -115,13 +115,13 @@ class Session:
             ahead += 1
         return ahead
 
-    def _encode(self, views: Sequence[View]) -> dict[View, TurnedFeatures]:
+    def _encode(self, views: Sequence[View]) -> dict[View, RotatedFeatures]:
         images: dict[View, tuple[GreyImage, Mask | None, int]] = {}
         for view in views:
             if view.image in self._failed:
                 continue
             try:
-                images[view] = (*self._reader.take(view.image), view.turn)
+                images[view] = (*self._reader.take(view.image), view.rotation)
             except BadImage as error:
                 self._failed[view.image] = str(error)
         features = self._by_batches(list(images.values()), self._matcher.encode)
@@ -129,8 +129,8 @@ class Session:
         return dict(zip(images, features, strict=True))
 
     def _match_batch(
-        self, cache: FeatureCache[TurnedFeatures], batch: Sequence[PairViews]
-    ) -> list[tuple[TurnedPair, Matches]]:
+        self, cache: FeatureCache[RotatedFeatures], batch: Sequence[PairViews]
+    ) -> list[tuple[RotatedPair, Matches]]:
         usable = [pair for pair in batch if self._failed.keys().isdisjoint(view.image for view in pair)]
         self.lost.update(pair.task.pair for pair in set(batch).difference(usable))
         matches = self._by_batches([(cache[pair.name0], cache[pair.name1]) for pair in usable], self._matcher.match)
@@ -153,6 +153,6 @@ class Session:
 
     def _halve(self, num_items: int) -> None:
         if num_items <= 1:
-            raise SfMError("out of memory on a single pair of photos: lower --resize or --memory, or use --device cpu")
+            raise SfMError("out of memory on a single pair of images: lower --resize or --memory, or use --device cpu")
         self._batch_size = num_items // 2
         log.warning("out of memory: from here on %d pair(s) at once", self._batch_size)

@@ -14,7 +14,7 @@ from typing import Protocol
 from sfm.matchers.base import Matcher
 from sfm.matching.pair_matching import MatchTable, PairMatching, keys_by_rotation, may_rotate, num_cells
 from sfm.matching.prefetch import ImageReader
-from sfm.matching.rotations import TurnedPair
+from sfm.matching.rotations import RotatedPair
 from sfm.matching.session import Session
 from sfm.options import MatchingOptions
 from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, StageSummary
@@ -49,18 +49,20 @@ def run(
         session = Session(matcher, reader, options)
         work = PairMatching(db, session, keys, num_cells(records, grids))
         num_reused = len(work.held(0).intersection(pairs))
-        upright = work.match([TurnedPair(pair, 0) for pair in pairs], desc="matching")
-        turned = work.turn(upright) if may_rotate(matcher, options) else {}
+        upright = work.match([RotatedPair(pair, 0) for pair in pairs], desc="matching")
+        rotated = work.rotate(upright) if may_rotate(matcher, options) else {}
     db.use_matcher(keys[0])
     if session.lost:  # later stages see only pairs that have matches; the next run finds the others again
         pairs = tuple(pair for pair in pairs if pair not in session.lost)
         db.write_pairs(pairs)
-    final = {task.pair: found for task, found in upright.items()} | {task.pair: found for task, found in turned.items()}
+    final = {task.pair: found for task, found in upright.items()} | {
+        task.pair: found for task, found in rotated.items()
+    }
     counts: dict[str, int | float] = {
         "pairs": len(pairs),
         "matches": sum(found.num_rows for found in final.values()),
         "encoded": session.num_encoded,
         "reused": num_reused,
-        **({"turned": len(turned)} if turned else {}),
+        **({"turned": len(rotated)} if rotated else {}),
     }
     return StageSummary("matching", counts, time.perf_counter() - start, skipped=session.skipped)

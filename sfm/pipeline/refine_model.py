@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from sfm.types import ImageRecord
 RECORD = "refine.json"
 WRITTEN = ("sparse", "points.ply", RECORD, f"{RECORD}.part", ".refinement")
 SHOWN = 3  # names in a message
+FEW_LEFT, FEW_MOVED = 0.5, 0.1  # of the observations, below which there is a warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +103,18 @@ def _pixels(folder: Path, record: ImageRecord, mode: str) -> NDArray[np.uint8]:
 
 
 def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions | None = None) -> str:
-    """Refines a model, binary or text, given by its folder or by one that holds it in sparse/0.
+    """Refines a model, binary or text, given by its folder or by one that holds it in sparse/0; of several the largest.
 
     Writes `out`/sparse/0, `out`/points.ply and `out`/refine.json; returns what is said of it. Rounds that a killed call
     finished are used by the next one with the same arguments. Raises BadFile, BadImage and BadOption for what the user
     can mend.
     """
     started, options = time.perf_counter(), options or RefineOptions()
-    source = model_folders(model)[0]
+    sources = model_folders(model)
     if not images.is_dir():
         raise BadFile(f"{images}: no such folder; give the folder of the model's images")
-    _check_output(out, source)
-    before = read_reconstruction(source, "export it again")
+    _check_output(out, sources)
+    source, before = _largest(sources)
     if not before.num_reg_images():
         raise BadFile(f"{source}: the model has no images with poses")
     own = ModelImages.of(images, before)
@@ -134,7 +135,10 @@ def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions |
     colour_points(refined.model, lambda name: own.read(name, "RGB"), without=own.unusable)
     write_models([refined.model], out / "sparse")
     write_ply(refined.model, out / "points.ply")
-    record = _record(source, own, before, refined, options) | {"seconds": round(time.perf_counter() - started, 1)}
+    record = _record(source, own, before, refined, options)
+    if len(sources) > 1:
+        record["warnings"].append(f"of the {len(sources)} models there the one of most images was refined, {source}")
+    record |= {"seconds": round(time.perf_counter() - started, 1)}
     _write(out / RECORD, record)
     shutil.rmtree(out / ".refinement", ignore_errors=True)
     return text(record, out)
@@ -154,11 +158,17 @@ def _pixel_source(own: ModelImages, options: RefineOptions) -> PixelSource:
     )
 
 
-def _check_output(out: Path, source: Path) -> None:
+def _largest(sources: Sequence[Path]) -> tuple[Path, pycolmap.Reconstruction]:
+    """Of several models the one of most images: COLMAP numbers them as they come. Raises BadFile."""
+    models = [(source, read_reconstruction(source, "export it again")) for source in sources]
+    return max(models, key=lambda item: item[1].num_reg_images())
+
+
+def _check_output(out: Path, sources: Sequence[Path]) -> None:
     """BadFile or BadOption unless results can be written there without the loss of others."""
     if out.exists() and not out.is_dir():
         raise BadFile(f"{out}: is a file; give a folder for the results")
-    if source.resolve().is_relative_to((out / "sparse").resolve()):
+    if any(source.resolve().is_relative_to((out / "sparse").resolve()) for source in sources):
         raise BadOption(f"{out}: holds the model itself; give another folder for the results")
     if (out / "sparse").exists() and not (out / RECORD).is_file():
         raise BadOption(f"{out}: holds models that are no results of refine; give another folder")
@@ -217,12 +227,20 @@ def _record(
             for i, camera in sorted(after.cameras.items())
         ],
         "intrinsics": list(refined.cameras),
-        "warnings": _warnings(own, before),
+        "warnings": _warnings(own, before, refined),
     }
 
 
-def _warnings(own: ModelImages, model: pycolmap.Reconstruction) -> list[str]:
+def _warnings(own: ModelImages, model: pycolmap.Reconstruction, refined: RefinedModel) -> list[str]:
     found = []
+    num, num_left = model.compute_num_observations(), len(refined.moved_px)
+    if num_left < FEW_LEFT * num:
+        found.append(f"only {num_left} of {num} observations fit the refined model: see that it is the right one")
+    if refined.num_moved < FEW_MOVED * num_left:
+        found.append(
+            f"only {refined.num_moved} of {num_left} observations could be aligned: are these the images that the "
+            "model was made of?"
+        )
     if own.unusable:
         some = [f"{name}: {reason}" for name, reason in sorted(own.unusable.items())]
         more = ", ..." if len(some) > SHOWN else ""

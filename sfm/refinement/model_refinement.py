@@ -71,8 +71,8 @@ def refine_model(
 ) -> RefinedModel:
     """The model with sub-pixel tracks; it stays as it is itself. scratch: folder of rounds that are done, for a resume.
 
-    fix_intrinsics: cameras stay as they are. Raises BadFile where there is nothing to refine: no points, or cameras
-    without a focal length.
+    fix_intrinsics: cameras stay as they are. Raises BadFile where there is nothing to refine (no points, or cameras
+    without a focal length), and where nothing is left of the model.
     """
     _check(model)
     before = without_rigs(model)
@@ -90,6 +90,8 @@ def refine_model(
         write_database=partial(_write_database, data),
     )
     state = refine(refiner, before, scratch)
+    if state.model.num_points3D() == 0:
+        raise BadFile("none of the model's points is where it should be in the images: are these the model's images?")
     refined, cameras = calibrate(refiner, state)
     refined = pycolmap.Reconstruction(refined)
     refined.transform(frame.inverse())

@@ -31,8 +31,8 @@ from sfm.images.decoding import read_grey
 from sfm.images.index import check_photo
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
-from sfm.matchers.turning import TurningMatcher
-from sfm.matching.rotations import CLEARLY, TURNS, strength
+from sfm.matchers.rotated import RotatingMatcher
+from sfm.matching.rotations import CLEARLY, ROTATIONS, strength
 from sfm.options import ImageOptions, VerificationOptions
 from sfm.two_view.options import TwoImageOptions
 from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
@@ -145,7 +145,7 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
     grey0, grey1 = (read_grey(Path(), image) for image in images)
     grids = [matcher.grid(image.width, image.height) for image in images]
     error = allowed_error(grids, matcher.traits, options.max_error)
-    turning = TurningMatcher(matcher)
+    turning = RotatingMatcher(matcher)
 
     def geometry(matches: Matches, turn: int) -> TwoViewResult:
         return two_view(matches, images, max_error=error, seed=options.seed, turn=turn, matcher=matcher.provenance)
@@ -155,9 +155,9 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
     upright = geometry(matches, 0)
     if matcher.rotation_invariant or options.turns == "off" or strength(matches, _num_cells(images, grids)) >= WEAK:
         return upright
-    turned = turning.encode([(grey1, None, turn) for turn in TURNS])
+    turned = turning.encode([(grey1, None, turn) for turn in ROTATIONS])
     found = turning.match([(features0, features) for features in turned])
-    results = [geometry(matches, turn) for matches, turn in zip(found, TURNS, strict=True)]
+    results = [geometry(matches, turn) for matches, turn in zip(found, ROTATIONS, strict=True)]
     best = max(results, key=lambda result: result.num_inliers)
     return best if best.num_inliers > CLEARLY * upright.num_inliers else upright
 

@@ -22,7 +22,7 @@ examples:
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL", help="COLMAP model, or a folder with one in sparse/0")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="COLMAP model, or a folder with some in sparse/")
     parser.add_argument("images", type=Path, metavar="IMAGES", help="folder of the model's images")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results; made if absent")
     add_options(parser, RefineOptions)

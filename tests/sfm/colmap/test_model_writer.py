@@ -70,3 +70,16 @@ def test_leftovers_of_a_killed_run_go_and_nothing_else_does(tmp_path):
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"elsewhere/kept", "run.json", "my.part", *(f"{folder}/file" for folder in kept)}
     assert not (tmp_path / ".models-link").is_symlink()
+
+
+def test_points_that_only_left_out_images_observe_keep_their_colour(mapped):
+    model = pycolmap.Reconstruction(mapped[1].models[0])
+    for point in model.points3D.values():
+        point.color = [1, 2, 3]
+    names = sorted(image.name for image in model.images.values())
+    white = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
+    model_writer.colour_points(model, lambda name: white, without=names[1:])
+    observed = {p.point3D_id for p in model.find_image_with_name(names[0]).get_observation_points2D()}
+    assert 0 < len(observed) < model.num_points3D()
+    for point_id, point in model.points3D.items():
+        assert point.color.tolist() == ([255] * 3 if point_id in observed else [1, 2, 3])

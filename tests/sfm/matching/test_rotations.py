@@ -5,19 +5,19 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from sfm.matching.rotations import TURNS, PhotoGroups, TurnedPair, find_turns, probe_order, strength
+from sfm.matching.rotations import ROTATIONS, ImageGroups, RotatedPair, find_rotations, probe_order, strength
 from sfm.types import ImagePair, Matches
 
 
-def world(turns: list[int], overlap=lambda a, b: True):
-    """Pairs of photos taken with the camera turned so, those that match as they are, and a measure that counts."""
-    names = [f"{i:02d}" for i in range(len(turns))]
-    of = dict(zip(names, turns, strict=True))
+def world(rotations: list[int], overlap=lambda a, b: True):
+    """Pairs of images taken with the camera rotated so, those that match as they are, and a measure that counts."""
+    names = [f"{i:02d}" for i in range(len(rotations))]
+    of = dict(zip(names, rotations, strict=True))
     pairs = [ImagePair(a, b) for a, b in combinations(names, 2)]
-    asked: list[TurnedPair] = []
+    asked: list[RotatedPair] = []
 
-    def good(pair, turn):
-        return (turn - of[pair.name0] + of[pair.name1]) % 4 == 0 and overlap(int(pair.name0), int(pair.name1))
+    def good(pair, rotation):
+        return (rotation - of[pair.name0] + of[pair.name1]) % 4 == 0 and overlap(int(pair.name0), int(pair.name1))
 
     def measure(tasks):
         asked.extend(tasks)
@@ -35,35 +35,37 @@ def test_strength_is_a_share_of_cells():
 
 def test_nothing_is_tried_where_all_photos_are_tied():
     pairs, tied, measure, asked, _ = world([0] * 6)
-    assert find_turns(pairs, tied, measure) == []
-    assert find_turns([], [], measure) == []
+    assert find_rotations(pairs, tied, measure) == []
+    assert find_rotations([], [], measure) == []
     assert asked == []
 
 
-@pytest.mark.parametrize("turn", [1, 2, 3])
-def test_a_turned_group_is_found(turn):
-    pairs, tied, measure, asked, good = world([0] * 8 + [turn] * 4)
-    found = find_turns(pairs, tied, measure)
+@pytest.mark.parametrize("rotation", [1, 2, 3])
+def test_a_rotated_group_is_found(rotation):
+    pairs, tied, measure, asked, good = world([0] * 8 + [rotation] * 4)
+    found = find_rotations(pairs, tied, measure)
     assert sorted(task.pair for task in found) == sorted(set(pairs) - set(tied))
     assert all(good(*task) for task in found)
-    assert len(asked) == 8 * len(TURNS)  # one round
+    assert len(asked) == 8 * len(ROTATIONS)  # one round
 
 
 def test_many_turns_and_few_overlaps():
-    turns = [0, 0, 1, 1, 2, 2, 3, 3, 0, 2]
-    pairs, tied, measure, _, good = world(turns, lambda a, b: abs(a - b) <= 2)
-    found = find_turns(pairs, tied, measure)
-    between = {task for pair in pairs for task in [TurnedPair(pair, t) for t in TURNS] if good(*task)}
+    rotations = [0, 0, 1, 1, 2, 2, 3, 3, 0, 2]
+    pairs, tied, measure, _, good = world(rotations, lambda a, b: abs(a - b) <= 2)
+    found = find_rotations(pairs, tied, measure)
+    between = {task for pair in pairs for task in [RotatedPair(pair, t) for t in ROTATIONS] if good(*task)}
     assert between <= set(found)
-    assert all((task.turn - turns[int(task.pair.name0)] + turns[int(task.pair.name1)]) % 4 == 0 for task in found)
+    assert all(
+        (task.rotation - rotations[int(task.pair.name0)] + rotations[int(task.pair.name1)]) % 4 == 0 for task in found
+    )
 
 
 def test_several_weak_pairs_speak_together():
     pairs, tied, _, _, good = world([0] * 4 + [2] * 4)
     weak = {True: 0.009, False: 0.003}
-    found = find_turns(pairs, tied, lambda tasks: {task: weak[good(*task)] for task in tasks})
-    assert {task.turn for task in found} == {2}
-    assert find_turns(pairs, tied, lambda tasks: dict.fromkeys(tasks, 0.009)) == []  # no turn is ahead
+    found = find_rotations(pairs, tied, lambda tasks: {task: weak[good(*task)] for task in tasks})
+    assert {task.rotation for task in found} == {2}
+    assert find_rotations(pairs, tied, lambda tasks: dict.fromkeys(tasks, 0.009)) == []  # no rotation is ahead
 
 
 def test_unrelated_groups_cost_a_bounded_number_of_tries():
@@ -75,23 +77,23 @@ def test_unrelated_groups_cost_a_bounded_number_of_tries():
         asked.extend(tasks)
         return dict.fromkeys(tasks, 0.004)
 
-    assert find_turns(pairs, tied, measure) == []
-    assert len(asked) == len(set(asked)) <= len(TURNS) * len(pairs) // 4
+    assert find_rotations(pairs, tied, measure) == []
+    assert len(asked) == len(set(asked)) <= len(ROTATIONS) * len(pairs) // 4
 
 
 def test_probes_are_spread_over_both_groups():
     pairs, tied, _, _, _ = world([0] * 6 + [2] * 6)
-    groups = PhotoGroups({name for pair in pairs for name in (pair.name0, pair.name1)}, tied)
+    groups = ImageGroups({name for pair in pairs for name in (pair.name0, pair.name1)}, tied)
     order = probe_order(pairs, groups)
     assert len({name for pair in order[:6] for name in (pair.name0, pair.name1)}) == 12
     assert len(order) == len(set(order)) == 32
 
 
 def test_groups_keep_turns_when_joined():
-    groups = PhotoGroups({"a", "b", "c", "d"}, [ImagePair("c", "d")])
-    groups.join(TurnedPair(ImagePair("a", "b"), 1))
-    groups.join(TurnedPair(ImagePair("b", "c"), 2))
+    groups = ImageGroups({"a", "b", "c", "d"}, [ImagePair("c", "d")])
+    groups.join(RotatedPair(ImagePair("a", "b"), 1))
+    groups.join(RotatedPair(ImagePair("b", "c"), 2))
     assert len(groups) == 1
-    assert groups.turn_of(ImagePair("a", "d")) == 3
-    assert groups.turn_of(ImagePair("c", "d")) == 0
-    assert groups.turn_of(ImagePair("b", "d")) == 2
+    assert groups.rotation_of(ImagePair("a", "d")) == 3
+    assert groups.rotation_of(ImagePair("c", "d")) == 0
+    assert groups.rotation_of(ImagePair("b", "d")) == 2

@@ -84,6 +84,19 @@ def test_a_models_observations_become_exact(noisy, photos, tmp_path, capsys, kin
     assert colours.std() > 10
 
 
+def test_of_several_models_the_largest_is_refined(noisy, photos, tmp_path):
+    """COLMAP numbers models as they come."""
+    part = pycolmap.Reconstruction(noisy)
+    part.deregister_frame(part.images[5].frame_id)
+    written(part, tmp_path / "model" / "sparse" / "0")
+    written(noisy, tmp_path / "model" / "sparse" / "1")
+    assert refine(tmp_path / "model", photos, tmp_path / "out", "--rounds", "1") == 0
+    record = record_of(tmp_path / "out")
+    assert record["images"] == 5
+    largest = tmp_path / "model" / "sparse" / "1"
+    assert record["warnings"] == [f"of the 2 models there the one of most images was refined, {largest}"]
+
+
 def test_equal_calls_give_equal_bytes_and_results_may_be_replaced(noisy, photos, tmp_path):
     model = written(noisy, tmp_path / "model")
     for out in (tmp_path / "a", tmp_path / "b", tmp_path / "b"):
@@ -108,6 +121,17 @@ def test_images_that_cannot_be_used_are_left_and_said(noisy, images, tmp_path, c
     found = pycolmap.Reconstruction(out / "sparse" / "0")
     assert found.num_reg_images() == 5
     assert largest_error_deg(found, usable) < largest_error_deg(noisy, usable) / 3
+
+
+def test_images_of_another_place_are_said_to_be(noisy, images, tmp_path, capsys):
+    for i, name in enumerate(NAMES):
+        write_photo(images / name, photo(0, seed=20 + i))
+    out = tmp_path / "out"
+    assert refine(written(noisy, tmp_path / "model"), images, out, "--fix-intrinsics") == 0
+    assert [warning.split(":")[1] for warning in record_of(out)["warnings"]] == [
+        " are these the images that the model was made of?"
+    ]
+    assert "warning: only" in capsys.readouterr().out
 
 
 def test_a_photo_is_taken_as_it_is_stored_or_as_it_is_displayed_by_its_cameras_size(noisy, images, tmp_path):

@@ -54,6 +54,14 @@ def test_the_middle_of_a_fan_is_the_reference():
     np.testing.assert_array_equal(references(columns), [2, 5 + 2])
 
 
+def test_an_avoided_image_is_a_reference_only_where_there_is_no_other():
+    angles = [30.0, -30.0, 1.0, -14.0, 15.0]
+    columns = columns_of(fan(angles), [[0.0, 0.0, 0.0], [0.01, 0.0, 0.0]])
+    avoided = np.array([False, False, True, False, False])
+    assert columns.image[references(columns, avoided=avoided)].tolist() == [3, 3]
+    np.testing.assert_array_equal(references(columns, avoided=np.ones(5, bool)), references(columns))
+
+
 def test_the_middle_of_a_row_of_scales_is_the_reference():
     centres = np.outer([2.0, 32.0, 4.0, 8.3, 16.0], [0.0, 0.0, -1.0])
     columns = columns_of(centres, [[0.0, 0.0, 0.0]])
