@@ -15,9 +15,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Naming files asks for all that is in them. Workers are given the answer: they are always given names."""
-    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS and not hasattr(config, "workerinput"):
-        config.option.all = True
+    """Naming files asks for all that is in them."""
+    config.option.all |= config.args_source is not pytest.Config.ArgsSource.TESTPATHS
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -26,6 +25,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.option.all:
+        if "PYTEST_XDIST_WORKER" in os.environ:  # files of slow tests first, so that no worker ends with them alone
+            slow = {item.path for item in items if item.get_closest_marker("slow")}
+            items.sort(key=lambda item: item.path not in slow)
         return
     config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("slow")])
     items[:] = [item for item in items if not item.get_closest_marker("slow")]

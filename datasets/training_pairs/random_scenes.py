@@ -155,7 +155,8 @@ class Scene:
         self._lights = lights
 
     @cached_property
-    def _caster(self) -> Any:
+    def caster(self) -> Any:
+        """Open3D's RaycastingScene of all triangles."""
         from open3d.t.geometry import RaycastingScene
 
         caster = RaycastingScene(nthreads=1)
@@ -163,7 +164,7 @@ class Scene:
         return caster
 
     @cached_property
-    def _shade(self) -> Float32:
+    def shade(self) -> Float32:
         """(V,) f32 light on each vertex, 1 where it is bright."""
         mesh, lights = self._mesh, self._lights
         cosines = np.maximum(mesh.normals @ lights.directions.T, 0)  # (V, K)
@@ -171,7 +172,7 @@ class Scene:
         rays = np.empty((len(vertex), 6), np.float32)
         rays[:, :3] = (mesh.vertices + 5e-3 * mesh.normals)[vertex]
         rays[:, 3:] = lights.directions[light]
-        hidden = self._caster.test_occlusions(rays, nthreads=1).numpy()
+        hidden = self.caster.test_occlusions(rays, nthreads=1).numpy()
         cosines[vertex[hidden], light[hidden]] = 0
         irradiance = cosines @ lights.weights
         bright = max(float(np.quantile(irradiance, 0.9)), 1e-6)
@@ -181,7 +182,7 @@ class Scene:
     @cached_property
     def _shade_planes(self) -> Float32:
         """(T, 3) f32: light at each triangle's first corner, and its change to the second and to the third."""
-        corners = self._shade[self._mesh.triangles]
+        corners = self.shade[self._mesh.triangles]
         corners[:, 1:] -= corners[:, :1]
         return np.asarray(corners)
 
@@ -199,7 +200,7 @@ class Scene:
     def _look(self, camera: Camera, xy: Float32) -> tuple[Float32, Float32, NDArray[np.int64]]:
         """Grey (N,), depth (N,), inf where nothing is hit, and body (N,), -1 likewise, at pixels xy (N, 2)."""
         rays = camera.rays(xy)
-        hits = self._caster.cast_rays(rays, nthreads=1)
+        hits = self.caster.cast_rays(rays, nthreads=1)
         depth = hits["t_hit"].numpy()
         primitive = hits["primitive_ids"].numpy()
         primitive = np.where(np.isfinite(depth), primitive, len(self._body_of_triangle) - 1)
@@ -247,7 +248,7 @@ class Scene:
         A point at infinity has a place of its own where the backdrop bears a photo.
         """
         rays = camera0.rays(xy)
-        hits = self._caster.cast_rays(rays, nthreads=1)
+        hits = self.caster.cast_rays(rays, nthreads=1)
         depth = hits["t_hit"].numpy().astype(np.float64)
         far = ~np.isfinite(depth)
         directions = rays[:, 3:].astype(np.float64)
@@ -255,7 +256,7 @@ class Scene:
         there, depth1 = camera1.project(xyz)
         there[far] = camera1.project(directions[far], at_infinity=True)[0]
         seen = np.flatnonzero(camera1.sees(there) & ~(far & (self.backdrop.texture is None)))
-        back = self._caster.cast_rays(camera1.rays(there[seen].astype(np.float32)), nthreads=1)["t_hit"].numpy()
+        back = self.caster.cast_rays(camera1.rays(there[seen].astype(np.float32)), nthreads=1)["t_hit"].numpy()
         same = np.where(far[seen], ~np.isfinite(back), np.abs(back - depth1[seen]) < DEPTH_TOLERANCE * depth1[seen])
         normals = hits["primitive_normals"].numpy()[seen].astype(np.float64)
         same &= far[seen] | (_cosine(normals, directions[seen]) > MIN_COSINE)

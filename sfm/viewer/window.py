@@ -132,7 +132,7 @@ class Window:
     def go(self, name: str) -> None:
         """Looks from a named view."""
         view = named_view(self.exhibit.scenes, name, self.stages[0].view().size)
-        self._look(view.cam_from_world, float(np.degrees(2 * np.arctan(view.size[1] / 2 / view.focal[1]))))
+        self.look_from(view.cam_from_world, float(np.degrees(2 * np.arctan(view.size[1] / 2 / view.focal[1]))))
         self.inside = None
 
     def look_through(self) -> None:
@@ -140,7 +140,7 @@ class Window:
         found = self.selected()
         if self.inside is not None and (self.inside == found or found is None):
             if self._before is not None:
-                self._look(self._before)
+                self.look_from(self._before)
             self.inside = None
         elif found is not None:
             if self.inside is None:
@@ -153,9 +153,10 @@ class Window:
         width, height = cameras.size[row] / cameras.focal[row]
         tall = max(float(height), float(width) * frame[1] / frame[0])
         self.inside = (model, row)
-        self._look(cameras.cam_from_world[row], float(np.degrees(2 * np.arctan(tall / 2))))
+        self.look_from(cameras.cam_from_world[row], float(np.degrees(2 * np.arctan(tall / 2))))
 
-    def _look(self, pose: Float64, field_deg: float = FIELD_OF_VIEW) -> None:
+    def look_from(self, pose: Float64, field_deg: float = FIELD_OF_VIEW) -> None:
+        """Shows all models from a pose, cam_from_world (3, 4)."""
         for stage in self.stages:
             stage.look(pose, field_deg)
         self._poses = [stage.pose for stage in self.stages]
@@ -344,7 +345,7 @@ def open_window(exhibit: Exhibit) -> Window:
     gui.Application.instance.run_one_tick()  # lays the widgets out, which views need
     window.refresh()
     if exhibit.state.pose is not None:
-        window._look(np.array(exhibit.state.pose).reshape(3, 4))
+        window.look_from(np.array(exhibit.state.pose).reshape(3, 4))
     else:
         window.go(exhibit.start)
     if (found := window.selected()) is not None:

@@ -34,6 +34,7 @@ def test_ctrl_c_in_every_stage(forks, course, whole, tmp_path):
     carried_on(forks, course, out, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["images", "mapping"])
 def test_ctrl_c_in_compiled_code(forks, course, whole, tmp_path, stage):
     """Which does not come back: Python alone would sit there for minutes."""
@@ -52,6 +53,7 @@ def test_ctrl_c_keeps_what_was_matched_since_the_last_write(forks, course, whole
     assert (kill.stage, kill.durable, kill.repeated) == ("matching", 2, 0)
 
 
+@pytest.mark.slow
 def test_terminated_by_the_system(forks, course, whole, tmp_path):
     """A cluster's scheduler sends SIGTERM: the end of a kill, and as safe. COLMAP's glog would take it for a crash."""
     out = tmp_path / "out"

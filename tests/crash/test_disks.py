@@ -48,6 +48,7 @@ def log_of(out):
     return log.read_text() if log.exists() else ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of file sizes are Linux's")
 def test_every_file_may_be_the_one_that_does_not_fit(forks, course, whole, tmp_path):
     """No file may grow beyond a size, which grows from run to run."""
@@ -97,6 +98,7 @@ def test_folder_without_permission(forks, course, tmp_path):
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_slow_disk(forks, course, whole, tmp_path):
     """A network disk, say: killed on it and interrupted on it, as on any other."""
     out = tmp_path / "out"

@@ -21,6 +21,7 @@ def test_undisturbed_runs_are_equal(forks, course, whole_run, tmp_path):
     same(state_of(tmp_path / "other"), whole_run[0], 1e-3)
 
 
+@pytest.mark.slow
 def test_killed_at_points_all_over_the_run(forks, course, whole_run, tmp_path):
     """Each chain of runs goes on from where the last was killed; where, is drawn anew in every stretch of the run."""
     state, done = whole_run
@@ -40,6 +41,7 @@ def test_killed_at_points_all_over_the_run(forks, course, whole_run, tmp_path):
     assert {kill.durable for kill in kills} == {0, 2, 4, 6}  # the kills fell between all batches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(1, 12, 3))
 def test_killed_where_a_run_begins(forks, course, whole_run, tmp_path, first):
     """The folder, the lock and the empty database come to be."""
@@ -56,6 +58,7 @@ def test_killed_at_any_time(forks, course, whole_run, tmp_path):
     assert found[0].stage == "images"
 
 
+@pytest.mark.slow
 def test_killed_while_the_report_is_written(forks, tmp_path):
     """There is the whole report or none, and the next run writes it."""
     course = replace(quick_course(tmp_path), arguments=crash_scene.ARGUMENTS)

@@ -58,6 +58,7 @@ def test_all_images_corrupt(loftr_sfm, photos, tmp_path):
     one_line(done, str(photos), "0 usable photos of 3", "view_00.jpg", "at least two")
 
 
+@pytest.mark.slow
 def test_photos_without_overlap(loftr_sfm, photos, tmp_path):
     first, *rest = sorted(photos.iterdir())
     for photo in rest:
@@ -89,6 +90,7 @@ def test_pairs_file_that_names_an_absent_image(loftr_sfm, photos, tmp_path):
     one_line(loftr_sfm(photos, tmp_path / "out", "--pairs", pairs, *QUICK), str(pairs), "absent.jpg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "another network", "absent"])
 def test_wrong_checkpoint(loftr_sfm, photos, tmp_path, kind):
     checkpoint = tmp_path / "wrong.ckpt"
@@ -100,6 +102,7 @@ def test_wrong_checkpoint(loftr_sfm, photos, tmp_path, kind):
     one_line(done, str(checkpoint))
 
 
+@pytest.mark.slow
 def test_a_bad_option_loses_nothing_of_a_run(loftr_sfm, photos, tmp_path):
     out = tmp_path / "out"
     assert loftr_sfm(photos, out, *QUICK, "--stop-after", "matching").returncode == 0

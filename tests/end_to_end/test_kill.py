@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sfm.storage.database import FeatureDatabase
 from tests.support.folders import ROOT
+
+pytestmark = pytest.mark.slow
 
 BATCH = 6  # pairs that become durable at once
 PAIRS = 66

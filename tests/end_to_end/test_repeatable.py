@@ -23,6 +23,8 @@ from sfm.refinement.rounds import refine as refine_rounds
 from sfm.storage.database import FeatureDatabase
 from tests.support.folders import ROOT
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "224", "--rounds", "1", "--no-report")
 PINNED = "import os, runpy, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); sys.argv = sys.argv[1:]; "
 

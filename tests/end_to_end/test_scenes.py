@@ -10,6 +10,8 @@ import pytest
 
 from sfm.evaluation.model import camera_poses, evaluate_folder, read_ground_truth, read_model
 
+pytestmark = pytest.mark.slow
+
 CPU = ("--weights", "compact", "--device", "cpu", "--offline")
 
 

@@ -109,6 +109,7 @@ def test_matches(temp_bug_fix: bool, batch: int, hw0: tuple[int, int], hw1: tupl
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_published_size() -> None:
     theirs, ours = twins(replace(OUTDOOR, threshold=0.0))

@@ -51,6 +51,7 @@ def test_match_says_in_one_line_what_is_wrong(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in (*BROKEN, *USED) if kind.what in DRAWN], ids=lambda k: k.what)
 def test_match_draws_odd_photos(pictures, good: Path, tmp_path: Path, kind: Kind) -> None:
     (tmp_path / "odd").mkdir()

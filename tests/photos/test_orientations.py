@@ -14,6 +14,8 @@ from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
 from tests.support.odd_photos import turned
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160", "--turns", "off", "--no-report")
 MORE = ("--no-refine", "--threads", "1")  # one thread of the mapper repeats itself bit for bit
 NAMES = ("a.png", "b.png", "c.png")  # whatever the format: content counts

@@ -83,6 +83,7 @@ def test_the_good_photos_give_the_same_model(plain, odd) -> None:
         assert np.degrees(np.arccos(min(cosine, 1))) < 0.05
 
 
+@pytest.mark.slow
 def test_their_matches_are_the_same_bit_for_bit(plain, odd) -> None:
     """However the photo is stored, whatever lies beside it."""
     with (
@@ -96,6 +97,7 @@ def test_their_matches_are_the_same_bit_for_bit(plain, odd) -> None:
                 np.testing.assert_array_equal(getattr(found, column), getattr(expected, column))
 
 
+@pytest.mark.slow
 def test_a_photo_saved_again_stands_where_the_first_does(plain, tmp_path: Path) -> None:
     """The same photo twice has no baseline, which must not bend the model."""
     photos = tmp_path / "photos"
@@ -118,6 +120,7 @@ def centre(pose: np.ndarray) -> np.ndarray:
     return -pose[:, :3].T @ pose[:, 3]
 
 
+@pytest.mark.slow
 def test_every_other_photo_is_named_with_its_reason(odd) -> None:
     _, out, printed = odd
     run = json.loads((out / "run.json").read_text())
@@ -135,6 +138,7 @@ def test_every_other_photo_is_named_with_its_reason(odd) -> None:
     assert all(line.isprintable() for line in printed.splitlines())
 
 
+@pytest.mark.slow
 def test_the_report_names_them_and_runs_no_name_as_html(odd) -> None:
     _, out, _ = odd
     assert main(["report", str(out)]) == 0
@@ -144,6 +148,7 @@ def test_the_report_names_them_and_runs_no_name_as_html(odd) -> None:
     assert "endless.jpg" in page
 
 
+@pytest.mark.slow
 def test_terminal_that_cannot_show_a_name(odd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(odd[1], tmp_path / "caf\u00e9")
     printed = io.BytesIO()
@@ -152,6 +157,7 @@ def test_terminal_that_cannot_show_a_name(odd, tmp_path: Path, monkeypatch: pyte
     assert printed.getvalue().endswith(b"caf\\xe9/report.html\n")
 
 
+@pytest.mark.slow
 def test_view_draws_them(odd, tmp_path: Path) -> None:
     _, out, _ = odd
     for name in (GOOD[1][0], GOOD[4][0]):
@@ -160,6 +166,7 @@ def test_view_draws_them(odd, tmp_path: Path) -> None:
             assert drawn.size == (96, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["nerfstudio", "undistorted", "ply"])
 def test_exports_that_can_hold_such_names(odd, tmp_path: Path, format: str) -> None:
     _, out, _ = odd
@@ -174,6 +181,7 @@ def test_exports_that_can_hold_such_names(odd, tmp_path: Path, format: str) -> N
     assert len(files) in (0, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["text", "nvm", "bundler", "hloc"])
 def test_exports_that_cannot_say_so_in_one_line(
     odd, tmp_path: Path, format: str, capsys: pytest.CaptureFixture[str]

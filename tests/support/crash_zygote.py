@@ -89,7 +89,7 @@ def _child(request: dict[str, Any], pipe: int) -> None:
 
     match_writer.FLUSH_PAIRS = request.get("batch", match_writer.FLUSH_PAIRS)
     built_in: Any = matcher_choice.MATCHERS.built_in
-    make = built_in["loftr"].make if request.get("real") else crash_scene.CellMatcher
+    make = built_in["loftr"].make if request.get("real") else crash_scene.make_matcher
     built_in["loftr"] = Entry(
         "", lambda *given: crash_scene.slowed(make(*given), request.get("delay", 0.0), request.get("tally"))
     )

@@ -63,6 +63,7 @@ def test_sift_agrees_with_the_true_cameras(scene: Path) -> None:
         assert np.median(epipolar_distance(xy0, xy1, F)) > 2
 
 
+@pytest.mark.slow
 def test_the_renderer_makes_these_photos(scene: Path) -> None:
     pytest.importorskip("open3d", reason="Open3D, which renders the scene, cannot be loaded", exc_type=ImportError)
     from sfm.datasets.courtyard.synthetic import SyntheticScene

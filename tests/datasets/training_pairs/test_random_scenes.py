@@ -95,10 +95,10 @@ def test_photo_backdrop_lies_at_infinity_and_plain_one_nowhere() -> None:
 
 def test_light_is_lambert_with_cast_shadow() -> None:
     scene = _scene(_wall(0.5, 0))
-    np.testing.assert_allclose(scene._shade, 1, atol=1e-6)
+    np.testing.assert_allclose(scene.shade, 1, atol=1e-6)
     shadowed = _scene(_wall(0.5, 0), _wall(5.0, -1))
-    np.testing.assert_allclose(shadowed._shade[:4], 0, atol=1e-6)
-    np.testing.assert_allclose(shadowed._shade[4:], 1, atol=1e-6)
+    np.testing.assert_allclose(shadowed.shade[:4], 0, atol=1e-6)
+    np.testing.assert_allclose(shadowed.shade[4:], 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["blob", "lathe", "torus", "box"])
@@ -109,7 +109,7 @@ def test_bodies_are_closed_with_outward_normals(kind: str) -> None:
         np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=1), 1, atol=1e-3)
         scene = _scene(Body(mesh, _wall(1, 0).material, np.eye(3), np.zeros(3)))
         outside = np.concatenate([mesh.vertices + 0.02 * mesh.normals, mesh.normals], axis=1).astype(np.float32)
-        hits = scene._caster.count_intersections(outside).numpy()
+        hits = scene.caster.count_intersections(outside).numpy()
         assert np.mean(hits % 2 == 0) > 0.97  # from outside, a closed surface is crossed an even number of times
 
 

@@ -13,14 +13,15 @@ from sfm.evaluation.options import PairEvaluationOptions
 from sfm.geometry.poses import relative_pose
 from sfm.images.index import read_images_index
 from sfm.options import ImageOptions
-from tests.support.posed_photos import NAMES, NUM, STEP_DEG, K, pose, write_photos
+from tests.support.arc_scene import STEP_DEG, K, pose
+from tests.support.posed_images import NAMES, NUM, write_posed_images
 
 ALL = PairEvaluationOptions()
 
 
 @pytest.fixture
 def scene(tmp_path):
-    return write_photos(tmp_path / "scene")
+    return write_posed_images(tmp_path / "scene")
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from sfm.evaluation.pose_metrics import challenge_errors
 from sfm.geometry.poses import relative_pose
 from sfm.matchers import registry as matcher_choice
 from sfm.registry import Entry
-from tests.support.posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
+from tests.support.arc_scene import ExactMatcher, K, pose, project
+from tests.support.posed_images import NAMES, NUM, write_posed_images
 
 TRAIN = ChallengeEvaluation()
 
@@ -25,7 +26,7 @@ TRAIN = ChallengeEvaluation()
 @pytest.fixture
 def folder(tmp_path):
     """Two scenes of the same four photos, one of them in a unit of 100 m, and a test set of three pairs."""
-    scene = write_photos(tmp_path / "scene")
+    scene = write_posed_images(tmp_path / "scene")
     model = read_model(scene / "gt")
     write_scene(model, scene / "images", tmp_path / "imc", "small")
     write_scene(model, scene / "images", tmp_path / "imc", "large", metres_per_unit=100.0)
@@ -106,20 +107,20 @@ def test_submission(folder, exact, tmp_path, capsys) -> None:
     assert cli.main(words) == 0
     assert "3 pairs by exact, 1 of them without an answer" in capsys.readouterr().out
     found = read_submission(tmp_path / "out" / "submission.csv")
-    assert list(found) == ["b;photo_1-photo_0", "b;photo_0-photo_2", "b;photo_2-photo_3"]
+    assert list(found) == ["b;image_1-image_0", "b;image_0-image_2", "b;image_2-image_3"]
     for sample, (a, b) in zip(found, [(1, 0), (0, 2)], strict=False):
         errors = challenge_errors(found[sample], K, K, relative_pose(pose(a), pose(b)), 1.0)
         assert max(errors) < 0.01
-    assert not found["b;photo_2-photo_3"].any()
+    assert not found["b;image_2-image_3"].any()
 
 
 def test_missing_photos_are_one_line(folder, exact, tmp_path) -> None:
-    (folder / "train" / "small" / "images" / "photo_2.jpg").unlink()
-    with pytest.raises(BadFile, match="no usable photo photo_2"):
+    (folder / "train" / "small" / "images" / "image_2.jpg").unlink()
+    with pytest.raises(BadFile, match="no usable photo image_2"):
         evaluate_challenge(folder, tmp_path / "out", TRAIN)
     assert exact.matched == []  # all files are checked before anything is matched
-    (folder / "test_images" / "b" / "photo_1.png").unlink()
-    with pytest.raises(BadFile, match="no usable photo b/photo_1"):
+    (folder / "test_images" / "b" / "image_1.png").unlink()
+    with pytest.raises(BadFile, match="no usable photo b/image_1"):
         evaluate_challenge(folder, tmp_path / "out", replace(TRAIN, evaluation=ChallengeOptions(split="test")))
 
 

@@ -31,7 +31,8 @@ from sfm.geometry.pixels import homogeneous
 from sfm.geometry.poses import relative_pose
 from sfm.matchers import registry as matcher_choice
 from sfm.registry import Entry
-from tests.support.posed_photos import NAMES, NUM, ExactMatcher, K, pose, project, write_photos
+from tests.support.arc_scene import ExactMatcher, K, pose, project
+from tests.support.posed_images import NAMES, NUM, write_posed_images
 
 OPTIONS = PairEvaluation(evaluation=PairEvaluationOptions(seeds=2))
 
@@ -115,7 +116,7 @@ def exact(monkeypatch) -> ExactMatcher:
 
 
 def test_evaluate_pairs(exact, tmp_path) -> None:
-    scene = write_photos(tmp_path / "scene")
+    scene = write_posed_images(tmp_path / "scene")
     text = evaluate_pairs(scene / "images", scene / "gt", tmp_path / "out", OPTIONS)
     values = json.loads((tmp_path / "out" / "pairs.json").read_text())
     assert values["summary"]["all"]["pairs"] == 6
@@ -181,7 +182,7 @@ def test_a_photo_on_its_side_is_matched_upright(tmp_path) -> None:
 
 
 def test_the_verb_on_a_model(tmp_path, capsys) -> None:
-    scene = write_photos(tmp_path / "scene")
+    scene = write_posed_images(tmp_path / "scene")
     assert cli.main(["evaluate", "model", str(scene / "gt"), str(scene / "gt"), "--out", str(tmp_path / "out")]) == 0
     assert "pose AUC @ 1°           1.000" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "model.json").read_text())["auc"] == pytest.approx({"1": 1, "3": 1, "5": 1})

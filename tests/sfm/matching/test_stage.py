@@ -305,10 +305,10 @@ class UprightMatcher(FakeMatcher):
         if sum(self.batches) >= self.stop_after:
             raise KeyboardInterrupt
         self.batches.append(len(pairs))
-        return [self._match(f0.turn == f1.turn) for f0, f1 in pairs]
+        return [self.of_rotation(f0.turn == f1.turn) for f0, f1 in pairs]
 
     @staticmethod
-    def _match(good):
+    def of_rotation(good):
         cells = np.arange(20 if good else 1)
         points = np.stack([cells % 5, cells // 5], axis=1) * 8.0 + 4
         return Matches(points, points, np.full(len(cells), 0.9 if good else 0.2), cells, cells)
@@ -392,7 +392,7 @@ def test_turned_matches_half_replaced(turned_photos):
     folder, store = turned_photos([0, 2, 0, 2, 0, 2])
     run(store, UprightMatcher(), folder, MatchingOptions())
     main = store.matches[store.current]
-    upright = UprightMatcher._match(False)
+    upright = UprightMatcher.of_rotation(False)
     for pair in exhaustive(6)[:3]:
         if main[pair].cells1[0] != 0:
             main[pair] = upright

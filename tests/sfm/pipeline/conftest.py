@@ -11,39 +11,31 @@ import pytest
 from sfm.matchers import registry as matcher_choice
 from sfm.pipeline.run import reconstruct
 from sfm.registry import Entry
-from tests.support.exact_run import (
-    NUM,
-    OPTIONS,
-    ExactMatcher,
-    write_photo,
-)
+from tests.support.arc_run import OPTIONS
+from tests.support.arc_scene import ExactMatcher, write_images
 
 
 @pytest.fixture(autouse=True)
-def exact_matcher(monkeypatch):
-    monkeypatch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
-    monkeypatch.setattr(ExactMatcher, "num_matched", 0)
+def exact(monkeypatch) -> ExactMatcher:
+    """What runs match with in place of LoFTR."""
+    matcher = ExactMatcher(batch_size=4)
+    monkeypatch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: matcher))
     monkeypatch.setattr(pycolmap.logging, "minloglevel", 2)
+    return matcher
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(NUM):
-        write_photo(folder / f"{i}.png", i)
-    return folder
+    return write_images(tmp_path / "photos")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, Path]:
     """Photos and the results of one run over them; copy before you change them."""
     root = tmp_path_factory.mktemp("finished")
-    (root / "photos").mkdir()
-    for i in range(NUM):
-        write_photo(root / "photos" / f"{i}.png", i)
+    write_images(root / "photos")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher()))
+        patch.setitem(matcher_choice.MATCHERS.built_in, "loftr", Entry("", lambda *_: ExactMatcher(batch_size=4)))
         reconstruct(root / "photos", root / "out", OPTIONS)
     return root / "photos", root / "out"
 

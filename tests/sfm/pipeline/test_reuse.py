@@ -18,20 +18,14 @@ from sfm.pipeline.reuse import fingerprint_of
 from sfm.pipeline.run import reconstruct
 from sfm.system.hashing import json_digest
 from sfm.types import STAGE_NAMES
-from tests.support.exact_run import (
-    BLIND,
-    NUM,
-    OPTIONS,
-    ExactMatcher,
-    reused,
-    write_photo,
-)
+from tests.support.arc_run import OPTIONS, reused
+from tests.support.arc_scene import ELSEWHERE, NUM, write_image
 
 
-def test_same_command_again_reuses_everything(copied):
+def test_same_command_again_reuses_everything(copied, exact):
     summary = reconstruct(*copied, OPTIONS)
     assert reused(summary) == list(STAGE_NAMES)
-    assert ExactMatcher.num_matched == 0
+    assert exact.matched == []
     assert summary.registered == NUM
     assert summary.models == ((copied[1] / "sparse" / "0", NUM),)
 
@@ -51,28 +45,28 @@ def test_touched_photos_are_read_but_not_matched_again(copied):
         ({"images": replace(OPTIONS.images, camera="per-image", intrinsics=None)}, "images"),
     ],
 )
-def test_changed_option_redoes_what_depends_on_it(copied, change, first_redone):
+def test_changed_option_redoes_what_depends_on_it(copied, change, first_redone, exact):
     summary = reconstruct(*copied, replace(OPTIONS, **change))
     assert reused(summary) == list(STAGE_NAMES[: STAGE_NAMES.index(first_redone)])
-    assert ExactMatcher.num_matched == 0
+    assert exact.matched == []
 
 
-def test_another_matcher_matches_again_and_the_first_is_remembered(copied, monkeypatch):
-    monkeypatch.setattr(ExactMatcher, "version", "2")
+def test_another_matcher_matches_again_and_the_first_is_remembered(copied, exact):
+    exact.version = "2"
     assert reused(reconstruct(*copied, OPTIONS)) == ["images", "pairs"]
-    assert ExactMatcher.num_matched == NUM * (NUM - 1) // 2
-    monkeypatch.setattr(ExactMatcher, "version", "1")
+    assert len(exact.matched) == NUM * (NUM - 1) // 2
+    exact.version = "1"
     reconstruct(*copied, OPTIONS)
-    assert ExactMatcher.num_matched == NUM * (NUM - 1) // 2
+    assert len(exact.matched) == NUM * (NUM - 1) // 2
 
 
-def test_one_more_photo_matches_its_pairs_only(photos, tmp_path):
+def test_one_more_photo_matches_its_pairs_only(photos, tmp_path, exact):
     (photos / "5.png").rename(tmp_path / "5.png")
     assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM - 1
     (tmp_path / "5.png").rename(photos / "5.png")
-    before = ExactMatcher.num_matched
+    before = len(exact.matched)
     assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM
-    assert ExactMatcher.num_matched - before == NUM - 1
+    assert len(exact.matched) - before == NUM - 1
 
 
 def test_lost_model_is_made_again(copied):
@@ -82,28 +76,22 @@ def test_lost_model_is_made_again(copied):
     assert (out / "sparse" / "0" / "images.bin").is_file()
 
 
-def test_interrupted_run_carries_on(photos, tmp_path, monkeypatch):
-    def interrupted(self, pairs):
-        if ExactMatcher.num_matched >= 8:
-            raise KeyboardInterrupt
-        ExactMatcher.num_matched += len(pairs)
-        return [self._match(f0, f1) for f0, f1 in pairs]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ExactMatcher, "match", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            reconstruct(photos, tmp_path / "out", OPTIONS)
+def test_interrupted_run_carries_on(photos, tmp_path, exact):
+    exact.fail_after = 8
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(photos, tmp_path / "out", OPTIONS)
+    exact.fail_after = 100
     summary = reconstruct(photos, tmp_path / "out", OPTIONS)
     assert reused(summary) == ["images", "pairs"]
     assert summary.stages[2].counts["reused"] == 8
-    assert ExactMatcher.num_matched == 15
+    assert len(exact.matched) == 15
     assert summary.registered == NUM
 
 
 def test_photo_that_changes_after_matching_is_matched_again(photos, tmp_path):
     def change(stage):
         if stage.stage == "mapping":
-            write_photo(photos / "2.png", BLIND)
+            write_image(photos / "2.png", ELSEWHERE)
 
     with pytest.raises(BadImage, match=r"2\.png: has changed since it was indexed; run again"):
         reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)

@@ -21,13 +21,8 @@ from sfm.pipeline.stages import HlocFiles
 from sfm.storage.database import FeatureDatabase
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
 from sfm.types import STAGE_NAMES
-from tests.support.exact_run import (
-    NUM,
-    OPTIONS,
-    ExactMatcher,
-    reused,
-    write_photo,
-)
+from tests.support.arc_run import OPTIONS, reused
+from tests.support.arc_scene import NUM, write_image
 
 
 def test_report_is_of_this_run(copied):
@@ -82,12 +77,12 @@ def test_photo_that_changes_between_indexing_and_matching_is_left_out(photos, tm
 
     def change(stage):
         if stage.stage == "images":
-            write_photo(photos / "2.png", 4)
+            write_image(photos / "2.png", 4)
 
     summary = reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)
     assert summary.registered == NUM - 1
     assert "2.png: has changed since it was indexed; run again" in dict(summary.unregistered)["2.png"]
-    write_photo(photos / "2.png", 2)
+    write_image(photos / "2.png", 2)
     assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM
 
 
@@ -111,14 +106,14 @@ def test_photo_that_goes_away_while_the_folder_is_listed(photos, tmp_path, monke
     assert "no such file" in dict(summary.unregistered)["2.png"]
 
 
-def test_hlocs_files_carry_on(finished, tmp_path):
+def test_hlocs_files_carry_on(finished, tmp_path, exact):
     photos, out = finished
     features, matches = tmp_path / "features.h5", tmp_path / "matches.h5"
     with FeatureDatabase.open(out / "features.h5", "r") as db:
         write_hloc(db, features=features, matches=matches, pairs=tmp_path / "pairs.txt")
     summary = reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
     assert summary.registered == NUM
-    assert ExactMatcher.num_matched == 0
+    assert exact.matched == []
     assert reused(reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))) == [
         name for name in STAGE_NAMES if name != "pairs"
     ]
@@ -139,7 +134,7 @@ def test_bad_input_is_one_line_before_any_work(photos, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadFile, match="no photos"):
         reconstruct(tmp_path / "empty", out, OPTIONS)
-    write_photo(tmp_path / "empty" / "one.png", 1)
+    write_image(tmp_path / "empty" / "one.png", 1)
     with pytest.raises(BadImage, match="at least two"):
         reconstruct(tmp_path / "empty", out, OPTIONS)
     pairs = tmp_path / "pairs.txt"
@@ -148,11 +143,11 @@ def test_bad_input_is_one_line_before_any_work(photos, tmp_path):
         reconstruct(photos, out, replace(OPTIONS, pairs=PairOptions(str(pairs))))
 
 
-def test_known_poses_are_looked_at_before_the_matching(photos, tmp_path):
+def test_known_poses_are_looked_at_before_the_matching(photos, tmp_path, exact):
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path / "absent"))
     with pytest.raises(BadFile, match="absent: is no COLMAP model"):
         reconstruct(photos, tmp_path / "out", options)
-    assert ExactMatcher.num_matched == 0
+    assert exact.matched == []
 
 
 def test_options_as_keywords_and_paths_as_strings(photos, tmp_path):

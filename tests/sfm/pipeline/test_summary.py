@@ -13,20 +13,15 @@ from sfm.errors import NoModel
 from sfm.pipeline.run import reconstruct
 from sfm.results.console import PROBABLY_BAD
 from sfm.types import STAGE_NAMES
-from tests.support.exact_run import (
-    BLIND,
-    NUM,
-    OPTIONS,
-    pose,
-    write_photo,
-)
+from tests.support.arc_run import OPTIONS
+from tests.support.arc_scene import ELSEWHERE, NUM, pose, write_image
 
 CAMERA = ("--camera-model", "SIMPLE_PINHOLE", "--camera", "single", "--intrinsics", "384,160,120")
 
 
 def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(photos, tmp_path, capsys):
     for i in range(NUM + 1):
-        write_photo(photos / f"elsewhere {i}.png", BLIND + i)
+        write_image(photos / f"elsewhere {i}.png", ELSEWHERE + i)
     out, text = tmp_path / "out", f"only {NUM} of {2 * NUM + 1} photos are in the model"
     run = (str(photos), str(out), *CAMERA)
     for _ in range(2):  # the second time all is reused
@@ -57,7 +52,7 @@ def test_a_good_model_has_no_doubts_and_unlearns_old_ones(copied, capsys):
 
 def test_a_model_is_evaluated_before_it_is_refined_as_well(photos, tmp_path):
     for i in range(NUM + 1):
-        write_photo(photos / f"elsewhere {i}.png", BLIND + i)
+        write_image(photos / f"elsewhere {i}.png", ELSEWHERE + i)
     doubts = {stage: reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage).doubts for stage in STAGE_NAMES}
     assert [len(doubts[stage]) for stage in STAGE_NAMES] == [0, 0, 0, 0, 0, 1, 1]
 
@@ -68,7 +63,7 @@ def test_model_has_the_true_geometry(finished):
     assert model.compute_mean_reprojection_error() < 0.05
     by_name = {image.name: image.cam_from_world().matrix() for image in model.images.values()}
     for i in range(NUM - 1):
-        true = pose(i + 1)[0] @ pose(i)[0].T
+        true = pose(i + 1)[:, :3] @ pose(i)[:, :3].T
         found = by_name[f"{i + 1}.png"][:, :3] @ by_name[f"{i}.png"][:, :3].T
         np.testing.assert_allclose(found, true, atol=1e-3)
 
@@ -90,7 +85,7 @@ def test_run_json_says_what_the_model_says(finished):
 
 def test_every_photo_left_out_has_its_reason(photos, tmp_path):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
-    write_photo(photos / "elsewhere.png", BLIND)
+    write_image(photos / "elsewhere.png", ELSEWHERE)
     summary = reconstruct(photos, tmp_path / "out", OPTIONS)
     assert (summary.images, summary.registered) == (NUM + 2, NUM)
     reasons = dict(summary.unregistered)
@@ -103,7 +98,7 @@ def test_no_overlap_is_no_model(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     for i in range(3):
-        write_photo(photos / f"{i}.png", BLIND + i)
+        write_image(photos / f"{i}.png", ELSEWHERE + i)
     told = []
     with pytest.raises(NoModel, match="no pair was verified"):
         reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=told.append)

@@ -209,6 +209,7 @@ def test_a_comparison_says_who_has_what(browser: Browser, comparison_page: Path)
     assert browser.problems() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num", "reach"), [(100, 100), (1000, 40)])
 def test_large_pages_open(browser: Browser, tmp_path: Path, num: int, reach: int):
     """`pytest -s` prints the time from the start of the navigation until the page is laid out."""

@@ -190,6 +190,7 @@ def test_a_hundred_photos_fit(tmp_path: Path):
     assert made["remarks"] == ["3D view of a fair sample: 300,000 of 400,000 points"]
 
 
+@pytest.mark.slow
 def test_of_a_thousand_photos_a_sample_has_thumbnails(tmp_path: Path):
     made, written = large_page(large_run(tmp_path, 1000, reach=40))
     assert 1e6 < len(written) <= 20e6

@@ -113,6 +113,7 @@ def test_trained_weights_can_be_used_and_training_carries_on(photos, tmp_path, c
     assert (out / "weights.safetensors").read_bytes() != first
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no signal for a parent's death")
 def test_workers_end_with_a_training_that_is_killed(photos, tmp_path):
     script = """

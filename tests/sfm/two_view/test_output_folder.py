@@ -92,6 +92,7 @@ def test_another_run_leaves_nothing_stale(folder, tmp_path, capsys):
     assert (numbers["F"], numbers["trusted"]) == (None, False)
 
 
+@pytest.mark.slow
 def test_sift_tells_what_it_found(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(A, B, "--matcher", "sift", "--draw", "points", "--colormap", "cividis") == 0

@@ -19,6 +19,7 @@ from tests.support.folders import ROOT
 DRIVERS = Path("/usr/share/vulkan/icd.d")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(shutil.which("Xvfb") is None, reason="no virtual screen: apt-get install xvfb"),
     pytest.mark.skipif(
         not any(DRIVERS.glob("lvp_icd*")), reason="no software driver: apt-get install libvulkan1 mesa-vulkan-drivers"
