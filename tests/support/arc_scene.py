@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sfm.types import Grid, MatcherTraits, Matches
+from sfm.options import ImageOptions, Options
+from sfm.types import Grid, MatcherTraits, Matches, ReconstructionSummary
 
 WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 384.0, 6  # px; images of an arc
 STEP_DEG = 9.0  # from camera to camera
 K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
 CLOUD = np.random.default_rng(0).uniform((-2, -1.5, 4), (2, 1.5, 7), (600, 3))
 ELSEWHERE = 200  # images of this number and above match nothing
+OPTIONS = Options(images=ImageOptions(camera_model="SIMPLE_PINHOLE", camera="single", intrinsics="384,160,120"))
 
 
 def pose(i: int) -> np.ndarray:
@@ -112,3 +114,8 @@ class ExactMatcher:
         common, i0, i1 = np.intersect1d(seen0.index, seen1.index, return_indices=True)
         confidence = np.ones(len(common))
         return Matches(seen0.xy[i0], seen1.xy[i1], confidence, seen0.keypoints[i0], seen1.keypoints[i1])
+
+
+def reused(summary: ReconstructionSummary) -> list[str]:
+    """Names of the stages of a run that were not run again."""
+    return [stage.stage for stage in summary.stages if stage.reused]

@@ -11,8 +11,7 @@ import pytest
 from sfm.matchers import registry as matcher_choice
 from sfm.pipeline.run import reconstruct
 from sfm.registry import Entry
-from tests.support.arc_run import OPTIONS
-from tests.support.arc_scene import ExactMatcher, write_images
+from tests.support.arc_scene import OPTIONS, ExactMatcher, write_images
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +30,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, Path]:
-    """Photos and the results of one run over them; copy before you change them."""
+    """Images and the results of one run over them; copy before you change them."""
     root = tmp_path_factory.mktemp("finished")
     write_images(root / "photos")
     with pytest.MonkeyPatch.context() as patch:

@@ -7,7 +7,9 @@ import pytest
 from sfm.errors import BadFile
 from sfm.pipeline import stages
 from sfm.pipeline.run import reconstruct
-from tests.support.arc_run import OPTIONS
+from tests.support.arc_scene import (
+    OPTIONS,
+)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,13 @@ from sfm.pipeline.reuse import fingerprint_of
 from sfm.pipeline.run import reconstruct
 from sfm.system.hashing import json_digest
 from sfm.types import STAGE_NAMES
-from tests.support.arc_run import OPTIONS, reused
-from tests.support.arc_scene import ELSEWHERE, NUM, write_image
+from tests.support.arc_scene import (
+    ELSEWHERE,
+    NUM,
+    OPTIONS,
+    reused,
+    write_image,
+)
 
 
 def test_same_command_again_reuses_everything(copied, exact):

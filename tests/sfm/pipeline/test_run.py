@@ -21,8 +21,12 @@ from sfm.pipeline.stages import HlocFiles
 from sfm.storage.database import FeatureDatabase
 from sfm.tracks.thinning import BYTES_PER_OBSERVATION
 from sfm.types import STAGE_NAMES
-from tests.support.arc_run import OPTIONS, reused
-from tests.support.arc_scene import NUM, write_image
+from tests.support.arc_scene import (
+    NUM,
+    OPTIONS,
+    reused,
+    write_image,
+)
 
 
 def test_report_is_of_this_run(copied):

@@ -13,8 +13,13 @@ from sfm.errors import NoModel
 from sfm.pipeline.run import reconstruct
 from sfm.results.console import PROBABLY_BAD
 from sfm.types import STAGE_NAMES
-from tests.support.arc_run import OPTIONS
-from tests.support.arc_scene import ELSEWHERE, NUM, pose, write_image
+from tests.support.arc_scene import (
+    ELSEWHERE,
+    NUM,
+    OPTIONS,
+    pose,
+    write_image,
+)
 
 CAMERA = ("--camera-model", "SIMPLE_PINHOLE", "--camera", "single", "--intrinsics", "384,160,120")
 
