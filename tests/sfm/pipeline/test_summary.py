@@ -43,7 +43,7 @@ def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(photos, tmp_pa
     assert f"{PROBABLY_BAD}: {text}" in (out / "compare_out.html").read_text()
 
 
-def test_a_good_model_has_no_doubts_and_unlearns_old_ones(copied, capsys):
+def test_a_good_model_has_no_warnings_and_unlearns_old_ones(copied, capsys):
     photos, out = copied
     record = json.loads((out / "run.json").read_text())
     assert record["warnings"] == []
@@ -59,8 +59,10 @@ def test_a_good_model_has_no_doubts_and_unlearns_old_ones(copied, capsys):
 def test_a_model_is_evaluated_before_it_is_refined_as_well(photos, tmp_path):
     for i in range(NUM + 1):
         write_image(photos / f"elsewhere {i}.png", ELSEWHERE + i)
-    doubts = {stage: reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage).doubts for stage in STAGE_NAMES}
-    assert [len(doubts[stage]) for stage in STAGE_NAMES] == [0, 0, 0, 0, 0, 1, 1]
+    warnings = {
+        stage: reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage).warnings for stage in STAGE_NAMES
+    }
+    assert [len(warnings[stage]) for stage in STAGE_NAMES] == [0, 0, 0, 0, 0, 1, 1]
 
 
 def test_model_has_the_true_geometry(finished):
