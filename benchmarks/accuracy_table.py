@@ -38,9 +38,9 @@ EVERY_RUN = ("images", "pairs")  # stages that take no time worth a column
 class Row:
     """One method on one scene. command: what was run. registered: images of the ground truth in the largest model, of
     `total`. models: how many there are. auc: degrees to 0..1, empty without ground truth. centre_error: median, as a
-    part of the scene's extent. stages: seconds of each, matching too where its results were reused. seconds: wall time of the
-    whole from nothing; where a model is refined, of that alone. peak_mib: of the largest process. made: when, where and
-    with what it was measured."""
+    part of the scene's extent. stages: seconds of each, matching too where its results were reused. seconds: wall time
+    of the whole from nothing; where a model is refined, of that alone. peak_mib: of the largest process. made: when,
+    where and with what it was measured."""
 
     scene: str
     method: str
@@ -128,9 +128,9 @@ def heading(rows: Sequence[Row]) -> str:
     return (
         f"Measured {made['date']} on {made['machine']}. {made['versions']}. Code: {made['code']}. Weights: {weights}.\n"
         "AUC is over the relative poses of all image pairs (degrees); pairs with an unregistered image count as "
-        "wrong. Known intrinsics: the ground truth's, kept fixed. Unknown: estimated, from EXIF where there is any. Each "
-        "row is a process of its own; matching runs once per scene and matcher, and its time counts in every row. Centre error: "
-        "median, relative to the scene's extent."
+        "wrong. Known intrinsics: the ground truth's, kept fixed. Unknown: estimated, from EXIF where there is any. "
+        "Each row is a process of its own; matching runs once per scene and matcher, and its time counts in every row. "
+        "Centre error: median, relative to the scene's extent."
     )
 
 

@@ -252,7 +252,7 @@ class StageSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class ModelWarning:
     """A warning that a model is probably bad. sign: name of the check. text: one line for the user, with the remedy."""
 
     sign: str
@@ -262,7 +262,7 @@ class Doubt:
 @dataclass(frozen=True, slots=True)
 class ReconstructionSummary:
     """What the end of a run prints. reprojection_error: mean over points, px. models: (folder, images) of
-    every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason). doubts: signs
+    every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason). warnings: signs
     that the largest model is probably bad."""
 
     images: int
@@ -275,7 +275,7 @@ class ReconstructionSummary:
     stages: tuple[StageSummary, ...]
     models: tuple[tuple[Path, int], ...]
     model_dir: Path
-    doubts: tuple[Doubt, ...] = ()
+    warnings: tuple[ModelWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,7 @@ from sfm.mapping.consistency import groups_apart, pair_votes, point_votes
 from sfm.mapping.inputs import MappingInput
 from sfm.quality.parallax import rotation_share, triangulation_angles
 from sfm.refinement.self_calibration import focal_deviation
-from sfm.types import Doubt
+from sfm.types import ModelWarning
 
 # Observations further off than a limit were filtered (MappingInput.filter_error). Errors of random
 # matches are uniform over the circle of the limit, with a mean of 2/3 of it; those of a model that fits cluster at 0.
@@ -57,19 +57,19 @@ def _names(model: pycolmap.Reconstruction) -> frozenset[str]:
     return frozenset(model.image(i).name for i in model.reg_image_ids())
 
 
-def doubts(evidence: Evidence) -> tuple[Doubt, ...]:
+def warnings(evidence: Evidence) -> tuple[ModelWarning, ...]:
     """Every warning about the model; empty where all checks pass."""
-    return tuple(_doubts(evidence))
+    return tuple(_warnings(evidence))
 
 
-def _doubts(evidence: Evidence) -> Iterator[Doubt]:
+def _warnings(evidence: Evidence) -> Iterator[ModelWarning]:
     model, data = evidence.model, evidence.data
     columns = ModelColumns.of(model)
     if not evidence.known_poses:
         yield from few_registered(len(columns.names), len(data.images))
         yield from in_pieces(len(columns.names), evidence.elsewhere)
     if not len(columns.point) or not _is_finite(columns):
-        yield Doubt("no numbers", "the model holds no points, or numbers that are not finite")
+        yield ModelWarning("no numbers", "the model holds no points, or numbers that are not finite")
         return
     yield from large_error(columns, data)
     yield from behind_cameras(columns)
@@ -89,42 +89,44 @@ def _is_finite(columns: ModelColumns) -> bool:
 # --- how many of the images are registered ------------------------------------------------------------------
 
 
-def few_registered(registered: int, usable: int) -> Iterator[Doubt]:
+def few_registered(registered: int, usable: int) -> Iterator[ModelWarning]:
     """Most of the images are not registered."""
     if 2 * registered < usable:
-        yield Doubt("few images", f"only {registered} of {usable} images are in the model")
+        yield ModelWarning("few images", f"only {registered} of {usable} images are in the model")
 
 
-def in_pieces(registered: int, elsewhere: int) -> Iterator[Doubt]:
+def in_pieces(registered: int, elsewhere: int) -> Iterator[ModelWarning]:
     """The images split into models of similar size that could not be merged."""
     if 2 * elsewhere >= registered:
-        yield Doubt("in pieces", f"the images split into models that could not be merged: {registered} + {elsewhere}")
+        yield ModelWarning(
+            "in pieces", f"the images split into models that could not be merged: {registered} + {elsewhere}"
+        )
 
 
 # --- whether it fits its observations --------------------------------------------------------------
 
 
-def large_error(columns: ModelColumns, data: MappingInput) -> Iterator[Doubt]:
+def large_error(columns: ModelColumns, data: MappingInput) -> Iterator[ModelWarning]:
     """The reprojection errors are no better than those of random matches."""
     error = np.linalg.norm(columns.residuals(), axis=1)
     mean = float(error[np.isfinite(error)].mean()) if np.isfinite(error).any() else np.inf
     limit = FILLED * data.filter_error
     if mean > limit:
-        yield Doubt(
+        yield ModelWarning(
             "high error",
             f"the mean reprojection error is {mean:.2f} px, no better than with random matches (limit {limit:.2f} px)",
         )
 
 
-def behind_cameras(columns: ModelColumns) -> Iterator[Doubt]:
+def behind_cameras(columns: ModelColumns) -> Iterator[ModelWarning]:
     """Cameras observe points that are behind them."""
     local = np.einsum("oj,oj->o", columns.rotations[columns.image, 2], columns.xyz[columns.point])
     share = float((local + columns.translations[columns.image, 2] <= 0).mean())
     if share > MAX_BEHIND:
-        yield Doubt("behind cameras", f"{share:.0%} of the observations are of points behind their cameras")
+        yield ModelWarning("behind cameras", f"{share:.0%} of the observations are of points behind their cameras")
 
 
-def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
     """Groups of images whose matches with each other contradict the model, as if there were two places.
 
     Repeated structure: mapping merged two places into one, and matches that it could not use contradict this.
@@ -134,37 +136,37 @@ def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterato
     apart = groups_apart(names, votes)
     if len(apart) >= max(2, APART * len(names)):
         some = ", ".join(sorted(apart)[:3]) + (", ..." if len(apart) > 3 else "")
-        yield Doubt(
+        yield ModelWarning(
             "contradicted",
             f"{len(apart)} of {len(names)} images are probably misregistered: most of their matches with the others "
             f"contradict the model ({some})",
         )
 
 
-def poses_contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+def poses_contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
     """The matches of most pairs contradict the epipolar geometry of the user's poses."""
     keypoints = {record.name: own for record, own in zip(data.images, data.keypoints, strict=True)}
     votes = pair_votes(mapped, keypoints, data.matches, INIT_ERROR * data.sigma)
     against = sum(net < 0 for net in votes.values())
     if 2 * against > len(votes):
-        yield Doubt("contradicted", f"the matches of {against} of {len(votes)} pairs contradict the known poses")
+        yield ModelWarning("contradicted", f"the matches of {against} of {len(votes)} pairs contradict the known poses")
 
 
 # --- whether the images determine the model ---------------------------------------------------------------
 
 
-def little_parallax(columns: ModelColumns) -> Iterator[Doubt]:
+def little_parallax(columns: ModelColumns) -> Iterator[ModelWarning]:
     """The baselines are too short for the depth of the scene: near-pure rotation, which determines no depth."""
     angle = float(np.median(triangulation_angles(columns)))
     if angle < MIN_ANGLE:
-        yield Doubt(
+        yield ModelWarning(
             "no parallax",
             f"the camera hardly moved (median triangulation angle {angle:.1f} degrees): depths are not determined "
             "(move sideways between images, do not only rotate)",
         )
 
 
-def rotation_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+def rotation_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
     """A pure rotation explains the matches, so the depths of the model are arbitrary.
 
     Mapping can produce this where the focal length is free: a rotation looks like motion along a distant plane.
@@ -177,29 +179,31 @@ def rotation_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterat
         focals = np.array([max(record.width, record.height) * ROTATED_FOCALS for record in own])
     share = rotation_share(columns, focals, max_error=ROTATED * data.sigma)
     if share > ONLY_ROTATED:
-        yield Doubt(
+        yield ModelWarning(
             "no parallax",
             f"a pure rotation explains {share:.0%} of what images have in common: depths are not determined "
             "(move sideways between images, do not only rotate)",
         )
 
 
-def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
     """A focal length that no lens has, or that is far from EXIF."""
     for camera_id, image_names in sorted(_images_of_cameras(model).items()):
         camera, prior = model.cameras[camera_id], _prior(data, image_names)
         focal, side = camera.mean_focal_length(), max(camera.width, camera.height)
         low, high = (limit * side for limit in FOCAL_RANGE)
         if not low <= focal <= high and prior is None:
-            yield Doubt("absurd focal length", f"camera {camera_id}: {focal:.0f} px at {side} px; give --intrinsics")
+            yield ModelWarning(
+                "absurd focal length", f"camera {camera_id}: {focal:.0f} px at {side} px; give --intrinsics"
+            )
         elif prior is not None and not 1 / MAX_PRIOR_RATIO <= focal / prior <= MAX_PRIOR_RATIO:
-            yield Doubt(
+            yield ModelWarning(
                 "absurd focal length",
                 f"camera {camera_id}: {focal:.0f} px, but EXIF has {prior:.0f} px",
             )
 
 
-def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
     """Neither EXIF nor the geometry determines the focal length: a fronto-parallel plane, too few images.
 
     Measured by its standard deviation, marginal over poses and points. The model may be stretched along the view.
@@ -210,7 +214,7 @@ def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[D
         deviation = focal_deviation(model, camera_id)
         if deviation > MAX_FOCAL_DEVIATION:
             how = f"± {deviation:.0%}" if deviation < 1 else "not at all"
-            yield Doubt(
+            yield ModelWarning(
                 "free focal length",
                 f"camera {camera_id}: the images do not determine its focal length ({how}): depths may be stretched or "
                 "bent (give --intrinsics, or add images from other directions)",

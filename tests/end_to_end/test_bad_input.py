@@ -71,6 +71,7 @@ def test_images_without_overlap(loftr_sfm, images, tmp_path):
         assert f"  {name}: matched nothing" in done.stdout
 
 
+@pytest.mark.slow
 def test_output_that_cannot_be_written(loftr_sfm, images, tmp_path):
     (tmp_path / "file").write_text("precious")
     one_line(loftr_sfm(images, tmp_path / "file", *QUICK), str(tmp_path / "file"), "is a file")

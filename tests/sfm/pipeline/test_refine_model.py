@@ -97,6 +97,7 @@ def test_of_several_models_the_largest_is_refined(noisy, image_folder, tmp_path)
     assert record["warnings"] == [f"of the 2 models there the one of most images was refined, {largest}"]
 
 
+@pytest.mark.slow
 def test_equal_calls_give_equal_bytes_and_results_may_be_replaced(noisy, image_folder, tmp_path):
     model = written(noisy, tmp_path / "model")
     for out in (tmp_path / "a", tmp_path / "b", tmp_path / "b"):
@@ -200,6 +201,7 @@ def test_what_would_be_lost_is_not_overwritten(noisy, image_folder, tmp_path, ca
         assert sorted(p.name for p in out.iterdir()) == ["sparse"]
 
 
+@pytest.mark.slow
 def test_a_killed_call_goes_on_where_it_was(noisy, image_folder, tmp_path, monkeypatch):
     from sfm.refinement.rounds import Refiner
 
@@ -218,6 +220,21 @@ def test_a_killed_call_goes_on_where_it_was(noisy, image_folder, tmp_path, monke
     assert refine(model, image_folder, tmp_path / "undisturbed") == 0
     first, second = (tmp_path / out / "sparse" / "0" / "images.bin" for out in ("out", "undisturbed"))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_call_that_was_killed_while_it_wrote_is_made_again(noisy, image_folder, tmp_path, monkeypatch):
+    from sfm.pipeline import refine_model
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    model, out = written(noisy, tmp_path / "model"), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(refine_model, "write_ply", killed)
+        assert refine(model, image_folder, out, "--rounds", "1") == 130
+    assert sorted(p.name for p in out.iterdir()) == [".refinement", "sparse"]
+    assert refine(model, image_folder, out, "--rounds", "1") == 0
+    assert sorted(p.name for p in out.iterdir()) == ["points.ply", "refine.json", "sparse"]
 
 
 def test_matches_imported_from_hloc_are_refined(image_folder, tmp_path):
