@@ -1,4 +1,4 @@
-"""How exact reconstructions are: scenes with known truth by SIFT, LoFTR unrefined and LoFTR, intrinsics known and
+"""How accurate reconstructions are: scenes with ground truth by SIFT, LoFTR unrefined and LoFTR, intrinsics known and
 unknown, incremental and global mapping.
 
     python -m benchmarks.accuracy --out FOLDER [--datasets FOLDER] [--scenes NAME ...] [--synthetic rich low-texture]
@@ -117,11 +117,11 @@ class Bench:
 
 
 def known_intrinsics(scene: Path) -> list[str] | None:
-    """Options that give every photo the truth's intrinsics; None where there is no truth, or photos differ."""
+    """Options that give every image the true intrinsics; None where there is no ground truth, or images differ."""
     if not (scene / "gt").is_dir():
         return None
-    truth = read_model(scene / "gt")
-    cameras = [truth.cameras[image.camera_id] for image in truth.images.values()]
+    ground_truth = read_model(scene / "gt")
+    cameras = [ground_truth.cameras[image.camera_id] for image in ground_truth.images.values()]
     different = {(camera.model.name, tuple(camera.params)) for camera in cameras}
     if len(different) != 1:
         return None
@@ -140,7 +140,7 @@ def cells_of(scene: Path, methods: Sequence[str], intrinsics: Sequence[str], map
 def render(texture: str, folder: Path) -> None:
     """A synthetic scene at the fixed seed 0, unless it is there; in a process of its own, so that we stay small.
 
-    Its photos have no EXIF: their focal length would be the true one, and unknown intrinsics known."""
+    Its images have no EXIF: their focal length would be the true one, and unknown intrinsics known."""
     if (folder / "gt").is_dir():
         return
     started = folder.with_name(f"{folder.name}.started")
@@ -306,7 +306,7 @@ def main(argv: Sequence[str] | None = None, program: Sequence[str] = RECONSTRUCT
         render(SYNTHETIC[name], args.out / "scenes" / f"synthetic-{name}")
     args.out.mkdir(parents=True, exist_ok=True)
     unknowable = [scene.name for scene in scenes if "known" in args.intrinsics and not known_intrinsics(scene)]
-    notes = [f"Photos of {name} share no known intrinsics: only run with unknown ones." for name in unknowable]
+    notes = [f"Images of {name} share no known intrinsics: only run with unknown ones." for name in unknowable]
     bench = Bench(args.out, tuple(program), tuple(args.options))
     for scene in scenes:
         for cell in cells_of(scene, args.methods, args.intrinsics, args.mappers):

@@ -1,4 +1,4 @@
-"""The rows of benchmarks/accuracy.py: a finished reconstruction judged against the truth, and the tables of them."""
+"""The rows of benchmarks/accuracy.py: a reconstruction evaluated against ground truth, and the tables of them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ EVERY_RUN = ("images", "pairs")  # stages that take no time worth a column
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one scene. command: what was run. registered: images of the truth in the largest model, of
-    `total`. models: how many there are. auc: degrees to 0..1, empty without truth. centre_error: median, as a part of
-    the scene's extent. stages: seconds of each, matching too where its results were reused. seconds: wall time of the
-    whole from nothing; where a model is refined, of that alone. peak_mib: of the largest process. made: when, where and
-    with what it was measured."""
+    """One method on one scene. command: what was run. registered: images of the ground truth in the largest model, of
+    `total`. models: how many there are. auc: degrees to 0..1, empty without ground truth. centre_error: median, as a
+    part of the scene's extent. stages: seconds of each, matching too where its results were reused. seconds: wall time
+    of the whole from nothing; where a model is refined, of that alone. peak_mib: of the largest process. made: when,
+    where and with what it was measured."""
 
     scene: str
     method: str
@@ -66,9 +66,9 @@ class Row:
 def model_columns(scene: Path, out: Path) -> dict[str, Any]:
     """The columns of a Row that the model in `out` gives, against scene/gt where there is one; no model is an empty
     one."""
-    truth = read_ground_truth(scene / "gt") if (scene / "gt").is_dir() else None
+    ground_truth = read_ground_truth(scene / "gt") if (scene / "gt").is_dir() else None
     try:
-        model, num_models = read_model(out, truth), len(model_folders(out))
+        model, num_models = read_model(out, ground_truth), len(model_folders(out))
     except BadFile:
         model, num_models = pycolmap.Reconstruction(), 0
     statistics = model_statistics(model)
@@ -84,9 +84,9 @@ def model_columns(scene: Path, out: Path) -> dict[str, Any]:
         "track_length": statistics.track_length if some else None,
         "reprojection_error": statistics.reprojection_error if some else None,
     }
-    if truth is None:
+    if ground_truth is None:
         return row
-    found, centres = evaluate(model, truth), centre_errors(camera_poses(model), truth)
+    found, centres = evaluate(model, ground_truth), centre_errors(camera_poses(model), ground_truth)
     return row | {
         "registered": found.registered,
         "total": found.total,
@@ -127,10 +127,10 @@ def heading(rows: Sequence[Row]) -> str:
     weights = _distinct(row.made.get("weights", "") for row in rows)
     return (
         f"Measured {made['date']} on {made['machine']}. {made['versions']}. Code: {made['code']}. Weights: {weights}.\n"
-        "AUC is of the relative poses of all pairs of photos (degrees); pairs with an unregistered photo count as "
-        "wrong. Known intrinsics: the truth's, kept. Unknown: estimated, from EXIF where there is any. Each row is a "
-        "process of its own; matching is run once a scene and matcher, its time counts in every row. Centre error: "
-        "median, as a part of the scene's extent."
+        "AUC is over the relative poses of all image pairs (degrees); pairs with an unregistered image count as "
+        "wrong. Known intrinsics: the ground truth's, kept fixed. Unknown: estimated, from EXIF where there is any. "
+        "Each row is a process of its own; matching runs once per scene and matcher, and its time counts in every row. "
+        "Centre error: median, relative to the scene's extent."
     )
 
 

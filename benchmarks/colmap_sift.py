@@ -2,7 +2,7 @@
 
     python -m benchmarks.colmap_sift IMAGES OUT [--camera-model MODEL --intrinsics P1,P2,...]
 
-Defaults throughout, exhaustive matching, one shared camera where all photos have one size (as our own default
+Defaults throughout, exhaustive matching, one shared camera where all images have one size (as our own default
 groups them), models into OUT/sparse. Given intrinsics are kept.
 """
 

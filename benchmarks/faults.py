@@ -53,9 +53,9 @@ def main() -> None:
         with crash_zygote.zygote() as zygote:
             trials = Trials(zygote, folder, rng)
             trials.kill(crash_trial.quick_course(folder / "quick"), args.kills - args.real, "matcher that knows")
-            trials.kill(real_course(folder / "real"), args.real, "network, 5 photos")
+            trials.kill(real_course(folder / "real"), args.real, "network, 5 images")
             trials.interrupt(crash_trial.quick_course(folder / "quick2"), args.interrupts // 2, "matcher that knows")
-            trials.interrupt(real_course(folder / "real2"), args.interrupts // 2, "network, 5 photos")
+            trials.interrupt(real_course(folder / "real2"), args.interrupts // 2, "network, 5 images")
         print(cost_table(folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -63,13 +63,13 @@ def main() -> None:
 
 
 def real_course(folder: Path, num: int = 5) -> Course:
-    """Some of the demo's photos, matched by the compact network: seconds a run."""
+    """Some of the demo's images, matched by the compact network: seconds a run."""
     copy_demo_scene(folder)
-    photos = folder / "images"
-    for path in sorted(photos.iterdir())[num:]:
+    images = folder / "images"
+    for path in sorted(images.iterdir())[num:]:
         path.unlink()
     arguments = ("--weights", "compact", "--resize", "320", "--offline", "--seed", "0", "--device", "cpu")
-    return Course(photos, (*arguments, "--batch", "2", "--threads", "1"), 2, num * (num - 1) // 2, real=True)
+    return Course(images, (*arguments, "--batch", "2", "--threads", "1"), 2, num * (num - 1) // 2, real=True)
 
 
 class Trials:

@@ -3,7 +3,7 @@
     python -m benchmarks.matching_speed [--weights NAME|FILE|random] [--repeats N] [--threads N] [--json FILE] [A B]
 
 The two take turns, so that what else the machine does hits both; the figure is the median of the ratios of
-neighbouring turns. Ours is timed as a pair alone (two encodings and a match) and in its two parts: N photos cost
+neighbouring turns. Ours is timed as a pair alone (two encodings and a match) and in its two parts: N images cost
 N encodings, and a match for each pair. kornia.feature.LoFTR has the published architecture and random weights
 (`pretrained=None`, so nothing is downloaded): it finds hardly any matches and skips most of its fine stage, which
 flatters it.
@@ -33,7 +33,7 @@ WIDTH, HEIGHT = 640, 480
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds of one turn. kornia: of a pair. encode: of one photo, the mean of two. match: of an encoded pair."""
+    """Seconds of one turn. kornia: of a pair. encode: of one image, the mean of two. match: of an encoded pair."""
 
     kornia: float
     encode: float
@@ -101,23 +101,23 @@ def markdown(name: str, turns: Sequence[Turn], matches: dict[str, int]) -> str:
     lines = [
         f"{WIDTH} x {HEIGHT} pair on the CPU, {torch.get_num_threads()} threads, medians of {len(turns)} turns",
         "",
-        "| matcher | s a pair | s a photo (encode) | s a match | matches |",
+        "| matcher | s a pair | s an image (encode) | s a match | matches |",
         "| --- | --- | --- | --- | --- |",
         f"| kornia LoFTR (random weights) | {kornia:.3f} | | | {matches['kornia']} |",
         f"| {name} | {ours:.3f} | {encode:.3f} | {match:.3f} | {matches['ours']} |",
         "",
-        f"kornia / ours: {ratio:.1f}. A pair of already encoded photos takes ours {warm:.1f} times less again.",
+        f"kornia / ours: {ratio:.1f}. A pair of already encoded images takes ours {warm:.1f} times less again.",
     ]
     return "\n".join(lines)
 
 
 def read_pair(paths: Sequence[Path]) -> list[GreyImage]:
-    """Two photos at 640 x 480, cropped to its shape about their centres."""
+    """Two images at 640 x 480, cropped to its shape about their centres."""
     images = []
     for path in paths:
         image: NDArray[Any] | None = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         if image is None:
-            raise SystemExit(f"{path}: no readable photo; name two as arguments")
+            raise SystemExit(f"{path}: no readable image; name two as arguments")
         width = min(image.shape[1], round(image.shape[0] * WIDTH / HEIGHT))
         height = round(width * HEIGHT / WIDTH)
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
@@ -131,18 +131,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.matching_speed", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("photos", nargs="*", type=Path, metavar="A B", help="two photos of one thing")
+    parser.add_argument("photos", nargs="*", type=Path, metavar="A B", help="two images of one thing")
     parser.add_argument("--weights", default="compact", metavar="NAME|FILE|random")
     parser.add_argument("--repeats", type=int, default=5, metavar="N")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of torch; 0 takes its default")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
-    if len(args.photos) not in (0, 2):
-        parser.error("give two photos, or none")
+    if len(args.images) not in (0, 2):
+        parser.error("give two images, or none")
     if args.threads:
         torch.set_num_threads(args.threads)
     matcher = compact_matcher(args.weights)
-    images = read_pair(args.photos or [fountain / "0004.jpg", fountain / "0005.jpg"])
+    images = read_pair(args.images or [fountain / "0004.jpg", fountain / "0005.jpg"])
     turns, matches = measure(matcher, images, args.repeats)
     print(markdown(matcher.name, turns, matches))
     if args.json:

@@ -1,8 +1,8 @@
-"""Peak memory of whole runs over more and more photos of one place, under one --memory.
+"""Peak memory of whole runs over more and more images of one place, under one --memory.
 
     python -m benchmarks.memory --out FOLDER [--images 40 100 400] [--memory GB] [-- OPTIONS OF THE RUN]
 
-The photos are rendered once, as many as the largest run takes; a smaller run takes every so manieth. Each photo is
+The images are rendered once, as many as the largest run takes; a smaller run takes every so manieth. Each image is
 matched with the next one and with five others, about 3 to 16 degrees further along, whatever their number. The peak
 of a run is the resident set of its process as the system counts it (VmHWM, reset before each stage, and wait4).
 Runs that are there already are not repeated: remove their folders in FOLDER.
@@ -34,8 +34,8 @@ write_scene(scene, Path({folder!r}))
 """
 
 
-def _photos(folder: Path, num: int) -> list[Path]:
-    """At least `num` photos along the arc, in order; rendered in a process of their own if they are not there."""
+def _images(folder: Path, num: int) -> list[Path]:
+    """At least `num` images along the arc, in order; rendered in a process of their own if they are not there."""
 
     def found() -> list[Path]:
         return sorted((folder / "images").glob("*.jpg"), key=lambda path: int(re.findall(r"\d+", path.name)[-1]))
@@ -47,12 +47,12 @@ def _photos(folder: Path, num: int) -> list[Path]:
     return found()
 
 
-def _choose(photos: Sequence[Path], num: int, folder: Path) -> Path:
-    """A folder with `num` of the photos, evenly along the arc, and their pairs in pairs.txt beside it."""
-    chosen = [photos[i * len(photos) // num] for i in range(num)]
+def _choose(images: Sequence[Path], num: int, folder: Path) -> Path:
+    """A folder with `num` of the images, evenly along the arc, and their pairs in pairs.txt beside it."""
+    chosen = [images[i * len(images) // num] for i in range(num)]
     (folder / "photos").mkdir(parents=True)
-    for photo in chosen:
-        os.link(photo, folder / "photos" / photo.name)
+    for image in chosen:
+        os.link(image, folder / "photos" / image.name)
     stride = max(1, round(STEP_DEG / ARC_DEG * num))
     ahead = sorted({1, *(stride * k for k in range(1, AHEAD + 1))})
     lines = [f"{chosen[i].name} {chosen[i + k].name}" for i in range(num) for k in ahead if i + k < num]
@@ -84,17 +84,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, nargs="+", default=[40, 100, 400])
-    parser.add_argument("--memory", type=float, default=0.4, help="GB; default 0.4, the features of 33 photos")
+    parser.add_argument("--memory", type=float, default=0.4, help="GB; default 0.4, the features of 33 images")
     parser.add_argument("more", nargs="*", help="options of the run")
     args = parser.parse_args()
-    photos = _photos(args.out / "scene", max(args.images))
+    images = _images(args.out / "scene", max(args.images))
     print(f"{machine()}; --memory {args.memory} GB; peaks in MB\n")
     print("| " + " | ".join(("photos", "registered", "points", "seconds", "peak", *STAGES)) + " |")
     for num in args.images:
         folder = args.out / f"{num}_{args.memory}"
         if not (folder / "row.json").is_file():
             shutil.rmtree(folder, ignore_errors=True)
-            row = _run(_choose(photos, num, folder), args.memory, args.more)
+            row = _run(_choose(images, num, folder), args.memory, args.more)
             (folder / "row.json").write_text(json.dumps(row))
         row = json.loads((folder / "row.json").read_text())
         cells = (round(row[key] or 0) for key in ("photos", "registered", "points", "seconds", "peak", *STAGES))

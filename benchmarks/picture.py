@@ -1,4 +1,4 @@
-"""The README's picture: a photo of each scene beside its sparse models by SIFT and by LoFTR.
+"""The README's picture: an image of each scene beside its sparse models by SIFT and by LoFTR.
 
     python -m benchmarks.picture OUT.jpg SCENE SIFT_RUN LOFTR_RUN [SCENE SIFT_RUN LOFTR_RUN ...]
 
@@ -22,16 +22,16 @@ from sfm.viewer.stills import Drawer, save_picture, screenshot
 CELL, GAP = (640, 480), 6
 
 
-def photo_cell(photos: list[Path]) -> Image.Image:
-    """The middle photo, cut to the cell, with how many there are."""
-    picture = ImageFiles(photos[0].parent)(photos[len(photos) // 2].name, 1600)
-    assert picture is not None, f"{photos[0].parent}: no photos"
+def image_cell(images: list[Path]) -> Image.Image:
+    """The middle image, cut to the cell, with how many there are."""
+    picture = ImageFiles(images[0].parent)(images[len(images) // 2].name, 1600)
+    assert picture is not None, f"{images[0].parent}: no images"
     height, width = picture.shape[:2]
     scale = max(CELL[0] / width, CELL[1] / height)
     cell = Image.fromarray(picture).resize((round(scale * width), round(scale * height)), Image.Resampling.LANCZOS)
     left, top = (cell.width - CELL[0]) // 2, (cell.height - CELL[1]) // 2
     cell = cell.crop((left, top, left + CELL[0], top + CELL[1]))
-    ink, text = ImageDraw.Draw(cell), f"one of {len(photos)} photos"
+    ink, text = ImageDraw.Draw(cell), f"one of {len(images)} images"
     font = ImageFont.load_default(20)
     ink.rectangle((0, CELL[1] - 38, 28 + ink.textlength(text, font), CELL[1]), fill=(20, 23, 28))
     ink.text((14, CELL[1] - 30), text, fill=(235, 235, 235), font=font)
@@ -39,18 +39,18 @@ def photo_cell(photos: list[Path]) -> Image.Image:
 
 
 def row(scene: Path, sift: Path, loftr: Path) -> Image.Image:
-    """Photo, SIFT's model, LoFTR's model."""
-    photos = sorted((scene / "images").iterdir())
+    """Image, SIFT's model, LoFTR's model."""
+    images = sorted((scene / "images").iterdir())
     titles = {"SIFT": read_scene(sift), "LoFTR": read_scene(loftr)}
     named = [
-        replace(model, title=f"{name}: {len(model.cameras.names)} of {len(photos)} photos")
+        replace(model, title=f"{name}: {len(model.cameras.names)} of {len(images)} images")
         for name, model in titles.items()
     ]
     models, note = arranged(named)
     assert note is None, f"{scene}: {note}"
     drawer = Drawer(models, ViewState(axes=False), (ImageFiles(scene / "images"),) * 2)
     picture = Image.new("RGB", (3 * CELL[0] + 2 * GAP, CELL[1]), "white")
-    picture.paste(photo_cell(photos), (0, 0))
+    picture.paste(image_cell(images), (0, 0))
     both = screenshot(drawer, "overview", (2 * CELL[0], CELL[1]))
     for k in range(2):
         picture.paste(both.crop((k * CELL[0], 0, (k + 1) * CELL[0], CELL[1])), ((k + 1) * (CELL[0] + GAP), 0))

@@ -1,4 +1,4 @@
-"""Time of track building: 1,000 pairs of 2,000 matches over 50 photos, clean and with false matches.
+"""Time of track building: 1,000 pairs of 2,000 matches over 50 images, clean and with false matches.
 
 python -m benchmarks.tracks [--pairs 1000] [--matches 2000] [--false 0.1]
 """
@@ -18,7 +18,7 @@ COLUMNS, ROWS, STEP = 80, 60, 8.0
 
 
 def make_pairs(num_pairs: int, num_matches: int, share_false: float, num_images: int = 50):
-    """Photos that shift over one plane, matched cell to cell: anchored rows in one image, sub-pixel in the other."""
+    """Images that shift over one plane, matched cell to cell: anchored rows in one image, sub-pixel in the other."""
     rng = np.random.default_rng(0)
     names = [f"{i:03d}.jpg" for i in range(num_images)]
     shift = rng.uniform(0, 200, (num_images, 2))

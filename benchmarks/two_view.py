@@ -1,9 +1,9 @@
-"""Two-view accuracy: relative-pose AUC@5/10/20 of matchers beside each other, on photo pairs with true poses.
+"""Two-view accuracy: relative-pose AUC@5/10/20 of matchers beside each other, on image pairs with true poses.
 
     python -m benchmarks.two_view [--datasets FOLDER] [--weights NAME|FILE] [--dino] [--temple] [--json FILE]
 
 Protocol. Pairs: all pairs of a scene whose cameras differ by less than a given rotation. Every method works on the
-photo reduced to 640 px on its longer side and answers in pixels of the photo itself (corner origin). Matched points
+image reduced to 640 px on its longer side and answers in pixels of the image itself (corner origin). Matched points
 are normalised by the true K of their image, and an essential matrix is estimated by OpenCV's USAC_MAGSAC with a
 threshold of 1 px at the 640 px scale, that is 1 / mean focal length in normalised units, confidence 0.99999, at most
 10,000 iterations; recoverPose picks the pose. The error of a pair is the larger of the rotation's angle and the
@@ -12,7 +12,7 @@ with fewer than five matches. Each pair is estimated under five seeds, which als
 the mean of its five. "Under 1 px" is the share of all matches whose mean distance to the true epipolar lines of
 the two images is below 1 px of the 640 px scale.
 
-`seconds` is the time of matching per pair with every photo encoded once, without the pose estimation.
+`seconds` is the time of matching per pair with every image encoded once, without the pose estimation.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A photo with its true camera. grey: (H, W) u8. K: (3, 3) f64 px, corner origin. cam_from_world: (3, 4) f64."""
+    """An image with its true camera. grey: (H, W) u8. K: (3, 3) f64 px, corner origin. cam_from_world: (3, 4) f64."""
 
     scene: str
     name: str
@@ -63,18 +63,18 @@ class View:
 
     @property
     def reduction(self) -> float:
-        """Length of a pixel of the 640 px scale in pixels of the photo."""
+        """Length of a pixel of the 640 px scale in pixels of the image."""
         return float(max(self.grey.shape) / LONGER_SIDE_PX)
 
     @property
     def reduced(self) -> Array:
-        """The photo at the 640 px scale, (h, w) u8."""
+        """The image at the 640 px scale, (h, w) u8."""
         height, width = self.grey.shape
         size = (round(width / self.reduction), round(height / self.reduction))
         return self.grey if size == (width, height) else cv2.resize(self.grey, size, interpolation=cv2.INTER_AREA)
 
     def from_reduced(self, xy: Array) -> Array:
-        """Photo pixels (N, 2) of pixels of `reduced` whose origin is the first pixel's centre, as OpenCV has it."""
+        """Image pixels (N, 2) of pixels of `reduced` whose origin is the first pixel's centre, as OpenCV has it."""
         height, width = self.reduced.shape
         return np.asarray((xy + 0.5) * (self.grey.shape[1] / width, self.grey.shape[0] / height))
 
@@ -88,7 +88,7 @@ class PosedPair:
     rotation_deg: float
 
 
-MatchFn = Callable[[View, View], tuple[Array, Array]]  # -> points0, points1: (M, 2) px of the photos
+MatchFn = Callable[[View, View], tuple[Array, Array]]  # -> points0, points1: (M, 2) px of the images
 
 
 # Pairs
@@ -162,13 +162,13 @@ def pose_error_deg(pair: PosedPair, estimate: Array | None) -> float:
     """The larger of rotation error and direction error (without its sign), degrees; inf without an estimate."""
     if estimate is None:
         return float("inf")
-    truth = relative_pose(pair.view0.cam_from_world, pair.view1.cam_from_world)
-    direction = float(angle_between_deg(truth[:, 3], estimate[:, 3]))
-    return max(float(rotation_angle_deg(truth[:, :3].T @ estimate[:, :3])), min(direction, 180 - direction))
+    ground_truth = relative_pose(pair.view0.cam_from_world, pair.view1.cam_from_world)
+    direction = float(angle_between_deg(ground_truth[:, 3], estimate[:, 3]))
+    return max(float(rotation_angle_deg(ground_truth[:, :3].T @ estimate[:, :3])), min(direction, 180 - direction))
 
 
 def evaluate_pair(match_fn: MatchFn, pair: PosedPair, seeds: int = SEEDS) -> Row:
-    """Match one pair, estimate its pose under every seed, and compare with the truth."""
+    """Match one pair, estimate its pose under every seed, and compare with the ground truth."""
     start = time.perf_counter()
     points0, points1 = (np.asarray(xy, np.float64) for xy in match_fn(pair.view0, pair.view1))
     seconds = time.perf_counter() - start
@@ -189,7 +189,7 @@ def evaluate_pair(match_fn: MatchFn, pair: PosedPair, seeds: int = SEEDS) -> Row
 
 
 def evaluate_matcher(match_fn: MatchFn, pairs: Iterable[PosedPair], *, seeds: int = SEEDS) -> list[Row]:
-    """One Row a pair. match_fn sees two views and answers (M, 2) points in pixels of the photos."""
+    """One Row a pair. match_fn sees two views and answers (M, 2) points in pixels of the images."""
     return [evaluate_pair(match_fn, pair, seeds) for pair in pairs]
 
 
@@ -224,7 +224,7 @@ def of_matcher(matcher: Matcher, confidence: float = 0.0) -> MatchFn:
 def rootsift(max_features: int = 8192, ratio: float = 0.8) -> MatchFn:
     """OpenCV's SIFT with RootSIFT descriptors (Arandjelovic and Zisserman, CVPR 2012), ratio test, mutual nearest.
 
-    The contrast threshold is an eighth of OpenCV's default, which gives up half the matches of these photos: AUC@5
+    The contrast threshold is an eighth of OpenCV's default, which gives up half the matches of these images: AUC@5
     is 81 with it and 76 without on the Strecha pairs, 17 and 7 on the dino's.
     """
     sift = cv2.SIFT_create(max_features, contrastThreshold=0.005)  # type: ignore[attr-defined]

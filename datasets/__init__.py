@@ -1,1 +1,1 @@
-"""Photos with exact truth: a synthetic scene, training pairs from any photos, and COLMAP models on disk."""
+"""Images with exact ground truth: a synthetic scene, training pairs from any images, and COLMAP models on disk."""

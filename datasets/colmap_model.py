@@ -19,7 +19,7 @@ from sfm.types import Float64, Int64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PosedImage:
-    """A photo of known camera. cam_from_world: (3, 4). camera_model, params: COLMAP's. size: width, height px.
+    """An image of known camera. cam_from_world: (3, 4). camera_model, params: COLMAP's. size: width, height px.
 
     xy: (N, 2) px, its observations of sparse points.
     """
@@ -86,7 +86,7 @@ def write_model(
 
 def read_model(folder: Path) -> pycolmap.Reconstruction:
     """The COLMAP model, text or binary, in the folder. Raises BadFile where there is none that can be read."""
-    return read_reconstruction(folder, "write it anew")
+    return read_reconstruction(folder, "write it again")
 
 
 def poses_by_name(model: pycolmap.Reconstruction) -> dict[str, Float64]:

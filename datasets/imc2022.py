@@ -65,7 +65,7 @@ class CovisiblePair:
 
 
 class Sample(NamedTuple):
-    """One line of test.csv. The photos are test_images/BATCH/IMAGE.png."""
+    """One line of test.csv. The images are test_images/BATCH/IMAGE.png."""
 
     sample: str
     batch: str
@@ -122,7 +122,7 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[_Row]:
-    """The lines of a CSV file one by one; its columns may stand in any order, and others beside them."""
+    """The lines of a CSV file one by one; its columns may be in any order, with others among them."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(_lines(file, path), strict=True)
@@ -235,9 +235,9 @@ def write_submission(path: Path, matrices: Mapping[str, Float64 | None]) -> None
 def write_scene(
     model: pycolmap.Reconstruction, images: Path, folder: Path, scene: str, *, metres_per_unit: float = 1.0
 ) -> None:
-    """Write a COLMAP model and its photos to folder/train/scene; scenes that are there already stay.
+    """Write a COLMAP model and its images to folder/train/scene; scenes that are there already stay.
 
-    Ids are the photos' names without extension, "/" and "-" made "_". A model without points says nothing of
+    Ids are the images' names without extension, "/" and "-" made "_". A model without points says nothing of
     covisibility: all of its pairs then have 1. Raises BadFile for cameras with distortion, which the layout cannot
     hold, and for names that make one id.
     """
@@ -250,7 +250,7 @@ def write_scene(
     refuse_links(folder, [f"train/{scene}"])
     (target / "images").mkdir(parents=True, exist_ok=True)
     for image in posed:
-        _save_photo(images / image.name, target / "images" / f"{ids[image.name]}.jpg")
+        _save_image(images / image.name, target / "images" / f"{ids[image.name]}.jpg")
     _write_csv(target / "calibration.csv", CALIBRATION, (_words_of(ids[n], c) for n, c in calibrations.items()))
     pairs = []
     for image_2, image_1 in combinations(posed, 2):  # the first of a pair sorts after the second, as there
@@ -265,29 +265,29 @@ def write_scene(
 
 
 def write_test(folder: Path, batch: str, images: Path, pairs: Sequence[tuple[str, str]]) -> None:
-    """Write folder/test.csv of one batch, and test_images/batch/ID.png. pairs: two names of photos each."""
+    """Write folder/test.csv of one batch, and test_images/batch/ID.png. pairs: two names of images each."""
     ids = _ids(sorted({name for pair in pairs for name in pair}))
     refuse_links(folder, [f"test_images/{batch}"])
     (folder / "test_images" / batch).mkdir(parents=True, exist_ok=True)
     for name, image in ids.items():
-        _save_photo(images / name, folder / "test_images" / batch / f"{image}.png")
+        _save_image(images / name, folder / "test_images" / batch / f"{image}.png")
     rows = ((f"{batch};{ids[a]}-{ids[b]}", batch, ids[a], ids[b]) for a, b in pairs)
     _write_csv(folder / "test.csv", TEST, rows)
 
 
 def _ids(names: Sequence[str]) -> dict[str, str]:
-    """Image ids by photo name. BadFile where two photos would have one, or one is outside its folder."""
+    """Image ids by image name. BadFile where two images would have one, or one is outside its folder."""
     if outside := [name for name in names if leads_out_anywhere(name)]:
-        raise BadFile(f"{outside[0]!r}: leads out of the folder of photos; this model is not trusted")
+        raise BadFile(f"{outside[0]!r}: leads out of the folder of images; this model is not trusted")
     ids = {name: name.rpartition(".")[0].replace("/", "_").replace("-", "_") or name for name in names}
     if len(set(ids.values())) < len(ids) or not all(map(_is_plain, ids.values())):
-        raise BadFile("photo names do not make distinct ids without extension, '/' and '-'; rename the photos")
+        raise BadFile("image names do not make distinct ids without extension, '/' and '-'; rename the images")
     return ids
 
 
 def _calibration(image: pycolmap.Image, camera: pycolmap.Camera) -> Calibration:
     if camera.model.name not in ("SIMPLE_PINHOLE", "PINHOLE"):
-        raise BadFile(f"{image.name}: camera {camera.model.name} has distortion; undistort the photos first")
+        raise BadFile(f"{image.name}: camera {camera.model.name} has distortion; undistort the images first")
     return Calibration(camera.calibration_matrix(), image.cam_from_world().matrix())
 
 
@@ -307,14 +307,14 @@ def _covisibility(model: pycolmap.Reconstruction, image_1: pycolmap.Image, image
     return min(*shares, 1.0)
 
 
-def _save_photo(source: Path, target: Path) -> None:
-    """The photo in the target's format; a JPEG to be a JPEG is copied as it is."""
+def _save_image(source: Path, target: Path) -> None:
+    """The image in the target's format; a JPEG to be a JPEG is copied as it is."""
     target.unlink(missing_ok=True)  # it may be a link
     if target.suffix == ".jpg" and source.suffix.lower() in (".jpg", ".jpeg"):
         shutil.copyfile(source, target)
     else:
-        with Image.open(source) as photo:
-            photo.convert("RGB").save(target, quality=95)  # PNG has no quality and passes over it
+        with Image.open(source) as image:
+            image.convert("RGB").save(target, quality=95)  # PNG has no quality and passes over it
 
 
 def _words_of(image: str, calibration: Calibration) -> tuple[str, str, str, str]:

@@ -1,1 +1,1 @@
-"""Matchers: photo in, Matches out. They know neither the database nor COLMAP models."""
+"""Matchers: image in, Matches out. They know neither the database nor COLMAP models."""

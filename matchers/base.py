@@ -45,22 +45,22 @@ class Features(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Memory that keeping it costs, in bytes."""
+        """Memory that it takes, in bytes."""
         ...
 
 
 @runtime_checkable
 class Matcher(Protocol):
-    """Detector-free or sparse, learned or not: anything that can match two photos."""
+    """Detector-free or sparse, learned or not: anything that can match two images."""
 
     @property
     def name(self) -> str:
-        """Short name for people, e.g. "loftr-compact" or "sift"."""
+        """Short name for users, e.g. "loftr-compact" or "sift"."""
         ...
 
     @property
     def provenance(self) -> dict[str, str]:
-        """All that its matches depend on besides the photos: weights' checksum, options, version. JSON-able."""
+        """All that its matches depend on besides the images: weights' checksum, options, version. JSON-able."""
         ...
 
     @property
@@ -70,7 +70,7 @@ class Matcher(Protocol):
 
     @property
     def rotation_invariant(self) -> bool:
-        """A photo that is turned in its plane (upside down, on its side) is matched as well.
+        """An image that is rotated in-plane (upside down, sideways) is matched as well.
 
         Where that is False, and there is a grid, pairs may be matched again with one of them rotated.
         """

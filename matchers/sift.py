@@ -84,7 +84,7 @@ class SiftMatcher:
         }
 
     def grid(self, width: int, height: int) -> None:
-        """None: keypoints are detected, they lie on no grid."""
+        """None: keypoints are detected and on no grid."""
         return None
 
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[SiftFeatures]:

@@ -1,15 +1,15 @@
-"""What can go wrong, in the words of the person who can mend it: every message names the file and the remedy."""
+"""The errors that users see: every message names the file and the remedy."""
 
 
 def one_line(error: Exception, length: int = 160) -> str:
-    """What another library says of a failure, in one line of at most `length` characters; its type where it is mute."""
+    """Another library's error message as one line of at most `length` characters; its type where it has none."""
     return " ".join(str(error).split())[:length] or type(error).__name__
 
 
 class SfMError(Exception):
     """Base of all errors that are reported as one line, without a traceback (exit code 2).
 
-    What a terminal would obey, and line breaks, are shown as escapes: a file's name may be anybody's.
+    Control characters and line breaks are escaped: file names are untrusted.
     """
 
     def __str__(self) -> str:
@@ -18,7 +18,7 @@ class SfMError(Exception):
 
 
 class BadImage(SfMError):
-    """A photo cannot be used: missing, empty, corrupt or not an image."""
+    """An image cannot be used: missing, empty, corrupt or not an image."""
 
 
 class BadFile(SfMError):
@@ -26,11 +26,11 @@ class BadFile(SfMError):
 
 
 class BadOption(SfMError):
-    """An option's value makes no sense, or options contradict each other."""
+    """An option has an invalid value, or options contradict each other."""
 
 
 class MissingStage(SfMError):
-    """A stage was asked for whose input has not been computed yet."""
+    """The input of a stage has not been computed yet."""
 
 
 class NoModel(SfMError):

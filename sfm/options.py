@@ -61,7 +61,7 @@ class PairOptions:
         "auto",
         "which pairs are matched",
         registry="pairs",
-        other="FILE (two names a line, as hloc has it), or auto (exhaustive)",
+        other="FILE (two names per line, as in hloc), or auto (exhaustive)",
         metavar="HOW",
     )
 
@@ -167,10 +167,10 @@ class MappingOptions:
     threads: int = option(
         1,
         "threads of the mapper and of bundle adjustment: with 1 the same images give the same model bit for bit, -1 "
-        "takes all cores (quicker for hundreds of images)",
+        "takes all cores (faster for hundreds of images)",
         metavar="N",
     )
-    seed: int = option(0, "random seed of everything that draws", metavar="N")
+    seed: int = option(0, "random seed", metavar="N")
 
     def __post_init__(self) -> None:
         require(self.threads == -1 or self.threads >= 1, f"--threads {self.threads}: must be at least 1, or -1")

@@ -1,6 +1,6 @@
-"""Doors: what a run can be made of, by name, built in or from other packages.
+"""Registries: the exchangeable parts of a run by name, built in or from other packages.
 
-A registry is a dict literal in its room (MATCHERS, PAIR_SELECTORS, MAPPERS, EXPORTS): name -> Entry. Another package
+A registry is a dict literal in its package (MATCHERS, PAIR_SELECTORS, MAPPERS, EXPORTS): name -> Entry. Another package
 adds to it by an entry point of the registry's group whose value is an Entry:
 
     [project.entry-points."loftr_sfm.matchers"]

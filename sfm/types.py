@@ -1,7 +1,7 @@
-"""The frozen values that pass between rooms.
+"""The frozen values that packages exchange.
 
 Pixels are COLMAP's: (x, y), origin at the corner of the image, the centre of the first pixel at
-(0.5, 0.5), measured in the photo at full size after its EXIF rotation. Poses are
+(0.5, 0.5), measured in the image at full size after its EXIF rotation. Poses are
 target_from_source. Arrays are checked on construction and set read-only, so frozen means frozen.
 Counts M, K, N, T, O, P may all be zero.
 """
@@ -96,7 +96,7 @@ class CameraPrior:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageRecord:
-    """One usable photo. name: POSIX path relative to the image folder. width, height: px after EXIF
+    """One usable image. name: POSIX path relative to the image folder. width, height: px after EXIF
     rotation. digest: hex SHA-256 of the file's bytes (and of its mask's, where it has one)."""
 
     name: str
@@ -240,7 +240,7 @@ class Tracks:
 class StageSummary:
     """What a stage did: counts by name, wall seconds, what it skipped and why, whether it was reused.
 
-    notes: lines for people, of what counts do not tell. peak_mb: the most main memory held at once, MB."""
+    notes: lines for the user, beyond the counts. peak_mb: peak main memory, MB."""
 
     stage: str
     counts: dict[str, int | float]
@@ -253,7 +253,7 @@ class StageSummary:
 
 @dataclass(frozen=True, slots=True)
 class ModelWarning:
-    """A sign that a model is probably bad. sign: its name. text: one line for people, with what to do about it."""
+    """A warning that a model is probably bad. sign: name of the check. text: one line for the user, with the remedy."""
 
     sign: str
     text: str

@@ -12,7 +12,7 @@ from tests.support.folders import SHARED
 
 @pytest.fixture(scope="session")
 def synthetic_scene() -> SyntheticScene:
-    """Six small photos of the synthetic courtyard with exact cameras, depth and matches."""
+    """Six small images of the synthetic courtyard with exact cameras, depth and matches."""
     pytest.importorskip("open3d", reason="Open3D, which renders the scene, cannot be loaded", exc_type=ImportError)
     return SyntheticScene.render(num_images=6, size=(320, 240))
 

@@ -71,7 +71,7 @@ def fault_of(path: Path, weights: Weights) -> str | None:
 
 
 def places(weights: Weights) -> list[Path]:
-    """Where the file of these weights may lie on this machine, best first."""
+    """Paths where the file of these weights may be on this machine, best first."""
     return [weights.embedded] if weights.embedded else [cache_folder() / name for name in weights.file_names]
 
 
@@ -110,7 +110,7 @@ def fetch(weights: Weights, *, offline: bool = False, timeout_s: float = TIMEOUT
 
 
 def _by_hand(weights: Weights) -> str:
-    return f"put {weights.urls[0]} at {cache_folder() / weights.file_names[0]} by hand"
+    return f"put {weights.urls[0]} at {cache_folder() / weights.file_names[0]} manually"
 
 
 def _download(weights: Weights, target: Path, timeout_s: float) -> Path:
@@ -118,7 +118,7 @@ def _download(weights: Weights, target: Path, timeout_s: float) -> Path:
     reasons = []
     for url in weights.urls:
         if weights.sha256 is None:
-            part.unlink(missing_ok=True)  # nothing could tell that its two halves belong together
+            part.unlink(missing_ok=True)  # its two halves may not belong together
         try:
             _fetch_from(url, part, weights, timeout_s)
         except _Failed as failure:
@@ -204,7 +204,7 @@ def _open(url: str, start: int, timeout_s: float) -> Any:
 
 
 def _extent(response: Any, start: int, weights: Weights) -> tuple[int, int | None]:
-    """Where the served bytes begin in the file, and the file's size if the server tells; checks both."""
+    """Where the served bytes begin in the file, and the file's size if the server sends it; checks both."""
     if response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
         raise _Failed("served another range than was asked for")
     if response.status != 206:

@@ -1,4 +1,4 @@
-"""The accuracy benchmark around a stand-in for reconstruct.py that "finds" the truth, and what is made of its rows."""
+"""The accuracy benchmark around a stand-in for reconstruct.py that "finds" the ground truth, and its rows."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ matcher = {"matcher": "loftr-compact", "weights_sha256": "1cc2"} if "loftr" in o
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
-    """The demo's truth, under datasets/demo; its photos are not needed."""
+    """The demo's ground truth, under datasets/demo; its images are not needed."""
     folder = tmp_path / "datasets" / "demo"
     (folder / "images").mkdir(parents=True)
     shutil.copytree(DEMO / "gt", folder / "gt")
@@ -81,8 +81,8 @@ def test_every_cell_is_run_once_and_matching_once_a_matcher(scene: Path) -> None
     assert by_folder["loftr-unknown-incremental"] == ["--matcher", "loftr"]
     known = by_folder["loftr-known-incremental"]
     assert known[:5] == ["--matcher", "loftr", "--camera-model", "PINHOLE", "--intrinsics"]
-    truth = pycolmap.Reconstruction(str(scene / "gt"))
-    assert [float(value) for value in known[5].split(",")] == list(truth.cameras[1].params)
+    ground_truth = pycolmap.Reconstruction(str(scene / "gt"))
+    assert [float(value) for value in known[5].split(",")] == list(ground_truth.cameras[1].params)
     rows = read_rows(out)
     assert [row.registered for row in rows] == [12] * 8
     assert [row.auc for row in rows] == [pytest.approx({"1": 1, "3": 1, "5": 1})] * 8
@@ -140,10 +140,10 @@ def test_where_matching_fails_cells_start_from_nothing(scene: Path) -> None:
     assert [row.stages["matching"] for row in read_rows(out)] == [7.0, 7.0]
 
 
-def test_photos_that_differ_have_no_known_intrinsics(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    truth = pycolmap.Reconstruction(str(scene / "gt"))
-    camera = pycolmap.Camera(truth.cameras[1].todict() | {"camera_id": 2, "params": [500, 500, 320, 240]})
-    truth.add_camera_with_trivial_rig(camera)
+def test_images_that_differ_have_no_known_intrinsics(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ground_truth = pycolmap.Reconstruction(str(scene / "gt"))
+    camera = pycolmap.Camera(ground_truth.cameras[1].todict() | {"camera_id": 2, "params": [500, 500, 320, 240]})
+    ground_truth.add_camera_with_trivial_rig(camera)
     assert accuracy.known_intrinsics(scene) is not None
     changed = scene / "gt" / "cameras.txt"
     lines = changed.read_text().splitlines()
@@ -159,10 +159,10 @@ def test_photos_that_differ_have_no_known_intrinsics(scene: Path, capsys: pytest
     assert accuracy.known_intrinsics(scene) is None
     _, calls = run(scene, *INCREMENTAL, "--methods", "sift")
     assert [call.split()[0] for call in calls] == ["matches-sift", "sift-unknown-incremental"]
-    assert "Photos of demo share no known intrinsics" in capsys.readouterr().out
+    assert "Images of demo share no known intrinsics" in capsys.readouterr().out
 
 
-def test_scenes_without_truth_are_run_where_named(scene: Path) -> None:
+def test_scenes_without_ground_truth_are_run_where_named(scene: Path) -> None:
     shutil.copytree(scene / "gt", scene.parent / "truthless" / "gt")
     (scene.parent / "truthless" / "images").mkdir()
     (scene / "gt").rename(scene / "sparse")
@@ -177,7 +177,7 @@ def test_colmap_itself_is_run_as_it_is(scene: Path, tmp_path: Path) -> None:
     cells = list(accuracy.cells_of(scene, ["colmap"], ["unknown"], accuracy.MAPPERS))
     assert [cell.mapper for cell in cells] == ["incremental"]
     bench = accuracy.Bench(tmp_path / "out", (), ("--resize", "800"))  # options are reconstruct.py's
-    row = accuracy.run_cell(bench, cells[0])  # there are no photos to make a model of
+    row = accuracy.run_cell(bench, cells[0])  # there are no images to make a model of
     assert row.command[1:] == ["-m", "benchmarks.colmap_sift", *row.command[3:5]]
     assert (row.registered, row.total, row.stages) == (0, 12, {})
     assert not list((tmp_path / "out" / "demo").glob("matches-*"))

@@ -85,13 +85,13 @@ def test_epipolar_distance_is_in_pixels_of_the_640_px_scale(pair: PosedPair) -> 
 
 
 def test_two_views_do_not_tell_the_sign_of_the_baseline(pair: PosedPair) -> None:
-    truth = pose(-20, (2, 0.1, 0))
-    assert pose_error_deg(pair, truth * [1, 1, 1, -3]) == pytest.approx(0, abs=1e-6)
+    ground_truth = pose(-20, (2, 0.1, 0))
+    assert pose_error_deg(pair, ground_truth * [1, 1, 1, -3]) == pytest.approx(0, abs=1e-6)
     assert pose_error_deg(pair, pose(-13, (2, 0.1, 0))) == pytest.approx(7, abs=1e-6)
     assert pose_error_deg(pair, None) == np.inf
 
 
-def test_reduced_pixels_return_to_the_photo(pair: PosedPair) -> None:
+def test_reduced_pixels_return_to_the_image(pair: PosedPair) -> None:
     height, width = pair.view0.reduced.shape
     assert (width, height) == (640, 435)
     corners = pair.view0.from_reduced(np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]]))

@@ -1,4 +1,4 @@
-"""The demo's scene, as shipped: twelve photos of the synthetic courtyard and their true cameras.
+"""The demo's scene, as shipped: twelve images of the synthetic courtyard and their true cameras.
 
 `python -m sfm.datasets.courtyard.demo_scene` made the files in datasets/courtyard/demo/ (it renders them with Open3D,
 which wants a few system libraries). Using them takes neither.
@@ -15,7 +15,7 @@ _PARTS = ("images", "gt")
 
 
 def copy_demo_scene(out: Path) -> None:
-    """Copies the photos to out/images and the truth, a COLMAP text model, to out/gt. Raises OSError."""
+    """Copies the images to out/images and the ground truth, a COLMAP text model, to out/gt. Raises OSError."""
     with as_file(_SCENE) as scene:
         for part in _PARTS:
             shutil.copytree(scene / part, out / part, dirs_exist_ok=True, copy_function=shutil.copyfile)

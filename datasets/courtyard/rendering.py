@@ -167,7 +167,7 @@ class Renderer:
         if material.grain == 0 and material.bond is None:
             return _blend(material, 0.5 + 0.25 * material.stain * hits.stain), np.zeros_like(hits.xyz)
         along, upward = _tangents(hits.normals)
-        at = (hits.xyz @ _TURN) * np.float32(1 / 0.71)
+        at = (hits.xyz @ _ROTATION) * np.float32(1 / 0.71)
         grain, rough = self._noise(at), self._noise(at + np.float32(0.37))
         near = np.clip(1.6 - footprint / 0.012, 0, 1)  # grain finer than a pixel fades out
         tone = 0.55 + 0.2 * material.stain * hits.stain + 0.17 * material.grain * grain * (0.45 + 0.55 * near)
@@ -226,7 +226,7 @@ class Renderer:
         return sky * np.float32(self._lighting.sky_rgb[2] * 1.25)
 
 
-_TURN = np.linalg.qr(np.array([[1.0, 0.4, -0.3], [-0.2, 1.0, 0.5], [0.6, -0.1, 1.0]]))[0].astype(np.float32)
+_ROTATION = np.linalg.qr(np.array([[1.0, 0.4, -0.3], [-0.2, 1.0, 0.5], [0.6, -0.1, 1.0]]))[0].astype(np.float32)
 
 
 def _blend(material: Material, tone: Float32) -> Float32:
@@ -273,7 +273,7 @@ def _embree(surfaces: Sequence[Surface]) -> tuple[Any, Any]:
 
 
 def develop(radiance: Float32, *, noise: float, rng: np.random.Generator) -> Any:
-    """(H, W, 3) u8 photo of linear radiance: filmic curve, sRGB, sensor noise of `noise` grey levels at mid tones."""
+    """(H, W, 3) u8 image of linear radiance: filmic curve, sRGB, sensor noise of `noise` grey levels at mid tones."""
     x = radiance * np.float32(0.66)
     film = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
     srgb = np.where(film <= 0.0031308, 12.92 * film, 1.055 * np.maximum(film, 1e-6) ** (1 / 2.4) - 0.055)

@@ -1,6 +1,6 @@
 """The geometry and the materials of the synthetic scene: a walled courtyard with a statue, a portico and still lifes.
 
-The statue stands at the origin, the facade with the portico at y = 4 m, side walls at x = -7.5 m and 7.5 m, the
+The statue is at the origin, the facade with the portico at y = 4 m, side walls at x = -7.5 m and 7.5 m, the
 fourth side is open. Metres, z up.
 """
 
@@ -19,7 +19,7 @@ from sfm.datasets.courtyard.surfaces import (
     patch,
     slab,
     smooth_profile,
-    turned_solid,
+    solid_of_revolution,
     wall,
 )
 
@@ -174,9 +174,9 @@ def _front(material: str, openings: list[Opening], *, length: float, shutters: b
 
 
 def _placed(parts: list[Surface], degrees: float, x: float, y: float) -> list[Surface]:
-    """Parts turned about the z axis, then moved."""
-    turned = [part.turned(degrees, (0, 0)) for part in parts]
-    return [replace(part, xyz=part.xyz + np.array([x, y, 0])) for part in turned]
+    """Parts rotated about the z axis, then moved."""
+    rotated = [part.rotated(degrees, (0, 0)) for part in parts]
+    return [replace(part, xyz=part.xyz + np.array([x, y, 0])) for part in rotated]
 
 
 def _buildings() -> list[Surface]:
@@ -211,8 +211,8 @@ def _portico() -> list[Surface]:
         patch((-3.4, 4, 2.82), (6.8, 0, 0), (0, -1.38, 0), "plaster"),
     ]
     for x in (-3.0, -1.25, 1.25, 3.0):
-        parts += [turned_solid((x, 2.95), base, "trim"), turned_solid((x, 2.95), capital, "trim")]
-        parts.append(turned_solid((x, 2.95), shaft, "marble", flutes=18, segments=144))
+        parts += [solid_of_revolution((x, 2.95), base, "trim"), solid_of_revolution((x, 2.95), capital, "trim")]
+        parts.append(solid_of_revolution((x, 2.95), shaft, "marble", flutes=18, segments=144))
         parts.append(slab((x, 2.95), (0.64, 0.64, 0.1), 2.72, "trim"))
     for k in range(32):
         x = -3.25 + k * 6.5 / 31
@@ -225,9 +225,9 @@ def _monument() -> list[Surface]:
     parts += [slab((0, 0), (1.06, 1.06, 0.12), 0.28, "marble"), slab((0, 0), (0.86, 0.86, 0.66), 0.4, "marble")]
     parts += [slab((0, 0), (0.98, 0.98, 0.07), 1.06, "marble"), slab((0, 0), (1.08, 1.08, 0.07), 1.13, "marble")]
     panels = [slab((0, -0.435), (0.5, 0.03, 0.36), 0.54, "bronze"), slab((0, 0.435), (0.5, 0.03, 0.36), 0.54, "bronze")]
-    panels += [part.turned(90, (0, 0)) for part in panels]
+    panels += [part.rotated(90, (0, 0)) for part in panels]
     monument = [*parts, *panels, draped_figure(1.2, "marble")]
-    return [part.turned(12, (0, 0)) for part in monument]
+    return [part.rotated(12, (0, 0)) for part in monument]
 
 
 def _vase(x: float, y: float, scale: float, material: str) -> Surface:
@@ -235,7 +235,7 @@ def _vase(x: float, y: float, scale: float, material: str) -> Surface:
     knots += [(0.19, 1.0)]
     outline = smooth_profile([(r * scale, z * scale) for r, z in knots])
     rim, top = outline[-1]
-    return turned_solid(
+    return solid_of_revolution(
         (x, y), [*outline, (rim, top), (rim * 0.8, top), (rim * 0.7, top - 0.1), (0, top - 0.12)], material
     )
 
@@ -243,7 +243,7 @@ def _vase(x: float, y: float, scale: float, material: str) -> Surface:
 def _shrub(x: float, y: float, base: float) -> list[Surface]:
     """A clipped bush in a square planter."""
     knots = [(0.05, 0), (0.3, 0.1), (0.4, 0.32), (0.33, 0.6), (0.16, 0.85), (0.01, 1.0)]
-    bush = turned_solid((x, y), smooth_profile([(r, base + 0.45 + z) for r, z in knots]), "leaves", flutes=12)
+    bush = solid_of_revolution((x, y), smooth_profile([(r, base + 0.45 + z) for r, z in knots]), "leaves", flutes=12)
     return [slab((x, y), (0.62, 0.62, 0.5), base, "trim"), slab((x, y), (0.7, 0.7, 0.07), base + 0.45, "trim"), bush]
 
 
@@ -254,14 +254,16 @@ def _crate(x: float, y: float, size: float, base: float, degrees: float) -> list
         parts.append(slab((x, y), (size + 0.05, size + 0.05, 2 * edge), z, "wood"))
     for dx, dy in ((-half, -half), (half, -half), (half, half), (-half, half)):
         parts.append(slab((x + dx * 0.96, y + dy * 0.96), (0.1, 0.1, size), base, "wood"))
-    return [part.turned(degrees, (x, y)) for part in parts]
+    return [part.rotated(degrees, (x, y)) for part in parts]
 
 
 def _barrel(x: float, y: float) -> list[Surface]:
     outline = smooth_profile([(0.27, 0), (0.33, 0.25), (0.35, 0.45), (0.33, 0.65), (0.27, 0.9)])
-    parts = [turned_solid((x, y), [*outline, (0.27, 0.9), (0.24, 0.9), (0.24, 0.87), (0, 0.87)], "wood")]
+    parts = [solid_of_revolution((x, y), [*outline, (0.27, 0.9), (0.24, 0.9), (0.24, 0.87), (0, 0.87)], "wood")]
     for z, r in ((0.1, 0.305), (0.27, 0.343), (0.6, 0.345), (0.78, 0.312)):
-        parts.append(turned_solid((x, y), [(r, z), (r + 0.008, z), (r + 0.008, z + 0.05), (r, z + 0.05)], "iron"))
+        parts.append(
+            solid_of_revolution((x, y), [(r, z), (r + 0.008, z), (r + 0.008, z + 0.05), (r, z + 0.05)], "iron")
+        )
     return parts
 
 
@@ -277,7 +279,7 @@ def _still_lifes() -> list[Surface]:
     parts += _shrub(-3.6, 2.0, 0) + _shrub(3.9, 1.7, 0) + _shrub(-5.9, -0.4, 0) + _shrub(6.2, -1.4, 0)
     bench = [slab((3.3, -1.3), (1.7, 0.48, 0.09), 0.42, "trim"), slab((2.75, -1.3), (0.22, 0.4, 0.42), 0, "ashlar")]
     bench.append(slab((3.85, -1.3), (0.22, 0.4, 0.42), 0, "ashlar"))
-    return parts + [part.turned(-38, (3.3, -1.3)) for part in bench]
+    return parts + [part.rotated(-38, (3.3, -1.3)) for part in bench]
 
 
 def _bare() -> list[Surface]:
@@ -285,13 +287,15 @@ def _bare() -> list[Surface]:
     facade, side = wall(15.0, 5.2, [], "plaster"), wall(11.0, 5.2, [], "plaster")
     walls = _placed([facade], 0, 0, 4) + _placed([side], 90, -7.5, -1.5) + _placed([side], -90, 7.5, -1.5)
     blocks = [
-        slab((0, 0), (1.7, 1.7, 0.3), 0, "trim").turned(12, (0, 0)),
+        slab((0, 0), (1.7, 1.7, 0.3), 0, "trim").rotated(12, (0, 0)),
         slab((-2.5, 0.6), (0.9, 0.9, 0.8), 0, "trim"),
     ]
-    blocks.append(turned_solid((0, 0), smooth_profile([(0.55, 0.3), (0.42, 0.5), (0.4, 0.9), (0.5, 1.2)]), "trim"))
-    blocks.append(turned_solid((0, 0), [(0.5, 1.2), (0, 1.2)], "trim"))
+    blocks.append(
+        solid_of_revolution((0, 0), smooth_profile([(0.55, 0.3), (0.42, 0.5), (0.4, 0.9), (0.5, 1.2)]), "trim")
+    )
+    blocks.append(solid_of_revolution((0, 0), [(0.5, 1.2), (0, 1.2)], "trim"))
     vases = [_vase(2.3, 0.1, 1.05, "trim"), _vase(2.95, 0.9, 1.3, "trim"), _vase(-1.3, -1.5, 0.6, "trim")]
-    return [*walls, *blocks, *vases, _barrel(-3.4, 1.6)[0], draped_figure(1.2, "trim").turned(12, (0, 0))]
+    return [*walls, *blocks, *vases, _barrel(-3.4, 1.6)[0], draped_figure(1.2, "trim").rotated(12, (0, 0))]
 
 
 def courtyard(*, bare: bool = False) -> tuple[Surface, ...]:

@@ -28,8 +28,8 @@ class Surface:
     triangles: Int64
     material: str
 
-    def turned(self, degrees: float, about: tuple[float, float]) -> Surface:
-        """The surface turned about the vertical axis through (x, y)."""
+    def rotated(self, degrees: float, about: tuple[float, float]) -> Surface:
+        """The surface rotated about the vertical axis through (x, y)."""
         c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
         pivot = np.array([*about, 0.0])
@@ -86,7 +86,7 @@ def box(low: Vec3, high: Vec3, material: str, *, cell: float = 0.12) -> Surface:
 
 
 def slab(centre: tuple[float, float], size: Vec3, base: float, material: str) -> Surface:
-    """A box of size (x, y, z) centred at (x, y) that stands at height `base`."""
+    """A box of size (x, y, z) centred at (x, y) with its underside at height `base`."""
     (x, y), (dx, dy, dz) = centre, size
     return box((x - dx / 2, y - dy / 2, base), (x + dx / 2, y + dy / 2, base + dz), material)
 
@@ -125,7 +125,7 @@ def _sheet(xyz: Float64, u: Float64, v: Float64, material: str) -> Surface:
     return Surface(flat, normals, uv, triangles, material)
 
 
-def turned_solid(
+def solid_of_revolution(
     centre: tuple[float, float],
     profile: Sequence[tuple[float, float]],
     material: str,
@@ -245,6 +245,6 @@ def draped_figure(base: float, material: str) -> Surface:
         (0.075, 1.3),
         (0, 1.3),
     ]
-    parts.append(turned_solid((0.14, -0.29), urn, material, segments=32))
+    parts.append(solid_of_revolution((0.14, -0.29), urn, material, segments=32))
     figure = join(parts)
     return replace(figure, xyz=figure.xyz + np.array([0, 0, base]))

@@ -1,6 +1,6 @@
-"""Photos of a synthetic courtyard with exact ground truth: cameras, depth and matches.
+"""Images of a synthetic courtyard with exact ground truth: cameras, depth and matches.
 
-Cameras stand on an arc around a statue and look at it. World coordinates are metres, z up. Pixels are COLMAP's: (x, y)
+Cameras are on an arc around a statue and look at it. World coordinates are metres, z up. Pixels are COLMAP's: (x, y)
 from the corner, the first pixel's centre at (0.5, 0.5); camera axes x right, y down, z forward; poses are
 cam_from_world. `radial` is the k of COLMAP's SIMPLE_RADIAL model; with 0 the camera is a PINHOLE.
 """
@@ -32,7 +32,7 @@ _OCCLUSION = 0.01  # relative difference of depth that counts as hidden
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SyntheticScene:
-    """N photos with exact truth.
+    """N images with exact ground truth.
 
     names: N file names. images: (N, H, W, 3) u8 RGB. K: (3, 3) f64 px. radial: SIMPLE_RADIAL's k. cam_from_world:
     (N, 3, 4) f64. depths: (N, H, W) f32, z in the camera at each pixel's centre, m; inf where the sky is.
@@ -73,7 +73,7 @@ class SyntheticScene:
         return xy, (camera - self.cam_from_world[i, :, 3]) @ self.cam_from_world[i, :, :3]
 
     def visible(self, i: int, xyz: Float64) -> tuple[Float64, NDArray[np.bool_]]:
-        """World points (P, 3) in image i: (P, 2) px, and whether each is in the image and nothing stands before it."""
+        """World points (P, 3) in image i: (P, 2) px, and whether each is in the image and not occluded."""
         xy, depth = self.project(i, xyz)
         width, height = self.size
         inside = (depth > 0) & (xy >= 0).all(1) & (xy < (width, height)).all(1)
@@ -98,7 +98,7 @@ class SyntheticScene:
         focal_35mm: float = 28.0,
         radial: float = 0.0,
     ) -> SyntheticScene:
-        """Render the photos; equal arguments give equal pixels.
+        """Render the images; equal arguments give equal pixels.
 
         size: width, height in px. texture: "low" is matt plaster all over. focal_35mm: in mm on 35 mm film, by the
         diagonal. radial: k of SIMPLE_RADIAL. Raises BadOption for values that make no picture.
@@ -130,9 +130,9 @@ class SyntheticScene:
 
 def _check(num_images: int, size: tuple[int, int], texture: str, focal_35mm: float) -> None:
     if num_images < 1:
-        raise BadOption(f"num_images is {num_images}: at least one photo is needed")
+        raise BadOption(f"num_images is {num_images}: at least one image is needed")
     if min(size) < 16:
-        raise BadOption(f"size is {size[0]} x {size[1]}: photos must be at least 16 px wide and high")
+        raise BadOption(f"size is {size[0]} x {size[1]}: images must be at least 16 px wide and high")
     if texture not in ("rich", "low"):
         raise BadOption(f"texture is {texture!r}: choose rich or low")
     if not focal_35mm > 0:
@@ -212,7 +212,7 @@ def write_scene(
     """Write out/images/*.jpg, and out/gt: cameras, poses and visible surface points.
 
     quality: JPEG's; below 90 colours are stored at half the resolution. points_per_image: about how many surface
-    points each photo adds. with_exif: the photos tell their focal length.
+    points each image adds. with_exif: the images have EXIF focal lengths.
     """
     folder = out / "images"
     folder.mkdir(parents=True, exist_ok=True)
@@ -242,7 +242,7 @@ def _exif(focal_35mm: float) -> Image.Exif:
 
 
 def _sparse_points(scene: SyntheticScene, *, per_image: int) -> tuple[SparsePoints, list[Float64]]:
-    """Surface points seen in two photos or more, with their tracks, and (N_i, 2) px of each image's observations."""
+    """Surface points seen in two images or more, with their tracks, and (N_i, 2) px of each image's observations."""
     step = max(4, round(float(np.sqrt(scene.size[0] * scene.size[1] / per_image))))
     found = [scene.surface(i, step=step) for i in range(len(scene))]
     xyz = np.concatenate([points for _, points in found])

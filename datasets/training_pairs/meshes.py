@@ -1,7 +1,7 @@
-"""Random surfaces for synthetic scenes: reliefs, bumpy blobs, turned bodies, tori and boxes.
+"""Random surfaces for synthetic scenes: reliefs, bumpy blobs, solids of revolution, tori and boxes.
 
 Every surface is one grid of points, open or closed round in a direction, so normals come from the grid's own
-tangents. Bodies have a size of about one unit; z is up for bodies; a relief lies in z = 0, y down, seen from -z.
+tangents. Bodies have a size of about one unit; z is up for bodies; a relief is in z = 0, y down, seen from -z.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Mesh:
 
     def moved(self, rotation: Float64, translation: Float64) -> Mesh:
         """The mesh in world coordinates: x_world = rotation x + translation."""
-        turn = rotation.astype(np.float32)
-        vertices = self.vertices @ turn.T + translation.astype(np.float32)
-        return Mesh(vertices, self.normals @ turn.T, self.triangles)
+        rotation_f32 = rotation.astype(np.float32)
+        vertices = self.vertices @ rotation_f32.T + translation.astype(np.float32)
+        return Mesh(vertices, self.normals @ rotation_f32.T, self.triangles)
 
     @classmethod
     def joined(cls, meshes: list[Mesh]) -> Mesh:
@@ -78,9 +78,9 @@ def _tangent(points: Float32, axis: int, wraps: bool) -> Float32:
     return np.asarray(np.gradient(points, axis=axis))
 
 
-def relief_mesh(rng: np.random.Generator, photo: NDArray[np.uint8], *, columns: int = 84) -> Mesh:
-    """A wall that bears the photo: half its height is one unit; heights (towards -z) up to about 0.35."""
-    height, width = photo.shape
+def relief_mesh(rng: np.random.Generator, image: NDArray[np.uint8], *, columns: int = 84) -> Mesh:
+    """A wall textured with the image: half its height is one unit; heights (towards -z) up to about 0.35."""
+    height, width = image.shape
     rows = max(2, round(columns * height / width))
     aspect = width / height
     y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-aspect, aspect, columns), indexing="ij")
@@ -89,7 +89,7 @@ def relief_mesh(rng: np.random.Generator, photo: NDArray[np.uint8], *, columns: 
     if rng.random() < 0.5:
         heights = heights + _steps(rng, x, y)
     if rng.random() < 0.4:
-        coarse = ndimage.zoom(photo[:: height // rows, :: width // columns], 1.0)[:rows, :columns]
+        coarse = ndimage.zoom(image[:: height // rows, :: width // columns], 1.0)[:rows, :columns]
         grown = np.pad(coarse, ((0, rows - coarse.shape[0]), (0, columns - coarse.shape[1])), mode="edge")
         heights = heights + rng.uniform(-0.3, 0.3) * ndimage.gaussian_filter(grown / np.float32(255), rng.uniform(2, 6))
     flat[..., 2] = -heights
@@ -142,7 +142,7 @@ def _bumps(rng: np.random.Generator, points: Float32, kind: str) -> Float32:
 
 
 def _profile(rng: np.random.Generator, rows: int) -> tuple[Float64, Float64]:
-    """Outline of a turned body: radius and height (rows,), closed by flat ends."""
+    """Profile of a solid of revolution: radius and height (rows,), closed by flat ends."""
     caps = max(2, rows // 8)
     z = np.concatenate([np.full(caps, 1.0), np.linspace(1, -1, rows - 2 * caps), np.full(caps, -1.0)])
     knots = rng.uniform(0.35, 0.75, rng.integers(3, 9))

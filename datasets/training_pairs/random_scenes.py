@@ -1,4 +1,4 @@
-"""Scenes of meshes under fixed lights: rendering, and where every pixel lies in another view.
+"""Scenes of meshes under fixed lights: rendering, and where every pixel is in another view.
 
 Pixels are COLMAP's (first pixel's centre at (0.5, 0.5)); poses are cam_from_world, camera z forward, y down.
 Light is fixed in the world and baked into the vertices (Lambert, soft shadows, a sky for ambient occlusion), so
@@ -24,7 +24,7 @@ Bool = NDArray[np.bool_]
 
 DEPTH_TOLERANCE = 2e-3  # relative; a point is hidden if something is nearer by more than this
 EDGE_DEPTH = 0.03  # relative; a larger step in depth between neighbouring pixels is an edge
-MIN_COSINE = 0.12  # flatter views of a surface give no truth
+MIN_COSINE = 0.12  # views of a surface at grazing angles give no ground truth
 RAYS_AT_ONCE = 16384  # small enough for the processor's cache
 SUBPIXELS = np.array([[-0.35, -0.2], [0.35, 0.2]], np.float32)  # beside the pixel's middle, on either side
 
@@ -42,7 +42,7 @@ class Camera:
     def looking_at(
         cls, position: Float64, target: Float64, *, up: Float64, roll: float, focal: float, size: tuple[int, int]
     ) -> Camera:
-        """The camera at `position` that sees `target` in its middle; roll: turn about the optical axis, rad."""
+        """The camera at `position` that sees `target` in its middle; roll: rotation about the optical axis, rad."""
         z = (target - position) / np.linalg.norm(target - position)
         x = np.cross(z, up)
         x /= np.linalg.norm(x)
@@ -60,11 +60,11 @@ class Camera:
         """(N, 6) f32 origin and direction (of camera depth one) through pixels xy (N, 2)."""
         height, width = self.size
         flat = (xy - np.array([width / 2, height / 2], np.float32)) / np.float32(self.focal)
-        turn = self.rotation.astype(np.float32)
+        rotation = self.rotation.astype(np.float32)
         rays = np.empty((len(xy), 6), np.float32)
         rays[:, :3] = self.centre
-        np.matmul(flat, turn[:2], out=rays[:, 3:])
-        rays[:, 3:] += turn[2]
+        np.matmul(flat, rotation[:2], out=rays[:, 3:])
+        rays[:, 3:] += rotation[2]
         return rays
 
     def project(self, xyz: Float64, *, at_infinity: bool = False) -> tuple[Float64, Float64]:
@@ -75,16 +75,16 @@ class Camera:
         return self.focal * local[:, :2] / depth[:, None] + np.array([width / 2, height / 2]), depth
 
     def sees(self, xy: Float64) -> Bool:
-        """Which pixels xy (N, 2) lie inside the image; NaN does not."""
+        """Which pixels xy (N, 2) are inside the image; NaN does not."""
         height, width = self.size
         return np.asarray((xy > 0).all(axis=1) & (xy[:, 0] < width) & (xy[:, 1] < height))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """A photo laid on a body along its three axes.
+    """An image mapped onto a body along its three axes.
 
-    Albedo = base (1 + contrast (grey / mean grey - 1)): contrast 1 is the photo itself, near 0 is plaster.
+    Albedo = base (1 + contrast (grey / mean grey - 1)): contrast 1 is the image itself, near 0 is plaster.
     density: texels per unit. offsets: (3, 2) texels of the body's origin along x, y and z. The axis is
     that of the face of a box of half sides `extent` (3,) on which the place lies; without one it is the axis nearest
     to the normal, z three times preferred.
@@ -115,7 +115,7 @@ _FRONT = np.array([[1], [1], [3]], np.float32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
-    """A mesh in its own frame, what it is made of, and where it stands: x_world = rotation x + translation."""
+    """A mesh in its own frame, its material, and its pose: x_world = rotation x + translation."""
 
     mesh: Mesh
     material: Material
@@ -135,7 +135,7 @@ class Lights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Backdrop:
-    """What is seen where there is no body, infinitely far: a photo turned with the world, or plain grey (None)."""
+    """What is seen where there is no body, infinitely far: an image rotated with the world, or plain grey (None)."""
 
     texture: Texture | None
     grey: float
@@ -176,7 +176,7 @@ class Scene:
         cosines[vertex[hidden], light[hidden]] = 0
         irradiance = cosines @ lights.weights
         bright = max(float(np.quantile(irradiance, 0.9)), 1e-6)
-        toned = np.power(np.minimum(irradiance / bright, 1.6), 0.6)  # photos are gamma-coded
+        toned = np.power(np.minimum(irradiance / bright, 1.6), 0.6)  # images are gamma-coded
         return np.asarray(1 + lights.relief * (toned - 1), np.float32)
 
     @cached_property
@@ -224,12 +224,12 @@ class Scene:
 
     def _albedo(self, index: int, rays: Float32, depth: Float32, normals: Float32, focal: float) -> Float32:
         body = self.bodies[index]
-        turn = body.rotation.astype(np.float32)
+        rotation = body.rotation.astype(np.float32)
         directions = rays[:, 3:]
-        local = (rays[:, :3] + depth[:, None] * directions - body.translation.astype(np.float32)) @ turn
+        local = (rays[:, :3] + depth[:, None] * directions - body.translation.astype(np.float32)) @ rotation
         slant = _dot(normals, directions) ** 2 / _dot(directions, directions)
         footprint = depth * np.maximum(slant, 0.0225) ** np.float32(-0.25) / np.float32(focal)
-        return body.material.albedo(local, normals @ turn, footprint)
+        return body.material.albedo(local, normals @ rotation, footprint)
 
     def _backdrop_grey(self, directions: Float32, focal: float) -> Float32 | float:
         drop = self.backdrop
@@ -243,9 +243,9 @@ class Scene:
         return np.asarray(drop.texture.sample(xy, drop.density / focal))
 
     def warp(self, camera0: Camera, camera1: Camera, xy: Float32) -> Float32:
-        """Where the surface seen at xy (N, 2) px of camera0 lies in camera1: (N, 2) f32 px, NaN if not visible.
+        """Where the surface seen at xy (N, 2) px of camera0 is in camera1: (N, 2) f32 px, NaN if not visible.
 
-        A point at infinity has a place of its own where the backdrop bears a photo.
+        A point at infinity has a place of its own where the backdrop has an image.
         """
         rays = camera0.rays(xy)
         hits = self.caster.cast_rays(rays, nthreads=1)

@@ -23,8 +23,8 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aims:
-    """Where two cameras may stand. target: (3,). direction: (3,) from the target to the middle between them. up:
-    (3,). axis: (3,) of the turn between them. half_height: of what is seen at the target, least and most, units."""
+    """Where two cameras may be. target: (3,). direction: (3,) from the target to the middle between them. up:
+    (3,). axis: (3,) of the rotation between them. half_height: of what is seen at the target, least and most, units."""
 
     target: Float64
     direction: Float64
@@ -42,7 +42,7 @@ def random_cameras(
     scale: float,
     roll_deg: float,
 ) -> tuple[Camera, Camera]:
-    """Two cameras turned about the target by an angle in the range, four in five in its middle."""
+    """Two cameras rotated about the target by an angle in the range, four in five in its middle."""
     low, high = angles_deg
     inner = (low + 0.18 * (high - low), high - 0.18 * (high - low))
     angle = math.radians(rng.uniform(*(inner if rng.random() < 0.8 else angles_deg)))
@@ -51,8 +51,8 @@ def random_cameras(
     half_height = rng.uniform(*aims.half_height)
     zoom = scale ** (0.5 * rng.uniform(-1, 1))
     cameras = []
-    for turn, factor in ((-share * angle, zoom), ((1 - share) * angle, 1 / zoom)):
-        direction = Rotation.from_rotvec(turn * aims.axis).apply(aims.direction)
+    for rotation, factor in ((-share * angle, zoom), ((1 - share) * angle, 1 / zoom)):
+        direction = Rotation.from_rotvec(rotation * aims.axis).apply(aims.direction)
         focal = size[1] / (2 * math.tan(field / 2)) * rng.uniform(0.95, 1.05)
         distance = 2 * focal * half_height * factor / size[0]
         target = aims.target + 0.12 * half_height * rng.normal(size=3)
@@ -114,20 +114,20 @@ def _material(rng: np.random.Generator, texture: Texture, mesh: Mesh, *, plaster
     return Material(texture, texture.mean / 255, 1.0, rng.uniform(110, 240), offsets, extent)
 
 
-def relief_scene(rng: np.random.Generator, photo: UInt8) -> Scene:
-    """A photo on a wall with depth, at times with boxes that stand out of it and bodies before it."""
-    texture = Texture.of(photo)
-    height, width = photo.shape
+def relief_scene(rng: np.random.Generator, image: UInt8) -> Scene:
+    """An image on a wall with depth, at times with boxes that stand out of it and bodies before it."""
+    texture = Texture.of(image)
+    height, width = image.shape
     offsets = rng.uniform(0, height, (3, 2)).astype(np.float32)
     offsets[2] = width / 2, height / 2
     material = Material(texture, texture.mean / 255, 1.0, height / 2, offsets)
-    bodies = [Body(relief_mesh(rng, photo), material, np.eye(3), np.zeros(3))]
+    bodies = [Body(relief_mesh(rng, image), material, np.eye(3), np.zeros(3))]
     for _ in range(rng.integers(0, 5) if rng.random() < 0.6 else 0):
         mesh = random_body(rng, triangles=500, kind="box" if rng.random() < 0.7 else "blob")
         place = np.append(rng.uniform(-0.8, 0.8, 2), rng.uniform(-0.1, 0.05))
         small = Mesh(mesh.vertices * np.float32(rng.uniform(0.1, 0.35)), mesh.normals, mesh.triangles)
         moved = offsets.copy()
-        moved[2] += place[:2] * height / 2  # the photo runs on over it
+        moved[2] += place[:2] * height / 2  # the image runs on over it
         part = Material(texture, material.base, 1.0, material.density, moved)
         bodies.append(Body(small, part, np.eye(3), place))
     forward, up = np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0])
@@ -135,15 +135,15 @@ def relief_scene(rng: np.random.Generator, photo: UInt8) -> Scene:
     return Scene(bodies, lights, _backdrop(rng, None, forward, up))
 
 
-def objects_scene(rng: np.random.Generator, photos: list[UInt8], *, plaster: bool, dark: bool) -> Scene:
-    """One large body and up to seven small ones round it, on a table or on nothing. photos: two."""
-    textures = [Texture.of(photo) for photo in photos]
+def objects_scene(rng: np.random.Generator, images: list[UInt8], *, plaster: bool, dark: bool) -> Scene:
+    """One large body and up to seven small ones round it, on a table or on nothing. images: two."""
+    textures = [Texture.of(image) for image in images]
     up = np.array([0.0, 0.0, 1.0])
     table = rng.random() < (0.4 if dark else 0.8)
     count = int(rng.integers(1, 8))
     bodies = [_standing(rng, textures[0], (0.65, 0.85), np.zeros(2), triangles=8000, plaster=plaster)]
-    for turn in rng.uniform(0, 2 * np.pi, count):
-        place = rng.uniform(0.65, 1.05) * np.array([math.cos(turn), math.sin(turn)])
+    for rotation in rng.uniform(0, 2 * np.pi, count):
+        place = rng.uniform(0.65, 1.05) * np.array([math.cos(rotation), math.sin(rotation)])
         triangles = min(1200, 5000 // count)
         bodies.append(_standing(rng, textures[0], (0.15, 0.42), place, triangles=triangles, plaster=plaster))
     if table:
@@ -163,7 +163,7 @@ def _standing(
     triangles: int,
     plaster: bool,
 ) -> Body:
-    """A random body that stands at `place` (2,) on the table."""
+    """A random body at `place` (2,) on the table."""
     mesh = random_body(rng, triangles=triangles)
     pose = np.eye(3) if rng.random() < 0.4 else Rotation.random(random_state=rng).as_matrix()
     size = rng.uniform(*radius) / np.abs(mesh.vertices).max()

@@ -1,7 +1,7 @@
-"""Exact training pairs from any folder of photos.
+"""Exact training pairs from any folder of images.
 
-Three kinds: homographies of one photo, reliefs (a photo on a wall with depth) and objects (bodies of photo
-texture or bare plaster, on black or before a photo). Pixels are COLMAP's: first pixel's centre at (0.5, 0.5).
+Three kinds: homographies of one image, reliefs (an image on a wall with depth) and objects (bodies of image
+texture or bare plaster, on black or before an image). Pixels are COLMAP's: first pixel's centre at (0.5, 0.5).
 The anchor of coarse cell (row r, column c) is (8 c + 0.5, 8 r + 0.5), the centre of pixel (8 c, 8 r), as published
 LoFTR has it (Sun et al., LoFTR, CVPR 2021, and its coarse supervision).
 """
@@ -23,7 +23,7 @@ from sfm.datasets.training_pairs.scene_recipes import (
     relief_aims,
     relief_scene,
 )
-from sfm.datasets.training_pairs.textures import Texture, find_photos, grid_xy, read_grey, to_u8
+from sfm.datasets.training_pairs.textures import Texture, find_images, grid_xy, read_grey, to_u8
 from sfm.errors import BadOption
 
 UInt8 = NDArray[np.uint8]
@@ -36,7 +36,7 @@ KINDS = ("homography", "relief", "objects")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingPair:
-    """Two images and where each coarse cell's anchor lies in the other.
+    """Two images and where each coarse cell's anchor is in the other.
 
     image0, image1: (H, W) u8. warp01, warp10: (H/8, W/8, 2) f32 px of the other image, NaN where not visible there.
     """
@@ -53,7 +53,7 @@ class Difficulty:
 
     weights: tuple[float, float, float] = (0.2, 0.3, 0.5)
     """Shares of homography, relief and objects pairs."""
-    homography_turn_deg: float = 45.0
+    homography_rotation_deg: float = 45.0
     """Largest in-plane rotation of a homography pair."""
     homography_scale: float = 2.0
     """Largest change of scale of a homography pair."""
@@ -82,24 +82,24 @@ class Difficulty:
 
 
 class SyntheticPairs:
-    """An endless stream of training pairs; pair(index) depends on (photos, size, seed, difficulty, index) alone."""
+    """An endless stream of training pairs; pair(index) depends on (images, size, seed, difficulty, index) alone."""
 
     def __init__(
         self,
-        photos: Path,
+        images: Path,
         *,
         size: tuple[int, int] = (256, 320),
         seed: int = 0,
         difficulty: Difficulty | None = None,
     ) -> None:
-        """photos: folder of images, read when first used. size: (H, W) px, multiples of 8. BadFile, BadOption."""
+        """images: folder of images, read when first used. size: (H, W) px, multiples of 8. BadFile, BadOption."""
         if any(side <= 0 or side % CELL for side in size):
             raise BadOption(f"size {size}: height and width must be positive multiples of {CELL}")
         self.size = size
         self.seed = seed
         self.difficulty = difficulty or Difficulty()
-        self._paths = find_photos(photos)
-        self._photos: dict[int, UInt8] = {}
+        self._paths = find_images(images)
+        self._images: dict[int, UInt8] = {}
 
     def kind(self, index: int) -> str:
         """What the pair of that index is: homography, relief or objects."""
@@ -126,26 +126,26 @@ class SyntheticPairs:
         shares = np.array(self.difficulty.weights)
         return str(rng.choice(KINDS, p=shares / shares.sum())), rng
 
-    def _random_photo(self, rng: np.random.Generator) -> UInt8:
-        """A photo, half the time mirrored left to right."""
+    def _random_image(self, rng: np.random.Generator) -> UInt8:
+        """An image, half the time mirrored left to right."""
         index = int(rng.integers(len(self._paths)))
-        if index not in self._photos:
-            self._photos[index] = read_grey(self._paths[index])
-        photo = self._photos[index]
-        return photo[:, ::-1] if rng.random() < 0.5 else photo
+        if index not in self._images:
+            self._images[index] = read_grey(self._paths[index])
+        image = self._images[index]
+        return image[:, ::-1] if rng.random() < 0.5 else image
 
     def _homography_pair(self, rng: np.random.Generator) -> tuple[Float32, Float32, Float32, Float32]:
         """Both images, before photometric change, and both warps."""
-        texture = Texture.of(self._random_photo(rng))
+        texture = Texture.of(self._random_image(rng))
         for _ in range(8):
-            photo_from_0 = random_homography(rng, texture.size, self.size, _TAME)
-            photo_from_1 = random_homography(rng, texture.size, self.size, self.difficulty)
-            warp01 = homography_warp(photo_from_0, photo_from_1, size=self.size, photo_size=texture.size)
+            image_from_0 = random_homography(rng, texture.size, self.size, _TAME)
+            image_from_1 = random_homography(rng, texture.size, self.size, self.difficulty)
+            warp01 = homography_warp(image_from_0, image_from_1, size=self.size, image_size=texture.size)
             if np.isfinite(warp01[..., 0]).mean() >= self.difficulty.min_overlap:
                 break
-        warp10 = homography_warp(photo_from_1, photo_from_0, size=self.size, photo_size=texture.size)
+        warp10 = homography_warp(image_from_1, image_from_0, size=self.size, image_size=texture.size)
         fill = float(rng.choice([0.0, rng.uniform(0, 255)]))
-        grey0, grey1 = (photo_through(texture, h, size=self.size, fill=fill) for h in (photo_from_0, photo_from_1))
+        grey0, grey1 = (image_through(texture, h, size=self.size, fill=fill) for h in (image_from_0, image_from_1))
         return grey0, grey1, warp01, warp10
 
     def _placed_scene(
@@ -153,12 +153,12 @@ class SyntheticPairs:
     ) -> tuple[Scene, tuple[Camera, Camera], tuple[Float32, Float32]]:
         """A scene, two cameras and both warps (cells, 2)."""
         options = self.difficulty
-        photos = [self._random_photo(rng) for _ in range(1 if kind == "relief" else 2)]
+        images = [self._random_image(rng) for _ in range(1 if kind == "relief" else 2)]
         if kind == "relief":
-            scene, aims, angles = relief_scene(rng, photos[0]), relief_aims(rng), options.relief_angle_deg
+            scene, aims, angles = relief_scene(rng, images[0]), relief_aims(rng), options.relief_angle_deg
         else:
             plaster, dark = rng.random() < options.plaster_share, rng.random() < options.dark_share
-            scene, aims = objects_scene(rng, photos, plaster=plaster, dark=dark), objects_aims(rng)
+            scene, aims = objects_scene(rng, images, plaster=plaster, dark=dark), objects_aims(rng)
             angles = options.objects_angle_deg
         anchors = anchor_xy(self.size).reshape(-1, 2)
         best, best_overlap = None, -1.0
@@ -176,7 +176,7 @@ class SyntheticPairs:
         return best
 
 
-_TAME = Difficulty(homography_turn_deg=8.0, homography_scale=1.15, homography_tilt=0.1)
+_TAME = Difficulty(homography_rotation_deg=8.0, homography_scale=1.15, homography_tilt=0.1)
 
 
 def _cells(size: tuple[int, int]) -> tuple[int, int]:
@@ -190,20 +190,20 @@ def anchor_xy(size: tuple[int, int]) -> Float32:
 
 
 def random_homography(
-    rng: np.random.Generator, photo_size: tuple[int, int], size: tuple[int, int], options: Difficulty
+    rng: np.random.Generator, image_size: tuple[int, int], size: tuple[int, int], options: Difficulty
 ) -> Float64:
-    """(3, 3) photo_from_net. photo_size: (width, height); size: (H, W) of the net's image."""
+    """(3, 3) image_from_net. image_size: (width, height); size: (H, W) of the net's image."""
     net = np.array([size[1], size[0]], np.float64)
-    photo = np.array(photo_size, np.float64)
-    scale = 0.85 * (photo / net).min() * options.homography_scale ** rng.uniform(-1, 0.5)
-    turn = np.deg2rad(options.homography_turn_deg) * rng.uniform(-1, 1)
-    from_middle, to_photo, tilt = np.eye(3), np.eye(3), np.eye(3)
+    image = np.array(image_size, np.float64)
+    scale = 0.85 * (image / net).min() * options.homography_scale ** rng.uniform(-1, 0.5)
+    rotation = np.deg2rad(options.homography_rotation_deg) * rng.uniform(-1, 1)
+    from_middle, to_image, tilt = np.eye(3), np.eye(3), np.eye(3)
     from_middle[:2, 2] = -net / 2
     tilt[2, :2] = options.homography_tilt * rng.uniform(-1, 1, 2) / net
-    room = np.maximum(photo - scale * net, 0.1 * photo) / 2
-    to_photo[:2, :2] = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    to_photo[:2, 2] = photo / 2 + room * rng.uniform(-0.8, 0.8, 2)
-    return np.asarray(to_photo @ tilt @ from_middle)
+    room = np.maximum(image - scale * net, 0.1 * image) / 2
+    to_image[:2, :2] = scale * np.array([[np.cos(rotation), -np.sin(rotation)], [np.sin(rotation), np.cos(rotation)]])
+    to_image[:2, 2] = image / 2 + room * rng.uniform(-0.8, 0.8, 2)
+    return np.asarray(to_image @ tilt @ from_middle)
 
 
 def apply_homography(h: Float64, xy: Float32 | Float64) -> Float64:
@@ -213,19 +213,19 @@ def apply_homography(h: Float64, xy: Float32 | Float64) -> Float64:
 
 
 def homography_warp(
-    photo_from_0: Float64, photo_from_1: Float64, *, size: tuple[int, int], photo_size: tuple[int, int]
+    image_from_0: Float64, image_from_1: Float64, *, size: tuple[int, int], image_size: tuple[int, int]
 ) -> Float32:
-    """Where the anchors of image 0 lie in image 1: (H/8, W/8, 2) f32 px, NaN outside image 1 or the photo."""
-    in_photo = apply_homography(photo_from_0, anchor_xy(size))
-    warp = apply_homography(np.asarray(np.linalg.inv(photo_from_1)), in_photo)
-    ok = np.asarray((in_photo > 0).all(-1) & (in_photo < photo_size).all(-1))
+    """Where the anchors of image 0 are in image 1: (H/8, W/8, 2) f32 px, NaN outside image 1 or the source image."""
+    in_image = apply_homography(image_from_0, anchor_xy(size))
+    warp = apply_homography(np.asarray(np.linalg.inv(image_from_1)), in_image)
+    ok = np.asarray((in_image > 0).all(-1) & (in_image < image_size).all(-1))
     ok &= (warp > 0).all(-1) & (warp < (size[1], size[0])).all(-1)
     return np.where(ok[..., None], warp, np.nan).astype(np.float32)
 
 
-def photo_through(texture: Texture, photo_from_net: Float64, *, size: tuple[int, int], fill: float) -> Float32:
-    """The photo seen through a homography: (H, W) f32 grey, `fill` where the photo ends."""
-    xy = apply_homography(photo_from_net, grid_xy(*size)).reshape(*size, 2)
+def image_through(texture: Texture, image_from_net: Float64, *, size: tuple[int, int], fill: float) -> Float32:
+    """The image seen through a homography: (H, W) f32 grey, `fill` where the image ends."""
+    xy = apply_homography(image_from_net, grid_xy(*size)).reshape(*size, 2)
     dx, dy = np.asarray(np.gradient(xy, axis=1)), np.asarray(np.gradient(xy, axis=0))
     footprint = np.sqrt(np.abs(dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]))
     ok = ((xy > 0) & (xy < texture.size)).all(-1)

@@ -1,9 +1,9 @@
-"""Photos as antialiased textures.
+"""Images as antialiased textures.
 
-A Texture keeps one photo at a ladder of sizes, each smaller than the last by the square root of two, so that
+A Texture keeps one image at a ladder of sizes, each smaller than the last by the square root of two, so that
 sampling it at any reduction meets a level whose pixels are about as large as the caller's. Coordinates are
-texels of the photo at full size, corner convention (first texel's centre at (0.5, 0.5)); beyond its borders the
-photo is mirrored.
+texels of the image at full size, corner convention (first texel's centre at (0.5, 0.5)); beyond its borders the
+image is mirrored.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from sfm.errors import BadFile, BadImage
 
 UInt8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 LEVELS_PER_OCTAVE = 2
 SMALLEST_SIDE = 12
 
 
-def find_photos(folder: Path) -> tuple[Path, ...]:
+def find_images(folder: Path) -> tuple[Path, ...]:
     """Image files directly in the folder, sorted by name. BadFile where there are none."""
     if not folder.is_dir():
-        raise BadFile(f"{folder}: no such folder; give a folder of photos")
-    photos = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES))
-    if not photos:
-        raise BadFile(f"{folder}: holds no photos ({', '.join(sorted(PHOTO_SUFFIXES))})")
-    return photos
+        raise BadFile(f"{folder}: no such folder; give a folder of images")
+    images = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES))
+    if not images:
+        raise BadFile(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return images
 
 
 def read_grey(path: Path) -> UInt8:
@@ -46,7 +46,7 @@ def read_grey(path: Path) -> UInt8:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texture:
-    """One photo as a ladder of L levels, laid end to end.
+    """One image as a ladder of L levels, laid end to end.
 
     texels: (sum of level sizes,) f32, 0 to 255. start, widths, heights: (L,) i64. size: (width, height) of level 0.
     mean: mean grey value, at least 1.
@@ -60,15 +60,15 @@ class Texture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the photo, px."""
+        """(width, height) of the image, px."""
         return int(self.widths[0]), int(self.heights[0])
 
     @classmethod
-    def of(cls, photo: UInt8, *, largest_footprint: float = 8.0) -> Texture:
-        """The ladder of a grey photo (H, W) u8, down to levels whose texels are `largest_footprint` wide."""
-        height, width = photo.shape
+    def of(cls, grey: UInt8, *, largest_footprint: float = 8.0) -> Texture:
+        """The ladder of a grey image (H, W) u8, down to levels whose texels are `largest_footprint` wide."""
+        height, width = grey.shape
         num_levels = 1 + max(0, math.ceil(LEVELS_PER_OCTAVE * math.log2(largest_footprint)))
-        images = [Image.fromarray(photo)]
+        images = [Image.fromarray(grey)]
         for level in range(1, num_levels):
             scale = 2.0 ** (-level / LEVELS_PER_OCTAVE)
             size = max(SMALLEST_SIDE, round(width * scale)), max(SMALLEST_SIDE, round(height * scale))
@@ -102,7 +102,7 @@ class Texture:
 
 
 def _mirrored_neighbours(x: Float32, span: Float32) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32]:
-    """Indices of the two texels either side of x (in widths of the photo) on an axis of `span` texels, and the
+    """Indices of the two texels either side of x (in widths of the image) on an axis of `span` texels, and the
     weight of the second."""
     folded = x - 2 * np.rint(x * np.float32(0.5))  # one period, [-1, 1]
     folded = np.abs(folded) * span - np.float32(0.5)

@@ -1,7 +1,7 @@
 """Training pairs with real parallax: the tracks of COLMAP models.
 
-A model (of SIFT, say) knows for many points where they lie in several photos. Two photos that share points, cut,
-scaled and turned at random, are a training pair with sparse truth: real light, real occlusion, real lenses.
+A model (of SIFT, say) has many points with their observations in several images. Two images that share points, cropped,
+scaled and rotated at random, are a training pair with sparse ground truth: real light, real occlusion, real lenses.
 Pixels are COLMAP's: first pixel's centre at (0.5, 0.5).
 """
 
@@ -36,7 +36,7 @@ class SparseTrainingPair:
 
 @dataclass(frozen=True, slots=True)
 class TrackScene:
-    """A folder of photos and the folders of its COLMAP models (one for each part that hangs together)."""
+    """A folder of images and the folders of its COLMAP models (one per connected component)."""
 
     images: Path
     models: tuple[Path, ...]
@@ -51,16 +51,16 @@ class TrackDifficulty:
     rotation_deg: tuple[float, float] = (10.0, 60.0)
     """Relative rotations that are drawn four times as often as others."""
     max_error_px: float = 2.0
-    """Points whose mean reprojection error is larger are left out, px of the photo."""
+    """Points whose mean reprojection error is larger are left out, px of the image."""
     max_zoom: float = 2.0
-    """A cut shows at least 1 / max_zoom of the photo's shorter side."""
+    """A cut shows at least 1 / max_zoom of the image's shorter side."""
     in_plane_deg: float = 8.0
-    """Standard deviation of each photo's in-plane turn; one in ten is drawn evenly from five times that."""
+    """Standard deviation of each image's in-plane rotation; one in ten is drawn evenly from five times that."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _CandidatePair:
-    """Two photos, the points that they share (N, 2) f64 px of the photos, and the pair's weight in the draw."""
+    """Two images, the points that they share (N, 2) f64 px of the images, and the pair's weight in the draw."""
 
     path0: Path
     path1: Path
@@ -70,10 +70,10 @@ class _CandidatePair:
 
 
 def reconstruct_scene(images: Path, output: Path, *, max_features: int = 6000, seed: int = 0) -> TrackScene:
-    """COLMAP models of a folder of photos by dense-as-may-be SIFT, in output/0, output/1, ...
+    """COLMAP models of a folder of images by SIFT, as dense as possible, in output/0, output/1, ...
 
-    max_features: of a photo; the time taken grows with its square. Models that are already in `output` are taken as
-    they are. NoModel where the photos do not hang together.
+    max_features: of an image; the time taken grows with its square. Models that are already in `output` are taken as
+    they are. NoModel where the images are not connected.
     """
     found = _models_in(output)
     if not found:
@@ -81,7 +81,7 @@ def reconstruct_scene(images: Path, output: Path, *, max_features: int = 6000, s
         _run_sift_mapping(images, output, max_features, seed)
         found = _models_in(output)
     if not found:
-        raise NoModel(f"{images}: SIFT finds no model in these photos; leave the scene out")
+        raise NoModel(f"{images}: SIFT finds no model in these images; leave the scene out")
     return TrackScene(images, found)
 
 
@@ -123,20 +123,20 @@ class TrackPairs:
         seed: int = 0,
         difficulty: TrackDifficulty | None = None,
     ) -> None:
-        """scenes: at least one. size: (H, W) of the images, px. BadFile where no two photos share enough points."""
+        """scenes: at least one. size: (H, W) of the images, px. BadFile where no two images share enough points."""
         self.size = size
         self.seed = seed
         self.difficulty = difficulty or TrackDifficulty()
         self._candidates = [c for scene in scenes for c in _candidates_of_scene(scene, self.difficulty)]
         if not self._candidates:
             names = ", ".join(str(s.images) for s in scenes) or "no scenes"
-            raise BadFile(f"{names}: no two photos share {self.difficulty.min_points} points; give better models")
+            raise BadFile(f"{names}: no two images share {self.difficulty.min_points} points; give better models")
         weights = np.array([c.weight for c in self._candidates])
         self._cumulative = np.cumsum(weights / weights.sum())
 
     @property
     def num_candidates(self) -> int:
-        """The number of different pairs of photos."""
+        """The number of different pairs of images."""
         return len(self._candidates)
 
     def pair(self, index: int) -> SparseTrainingPair:
@@ -162,22 +162,24 @@ class TrackPairs:
         return SparseTrainingPair(images[0], images[1], points0, points1)
 
     def _random_cut(self, rng: np.random.Generator, texture: Texture, points: Float64, tameness: float) -> Float64:
-        """(2, 3) affine map, net px from photo px, about one of the points; tameness 1: the whole photo, upright."""
+        """(2, 3) affine map, net px from image px, about one of the points; tameness 1: the whole image, upright."""
         net = np.array([self.size[1], self.size[0]], np.float64)
-        photo = np.array(texture.size, np.float64)
-        covering, whole = (net / photo).max(), (net / photo).min()
+        full_size = np.array(texture.size, np.float64)
+        covering, whole = (net / full_size).max(), (net / full_size).min()
         scale = whole if tameness == 1 else covering * self.difficulty.max_zoom ** ((1 - tameness) * rng.random())
         spread = 5 * self.difficulty.in_plane_deg
-        turn_deg = rng.uniform(-spread, spread) if rng.random() < 0.1 else rng.normal(0, self.difficulty.in_plane_deg)
-        turn = np.deg2rad((1 - tameness) * turn_deg)
-        linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-        room = np.minimum(net / (2 * scale), photo / 2)
-        middle = np.clip(points[rng.integers(len(points))], room, photo - room)
+        rotation_deg = (
+            rng.uniform(-spread, spread) if rng.random() < 0.1 else rng.normal(0, self.difficulty.in_plane_deg)
+        )
+        rotation = np.deg2rad((1 - tameness) * rotation_deg)
+        linear = scale * np.array([[np.cos(rotation), -np.sin(rotation)], [np.sin(rotation), np.cos(rotation)]])
+        room = np.minimum(net / (2 * scale), full_size / 2)
+        middle = np.clip(points[rng.integers(len(points))], room, full_size - room)
         return np.column_stack([linear, net / 2 - linear @ middle])
 
 
 def _cut_image(texture: Texture, cut: Float64, size: tuple[int, int]) -> UInt8:
-    """The photo through a cut (2, 3), black where the photo ends: (H, W) u8."""
+    """The image through a cut (2, 3), black where the image ends: (H, W) u8."""
     inverse = np.linalg.inv(cut[:, :2])
     xy = (grid_xy(*size) - cut[:, 2]) @ inverse.T
     ok = ((xy > 0) & (xy < texture.size)).all(axis=1)
@@ -197,7 +199,7 @@ def _texture(path: Path) -> Texture:
 
 
 def _candidates_of_scene(scene: TrackScene, options: TrackDifficulty) -> list[_CandidatePair]:
-    """Pairs of photos that share enough points, over all models of the scene; their weights sum to one."""
+    """Pairs of images that share enough points, over all models of the scene; their weights sum to one."""
     pairs = [pair for model in scene.models for pair in _candidates_of_model(scene.images, model, options)]
     total = sum(pair.weight for pair in pairs)
     return [replace(pair, weight=pair.weight / total) for pair in pairs]
@@ -219,7 +221,7 @@ def _candidates_of_model(images: Path, model: Path, options: TrackDifficulty) ->
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """A registered photo: its points' ids (N,) u64, unique, where it shows them (N, 2) f64 px, its rotation."""
+    """A registered image: its points' ids (N,) u64, unique, where it shows them (N, 2) f64 px, its rotation."""
 
     path: Path
     point_ids: NDArray[np.uint64]

@@ -1,4 +1,4 @@
-"""What LoFTR sees inside: coarse features before and after the transformer, and where a cell looks, layer by layer.
+"""LoFTR's internals: coarse features before and after the transformer, and the attention of a cell, layer by layer.
 
 A plain twin of the forward pass that keeps what goes into each layer; it computes what the model
 computes. LoFTR's attention is linear (Katharopoulos et al., ICML 2020): a layer never makes the

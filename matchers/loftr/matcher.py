@@ -1,4 +1,4 @@
-"""LoFTR behind the Matcher interface: photo in, Matches out in pixels of the photo."""
+"""LoFTR behind the Matcher interface: image in, Matches out in pixels of the image."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from sfm.types import Grid, MatcherTraits, Matches
 
 @dataclass(frozen=True, slots=True)
 class LoFTRFeatures:
-    """Network features of one photo. image_from_net: (2,) f64, photo px per network px in x and y.
-    size: (width, height) of the photo. usable: (h, w) bool, network pixels that may be used, or None for all."""
+    """Network features of one image. image_from_net: (2,) f64, image px per network px in x and y.
+    size: (width, height) of the image. usable: (h, w) bool, network pixels that may be used, or None for all."""
 
     features: ImageFeatures
     image_from_net: NDArray[np.float64]
@@ -39,7 +39,7 @@ class LoFTRFeatures:
 class LoFTRMatcher:
     """A LoFTR network with its weights on a device.
 
-    resize: longer side of the image that the network sees, px; 0 keeps the photo's size. Each coarse
+    resize: longer side of the image that the network sees, px; 0 keeps the image's size. Each coarse
     match gives two rows: the first cell's anchor refined in image 1, and the second's in image 0.
     On the CPU each core works on a pair of its own.
     """
@@ -78,12 +78,12 @@ class LoFTRMatcher:
         return w, h
 
     def grid(self, width: int, height: int) -> Grid:
-        """The coarse grid on a photo of this size."""
+        """The coarse grid on an image of this size."""
         w, h = self.net_size(width, height)
         return Grid(COARSE_STRIDE * width / w, COARSE_STRIDE * height / h, w // COARSE_STRIDE, COARSE_STRIDE)
 
     def network_input(self, image: GreyImage) -> Tensor:
-        """(1, 1, h, w) f32 in [0, 1]: the photo (H, W) as the network sees it, on its device."""
+        """(1, 1, h, w) f32 in [0, 1]: the image (H, W) as the network sees it, on its device."""
         w, h = self.net_size(image.shape[1], image.shape[0])
         return _resized(image, (h, w))[None].to(self._device)
 
@@ -92,7 +92,7 @@ class LoFTRMatcher:
         return torch.autocast("cuda", torch.float16) if self._device.type == "cuda" else nullcontext()
 
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[LoFTRFeatures]:
-        """Features of each photo; neighbours of one size go through the backbone together, a batch at most.
+        """Features of each image; neighbours of one size go through the backbone together, a batch at most.
 
         BadImage as of sfm.matchers.base.check_images.
         """
@@ -125,7 +125,7 @@ class LoFTRMatcher:
         return [LoFTRFeatures(f, scale, (width, height), u) for f, u in zip(features, usable, strict=True)]
 
     def match(self, pairs: Sequence[tuple[LoFTRFeatures, LoFTRFeatures]]) -> list[Matches]:
-        """Matches of each pair in photo pixels, most confident first."""
+        """Matches of each pair in image pixels, most confident first."""
         if self._cores:
             parts = map_on_cores(self._match_batch, [[pair] for pair in pairs], cores=self._cores)
             return [matches for part in parts for matches in part]
@@ -135,7 +135,7 @@ class LoFTRMatcher:
     def _match_batch(self, pairs: Sequence[tuple[LoFTRFeatures, LoFTRFeatures]]) -> list[Matches]:
         with self._precision():
             found = self._model.match([(f0.features, f1.features) for f0, f1 in pairs])
-        return [_to_photo(m, f0, f1) for m, (f0, f1) in zip(found, pairs, strict=True)]
+        return [_to_image(m, f0, f1) for m, (f0, f1) in zip(found, pairs, strict=True)]
 
 
 def _resized(image: GreyImage, hw: tuple[int, int]) -> Tensor:
@@ -147,13 +147,13 @@ def _resized(image: GreyImage, hw: tuple[int, int]) -> Tensor:
 
 
 def _usable(mask: Mask, hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """(h, w) bool: network pixels that cover no masked-out pixel of the photo."""
+    """(h, w) bool: network pixels that cover no masked-out pixel of the image."""
     blocked = torch.from_numpy(~np.asarray(mask, bool)).float()[None, None]
     found: NDArray[np.bool_] = F.adaptive_max_pool2d(blocked, hw)[0, 0].numpy() == 0
     return found
 
 
-def _to_photo(found: PairMatches, f0: LoFTRFeatures, f1: LoFTRFeatures) -> Matches:
+def _to_image(found: PairMatches, f0: LoFTRFeatures, f1: LoFTRFeatures) -> Matches:
     order = torch.argsort(found.confidence, descending=True, stable=True)
     points0 = torch.cat([found.anchors0[order], found.refined0[order]]).cpu().numpy()  # network px
     points1 = torch.cat([found.refined1[order], found.anchors1[order]]).cpu().numpy()

@@ -1,4 +1,4 @@
-"""The demo: shipped images of a scene with known cameras, reconstructed, and measured against the truth."""
+"""The demo: shipped images of a scene with known cameras, reconstructed, and evaluated against ground truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sfm.evaluation.model import evaluate_folder, evaluation_text
 
 
 def prepare(out: Path) -> Path:
-    """Copies the demo's images to out/images and their truth to out/gt; returns the folder of images.
+    """Copies the demo's images to out/images and their ground truth to out/gt; returns the folder of images.
 
     Raises BadFile where the folder cannot be written.
     """
@@ -25,13 +25,13 @@ def prepare(out: Path) -> Path:
 
 
 def report(out: Path) -> str:
-    """How far the reconstruction is from the truth, and what to look at next."""
+    """The errors of the reconstruction against ground truth, and what to look at next."""
     lines = [
-        "against the true cameras:",
+        "against ground truth:",
         evaluation_text(evaluate_folder(out / "sparse" / "0", out / "gt")),
         "",
         "look at it:",
-        f"  {out / 'report.html'}  in a browser: the model in 3D, photo by photo",
+        f"  {out / 'report.html'}  in a browser: the model in 3D, image by image",
         f"  loftr-sfm view {out}  in a window (--screenshot FILE.png: without one)",
         f"  {out / 'points.ply'}  coloured points, for MeshLab, CloudCompare, Blender",
     ]

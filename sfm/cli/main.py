@@ -63,7 +63,7 @@ class _LogLine(logging.Handler):
 def _interrupted(name: str, argv: Sequence[str]) -> str:
     """What is said after Ctrl-C."""
     carries_on = (VERBS[name] if name else WHOLE).carries_on
-    again = "the same command carries on" if carries_on else "to have it done, give the same command again"
+    again = "the same command resumes" if carries_on else "to have it done, give the same command again"
     return f"{PROGRAM}: interrupted; {again}: {shlex.join([PROGRAM, *argv])}"
 
 

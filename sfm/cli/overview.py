@@ -15,7 +15,7 @@ start here:
   {PROGRAM} images/ out/           your images; then open out/report.html in a browser
   {PROGRAM} view out/              the model in a window
 In out/: sparse/0 (COLMAP model), points.ply (coloured points), report.html, run.json (all figures), features.h5,
-database.db. Every option below has a default that is meant to do."""
+database.db. Every option below has a default that suits most image sets."""
 
 
 def verbs_text(verbs: Mapping[str, Verb]) -> str:

@@ -1,4 +1,4 @@
-"""COLMAP's cameras of what is known of cameras before mapping, and priors with other focal lengths."""
+"""COLMAP cameras from priors, and priors with other focal lengths."""
 
 from __future__ import annotations
 

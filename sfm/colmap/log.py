@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 import pyceres
 import pycolmap
 
-FATAL = 3  # glog's level: what failed is told by our own summaries and errors
+FATAL = 3  # glog's level: our own summaries and errors report what failed
 SETTINGS = ("minloglevel", "stderrthreshold", "alsologtostderr", "logtostderr")
 
 

@@ -82,7 +82,7 @@ class ModelColumns:
         return np.bincount(self.point, minlength=len(self.xyz))
 
     def project(self, image: Int64, xyz: Float64) -> Float64:
-        """Where points (M, 3) lie in images (M,), row by row: (M, 2) px, NaN behind the camera."""
+        """Projections of points (M, 3) into images (M,), row by row: (M, 2) px, NaN behind the camera."""
         xy = np.full((len(xyz), 2), np.nan)
         for row in np.unique(image):
             own = np.flatnonzero(image == row)

@@ -66,7 +66,7 @@ def line_fragments(view: View, lines: Segments, width: float, step: float = 0.5)
 
 
 def _before_the_eye(start: Float64, end: Float64, rgb: UInt8) -> tuple[Float64, Float64, UInt8]:
-    """The parts of lines (S, 3) of the view's frame that lie before it."""
+    """The parts of lines (S, 3) of the view's frame that are in front of it."""
     seen = (start[:, 2] > NEAR) | (end[:, 2] > NEAR)
     start, end, rgb = start[seen], end[seen], rgb[seen]
     span = end[:, 2] - start[:, 2]
@@ -88,7 +88,7 @@ def _inside(xy0: Float64, xy1: Float64, size: tuple[int, int]) -> tuple[Float64,
     return enter, np.minimum(high.min(axis=1), 1.0)
 
 
-def photo_fragments(view: View, corners: Float64, image: UInt8, scale: int) -> Fragments:
+def image_fragments(view: View, corners: Float64, image: UInt8, scale: int) -> Fragments:
     """An image (H, W, 3) on a rectangle in space, corners (4, 3) from the top left one clockwise; every pixel of the
     picture enlarged by `scale` once. Not drawn where a corner is behind the eye."""
     local = view.local(corners)

@@ -153,29 +153,29 @@ def aligned(scene: Scene, target: Scene) -> Scene | None:
 
 
 def upright(scene: Scene) -> Scene:
-    """The scene turned so that its z axis is up, centred on its points, at a scale where half of them lie within 1.
+    """The scene rotated so that its z axis is up, centred on its points, at a scale where half of them lie within 1.
 
     People hold cameras level more often than not: up is the direction that is most nearly square to all the cameras'
     x axes, on the side where most of their heads are. Images on their side or upside down are a minority that the
-    direction, fitted with absolute values, withstands. Where all images of a ring lie on their side the y axes tell.
+    direction, fitted with absolute values, withstands. Where all images of a ring are sideways, the y axes decide.
     Cameras that all look along one line leave it to their heads.
     """
     rotations = scene.cameras.cam_from_world[:, :, :3]
     up = _up(rotations)
     centre, radius = _middle(scene)
-    turn = _rotation_to_z(up)
-    return moved(scene, Similarity(1 / radius, turn, -turn @ centre / radius))
+    rotation = _rotation_to_z(up)
+    return moved(scene, Similarity(1 / radius, rotation, -rotation @ centre / radius))
 
 
 def _up(rotations: Float64) -> Float64:
-    """Unit (3,) of cameras' rotations (C, 3, 3): square to their x axes, or to their y axes where all images lie on
-    their side, as a turntable in front of a turned camera makes them; the mean of their heads where neither tells."""
+    """Unit (3,) of cameras' rotations (C, 3, 3): square to their x axes, or to their y axes where all images are on
+    their side, as from a turntable and a rotated camera; the mean of their heads where neither decides."""
     right, head, forward = rotations[:, 0], -rotations[:, 1], rotations[:, 2]
     level, spread = _normal(right)
     side, side_spread = _normal(head)
     around = len(head) >= 3 and np.linalg.norm(head.mean(axis=0)) < 0.6
     if around and spread[1] < 0.15 * spread[2] and side_spread[0] < 0.1 * side_spread[1]:
-        leaning = float(forward.mean(axis=0) @ side)  # people look down on what they turn
+        leaning = float(forward.mean(axis=0) @ side)  # on turntables cameras look down
         return -np.sign(leaning) * side if abs(leaning) > 0.02 else side
     up = head.sum(axis=0) if spread[1] < 0.04 * spread[2] or len(right) < 3 else level
     length = float(np.linalg.norm(up))

@@ -11,7 +11,11 @@ from sfm.drawing.scene import Cameras, Scene
 from sfm.types import Float64
 
 UInt8 = NDArray[np.uint8]
-AXES = ((213, 94, 0), (0, 158, 115), (0, 114, 178))  # x, y, z; Okabe and Ito's colours, told apart by everyone
+AXES = (
+    (213, 94, 0),
+    (0, 158, 115),
+    (0, 114, 178),
+)  # x, y, z; Okabe and Ito's colours for the colour-blind
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,8 +16,8 @@ from sfm.errors import BadOption
 from sfm.types import Float32, Float64
 
 FIELD_OF_VIEW = 45.0  # degrees, of the shorter side
-NAMED = {"overview": (-35.0, 25.0), "front": (0.0, 5.0), "side": (90.0, 5.0), "top": (0.0, 90.0)}  # turn, elevation
-FAR_POINTS = 0.03  # part of the points that may lie outside a view of the whole
+NAMED = {"overview": (-35.0, 25.0), "front": (0.0, 5.0), "side": (90.0, 5.0), "top": (0.0, 90.0)}  # azimuth, elevation
+FAR_POINTS = 0.03  # part of the points that may be outside a view of the whole
 FAR_CAMERAS = 3.5  # cameras further away than this many radii of the scene may, too
 
 
@@ -53,7 +53,7 @@ def pinhole(size: tuple[int, int]) -> tuple[Float64, Float64]:
 def looking(azimuth_deg: float, elevation_deg: float) -> Float64:
     """Rotation (3, 3) of a view that looks at the z axis, from this azimuth about it and this high above the plane.
 
-    Azimuth 0 stands on the positive x axis; from the top the picture's up is away from that side.
+    Azimuth 0 is on the positive x axis; from the top the picture's up is away from that side.
     """
     a, e = np.radians([azimuth_deg, elevation_deg])
     forward = -np.array([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])
@@ -98,7 +98,7 @@ def landmarks(scene: Scene) -> Float64:
 
 
 def front_azimuth(scenes: Sequence[Scene]) -> float:
-    """Degrees about the z axis of the side where the cameras of the largest scene stand; where they stand all around
+    """Degrees about the z axis of the side where the cameras of the largest scene are; where they are all around
     it, that of the one with most observations."""
     scene = max(scenes, key=lambda each: len(each.cameras.names))
     centres = scene.cameras.centres[:, :2]
@@ -130,9 +130,9 @@ def named_view(scenes: Sequence[Scene], name: str, size: tuple[int, int]) -> Vie
     if name not in NAMED:
         known = [s for s in scenes if name in s.cameras.names] or [max(scenes, key=lambda s: len(s.cameras.names))]
         return from_camera(known[0], camera_row(known[0], name), size)
-    turn, elevation = NAMED[name]
+    azimuth, elevation = NAMED[name]
     shown = np.concatenate([landmarks(scene) for scene in scenes])
-    return framed(looking(front_azimuth(scenes) + turn, elevation), shown, size)
+    return framed(looking(front_azimuth(scenes) + azimuth, elevation), shown, size)
 
 
 def orbit(scenes: Sequence[Scene], size: tuple[int, int], frames: int, elevation: float = 18.0) -> list[View]:
@@ -147,7 +147,7 @@ def orbit(scenes: Sequence[Scene], size: tuple[int, int], frames: int, elevation
 
 
 def _distance(rotation: Float64, xyz: Float64, size: tuple[int, int], margin: float = 0.06) -> float:
-    """How far from the origin a view straight at it must stand to show the points (N, 3)."""
+    """The distance from the origin at which a view straight at it shows the points (N, 3)."""
     local = (xyz if len(xyz) else np.zeros((1, 3))) @ rotation.T
     slope = np.array(size) / 2 * (1 - 2 * margin) / pinhole(size)[0]
     return float(max(0.1, (np.abs(local[:, :2]) / slope - local[:, 2:]).max()))

@@ -1,1 +1,1 @@
-"""Models and pairs beside ground truth, models beside each other, the Image Matching Challenge."""
+"""Models and pairs against ground truth, comparison of two models, the Image Matching Challenge."""

@@ -1,7 +1,7 @@
 """Two models of the same images side by side, say by LoFTR and by SIFT, with their errors where there is ground truth.
 
-Images are the same where their names are. Without ground truth neither model is right: what is shown is how far they
-agree after a similarity between their camera centres.
+Images are the same where their names are. Without ground truth the comparison shows how far the models agree
+after a similarity transformation between their camera centres.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _statistics_rows(a: ModelStatistics, b: ModelStatistics) -> list[tuple[str, 
 
 
 def _evaluation_rows(a: Evaluation, b: Evaluation) -> list[tuple[str, str, str]]:
-    rows = [("registered of truth", f"{a.registered}/{a.total}", f"{b.registered}/{b.total}")]
+    rows = [("registered of ground truth", f"{a.registered}/{a.total}", f"{b.registered}/{b.total}")]
     rows += [(f"pose AUC @ {deg:g}°", f"{area:.3f}", f"{b.auc[deg]:.3f}") for deg, area in a.auc.items()]
     (median_a, max_a), (median_b, max_b) = _centres(a), _centres(b)
     return [*rows, ("centre error, median", median_a, median_b), ("centre error, max", max_a, max_b)]

@@ -40,7 +40,7 @@ _Item = TypeVar("_Item")
 class PosedPair:
     """Two images with their true cameras and relative pose cam1_from_cam0, (3, 4).
 
-    turn: quarter turns counterclockwise that make image 1 stand as image 0 does.
+    image_rotation: quarter turns counterclockwise that bring image 1 into the orientation of image 0.
     """
 
     name0: str
@@ -48,7 +48,7 @@ class PosedPair:
     camera0: pycolmap.Camera
     camera1: pycolmap.Camera
     cam1_from_cam0: Float64
-    turn: int = 0
+    image_rotation: int = 0
 
     @property
     def rotation_deg(self) -> float:
@@ -113,15 +113,15 @@ def _pairs_of_model(
 
 def _record(path: Path, name: str, records: Mapping[str, ImageRecord]) -> ImageRecord:
     if name not in records:
-        raise BadFile(f"{path}: there is no usable photo {name!r} in the folder of photos")
+        raise BadFile(f"{path}: there is no usable image {name!r} in the folder of images")
     return records[name]
 
 
 def _check_size(path: Path, camera: pycolmap.Camera, record: ImageRecord) -> None:
     if (camera.width, camera.height) != (record.width, record.height):
         raise BadFile(
-            f"{path}: its camera of {record.name} is {camera.width}x{camera.height}, but the photo is "
-            f"{record.width}x{record.height}; give the photos that the cameras belong to"
+            f"{path}: its camera of {record.name} is {camera.width}x{camera.height}, but the image is "
+            f"{record.width}x{record.height}; give the images that the cameras belong to"
         )
 
 
@@ -139,14 +139,14 @@ def _pairs_with_cameras(path: Path, records: Mapping[str, ImageRecord]) -> Itera
                 f"{where}: {len(words)} values, expected {NUM_VALUES}: name0 name1 rot0 rot1 K0 (9) K1 (9) T_0to1 (16)"
             )
         if (words[0], words[1]) in seen or words[0] == words[1]:
-            raise BadFile(f"{where}: a pair a second time, or of one photo")
+            raise BadFile(f"{where}: a pair a second time, or of one image")
         seen.add((words[0], words[1]))
         yield _posed_pair(words, where, records)
 
 
 def _posed_pair(words: Sequence[str], where: str, records: Mapping[str, ImageRecord]) -> PosedPair:
     try:
-        turns, values = [int(word) for word in words[2:4]], np.array([float(word) for word in words[4:]])
+        rotations, values = [int(word) for word in words[2:4]], np.array([float(word) for word in words[4:]])
     except ValueError:
         raise BadFile(f"{where}: holds something that is no number") from None
     if not np.isfinite(values).all():
@@ -159,7 +159,7 @@ def _posed_pair(words: Sequence[str], where: str, records: Mapping[str, ImageRec
         _camera(K.reshape(3, 3), _record(Path(where), name, records), where)
         for K, name in ((values[:9], words[0]), (values[9:18], words[1]))
     )
-    return PosedPair(words[0], words[1], camera0, camera1, pose, (turns[1] - turns[0]) % 4)
+    return PosedPair(words[0], words[1], camera0, camera1, pose, (rotations[1] - rotations[0]) % 4)
 
 
 def _camera(K: Float64, record: ImageRecord, where: str) -> pycolmap.Camera:

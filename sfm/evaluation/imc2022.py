@@ -124,7 +124,7 @@ def _read_images(folder: Path) -> tuple[ImageFolder, dict[str, str]]:
 
 def _image(image: str, stems: dict[str, str], images: ImageFolder) -> str:
     if image not in stems:
-        raise BadFile(f"{images.folder}: no usable photo {image} in it")
+        raise BadFile(f"{images.folder}: no usable image {image} in it")
     return stems[image]
 
 
@@ -163,8 +163,8 @@ def _score(scene: _Scene, how: PairProtocol) -> SceneScore:
     results = run_pairs(scene.images, scene.pairs, how, desc=scene.name)
     errors = np.array(
         [
-            challenge_errors(_matrix(result), *truth, scene.metres_per_unit)
-            for result, truth in zip(results, scene.ground_truths, strict=True)
+            challenge_errors(_matrix(result), *ground_truth, scene.metres_per_unit)
+            for result, ground_truth in zip(results, scene.ground_truths, strict=True)
         ]
     )  # (P, 2)
     rotation_deg, translation_m = errors.T

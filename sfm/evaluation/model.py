@@ -32,7 +32,7 @@ Poses = Mapping[str, Float64]
 @dataclass(frozen=True, slots=True)
 class ModelStatistics:
     """A model without reference to the ground truth. track_length: mean observations a point. reprojection_error: mean
-    over points, px, computed anew from poses and points. Both are nan for a model without points."""
+    over points, px, recomputed from poses and points. Both are nan for a model without points."""
 
     registered: int
     points3D: int

@@ -22,7 +22,7 @@ class PairEvaluationOptions:
     """Which pairs are evaluated, and how their relative pose is estimated."""
 
     pairs: Path | None = option(
-        None, "only these pairs of the model: two image names a line, as hloc has it", metavar="FILE"
+        None, "only these pairs of the model: two image names per line, as in hloc", metavar="FILE"
     )
     max_rotation: float = option(
         60.0, "without --pairs: leave out pairs whose cameras are rotated by more against each other", metavar="DEG"
@@ -49,7 +49,7 @@ class ChallengeOptions:
         metavar="NAME",
     )
     min_covisibility: float = option(0.1, "train: leave out pairs with less, 0 to 1", metavar="C")
-    max_pairs: int = option(0, "train: a random sample of so many pairs a scene; 0 takes all", metavar="N")
+    max_pairs: int = option(0, "train: a random sample of so many pairs per scene; 0 takes all", metavar="N")
     max_error: float = option(0.5, _MAX_ERROR_HELP, metavar="PX")
 
     def __post_init__(self) -> None:

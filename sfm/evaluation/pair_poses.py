@@ -149,7 +149,7 @@ def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEva
     posed = read_posed_pairs(ground_truth, records, options.evaluation)
     log = ResultLog(out / "pairs.jsonl")
     matcher = make_matcher(options.matching)
-    image_pairs = [EvaluatedPair(pair.name0, pair.name1, pair.turn, pair.numbers) for pair in posed]
+    image_pairs = [EvaluatedPair(pair.name0, pair.name1, pair.image_rotation, pair.numbers) for pair in posed]
     posed_pairs = {(pair.name0, pair.name1): pair for pair in posed}
 
     def evaluate_matches(pair: EvaluatedPair, points0: Float64, points1: Float64) -> Result:

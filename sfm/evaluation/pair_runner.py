@@ -22,12 +22,12 @@ from sfm.types import Float64, ImagePair, ImageRecord
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedPair:
-    """Two images in the order in which they are evaluated. turn: quarter turns counterclockwise that make image 1 stand
-    as image 0 does. depends_on: what its evaluation depends on besides the images; JSON-able."""
+    """Two images in the order in which they are evaluated. image_rotation: quarter turns counterclockwise that
+    bring image 1 into the orientation of image 0. depends_on: what else its evaluation depends on; JSON-able."""
 
     name0: str
     name1: str
-    turn: int = 0
+    image_rotation: int = 0
     depends_on: Any = None
 
 
@@ -92,10 +92,10 @@ def _evaluated(
 
 
 def _task(pair: EvaluatedPair) -> RotatedPair:
-    turn = pair.turn if pair.name0 < pair.name1 else -pair.turn
-    return RotatedPair(ImagePair.of(pair.name0, pair.name1), turn % 4)
+    image_rotation = pair.image_rotation if pair.name0 < pair.name1 else -pair.image_rotation
+    return RotatedPair(ImagePair.of(pair.name0, pair.name1), image_rotation % 4)
 
 
 def _identity(images: ImageFolder, pair: EvaluatedPair) -> list[Any]:
     digests = [images.records[name].digest for name in (pair.name0, pair.name1)]
-    return [pair.name0, pair.name1, pair.turn, *digests, pair.depends_on]
+    return [pair.name0, pair.name1, pair.image_rotation, *digests, pair.depends_on]

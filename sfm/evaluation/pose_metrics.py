@@ -1,6 +1,6 @@
 """How far an estimated two-view geometry is from the ground truth.
 
-Poses are cam1_from_cam0, (3, 4) f64. Two views tell neither the length of the baseline nor its sign.
+Poses are cam1_from_cam0, (3, 4) f64. Two views determine neither the length of the baseline nor its sign.
 
 Pose errors in degrees and epipolar errors are those of SuperGlue (Sarlin et al., CVPR 2020) and LoFTR (Sun et al., CVPR
 2021); their AUC is sfm.evaluation.model.auc. The mean Average Accuracy is that of the Image Matching Challenge 2022
@@ -21,7 +21,7 @@ from sfm.types import Float64
 ROTATION_THRESHOLDS_DEG = np.linspace(1, 10, 10)
 TRANSLATION_THRESHOLDS_M = np.geomspace(0.2, 5, 10)
 
-_QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+_QUARTER_ROTATION = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
 def pose_errors_deg(estimate: Float64 | None, true_pose: Float64) -> tuple[float, float]:
@@ -72,7 +72,7 @@ def poses_of_fundamental(F: Float64, K0: Float64, K1: Float64) -> tuple[Float64,
         return None
     left, _, right = np.linalg.svd(E)
     left, right = left * np.linalg.det(left), right * np.linalg.det(right)  # rotations, both
-    return left @ _QUARTER_TURN @ right, left @ _QUARTER_TURN.T @ right, left[:, 2]
+    return left @ _QUARTER_ROTATION @ right, left @ _QUARTER_ROTATION.T @ right, left[:, 2]
 
 
 def challenge_errors(

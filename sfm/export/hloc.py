@@ -47,7 +47,7 @@ def write_hloc(db: FeatureDatabase, *, features: Path, matches: Path, pairs: Pat
     """Write keypoints and keypoint matches as hloc's feature, match and pair files.
 
     MissingStage before the tracks stage. BadFile where a file cannot be written or the images'
-    names cannot be told apart in hloc's format.
+    names are ambiguous in hloc's format.
     """
     records, all_keypoints, held = db.read_images(), db.read_keypoints(), db.read_keypoint_matches()
     _by_flat_name(records, matches)
@@ -107,7 +107,9 @@ def _by_flat_name(records: Sequence[ImageRecord], path: Path) -> dict[str, str]:
     for record in records:
         other = names.setdefault(_flat(record.name), record.name)
         if other != record.name:
-            raise BadFile(f"{path}: hloc's format cannot tell {other} from {record.name}; rename one of the photos")
+            raise BadFile(
+                f"{path}: hloc's format does not distinguish {other} from {record.name}; rename one of the images"
+            )
     return names
 
 
@@ -128,7 +130,7 @@ def _write_pairs(path: Path, pairs: Sequence[ImagePair]) -> None:
     """One pair a line, a space between; BadFile for names that hold white space themselves."""
     for pair in pairs:
         if len(f"{pair.name0} {pair.name1}".split()) != 2:
-            raise BadFile(f"{path}: hloc cannot read names with spaces ({pair.name0} {pair.name1}); rename the photos")
+            raise BadFile(f"{path}: hloc cannot read names with spaces ({pair.name0} {pair.name1}); rename the images")
     with writing(path):
         path.write_text("".join(f"{pair.name0} {pair.name1}\n" for pair in pairs), encoding="utf-8")
 
@@ -160,7 +162,7 @@ def _read_keypoints(file: h5py.File, records: Sequence[ImageRecord]) -> dict[str
     )
     known = {record.name: record for record in records}
     if groups - known.keys():
-        raise ValueError(f"no photo named {min(groups - known.keys())!r}")
+        raise ValueError(f"no image named {min(groups - known.keys())!r}")
     keypoints = {}
     found = {name: _descend(file, name) for name in groups}
     check_total([checked(group, "keypoints") for group in found.values()])
@@ -169,7 +171,7 @@ def _read_keypoints(file: h5py.File, records: Sequence[ImageRecord]) -> dict[str
         if child(group, "image_size") is not None:
             size = tuple(_array(group, "image_size", "iuf", (2,)).tolist())
             if size != (known[name].width, known[name].height):
-                raise ValueError(f"{name}: made for {size} px, the photo has {known[name].width, known[name].height}")
+                raise ValueError(f"{name}: made for {size} px, the image has {known[name].width, known[name].height}")
     return keypoints
 
 
@@ -219,7 +221,7 @@ def _members(file: h5py.Group, name: str) -> h5py.Group:
 
 def _name(names: Mapping[str, str], flat: str) -> str:
     if flat not in names:
-        raise ValueError(f"no photo named {flat!r}, '/' written as '-'")
+        raise ValueError(f"no image named {flat!r}, '/' written as '-'")
     return names[flat]
 
 

@@ -3,7 +3,7 @@
 An export is a function `(source: ExportSource, dest: Path) -> Path`. It reads from the source what it needs (the model,
 the images, the feature database), writes into the folder `dest`, which exists, and returns the file or folder to open.
 Nothing is written through a link: it calls refuse_links(dest, names) with the names of what it will write. It raises
-BadFile, BadImage or BadOption for what the user can mend, and may let OSError pass.
+BadFile, BadImage or BadOption for what the user can correct, and may let OSError pass.
 """
 
 from __future__ import annotations

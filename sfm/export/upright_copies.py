@@ -1,6 +1,6 @@
 """Images as other programs read them: most do not apply the EXIF orientation, and many read few formats.
 
-An image is handed on as it is where that does, else as an upright copy.
+An image is copied as it is where that suffices, else as an upright copy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WRITABLE = (".jpg", ".jpeg", ".png", ".tif", ".tiff")  # and writes by name
 
 
 def place_upright(source: Path, target: Path, size: tuple[int, int], *, format: str | None = None) -> None:
-    """Puts the image at `target`, upright: a plain copy, or a rewritten one where it must be turned or converted.
+    """Puts the image at `target`, upright: a plain copy, or a rewritten one where it must be rotated or converted.
 
     size: width and height that it must have when upright, px. format: Pillow's name, of 8 bits; None for the
     image's own. Raises BadImage naming the file, OSError where the target cannot be written.
@@ -34,11 +34,11 @@ def place_upright(source: Path, target: Path, size: tuple[int, int], *, format: 
     with _opened(source, size) as (image, orientation):
         if orientation != 1 or format is not None:
             kind = format or str(image.format)
-            turn = TRANSPOSE_OF.get(orientation_left(image))
-            exif, profile = _exif_without_turn(image), image.info.get("icc_profile")
+            transpose = TRANSPOSE_OF.get(orientation_left(image))
+            exif, profile = _exif_without_rotation(image), image.info.get("icc_profile")
             pixels = eight_bit(image, "RGB") if format is not None else image
             pixels.load()
-            upright = pixels.copy() if turn is None else pixels.transpose(turn)
+            upright = pixels.copy() if transpose is None else pixels.transpose(transpose)
     if kind is None:
         shutil.copyfile(source, target)
         return
@@ -49,7 +49,7 @@ def place_upright(source: Path, target: Path, size: tuple[int, int], *, format: 
 
 
 def pycolmap_reads(path: Path, size: tuple[int, int]) -> bool:
-    """False where pycolmap would see the image turned, or not at all. size and errors as place_upright."""
+    """False where pycolmap would read the image rotated, or not at all. size and errors as place_upright."""
     with _opened(path, size) as (image, orientation):
         return orientation == 1 and not _is_foreign(path, image)
 
@@ -84,9 +84,9 @@ def _opened(path: Path, size: tuple[int, int]) -> Iterator[tuple[ImageFile, int]
         raise BadImage(f"{path}: {error}; repair it, or give the folder that the model was made from") from error
 
 
-def _exif_without_turn(image: ImageFile) -> bytes:
+def _exif_without_rotation(image: ImageFile) -> bytes:
     """EXIF for an upright copy; none where it is too damaged to be written again, and of a TIFF, where it
-    stands among the tags that say how the pixels are stored."""
+    is among the tags that describe the pixel layout."""
     if isinstance(image, TiffImageFile):
         return b""
     try:

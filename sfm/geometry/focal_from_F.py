@@ -1,11 +1,11 @@
-"""The focal length of photos that do not tell it, from the fundamental matrices of their pairs.
+"""The focal length of images without EXIF, from the fundamental matrices of their pairs.
 
-With the principal point at the centre of the photo and square pixels, K1ᵀ F K0 is an essential
+With the principal point at the centre of the image and square pixels, K1ᵀ F K0 is an essential
 matrix at the right focal length only: its two singular values are equal there (Mendonca and
 Cipolla, A simple technique for self-calibration, CVPR 1999). One unknown is best found by trying:
-the cost of all pairs of a camera is scanned over every focal length that a photo may have.
+the cost of all pairs of a camera is scanned over every focal length that an image may have.
 
-Not every set of photos determines it. A camera that circles an object, its axis always towards it,
+Not every set of images determines it. A camera that circles an object, its axis always towards it,
 gives pairs that fit any focal length (Sturm, On focal length calibration from two views, CVPR
 2001). Then the pairs' own minima scatter, and there is no answer. Pixels are COLMAP's (sfm.types).
 """
@@ -45,7 +45,7 @@ def essential_cost(F: Float64, K0: Float64, K1: Float64) -> Float64:
 def scan_focal(F: Float64, num_inliers: Float64, width: int, height: int) -> float | None:
     """Focal length in px shared by both images of P pairs; None where they do not determine it.
 
-    F: (P, 3, 3) px. num_inliers: (P,) weights. width, height: px of the photos.
+    F: (P, 3, 3) px. num_inliers: (P,) weights. width, height: px of the images.
     """
     if len(F) < MIN_PAIRS:
         return None
@@ -62,7 +62,7 @@ def scan_focal(F: Float64, num_inliers: Float64, width: int, height: int) -> flo
 
 
 def focal_of_pair(F: Float64, width: int, height: int) -> float | None:
-    """Focal length in px shared by both images of one pair with F (3, 3); None where F alone does not tell it well.
+    """Focal length in px shared by both images of one pair with F (3, 3); None where F alone does not determine it.
 
     It does where the cost is low at few focal lengths only, and at those that lenses have. AUC@5 of the 68 Strecha
     pairs is 62 with it, 31 with COLMAP's guess.

@@ -33,7 +33,7 @@ def rotation_angle_deg(rotation: Array) -> Float64:
     return np.asarray(np.degrees(2.0 * np.arctan2(sine, cosine)), np.float64)
 
 
-def pose_error_deg(cam1_from_cam0: Array, truth: Array) -> tuple[float, float]:
+def pose_error_deg(cam1_from_cam0: Array, ground_truth: Array) -> tuple[float, float]:
     """(rotation, translation) error of a relative pose in degrees; the translation's angle is signed (0 to 180)."""
-    rotation = float(rotation_angle_deg(cam1_from_cam0[:, :3] @ truth[:, :3].T))
-    return rotation, float(angle_between_deg(cam1_from_cam0[:, 3], truth[:, 3]))
+    rotation = float(rotation_angle_deg(cam1_from_cam0[:, :3] @ ground_truth[:, :3].T))
+    return rotation, float(angle_between_deg(cam1_from_cam0[:, 3], ground_truth[:, 3]))

@@ -1,15 +1,15 @@
-"""Two-view geometry of one pair of photos, from all of its raw sub-pixel matches.
+"""Two-view geometry of one pair of images, from all of its raw sub-pixel matches.
 
 Two steps, both by pycolmap's LO-RANSAC with fixed seeds:
 
 1. A screen: a fundamental matrix from the most confident matches only, then every row near it is a
-   candidate. A pair with no more of them than chance would give is left out at once (a pair of
-   photos without overlap, which would cost plain RANSAC all its trials).
+   candidate. A pair with no more of them than expected by chance is left out at once (a pair of
+   images without overlap, which would cost plain RANSAC all its trials).
 2. COLMAP's own estimation (essential, fundamental and homography, and which of them explains the
    pair) on the candidates, of which most are right, so that it ends after few trials. Where that
    says planar, or pure rotation, the fundamental matrix of the screen meant little: then all rows.
 
-Chance is judged a contrario (Moisan and Stival, IJCV 2004): the expected number of fundamental
+Random agreement is assessed a contrario (Moisan and Stival, IJCV 2004): the expected number of fundamental
 matrices that fit k of n random matches within the same error must be below one. Semi-dense
 matches come in thousands, where COLMAP's fixed minimum of 15 inliers is reached by noise alone.
 """
@@ -49,7 +49,7 @@ def log_false_alarms(num_inliers: int, num_matches: int, probability: float) -> 
 
 
 def chance(matches: Matches, F: Float64, max_error: float) -> float:
-    """Probability that a wrong match fits F: the share that does when the points of image 1 are dealt out anew.
+    """Probability that a wrong match fits F: the share that does when the points of image 1 are randomly permuted.
 
     Measured on the matches' own points, not assumed uniform: an object in front of a blank wall
     has all of its points within a few epipolar lines.
@@ -57,9 +57,9 @@ def chance(matches: Matches, F: Float64, max_error: float) -> float:
     num = len(matches)
     rng = np.random.default_rng(0)
     rounds = max(1, CHANCE_SAMPLES // num)
-    dealt = np.concatenate([rng.permutation(num) for _ in range(rounds)])
-    distance = epipolar_distance(np.tile(matches.points0, (rounds, 1)), matches.points1[dealt], F)
-    return float((np.count_nonzero(distance <= max_error) + 1) / (len(dealt) + 1))
+    permuted = np.concatenate([rng.permutation(num) for _ in range(rounds)])
+    distance = epipolar_distance(np.tile(matches.points0, (rounds, 1)), matches.points1[permuted], F)
+    return float((np.count_nonzero(distance <= max_error) + 1) / (len(permuted) + 1))
 
 
 def is_meaningful(matches: Matches, inliers: Int64, F: Float64, max_error: float) -> bool:

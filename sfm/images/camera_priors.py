@@ -1,9 +1,9 @@
-"""What is known of the photos' cameras before mapping: EXIF, focal length, and who shares intrinsics.
+"""What is known of the images' cameras before mapping: EXIF, focal length, and who shares intrinsics.
 
 The focal length is read from EXIF as COLMAP reads it (src/colmap/sensor/bitmap.cc, ExifFocalLength):
 the 35 mm equivalent over the 43.27 mm diagonal, else millimetres times the resolution of the focal
 plane, else millimetres over the sensor width in COLMAP's camera database; without any of them it is
-1.2 times the longer side, and only a guess. All sizes here are of the photo as displayed, after its
+1.2 times the longer side, and only a guess. All sizes here are of the image as displayed, after its
 EXIF rotation.
 """
 
@@ -57,63 +57,63 @@ def _sensor_width_mm(make: str, model: str) -> float | None:
     return side / focal if focal else None
 
 
-class Photo(NamedTuple):
-    """A photo whose camera is wanted. size: (width, height) px as displayed."""
+class ImageHeader(NamedTuple):
+    """An image whose camera is wanted. size: (width, height) px as displayed."""
 
     name: str
     size: tuple[int, int]
     exif: Exif
 
 
-def _group_of(photo: Photo, how: str) -> str:
-    """Readable name of the camera that the photo was taken with.
+def _group_of(image: ImageHeader, how: str) -> str:
+    """Readable name of the camera that the image was taken with.
 
-    `auto`: device, lens, focal length (to 0.1 mm) and size. Photos that name no device are taken as one
+    `auto`: device, lens, focal length (to 0.1 mm) and size. Images that name no device are taken as one
     camera's if they are of one size in one folder: that is how frames of a video and published data
-    sets come; photos from the internet seldom share a size, and `per-image` is there for those that do.
+    sets come; images from the internet seldom share a size, and `per-image` is there for those that do.
     """
-    folder = photo.name.rpartition("/")[0] or "."
+    folder = image.name.rpartition("/")[0] or "."
     if how == "per-image":
-        return photo.name
+        return image.name
     if how == "per-folder":
         return f"folder {folder}"
     if how == "single":
         return "single"
-    exif = photo.exif
+    exif = image.exif
     device = " ".join(part for part in (exif.make, exif.model) if part) or f"unknown device in folder {folder}"
     focal = exif.focal_mm or exif.focal_35mm
-    parts = (device, exif.lens, f"{focal:.1f} mm" if focal else "", f"{photo.size[0]}x{photo.size[1]}")
+    parts = (device, exif.lens, f"{focal:.1f} mm" if focal else "", f"{image.size[0]}x{image.size[1]}")
     return ", ".join(part for part in parts if part)
 
 
-def cameras_of(photos: Sequence[Photo], options: ImageOptions) -> dict[str, CameraPrior]:
-    """The camera of each photo by its name. Raises BadOption where one camera would have two sizes."""
+def cameras_of(images: Sequence[ImageHeader], options: ImageOptions) -> dict[str, CameraPrior]:
+    """The camera of each image by its name. Raises BadOption where one camera would have two sizes."""
     model = _camera_model(options.camera_model)
     if options.intrinsics is not None:
-        _require_one_size(photos, "--intrinsics holds for photos of one size")
-    groups: dict[str, list[Photo]] = defaultdict(list)
-    for photo in photos:
-        groups[_group_of(photo, options.camera)].append(photo)
+        _require_one_size(images, "--intrinsics holds for images of one size")
+    groups: dict[str, list[ImageHeader]] = defaultdict(list)
+    for image in images:
+        groups[_group_of(image, options.camera)].append(image)
     cameras: dict[str, CameraPrior] = {}
     for group, members in groups.items():
-        _require_one_size(members, f"--camera {options.camera} needs photos of one size for one camera")
+        _require_one_size(members, f"--camera {options.camera} needs images of one size for one camera")
         camera = _camera_of(group, members, model, options.intrinsics)
-        cameras.update({photo.name: camera for photo in members})
+        cameras.update({image.name: camera for image in members})
     return cameras
 
 
-def _require_one_size(photos: Sequence[Photo], rule: str) -> None:
-    first = photos[0]
-    for photo in photos:
-        if photo.size != first.size:
-            sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (first, photo))
+def _require_one_size(images: Sequence[ImageHeader], rule: str) -> None:
+    first = images[0]
+    for image in images:
+        if image.size != first.size:
+            sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (first, image))
             raise BadOption(f"{rule}: {sizes}; use --camera auto without --intrinsics")
 
 
-def _camera_of(group: str, members: Sequence[Photo], model: str, intrinsics: str | None) -> CameraPrior:
+def _camera_of(group: str, members: Sequence[ImageHeader], model: str, intrinsics: str | None) -> CameraPrior:
     """Known intrinsics, or the median of the members' EXIF focal lengths, or the guess."""
     width, height = members[0].size
-    priors = [f for photo in members if (f := focal_prior(photo.exif, width, height)) is not None]
+    priors = [f for image in members if (f := focal_prior(image.exif, width, height)) is not None]
     focal = float(np.median(priors)) if priors else GUESSED_FOCAL * max(width, height)
     camera = pycolmap.Camera.create_from_model_name(1, model, focal, width, height)
     if intrinsics is None:

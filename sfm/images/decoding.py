@@ -1,8 +1,8 @@
 """Pixels of image files: grey, colour, thumbnails and masks.
 
 Everything downstream sees an image *as displayed*: its EXIF orientation is applied to the pixels, and
-width and height are those after that rotation. (COLMAP's own reader does not rotate.) Masks are files
-beside that: they are drawn over the image as displayed, and are not rotated.
+width and height are those after that rotation. (COLMAP's own reader does not rotate.) Masks
+correspond to the image as displayed, and are not rotated.
 
 A file is opened by its content (its first bytes), never by its name.
 """
@@ -45,30 +45,30 @@ _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 
 
 def read_grey(folder: Path, record: ImageRecord) -> NDArray[np.uint8]:
-    """(H, W) uint8 luma (Rec. 601) of the photo as displayed. Raises BadImage naming the file."""
+    """(H, W) uint8 luma (Rec. 601) of the image as displayed. Raises BadImage naming the file."""
     return _read(folder / record.name, "L", record)
 
 
 def read_rgb(folder: Path, record: ImageRecord) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 of the photo as displayed, alpha dropped. Raises BadImage naming the file."""
+    """(H, W, 3) uint8 of the image as displayed, alpha dropped. Raises BadImage naming the file."""
     return _read(folder / record.name, "RGB", record)
 
 
 def read_thumbnail(folder: Path, name: str, size: tuple[int, int] | None, side: int) -> Image.Image:
-    """The photo as displayed, RGB, at most `side` px long; a JPEG is decoded hardly larger than that.
+    """The image as displayed, RGB, at most `side` px long; a JPEG is decoded hardly larger than that.
 
-    size: width and height that the photo must have, px; None for any. Raises BadImage naming the file.
+    size: width and height that the image must have, px; None for any. Raises BadImage naming the file.
     """
     path = folder / name
     with _naming(path), opened(path) as image:
-        turn = TRANSPOSE_OF.get(orientation_left(image))
+        transpose = TRANSPOSE_OF.get(orientation_left(image))
         stored = image.size
         image.draft("RGB", (2 * side, 2 * side))
         pixels = eight_bit(image, "RGB")
-        if isinstance(image, TiffImageFile):  # turned, and so given its size, as it is decoded
+        if isinstance(image, TiffImageFile):  # rotated, and so given its size, as it is decoded
             stored = image.size
-        small = pixels.copy() if turn is None else pixels.transpose(turn)
-    displayed = stored if turn is None or turn.name.startswith(("FLIP", "ROTATE_180")) else stored[::-1]
+        small = pixels.copy() if transpose is None else pixels.transpose(transpose)
+    displayed = stored if transpose is None or transpose.name.startswith(("FLIP", "ROTATE_180")) else stored[::-1]
     if size is not None and displayed != size:
         raise BadImage(f"{path}: has changed since it was indexed; run again")
     small.thumbnail((side, side), Image.Resampling.BOX if max(small.size) > 8 * side else Image.Resampling.LANCZOS)
@@ -76,10 +76,10 @@ def read_thumbnail(folder: Path, name: str, size: tuple[int, int] | None, side: 
 
 
 def read_mask(folder: Path, record: ImageRecord) -> NDArray[np.bool_] | None:
-    """(H, W) bool of the photo as displayed, False where the mask is black; None where the photo has no mask.
+    """(H, W) bool of the image as displayed, False where the mask is black; None where the image has no mask.
 
     folder: the masks' folder. The mask of `a/IMG.jpg` is `a/IMG.jpg.png` (COLMAP's convention) or else
-    `a/IMG.png`. Raises BadImage if it cannot be read or its size is not the photo's.
+    `a/IMG.png`. Raises BadImage if it cannot be read or its size is not the image's.
     """
     path = mask_path(folder, record.name)
     return None if path is None else read_mask_file(path, record.name, (record.width, record.height))
@@ -104,19 +104,19 @@ def read_mask_file(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.b
         values = np.asarray(eight_bit(image, "L"))
     if values.shape != size[::-1]:
         raise BadImage(
-            f"{path}: {values.shape[1]}x{values.shape[0]}, but its photo {name} is {size[0]}x{size[1]} as displayed; "
-            "a mask must have its photo's size"
+            f"{path}: {values.shape[1]}x{values.shape[0]}, but its image {name} is {size[0]}x{size[1]} as displayed; "
+            "a mask must have its image's size"
         )
     return values > 0
 
 
 def _read(path: Path, mode: str, record: ImageRecord) -> NDArray[np.uint8]:
     with _naming(path), opened(path) as image:
-        turn = TRANSPOSE_OF.get(orientation_left(image))
+        transpose = TRANSPOSE_OF.get(orientation_left(image))
         if mode == "L":
             image.draft("L", image.size)  # JPEG at full size, luma alone: half the time
         pixels = eight_bit(image, mode)
-        array = np.array(pixels if turn is None else pixels.transpose(turn))
+        array = np.array(pixels if transpose is None else pixels.transpose(transpose))
     if array.shape[:2] != (record.height, record.width):
         raise BadImage(f"{path}: has changed since it was indexed; run again")
     return array
@@ -190,7 +190,7 @@ def _check_scans(image: ImageFile, stream: IO[bytes]) -> None:
         num_scans += part.count(b"\xff\xda")
     stream.seek(position)
     if num_scans * image.width * image.height > MAX_SCANS:
-        raise BadImage(f"JPEG of {num_scans} scans takes too long to decode: save it anew")
+        raise BadImage(f"JPEG of {num_scans} scans takes too long to decode: save it again")
 
 
 def eight_bit(image: Image.Image, mode: str) -> Image.Image:

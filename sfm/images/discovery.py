@@ -1,4 +1,4 @@
-"""Photos in a folder: which files may be some, and which are known from the outside not to be.
+"""Images in a folder: which files may be some, and which are known from the outside not to be.
 
 No file is opened here. One that cannot be used is left out with a reason.
 """
@@ -22,7 +22,7 @@ MAX_BYTES = 16 << 30  # 500 megapixels at 16 bytes each, and more; a larger file
 
 
 class FoundImages(NamedTuple):
-    """names: files that may be photos, sorted POSIX paths relative to the folder. skipped: (name, reason)
+    """names: files that may be images, sorted POSIX paths relative to the folder. skipped: (name, reason)
     of those that are known not to be usable from the outside. ignored: how many other files there are."""
 
     names: tuple[str, ...]
@@ -38,7 +38,7 @@ def find_images(folder: Path, *, exclude: Path | None = None) -> FoundImages:
     not searched (the masks). Raises BadFile if the folder is missing or is not one.
     """
     if not folder.is_dir():
-        raise BadFile(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; give a folder of photos")
+        raise BadFile(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; give a folder of images")
     names, skipped, ignored = [], [], 0
     unreadable: list[OSError] = []
     for path in _walk(folder, exclude, unreadable):
@@ -84,7 +84,7 @@ def _shown(name: str) -> str:
 
 
 def unusable_file(path: Path, name: str) -> str | None:
-    """Why the file cannot be a photo, judged without opening it; None if it may be one."""
+    """Why the file cannot be an image, without opening it; None if it may be one."""
     try:
         name.encode("utf-8")
         status = path.stat()
@@ -106,5 +106,5 @@ def unusable_status(status: os.stat_result) -> str | None:
     if status.st_size == 0:
         return "the file is empty"
     if status.st_size > MAX_BYTES:
-        return f"{status.st_size / 1e9:.0f} GB is no photo"
+        return f"{status.st_size / 1e9:.0f} GB is too large for an image"
     return None

@@ -1,4 +1,4 @@
-"""What an image file says of itself: its EXIF entries, those that are of use here, and none that are faulty."""
+"""EXIF entries of an image file that are used here, without faulty ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF FocalPlaneResolution
 
 @dataclass(frozen=True, slots=True)
 class Exif:
-    """What a photo says of itself; empty strings and zeros where it says nothing. pixels_per_mm: of the
+    """The EXIF entries of an image; empty strings and zeros where absent. pixels_per_mm: of the
     focal plane, for the file's present size."""
 
     orientation: int = 1
@@ -40,40 +40,40 @@ class Exif:
 
 
 def read_exif(image: Image.Image) -> Exif:
-    """EXIF of an opened image. A photo with damaged EXIF still has its pixels: it counts as one without.
+    """EXIF of an opened image. An image with damaged EXIF still has its pixels: it counts as one without.
 
-    A PNG is decoded, as its EXIF may stand behind the pixels. Whatever Pillow raises for damaged ones comes through.
+    A PNG is decoded, as its EXIF may come after the pixels. Whatever Pillow raises for damaged ones is propagated.
     """
     if isinstance(image, PngImageFile):
         image.load()  # or else getexif would, and a second load after one that failed passes
     try:
         main = image.getexif()
-        photo = main.get_ifd(0x8769)
+        exif_ifd = main.get_ifd(0x8769)
     except Exception:
         return Exif()
     return Exif(
         orientation=int(_number(main.get(0x0112))) or 1,
         make=_text(main.get(0x010F)),
         model=_text(main.get(0x0110)),
-        lens=_text(photo.get(0xA434)),
-        focal_mm=_number(photo.get(0x920A)),
-        focal_35mm=_number(photo.get(0xA405)),
-        pixels_per_mm=_pixels_per_mm(photo, image.size),
+        lens=_text(exif_ifd.get(0xA434)),
+        focal_mm=_number(exif_ifd.get(0x920A)),
+        focal_35mm=_number(exif_ifd.get(0xA405)),
+        pixels_per_mm=_pixels_per_mm(exif_ifd, image.size),
     )
 
 
 def orientation_left(image: ImageFile) -> int:
-    """The EXIF orientation that is still to be applied: Pillow turns TIFF, and TIFF alone, as it decodes."""
+    """The EXIF orientation that is still to be applied: Pillow rotates TIFF, and only TIFF, as it decodes."""
     return 1 if isinstance(image, TiffImageFile) else read_exif(image).orientation
 
 
-def _pixels_per_mm(photo: dict[int, Any], size: tuple[int, int]) -> float:
-    mm = _MM_PER_UNIT.get(int(_number(photo.get(0xA210))), 0.0)
-    resolution = _number(photo.get(0xA20E))
+def _pixels_per_mm(exif_ifd: dict[int, Any], size: tuple[int, int]) -> float:
+    mm = _MM_PER_UNIT.get(int(_number(exif_ifd.get(0xA210))), 0.0)
+    resolution = _number(exif_ifd.get(0xA20E))
     if not mm or not resolution:
         return 0.0
     # The resolution is the original's; PixelX/YDimension say how large that was before any reduction.
-    original = max(_number(photo.get(0xA002)), _number(photo.get(0xA003)))
+    original = max(_number(exif_ifd.get(0xA002)), _number(exif_ifd.get(0xA003)))
     return resolution / mm * (max(size) / original if original else 1.0)
 
 

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from sfm.errors import BadFile, BadImage, BadOption
-from sfm.images.camera_priors import Photo, cameras_of
+from sfm.images.camera_priors import ImageHeader, cameras_of
 from sfm.images.decoding import mask_path, opened, read_mask_file
 from sfm.images.discovery import find_images, unusable_file
 from sfm.images.exif import orientation_left, read_exif
@@ -30,9 +30,9 @@ LARGE = 50_000_000  # pixels; larger images are checked one at a time
 
 
 class _Checked(NamedTuple):
-    """A photo that is known to decode. digest: hex SHA-256 of it and of its mask."""
+    """An image that is known to decode. digest: hex SHA-256 of it and of its mask."""
 
-    photo: Photo
+    header: ImageHeader
     digest: str
     has_mask: bool
 
@@ -40,27 +40,27 @@ class _Checked(NamedTuple):
 def read_images_index(
     folder: Path, options: ImageOptions, *, keep_copies: bool = False
 ) -> tuple[tuple[ImageRecord, ...], tuple[tuple[str, str], ...]]:
-    """The usable photos, sorted by name, and (name, reason) of every file that looked like one and is not.
+    """The usable images, sorted by name, and (name, reason) of every file that looked like one and is not.
 
     Of files of the same bytes (and mask) the first counts: a copy shows nothing new, but passes for a second
-    view. keep_copies: all of them count. Raises BadFile if the folder is missing or holds no photos, BadImage if
-    fewer than two are usable or a mask does not fit, BadOption if the options contradict the photos.
+    view. keep_copies: all of them count. Raises BadFile if the folder is missing or holds no images, BadImage if
+    fewer than two are usable or a mask does not fit, BadOption if the options contradict the images.
     """
     _check_masks_folder(folder, options.masks)
     found = find_images(folder, exclude=options.masks)
     if not found.names and not found.skipped:
-        raise BadFile(f"{folder}: no photos in it (JPEG, PNG, TIFF or WebP)")
+        raise BadFile(f"{folder}: no images in it (JPEG, PNG, TIFF or WebP)")
     checked, bad = _check_all(folder, found.names, options.masks)
     checked, copies = (checked, []) if keep_copies else _without_copies(checked)
     skipped = tuple(sorted((*found.skipped, *bad, *copies)))
     if len(checked) < 2:
         why = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise BadImage(
-            f"{folder}: {len(checked)} usable photos of {len(checked) + len(skipped)}{why}; give at least two"
+            f"{folder}: {len(checked)} usable images of {len(checked) + len(skipped)}{why}; give at least two"
         )
     if options.masks is not None and not any(one.has_mask for one in checked):
-        raise BadFile(f"{options.masks}: no mask for any photo; the mask of {found.names[0]} is {found.names[0]}.png")
-    cameras = cameras_of([one.photo for one in checked], options)
+        raise BadFile(f"{options.masks}: no mask for any image; the mask of {found.names[0]} is {found.names[0]}.png")
+    cameras = cameras_of([one.header for one in checked], options)
     records = tuple(ImageRecord(p.name, *p.size, cameras[p.name], digest) for p, digest, _ in checked)
     return records, skipped
 
@@ -68,10 +68,10 @@ def read_images_index(
 def _without_copies(checked: Sequence[_Checked]) -> tuple[list[_Checked], list[tuple[str, str]]]:
     first: dict[str, str] = {}
     for one in checked:
-        first.setdefault(one.digest, one.photo.name)
-    kept = [one for one in checked if first[one.digest] == one.photo.name]
-    copies = [one for one in checked if first[one.digest] != one.photo.name]
-    return kept, [(one.photo.name, f"a copy of {first[one.digest]}") for one in copies]
+        first.setdefault(one.digest, one.header.name)
+    kept = [one for one in checked if first[one.digest] == one.header.name]
+    copies = [one for one in checked if first[one.digest] != one.header.name]
+    return kept, [(one.header.name, f"a copy of {first[one.digest]}") for one in copies]
 
 
 def _check_masks_folder(folder: Path, masks: Path | None) -> None:
@@ -80,17 +80,17 @@ def _check_masks_folder(folder: Path, masks: Path | None) -> None:
     if not masks.is_dir():
         raise BadFile(f"{masks}: no such folder of masks")
     if masks.resolve() == folder.resolve():
-        raise BadOption(f"--masks {masks}: masks must be in a folder of their own, not among the photos")
+        raise BadOption(f"--masks {masks}: masks must be in a folder of their own, not among the images")
 
 
 def _check_all(folder: Path, names: Sequence[str], masks: Path | None) -> tuple[list[_Checked], list[tuple[str, str]]]:
-    """Pillow decodes and hashlib hashes without the GIL, so a few threads check as many photos at once."""
+    """Pillow decodes and hashlib hashes without the GIL, so a few threads check as many images at once."""
     checked: list[_Checked] = []
     skipped: list[tuple[str, str]] = []
     large = Lock()
     with (
         Workers(min(4, os.cpu_count() or 1)) as pool,
-        progress_bar(len(names), desc="checking photos", unit="photo") as bar,
+        progress_bar(len(names), desc="checking images", unit="image") as bar,
     ):
         for name, result in zip(names, pool.map(lambda name: _check(folder, name, masks, large), names), strict=True):
             if isinstance(result, _Checked):
@@ -102,7 +102,7 @@ def _check_all(folder: Path, names: Sequence[str], masks: Path | None) -> tuple[
 
 
 def _check(folder: Path, name: str, masks: Path | None, large: Lock) -> _Checked | str:
-    """The photo, known to decode, or the reason why it cannot be used. Raises BadImage for a bad mask.
+    """The image, known to decode, or the reason why it cannot be used. Raises BadImage for a bad mask.
 
     A JPEG is decoded at an eighth of its size, luma only: all of its bits are read, so whatever breaks
     a full decode breaks this one too, in a third of the time (12 Mpx: 52 ms instead of 149 ms). The
@@ -132,7 +132,7 @@ def _check(folder: Path, name: str, masks: Path | None, large: Lock) -> _Checked
         digest = files_digest([path] if mask is None else [path, mask])
     except OSError as error:
         return str(error)
-    return _Checked(Photo(name, size, exif), digest, mask is not None)
+    return _Checked(ImageHeader(name, size, exif), digest, mask is not None)
 
 
 def _check_sums(path: Path) -> None:
@@ -142,7 +142,7 @@ def _check_sums(path: Path) -> None:
 
 
 def check_unchanged(folder: Path, record: ImageRecord, masks: Path | None) -> None:
-    """Raises BadImage unless a photo and its mask are the bytes that were indexed; a tenth of the time of decoding."""
+    """Raises BadImage unless an image and its mask are the bytes that were indexed; a tenth of the time of decoding."""
     path = folder / record.name
     mask = None if masks is None else mask_path(masks, record.name)
     try:
@@ -153,9 +153,9 @@ def check_unchanged(folder: Path, record: ImageRecord, masks: Path | None) -> No
         raise BadImage(f"{path}: has changed since it was indexed; run again")
 
 
-def check_photo(path: Path) -> tuple[Photo, str]:
-    """A single photo, named by its path, and its hex SHA-256. Raises BadImage naming the file."""
+def check_image(path: Path) -> tuple[ImageHeader, str]:
+    """A single image, named by its path, and its hex SHA-256. Raises BadImage naming the file."""
     found = unusable_file(path, str(path)) or _check(Path(), str(path), None, Lock())
     if isinstance(found, str):
         raise BadImage(f"{path}: {found}")
-    return found.photo, found.digest
+    return found.header, found.digest

@@ -19,7 +19,7 @@ class _ImageStore(Protocol):
 
 
 def run(db: _ImageStore, folder: Path, options: ImageOptions) -> StageSummary:
-    """Checks the photos of the folder and writes their records. Errors as read_images_index."""
+    """Checks the images of the folder and writes their records. Errors as read_images_index."""
     start = time.perf_counter()
     records, skipped = read_images_index(folder, options)
     db.write_images(records)

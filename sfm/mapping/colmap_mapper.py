@@ -45,7 +45,7 @@ def incremental_options(attempt: Attempt, options: MappingOptions) -> pycolmap.I
 def triangulation_options(data: MappingInput, options: MappingOptions) -> pycolmap.IncrementalPipelineOptions:
     """The part of the options that triangulation of known poses has in common with mapping."""
     result = pycolmap.IncrementalPipelineOptions()
-    result.triangulation.ignore_two_view_tracks = len(data.images) > 2  # with two photos there are no others
+    result.triangulation.ignore_two_view_tracks = len(data.images) > 2  # with two images there are no others
     result.num_threads = options.threads
     result.extract_colors = False  # the files' own pixels know no EXIF rotation
     for part in (result, result.mapper, result.triangulation):
@@ -68,7 +68,7 @@ def global_options(attempt: Attempt, options: MappingOptions) -> pycolmap.Global
     mapper.bundle_adjustment.ceres.solver_options.num_threads = options.threads
     for part in (result, mapper, mapper.rotation_averaging, mapper.global_positioning, mapper.retriangulation):
         part.random_seed = options.seed
-    if len(data.images) <= 2:  # with two photos there are no longer tracks
+    if len(data.images) <= 2:  # with two images there are no longer tracks
         mapper.track_min_num_views_per_track = mapper.bundle_adjustment.min_track_length = 2
         mapper.global_positioning.min_num_view_per_track = 2
         mapper.retriangulation.ignore_two_view_tracks = False

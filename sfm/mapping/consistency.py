@@ -1,10 +1,10 @@
-"""Whether a finished model agrees with the verified matches that it is made of.
+"""Whether a finished model is consistent with the verified matches from which it was built.
 
 Two questions, both answered by majority. Of an image: are the 3D points that its matches say it sees
 where it sees them? A pose may satisfy every epipolar line of its pairs and still be wrong, above all
 under a long lens, but its points then fall out of the tracks of the others. Of a pair: do its matches
-lie on the model's epipolar lines? A few false matches of a repeated structure can lead the whole mapping
-astray. Pixels are COLMAP's (sfm.types).
+satisfy the model's epipolar geometry? A few false matches on repeated structure can make the whole mapping
+fail. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def misregistered(
     """Names of misregistered images.
 
     They do not observe even half of the points that their matches lead to, or they are of a group of
-    images whose matches with the others contradict the model. Of two images alone nothing can be said.
+    images whose matches with the others contradict the model. With only two images nothing can be concluded.
     votes: of `pair_votes`.
     """
     if model.num_reg_images() < 3:

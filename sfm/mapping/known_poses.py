@@ -45,7 +45,7 @@ def posed_input(
     posed = frozenset(record.name for record in data.images if record.name in images)
     if not posed:
         example = f" (for example {min(images)})" if images else ""
-        raise BadFile(f"{folder}: has none of the photos by name{example}; name its images as in the photo folder")
+        raise BadFile(f"{folder}: has none of the images by name{example}; name its images as in the image folder")
     return replace(data, images=tuple(records), known_intrinsics=True), posed
 
 
@@ -54,8 +54,8 @@ def _with_camera(record: ImageRecord, image: pycolmap.Image, folder: Path) -> Im
     assert camera is not None
     if (camera.width, camera.height) != (record.width, record.height):
         raise BadFile(
-            f"{folder}: the camera of {record.name} is {camera.width} x {camera.height} px, the photo "
-            f"{record.width} x {record.height}; give a model of these photos at this size"
+            f"{folder}: the camera of {record.name} is {camera.width} x {camera.height} px, the image "
+            f"{record.width} x {record.height}; give a model of these images at this size"
         )
     prior = CameraPrior(camera.model.name, np.array(camera.params), True, f"known {image.camera_id}")
     return replace(record, camera=prior)

@@ -1,4 +1,4 @@
-"""Which runs of COLMAP's mapping are made, and which of their models is the one.
+"""Which runs of COLMAP's mapping are made, and which of their models is kept.
 
 A run is evaluated by what its largest model explains (`support`), of which misregistered images
 (sfm.mapping.consistency) are no part. Where pairs contradict a model, the same run is made once more without

@@ -59,7 +59,7 @@ class Mapped:
 
 @contextmanager
 def _scratch(output: Path) -> Iterator[Path]:
-    """A folder beside the results, gone afterwards. Raises BadFile where none can be made."""
+    """A temporary folder next to the results. Raises BadFile where none can be made."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".mapping-", dir=output))
@@ -137,7 +137,7 @@ def unregistered(
         elif models and where.get(partner) != 0:
             reason = f"not connected to the model (most inliers, {inliers}, with {partner}, which is not in it either)"
         else:
-            reason = f"registration failed (most inliers, {inliers}, with {partner}): its matches fit no pose"
+            reason = f"registration failed (most inliers, {inliers}, with {partner}): no pose fits its matches"
         result.append((name, reason))
     return tuple(result)
 
@@ -146,32 +146,32 @@ def no_model_message(data: MappingInput) -> str:
     """One line: why there is no model, and what to try."""
     verified = sum(len(m.indices) > 0 for m in data.matches)
     if verified == 0:
-        return "no model: no two photos show the same place (no pair was verified); add photos that overlap"
+        return "no model: no two images show the same place (no pair was verified); add images that overlap"
     if 2 * sum(geometry.kind == "panoramic" for geometry in data.geometries) > verified:
         return (
-            "no model: the camera only turned between most photos, which tells no depth; add photos taken from "
-            "other places (a step to the side each)"
+            "no model: most pairs differ by a pure rotation, which gives no depth; add images taken from "
+            "other positions (a step to the side each)"
         )
     most = max(len(m.indices) for m in data.matches)
     return (
-        f"no model: {verified} pairs were verified, the best with {most} matches, but none is a pair to start from; "
-        "add photos from in between, or match at a higher resolution (--resize)"
+        f"no model: {verified} pairs were verified, the best with {most} matches, but none can initialise the model; "
+        "add images with viewpoints in between, or match at a higher resolution (--resize)"
     )
 
 
 def repeated_structure(model: pycolmap.Reconstruction, data: MappingInput) -> tuple[str, ...]:
-    """A line for people where the matches of many pairs lead to different points: a sign of repeated structure.
+    """A note where the matches of many pairs lead to different points, which suggests repeated structure.
 
-    No verdict: mostly mapping is right, and those pairs are wrong. Where as many matches say that two
-    places are one as say that they are not, mapping may fold one onto the other, and no majority decides.
+    Not a warning: usually the model is right and those pairs are wrong. Where as many matches support merging
+    two places as contradict it, mapping may fold one onto the other, and no majority decides.
     """
     votes = point_votes(model, data.matches)
     against = sum(net <= -CLEARLY for net in votes.values())
     if against <= MANY * len(votes):
         return ()
     return (
-        f"{against} of {len(votes)} pairs contradict the model: repeated structure, "
-        "check that no place was taken for another",
+        f"{against} of {len(votes)} pairs contradict the model, probably because of repeated structure: "
+        "check that no two places were merged",
     )
 
 

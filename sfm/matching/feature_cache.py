@@ -1,8 +1,8 @@
 """Features within a budget of memory, and the order of pairs that needs the fewest encodings.
 
 The order of the pairs is known before the first is matched. So they are ordered by blocks of
-images that fit the memory together, and the cache drops the features whose next use lies farthest
-ahead (Belady's rule, the best there is when the future is known).
+images that fit the memory together, and the cache drops the features whose next use is farthest
+ahead (Belady's algorithm, optimal when the future is known).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FeaturesT = TypeVar("_FeaturesT", bound=Features)
 def order_pairs(pairs: Sequence[_EndsT], capacity: int) -> list[_EndsT]:
     """The pairs in an order that needs few encodings when features of `capacity` images fit the memory.
 
-    Either as they stand, by name, which suits sequences; or by blocks: the first capacity - 2
+    Either in their given order, by name, which suits sequences; or by blocks: the first capacity - 2
     images stay while all others pass by, then the next (some N^2 / 2 capacity encodings for all
     pairs of N images, where the order by name needs capacity times as many). The better of the two
     by count.

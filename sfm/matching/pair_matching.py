@@ -1,7 +1,7 @@
 """Pairs of images matched or taken from the database, and matched again with one image rotated where that helps.
 
-Where the pairs that match well leave groups of images apart, and the matcher minds how an image is
-rotated, pairs between groups are matched again with one image rotated (sfm.matching.rotations). Each
+Where the pairs that match well leave groups of images apart, and the matcher is not rotation
+invariant, pairs between groups are matched again with one image rotated (sfm.matching.rotations). Each
 rotation's matches are kept under a key of their own, and the better ones then take the place of the
 upright ones. What is decided depends only on pairs that were never rotated, so it comes out the same
 after a stop at any point.
@@ -38,8 +38,8 @@ def matcher_key(provenance: Mapping[str, str]) -> str:
 
 
 def may_rotate(matcher: Matcher, options: MatchingOptions) -> bool:
-    """Whether pairs are tried with one image rotated: the option says so, the matcher minds
-    rotations, and it has a grid, by which cells of rotated images are found again in the images as they are."""
+    """Whether pairs are tried with one image rotated: the option says so, the matcher is not
+    rotation invariant, and it has a grid, by which cells of rotated images map to cells of the original images."""
     return options.turns == "auto" and not matcher.rotation_invariant and matcher.grid(64, 64) is not None
 
 

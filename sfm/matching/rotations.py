@@ -1,4 +1,4 @@
-"""Which images lie on their side or upside down beside the others: a search over groups of images.
+"""Which images are rotated (sideways, upside down) relative to the others: a search over groups of images.
 
 Images that match well form groups. A group that no good match ties to the others may have been
 taken with the camera rotated (in Middlebury's temple ring 5 of 16 images are upside down). Images of
@@ -22,7 +22,7 @@ from sfm.types import ImagePair, Matches
 
 ROTATIONS = (2, 1, 3)
 STRONG = 0.5  # confidence of a strong match
-TIED = 0.01  # share of cells with strong matches that ties two images; false pairs stay below
+TIED = 0.01  # share of cells with strong matches that connects two images; false pairs stay below
 NUM_BEST = 3  # pairs of two groups that speak for a rotation
 FOUND = 0.024  # sum of their strengths for a rotation to be believed (false rotations: up to half)
 AHEAD = 2.0  # and its ratio to that of any other rotation

@@ -102,7 +102,7 @@ class Session:
             yield self._match_batch(cache, batch), len(batch)
 
     def _first_features(self, pairs: Sequence[PairViews]) -> dict[View, RotatedFeatures]:
-        """Of one readable image, by which the number that fits the memory is judged; empty where there is none."""
+        """Of one readable image, from which the number that fits the memory is estimated; empty where there is none."""
         each = (self._encode([view]) for view in sorted({view for pair in pairs for view in pair}))
         return next(filter(None, each), {})
 

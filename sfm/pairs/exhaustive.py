@@ -25,7 +25,7 @@ def auto(images: ImageSet) -> ChosenPairs:
     """All pairs, with a note where they are many.
 
     Images in no known order can be matched in no other way without missing pairs, and a missed pair
-    may split the model without a sign, which is worse than a long run that can be interrupted and resumed.
+    may split the model unnoticed, which is worse than a long run that can be interrupted and resumed.
     Up to 200 images (19,900 pairs, about an hour at the 0.2 s that a pair takes on a laptop's CPU) no
     note is needed; beyond, it says how long the run will take and what to do about it.
     """
@@ -37,6 +37,6 @@ def _long_run_note(num_images: int, num_pairs: int) -> str:
     if num_images <= MANY:
         return ""
     return (
-        f"{num_images:,} photos make {num_pairs:,} pairs, about {num_pairs * 0.2 / 3600:,.1f} h at 0.2 s a pair: "
-        "for photos taken in a row use --pairs sequential, or list the pairs in a file"
+        f"{num_images:,} images make {num_pairs:,} pairs, about {num_pairs * 0.2 / 3600:,.1f} h at 0.2 s per pair: "
+        "for images taken in a row use --pairs sequential, or list the pairs in a file"
     )

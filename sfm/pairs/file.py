@@ -17,16 +17,16 @@ _SHOWN = 200  # characters of a line in messages
 
 
 def from_file(path: Path, names: Collection[str], *, skipped: Collection[str] = ()) -> ChosenPairs:
-    """Pairs of a file. skipped: photos that are in the folder but cannot be used; their pairs are dropped.
+    """Pairs of a file. skipped: images that are in the folder but cannot be used; their pairs are dropped.
 
-    Raises BadFile, naming file, line and photo, if a photo is not there or a line is not two names, and
+    Raises BadFile, naming file, line and image, if an image is not there or a line is not two names, and
     if no pair is left.
     """
     known = frozenset(names)
     unusable = frozenset(skipped)
     pairs: dict[ImagePair, None] = {}
     dropped = 0
-    for number, line in enumerate(bounded_lines(path, "a file with two photo names a line"), start=1):
+    for number, line in enumerate(bounded_lines(path, "a file with two image names a line"), start=1):
         if not line.strip():
             continue
         a, b = _two_names(line.strip(), known | unusable, f"{path}, line {number}")
@@ -35,8 +35,8 @@ def from_file(path: Path, names: Collection[str], *, skipped: Collection[str] = 
         else:
             pairs[ImagePair.of(a, b)] = None
     if not pairs:
-        raise BadFile(f"{path}: no pair of two usable photos in it; write two photo names a line")
-    note = f"{path}: {dropped} line(s) dropped: doubled, a photo with itself, or a skipped photo"
+        raise BadFile(f"{path}: no pair of two usable images in it; write two image names a line")
+    note = f"{path}: {dropped} line(s) dropped: doubled, an image with itself, or a skipped image"
     return ChosenPairs(tuple(pairs), dropped, note if dropped else "")
 
 
@@ -51,13 +51,13 @@ def _two_names(line: str, known: frozenset[str], where: str) -> tuple[str, str]:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise BadFile(f"{where}: {line[:_SHOWN]!r} can be read as more than one pair; rename photos that have spaces")
-    # Blame the longest part that is wrong beside a right one, else the first word.
+        raise BadFile(f"{where}: {line[:_SHOWN]!r} can be read as more than one pair; rename images that have spaces")
+    # Report the longest wrong part next to a right one, else the first word.
     words = line.split(maxsplit=2)
     if len(words) == 2 or half_right:
         absent = half_right[0] if half_right else words[0]
-        raise BadFile(f"{where}: no photo {absent[:_SHOWN]!r} in the folder; names are paths relative to it")
-    raise BadFile(f"{where}: {line[:_SHOWN]!r} is not two names of photos in the folder")
+        raise BadFile(f"{where}: no image {absent[:_SHOWN]!r} in the folder; names are paths relative to it")
+    raise BadFile(f"{where}: {line[:_SHOWN]!r} is not two names of images in the folder")
 
 
 def _splits(line: str) -> Iterator[tuple[str, str]]:

@@ -92,10 +92,10 @@ def _unusable(folder: Path, record: ImageRecord) -> str | None:
 
 def _pixels(folder: Path, record: ImageRecord, mode: str) -> NDArray[np.uint8]:
     with opened(folder / record.name) as image:
-        turn = TRANSPOSE_OF.get(orientation_left(image))
+        transpose = TRANSPOSE_OF.get(orientation_left(image))
         pixels = eight_bit(image, mode)
-        if pixels.size != (record.width, record.height) and turn is not None:
-            pixels = pixels.transpose(turn)
+        if pixels.size != (record.width, record.height) and transpose is not None:
+            pixels = pixels.transpose(transpose)
         found = np.array(pixels, np.uint8)
     if found.shape[:2] != (record.height, record.width):
         raise BadImage("its size has changed")
@@ -107,7 +107,7 @@ def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions |
 
     Writes `out`/sparse/0, `out`/points.ply and `out`/refine.json; returns what is said of it. Rounds that a killed call
     finished are used by the next one with the same arguments. Raises BadFile, BadImage and BadOption for what the user
-    can mend.
+    can correct.
     """
     started, options = time.perf_counter(), options or RefineOptions()
     sources = model_folders(model)

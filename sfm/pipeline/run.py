@@ -58,10 +58,10 @@ class OpenRun:
         return tuple(self._summaries)
 
     def run_stage(self, name: str) -> StageSummary:
-        """Brings a stage up to date, and before it those that it reads; what still holds is reused.
+        """Brings a stage up to date, and before it those that it reads; what is still valid is reused.
 
         Returns its summary. Raises BadOption where there is no such stage, BadFile, BadImage and BadOption for what the
-        user can mend, NoModel where mapping finds none.
+        user can correct, NoModel where mapping finds none.
         """
         names = [stage.name for stage in self.stages]
         if name not in names:
@@ -96,12 +96,12 @@ def reconstruct(
     on_stage: Callable[[StageSummary], None] = lambda summary: None,
     **keywords: Unpack[RunKeywords],
 ) -> ReconstructionSummary:
-    """Images in a folder to models in `out`/sparse; what is there already and still holds is reused.
+    """Images in a folder to models in `out`/sparse; what is there already and still valid is reused.
 
     options, or keywords: the options of the command line by their names, e.g. matcher="sift", resize=1024.
     stop_after: name of the last stage to run. imported: matches to use instead of matching. on_stage: called with each
     stage's summary when it is done. Writes `out`/run.json and, after the last stage, report.html whether there is a
-    model or not. Raises BadFile, BadImage and BadOption for what the user can mend, NoModel where the images give no
+    model or not. Raises BadFile, BadImage and BadOption for what the user can correct, NoModel where the images give no
     model. A model that is probably bad is returned, with its warnings.
     """
     folder, out, options = Path(images), Path(out), _options(options, keywords)
@@ -134,7 +134,7 @@ def _options(options: Options | None, keywords: RunKeywords) -> Options:
 def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | None) -> Iterator[Run]:
     """The state of a run whose folders and known poses were checked, with its database open."""
     if not folder.is_dir():
-        raise BadFile(f"{folder}: no such folder; give the folder of your photos")
+        raise BadFile(f"{folder}: no such folder; give the folder of your images")
     check_writable(out)
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching

@@ -1,4 +1,4 @@
-"""What the stages of a run add up to: its models, the images in none of them and why, and what speaks against it."""
+"""The summary of a run's stages: its models, unregistered images with reasons, and warnings."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def summarise(out: Path, stages: Sequence[StageSummary]) -> ReconstructionSummar
 
 
 def warnings_of(run: Run, stages: Sequence[StageSummary]) -> tuple[ModelWarning, ...]:
-    """What speaks against the largest model; nothing before there is one."""
+    """The warnings about the largest model; none before there is one."""
     kept = {"mapping": UNREFINED, "refinement": "sparse"}.get(stages[-1].stage)
     if kept is None:
         return ()

@@ -1,7 +1,7 @@
-"""Whether a model is probably bad, and by which signs: nothing is wrong in silence.
+"""Checks of a finished model: warnings that it is probably bad.
 
-Each sign asks what must hold of any right model, not what good scenes happen to have; its limit is where the model
-says no more than chance or the noise would. Pixels are COLMAP's (sfm.types).
+Each check tests what must hold of any correct model, not what well-conditioned scenes happen to have; its threshold is
+where the model is no better than chance or noise. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from sfm.colmap.model_arrays import ModelColumns
 from sfm.mapping.colmap_mapper import INIT_ERROR
 from sfm.mapping.consistency import groups_apart, pair_votes, point_votes
 from sfm.mapping.inputs import MappingInput
-from sfm.quality.parallax import triangulation_angles, turning_share
+from sfm.quality.parallax import rotation_share, triangulation_angles
 from sfm.refinement.self_calibration import focal_deviation
 from sfm.types import ModelWarning
 
-# Observations further off than a limit were filtered (MappingInput.filter_error). Errors that chance alone put below
-# the limit fill its circle, with a mean of 2/3 of it; of a model that fits they cluster at zero.
+# Observations further off than a limit were filtered (MappingInput.filter_error). Errors of random
+# matches are uniform over the circle of the limit, with a mean of 2/3 of it; those of a model that fits cluster at 0.
 FILLED = 0.5
-MIN_ANGLE = 2.0  # degrees, median over points: at 1.5 points are filtered, so most would be at the brink
+MIN_ANGLE = 2.0  # degrees, median over points: at 1.5 points are filtered, so most would be close to being filtered
 MAX_FOCAL_DEVIATION = 0.1  # a tenth of the focal length bends and stretches the model by as much
-MAX_PRIOR_RATIO = 2.0  # what the camera says of its lens and what mapping found are no more the same lens
-FOCAL_RANGE = (0.3, 9.0)  # over the longer side: 118 to 6 degrees of view; COLMAP stops at 0.1 and 10
-# Standard deviations of a match: what moves by less beyond a rotation shows no parallax; share of the matches.
-TURNED, ONLY_TURNED = 4.0, 0.9
-TURNED_FOCALS = np.geomspace(0.4, 4.0, 24)  # over the longer side, shorter than tele
+MAX_PRIOR_RATIO = 2.0  # EXIF and mapping then disagree about the lens
+FOCAL_RANGE = (0.3, 9.0)  # over the longer side: field of view 118 to 6 degrees; COLMAP's limits are 0.1 and 10
+# Standard deviations of a match: a residual below it beyond a rotation is no parallax; share of the matches.
+ROTATED, ONLY_ROTATED = 4.0, 0.9
+ROTATED_FOCALS = np.geomspace(0.4, 4.0, 24)  # over the longer side, shorter than tele
 MAX_BEHIND = 0.01  # of the observations: none should be
 APART = 0.1  # of the images; at least two
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What a verdict is made of. model: the largest one, final. mapped: the same as mapping left it, which is what its
-    matches speak of. others: smaller models. data: what mapping read: all photos that could be read, with what they say
-    of their cameras. known_poses: the user gave the poses."""
+    """What the checks read. model: the largest one, final. mapped: the same before refinement, to which the matches
+    refer. others: smaller models. data: the input of mapping: all readable images with their camera priors.
+    known_poses: the user gave the poses."""
 
     model: pycolmap.Reconstruction
     mapped: pycolmap.Reconstruction
@@ -49,7 +49,7 @@ class Evidence:
 
     @property
     def elsewhere(self) -> int:
-        """Images that only smaller models hold."""
+        """Number of images that are only in smaller models."""
         return len(frozenset[str]().union(*map(_names, self.others)) - _names(self.model))
 
 
@@ -58,7 +58,7 @@ def _names(model: pycolmap.Reconstruction) -> frozenset[str]:
 
 
 def warnings(evidence: Evidence) -> tuple[ModelWarning, ...]:
-    """Every sign that the model is probably bad; none is the verdict that nothing speaks against it."""
+    """Every warning about the model; empty where all checks pass."""
     return tuple(_warnings(evidence))
 
 
@@ -73,8 +73,8 @@ def _warnings(evidence: Evidence) -> Iterator[ModelWarning]:
         return
     yield from large_error(columns, data)
     yield from behind_cameras(columns)
-    turned = () if evidence.known_poses else tuple(turned_only(evidence.mapped, data))
-    yield from turned or little_parallax(columns)
+    rotated = () if evidence.known_poses else tuple(rotation_only(evidence.mapped, data))
+    yield from rotated or little_parallax(columns)
     if not evidence.known_poses and not data.known_intrinsics:
         yield from absurd_focal(model, data)
         yield from free_focal(model, data)
@@ -86,20 +86,20 @@ def _is_finite(columns: ModelColumns) -> bool:
     return all(np.isfinite(values).all() for values in (columns.xyz, columns.translations, columns.rotations, *params))
 
 
-# --- how much of the photos it is ------------------------------------------------------------------
+# --- how many of the images are registered ------------------------------------------------------------------
 
 
 def few_registered(registered: int, usable: int) -> Iterator[ModelWarning]:
-    """The model is of a minority of the photos: what most of them show is not in it."""
+    """Most of the images are not registered."""
     if 2 * registered < usable:
-        yield ModelWarning("few photos", f"only {registered} of {usable} photos are in the model")
+        yield ModelWarning("few images", f"only {registered} of {usable} images are in the model")
 
 
 def in_pieces(registered: int, elsewhere: int) -> Iterator[ModelWarning]:
-    """The photos fell into pieces of like size: a join is missing, and the model is not of the whole."""
+    """The images split into models of similar size that could not be merged."""
     if 2 * elsewhere >= registered:
         yield ModelWarning(
-            "in pieces", f"the photos fell into models that could not be joined: {registered} + {elsewhere}"
+            "in pieces", f"the images split into models that could not be merged: {registered} + {elsewhere}"
         )
 
 
@@ -107,19 +107,19 @@ def in_pieces(registered: int, elsewhere: int) -> Iterator[ModelWarning]:
 
 
 def large_error(columns: ModelColumns, data: MappingInput) -> Iterator[ModelWarning]:
-    """The errors fill the circle that filtering leaves, as they would by chance."""
+    """The reprojection errors are no better than those of random matches."""
     error = np.linalg.norm(columns.residuals(), axis=1)
     mean = float(error[np.isfinite(error)].mean()) if np.isfinite(error).any() else np.inf
     limit = FILLED * data.filter_error
     if mean > limit:
         yield ModelWarning(
             "high error",
-            f"the mean reprojection error is {mean:.2f} px, and above {limit:.2f} px matches fit by chance",
+            f"the mean reprojection error is {mean:.2f} px, no better than with random matches (limit {limit:.2f} px)",
         )
 
 
 def behind_cameras(columns: ModelColumns) -> Iterator[ModelWarning]:
-    """Cameras observe points that lie behind them."""
+    """Cameras observe points that are behind them."""
     local = np.einsum("oj,oj->o", columns.rotations[columns.image, 2], columns.xyz[columns.point])
     share = float((local + columns.translations[columns.image, 2] <= 0).mean())
     if share > MAX_BEHIND:
@@ -127,9 +127,9 @@ def behind_cameras(columns: ModelColumns) -> Iterator[ModelWarning]:
 
 
 def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
-    """Groups of images whose matches with each other lead to different points, as if there were two places.
+    """Groups of images whose matches with each other contradict the model, as if there were two places.
 
-    The model holds what it took for one place; matches that it could not use say that it is another.
+    Repeated structure: mapping merged two places into one, and matches that it could not use contradict this.
     """
     votes = point_votes(mapped, data.matches)
     names = sorted(_names(mapped))
@@ -138,13 +138,13 @@ def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterato
         some = ", ".join(sorted(apart)[:3]) + (", ..." if len(apart) > 3 else "")
         yield ModelWarning(
             "contradicted",
-            f"{len(apart)} of {len(names)} images are probably in a wrong place: most of their matches with the others "
+            f"{len(apart)} of {len(names)} images are probably misregistered: most of their matches with the others "
             f"contradict the model ({some})",
         )
 
 
 def poses_contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
-    """The matches of most pairs do not lie on the epipolar lines of the poses that the user gave."""
+    """The matches of most pairs contradict the epipolar geometry of the user's poses."""
     keypoints = {record.name: own for record, own in zip(data.images, data.keypoints, strict=True)}
     votes = pair_votes(mapped, keypoints, data.matches, INIT_ERROR * data.sigma)
     against = sum(net < 0 for net in votes.values())
@@ -152,42 +152,42 @@ def poses_contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> I
         yield ModelWarning("contradicted", f"the matches of {against} of {len(votes)} pairs contradict the known poses")
 
 
-# --- whether the photos determine it ---------------------------------------------------------------
+# --- whether the images determine the model ---------------------------------------------------------------
 
 
 def little_parallax(columns: ModelColumns) -> Iterator[ModelWarning]:
-    """The cameras stand in one place for what they see: a camera that only turned tells no depth, nor a scale."""
+    """The baselines are too short for the depth of the scene: near-pure rotation, which determines no depth."""
     angle = float(np.median(triangulation_angles(columns)))
     if angle < MIN_ANGLE:
         yield ModelWarning(
             "no parallax",
-            f"the camera hardly moved, points are seen under {angle:.1f} degrees: depths are not determined "
-            "(move sideways between photos, do not only turn)",
+            f"the camera hardly moved (median triangulation angle {angle:.1f} degrees): depths are not determined "
+            "(move sideways between images, do not only rotate)",
         )
 
 
-def turned_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
-    """One camera that turns in one place explains the matches: what the model says of depth, it made up.
+def rotation_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
+    """A pure rotation explains the matches, so the depths of the model are arbitrary.
 
-    Mapping can do that where it may choose the focal length: turning looks like moving along a far plane.
+    Mapping can produce this where the focal length is free: a rotation looks like motion along a distant plane.
     """
     columns, records = ModelColumns.of(mapped), {record.name: record for record in data.images}
     own = [records[name] for name in columns.names]
     if all(record.camera.has_focal_prior for record in own):
         focals = np.array([[prior_focal(record)] for record in own])
     else:
-        focals = np.array([max(record.width, record.height) * TURNED_FOCALS for record in own])
-    share = turning_share(columns, focals, max_error=TURNED * data.sigma)
-    if share > ONLY_TURNED:
+        focals = np.array([max(record.width, record.height) * ROTATED_FOCALS for record in own])
+    share = rotation_share(columns, focals, max_error=ROTATED * data.sigma)
+    if share > ONLY_ROTATED:
         yield ModelWarning(
             "no parallax",
-            f"a camera that only turns explains {share:.0%} of what photos have in common: depths are not determined "
-            "(move sideways between photos, do not only turn)",
+            f"a pure rotation explains {share:.0%} of what images have in common: depths are not determined "
+            "(move sideways between images, do not only rotate)",
         )
 
 
 def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
-    """A focal length that no lens has, or far from what the photo says of itself."""
+    """A focal length that no lens has, or that is far from EXIF."""
     for camera_id, image_names in sorted(_images_of_cameras(model).items()):
         camera, prior = model.cameras[camera_id], _prior(data, image_names)
         focal, side = camera.mean_focal_length(), max(camera.width, camera.height)
@@ -199,14 +199,14 @@ def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator
         elif prior is not None and not 1 / MAX_PRIOR_RATIO <= focal / prior <= MAX_PRIOR_RATIO:
             yield ModelWarning(
                 "absurd focal length",
-                f"camera {camera_id}: {focal:.0f} px, but its photos say that it is {prior:.0f} px",
+                f"camera {camera_id}: {focal:.0f} px, but EXIF has {prior:.0f} px",
             )
 
 
 def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
-    """No photo tells the focal length and the geometry does not either: a plane seen from the front, too few photos.
+    """Neither EXIF nor the geometry determines the focal length: a fronto-parallel plane, too few images.
 
-    Judged by its standard deviation, whatever poses and points are. The model may be stretched along the view.
+    Measured by its standard deviation, marginal over poses and points. The model may be stretched along the view.
     """
     for camera_id, image_names in sorted(_images_of_cameras(model).items()):
         if _prior(data, image_names) is not None or 2 * len(image_names) < model.num_reg_images():
@@ -216,8 +216,8 @@ def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[M
             how = f"± {deviation:.0%}" if deviation < 1 else "not at all"
             yield ModelWarning(
                 "free focal length",
-                f"camera {camera_id}: the photos do not determine its focal length ({how}): depths may be stretched or "
-                "bent (give --intrinsics, or add photos from other directions)",
+                f"camera {camera_id}: the images do not determine its focal length ({how}): depths may be stretched or "
+                "bent (give --intrinsics, or add images from other directions)",
             )
 
 
@@ -229,6 +229,6 @@ def _images_of_cameras(model: pycolmap.Reconstruction) -> dict[int, set[str]]:
 
 
 def _prior(data: MappingInput, names: Collection[str]) -> float | None:
-    """Focal length px that the photos of a camera tell, None where they do not."""
+    """Focal length px from EXIF or the user for a camera's images, None without."""
     record = next((r for r in data.images if r.name in names), None)
     return prior_focal(record) if record is not None and record.camera.has_focal_prior else None

@@ -1,6 +1,4 @@
-"""Whether photos show depth: the angles that points are seen under, and whether a camera that only turned explains
-what they show. Pixels are COLMAP's (sfm.types).
-"""
+"""Parallax: triangulation angles, and whether a pure rotation explains the matches. Pixels are COLMAP's (sfm.types)."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ def triangulation_angles(columns: ModelColumns) -> Float64:
     return np.asarray(np.degrees(np.arccos(np.clip(np.minimum.reduceat(cosine, first), -1, 1))))
 
 
-def turning_share(columns: ModelColumns, focals: Float64, *, max_error: float) -> float:
+def rotation_share(columns: ModelColumns, focals: Float64, *, max_error: float) -> float:
     """The largest share of what images have in common that rotations between them explain to max_error px.
 
     focals: (N, F) px, F focal lengths that each of the model's images may have; 0 where there is nothing in common.
@@ -34,14 +32,15 @@ def turning_share(columns: ModelColumns, focals: Float64, *, max_error: float) -
     middle = np.array([(camera.width, camera.height) for camera in columns.cameras]).reshape(-1, 2) / 2
     for image0, image1, xy0, xy1 in widest_pairs(columns):
         sides = ((xy - middle[image], focals[image]) for image, xy in ((image0, xy0), (image1, xy1)))
-        explained += turned_matches(*sides, max_error=max_error)
+        explained += rotated_matches(*sides, max_error=max_error)
         total += len(xy0)
     return float(explained.max() / total) if total else 0.0
 
 
 def widest_pairs(columns: ModelColumns) -> Iterator[tuple[int, int, Float64, Float64]]:
-    """Of a sample of images each with the one that it has least in common with, at least MIN_SHARED points: rows of
-    both images, and where (M, 2) px they see those points. Neighbours in a video tell nothing: they hardly differ."""
+    """For a sample of images, each with the one with which it shares fewest points, but at least MIN_SHARED: rows of
+    both images, and where (M, 2) px they observe those points. Neighbours in a video are uninformative: they hardly
+    differ."""
     num_images = len(columns.names)
     found = set()
     for image in np.unique(np.linspace(0, num_images - 1, min(num_images, MAX_PAIRS)).astype(int)):
@@ -58,7 +57,7 @@ def widest_pairs(columns: ModelColumns) -> Iterator[tuple[int, int, Float64, Flo
         yield image0, image1, columns.xy[rows0[i0]], columns.xy[rows1[i1]]
 
 
-def turned_matches(
+def rotated_matches(
     side0: tuple[Float64, Float64], side1: tuple[Float64, Float64], *, max_error: float
 ) -> NDArray[np.int64]:
     """(F,) how many matches the best rotation explains to max_error px, at each of F pairs of focal lengths.

@@ -1,7 +1,7 @@
-"""Bundle adjustment in which every observation counts as much as it is known: COLMAP's cost, Ceres' solver.
+"""Bundle adjustment weighted by each observation's covariance: COLMAP's cost, Ceres' solver.
 
-pycolmap's own bundle adjustment takes all observations for equally exact. A patch on an edge is exact across the edge
-and says nothing along it, and a corner is exact in both; with their covariances a low-texture model is several times
+pycolmap's own bundle adjustment weights all observations equally. A patch on an edge is precise across the edge and
+unconstrained along it, a corner is precise in both directions; with covariances a low-texture model is several times
 better (docs/accuracy.md). pyceres solves the same problem, pycolmap's cost functions take the covariances.
 """
 

@@ -62,7 +62,7 @@ def digest_of_state(folder: Path) -> str:
 
 
 def load_round(folder: Path, names: Collection[str]) -> Refined | None:
-    """The state that an interrupted run of photos of these names kept, None where there is none that is whole."""
+    """The state that an interrupted run of images of these names kept, None where there is none that is whole."""
     try:
         counts = read_json(folder / "state" / "counts.json")
         same = counts.pop("digest") == digest_of_state(folder / "state")

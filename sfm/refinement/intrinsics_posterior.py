@@ -1,7 +1,7 @@
-"""Bundle adjustment of one camera's images with priors on its intrinsics, and what the images say of them.
+"""Bundle adjustment of one camera's images with priors on its intrinsics, and their posterior.
 
-COLMAP's bundle adjustment knows no priors, and tells no covariance that is marginal over poses and
-points together. Here both are had by the Schur complement: points are eliminated one by one, poses
+COLMAP's bundle adjustment has no priors, and gives no covariance that is marginal over poses and
+points together. Here both come from the Schur complement: points are eliminated one by one, poses
 and intrinsics stay in one dense system. It is made for some thousand tracks of some dozens of
 images, a sample of a model. Residuals are weighted by Cauchy's function.
 
@@ -136,7 +136,9 @@ def select(views: Views, state: State, keep: NDArray[np.bool_]) -> tuple[Views, 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Linear:
-    """Residuals (O, 2) px and their Jacobians by point (O, 2, 3), pose (O, 2, 6: turn, shift), free theta (O, 2, F)."""
+    """Residuals (O, 2) px and their Jacobians by point (O, 2, 3), pose (O, 2, 6), free theta (O, 2, F).
+
+    A pose's columns: rotation vector, translation."""
 
     residual: Float64
     by_point: Float64
@@ -145,8 +147,8 @@ class _Linear:
 
 
 def _in_cameras(views: Views, state: State) -> Float64:
-    turned = np.einsum("oij,oj->oi", state.R[views.image_idx], state.xyz[views.point_idx])
-    return np.asarray(turned + state.t[views.image_idx])
+    rotated = np.einsum("oij,oj->oi", state.R[views.image_idx], state.xyz[views.point_idx])
+    return np.asarray(rotated + state.t[views.image_idx])
 
 
 def residuals(views: Views, state: State) -> Float64:
@@ -164,7 +166,7 @@ def _cross_matrices(v: Float64) -> Float64:
     return np.stack(rows, 1).reshape(-1, 3, 3)
 
 
-def _turns(w: Float64) -> Float64:
+def _rotations(w: Float64) -> Float64:
     """Rotation matrices (N, 3, 3) of rotation vectors (N, 3), Rodrigues."""
     angle = np.maximum(np.linalg.norm(w, axis=1), 1e-12)[:, None, None]
     K = _cross_matrices(w)
@@ -186,10 +188,10 @@ def _linearise(views: Views, state: State, free: NDArray[np.int64]) -> _Linear:
     shift[:, 0, 0] = shift[:, 1, 1] = 1 / depth
     shift[:, :, 2] = -plane / depth[:, None]
     by_camera = by_plane @ shift
-    turn = by_camera @ -_cross_matrices(camera - state.t[views.image_idx])
+    rotation = by_camera @ -_cross_matrices(camera - state.t[views.image_idx])
     by_theta = _differences(lambda x: lens.project(plane, x), theta, np.eye(len(theta))[free])
     residual = lens.project(plane, theta) - views.xy
-    return _Linear(residual, by_camera @ state.R[views.image_idx], np.concatenate([turn, by_camera], 2), by_theta)
+    return _Linear(residual, by_camera @ state.R[views.image_idx], np.concatenate([rotation, by_camera], 2), by_theta)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,10 +288,10 @@ class Noise:
 def _moved(state: State, step: Float64, xyz_step: Float64, free: NDArray[np.int64]) -> State:
     size = 6 * len(state.R)
     pose = step[:size].reshape(-1, 6)
-    turn = _turns(pose[:, :3])
+    rotation = _rotations(pose[:, :3])
     theta = state.theta.copy()
     theta[free] += step[size:]
-    return State(turn @ state.R, state.t + pose[:, 3:], state.xyz + xyz_step, theta)
+    return State(rotation @ state.R, state.t + pose[:, 3:], state.xyz + xyz_step, theta)
 
 
 def _step(state: State, reduced: _Reduced, prior: Prior, unit: float, damping: float) -> State:
@@ -333,7 +335,7 @@ def adjust(views: Views, state: State, prior: Prior, noise: Noise) -> State:
 
 
 def information(views: Views, state: State, free: NDArray[np.int64], noise: Noise) -> tuple[Float64, Float64]:
-    """What the observations say of the free intrinsics, whatever poses and points are: (F, F) and (F,).
+    """Information of the observations about the free intrinsics, marginal over poses and points: (F, F) and (F,).
 
     The inverse covariance (with noise.inflation in it), and the gradient; near `state`, without prior.
     """

@@ -1,4 +1,4 @@
-"""What refinement takes for exact, for wrong and for settled."""
+"""Thresholds of sub-pixel refinement."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Photometric alignment of small patches: where exactly a point of one photo lies in another.
+"""Photometric alignment of small patches: the sub-pixel position of a point of one image in another.
 
-The patch around the reference point is laid into the other photo by an affine map and moved until both agree best,
-brightness and contrast aside: the inverse compositional algorithm (Baker and Matthews, Lucas-Kanade 20 years on,
+The patch around the reference point is warped into the other image by an affine map and moved until both agree best,
+up to brightness and contrast: the inverse compositional algorithm (Baker and Matthews, Lucas-Kanade 20 years on,
 IJCV 2004) for a weighted window and zero-mean, unit-variance patches, with Gaussian priors on the position and on the
-shape. Where a patch says nothing (a blank wall, or along an edge) the prior holds it, and the information matrix that
-comes with each position says so. Pixels are COLMAP's (sfm.types), of the images that the pyramids are made from.
+shape. Where a patch carries no information (a blank wall, or along an edge) the prior dominates, and the information
+matrix of each position reflects this. Pixels are COLMAP's (sfm.types), of the images that the pyramids are made from.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOLERANCE = 0.02  # px; when the whole batch moves less, it is done
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
-    """One photo at 1, 1/2, 1/4, ... of its size, blurred a little: (H, W) f32 each. Level l is in px of 2**l."""
+    """One image at 1, 1/2, 1/4, ... of its size, blurred a little: (H, W) f32 each. Level l is in px of 2**l."""
 
     levels: tuple[Tensor, ...]
 
@@ -153,7 +153,7 @@ def _outer(vectors: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """N patches found in another photo. xy: (N, 2) px. shape: (N, 2, 2) px of the photo per sample of the template.
+    """N patches found in another image. xy: (N, 2) px. shape: (N, 2, 2) px of the image per sample of the template.
     correlation: (N,) zero-mean normalised, -1 to 1. information: (N, 2, 2) per px², what the pixels alone say of xy."""
 
     xy: Tensor
@@ -172,10 +172,10 @@ def align(
     level: Tensor,
     prior_sigma: float,
 ) -> Alignment:
-    """Moves N templates over a photo from `start` (its xy and shape) to where they agree best with it.
+    """Moves N templates over an image from `start` (its xy and shape) to where they agree best with it.
 
     prior: xy and shape that they are held to, with a standard deviation of prior_sigma px and of SHAPE_SIGMA.
-    level: (N,) i64 of the pyramid, whose px should be about as far apart as the template's samples in the photo.
+    level: (N,) i64 of the pyramid, whose px should be about as far apart as the template's samples in the image.
     """
     xy, shape = start.xy, start.shape
     prior_inverse = torch.linalg.inv(prior.shape)
@@ -232,7 +232,7 @@ def _solve(hessian: Tensor, gradient: Tensor, position_weight: Tensor, offset: T
 
 
 def _position_information(hessian: Tensor, weight: Tensor, shape: Tensor) -> Tensor:
-    """(N, 2, 2) per px² of the photo, the uncertain shape taken out."""
+    """(N, 2, 2) per px² of the image, the uncertain shape taken out."""
     order = [0, 3, 1, 2, 4, 5]
     full = (hessian * weight[:, None, None])[:, order][:, :, order]
     full = full + torch.diag(torch.tensor([0.0, 0.0] + [1 / SHAPE_SIGMA**2] * 4, device=full.device))

@@ -1,4 +1,4 @@
-"""What a model tells of its tracks: which observation is the best reference, the surface, and how patches map.
+"""From a model, per track: the best reference observation, the surface normal, and the affine warps of patches.
 
 A track's reference is the observation that the others are compared with, so it should look like them: seen from the
 middle of the viewing directions, at the middle of the resolutions. The most frontal or the sharpest one would be a good
@@ -48,7 +48,7 @@ def _mean_of_points(columns: ModelColumns, values: Float64) -> Float64:
 def surface_normals(columns: ModelColumns, reference: Int64) -> Float64:
     """Unit normals (T, 3) of the surface at each point, towards the reference's camera.
 
-    A plane through the nearest points; where they do not lie in one, or it is seen too flat, it faces the camera.
+    A plane through the nearest points; it faces the camera where they are not coplanar or it is seen at grazing angles.
     """
     facing = columns.centres[columns.image[reference]] - columns.xyz
     facing /= np.linalg.norm(facing, axis=1, keepdims=True)

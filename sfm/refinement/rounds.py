@@ -2,7 +2,7 @@
 
 A matcher's positions are good to a pixel of its network's image, or of the image itself. Here every track gets a
 reference observation, and all others are aligned with it in the images themselves (sfm.refinement.track_alignment), to
-a few hundredths of a pixel where there is texture; the reference defines the point, so its own position costs nothing.
+a few hundredths of a pixel where there is texture; the reference defines the point, so its own error does not count.
 Then bundle adjustment with each observation's covariance, a filter, and a second round on the better model, whose
 tracks have been completed and merged in between. The idea is that of He et al., Detector-Free Structure from Motion,
 CVPR 2024, with patches in the place of its network. Pixels are COLMAP's (sfm.types).
@@ -32,7 +32,7 @@ from sfm.system.memory import give_back
 from sfm.types import Float64, Int64
 
 if TYPE_CHECKING:
-    from sfm.refinement.track_alignment import AlignedTracks, Photos
+    from sfm.refinement.track_alignment import AlignedTracks, AlignmentImages
 
 ReadGrey = Callable[[str], NDArray[np.uint8]]  # (H, W) of an image name, EXIF rotation applied
 ReadMask = Callable[[str], NDArray[np.bool_] | None]
@@ -41,9 +41,9 @@ ReadMask = Callable[[str], NDArray[np.bool_] | None]
 @dataclass(frozen=True, slots=True)
 class Refiner:
     """What all rounds on all models of a run share. data: what mapping read. read_grey: (H, W) u8 of an image name.
-    read_mask: (H, W) bool, where the photo may be used, or None for all. memory: bytes for photos and patches.
+    read_mask: (H, W) bool, where the image may be used, or None for all. memory: bytes for images and patches.
 
-    unusable: names of images whose pixels say nothing, and whose observations stay as they are. write_database: a
+    unusable: names of images without usable pixels, whose observations stay as they are. write_database: a
     COLMAP database of a model in some state, with the model's ids; where absent, it is made of the data, whose order
     gives the ids.
     Poses that the user gave stay as they are, and intrinsics likewise.
@@ -79,19 +79,19 @@ class Refiner:
         covariances = self._covariances(model, before.covariances)
         columns = ModelColumns.of(model)
         reference = self._references(columns)
-        aligned, photos = _aligned(columns, reference, self, first=number == 0)
-        give_back()  # patches and photos, before bundle adjustment takes as much
+        aligned, images = _aligned(columns, reference, self, first=number == 0)
+        give_back()  # patches and images, before bundle adjustment takes as much
         proposed = self._proposed(columns)
         aligned, different = without_strangers(aligned, columns, proposed, params)
         move_observations(model, columns, aligned.xy)
-        _update(covariances, columns, known_covariances(aligned, columns, reference, photos, params))
-        different |= proposed & ~is_certain(aligned, columns, photos, params)
+        _update(covariances, columns, known_covariances(aligned, columns, reference, images, params))
+        different |= proposed & ~is_certain(aligned, columns, images, params)
         num_rejected = delete_observations(model, columns, different)
         adjust(model, covariances, self.freedom(model), self.mapping.threads, tolerance=params.rough_tolerance)
         num_rejected += reject(model, covariances, self.data.sigmas, number, params)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
         held = ~different & columns.observed_in(before.model)
-        moved = (np.linalg.norm(aligned.xy - columns.xy, axis=1) / photos.unit_px[columns.image])[
+        moved = (np.linalg.norm(aligned.xy - columns.xy, axis=1) / images.unit_px[columns.image])[
             held
         ]  # standard deviations of a match
         return Refined(
@@ -146,9 +146,11 @@ class Refiner:
         return num_registered
 
 
-def _aligned(columns: ModelColumns, reference: Int64, refiner: Refiner, *, first: bool) -> tuple[AlignedTracks, Photos]:
+def _aligned(
+    columns: ModelColumns, reference: Int64, refiner: Refiner, *, first: bool
+) -> tuple[AlignedTracks, AlignmentImages]:
     from sfm.refinement.patch_alignment import Pyramid  # torch is loaded only where something is aligned
-    from sfm.refinement.track_alignment import NUM_LEVELS, Photos, align_tracks, reduced_grey, reduced_size
+    from sfm.refinement.track_alignment import NUM_LEVELS, AlignmentImages, align_tracks, reduced_grey, reduced_size
 
     options, sigmas = refiner.options, refiner.data.sigmas
     sizes = np.array([(camera.width, camera.height) for camera in columns.cameras], np.float64)
@@ -160,13 +162,13 @@ def _aligned(columns: ModelColumns, reference: Int64, refiner: Refiner, *, first
             reduced_grey(refiner.read_grey(columns.names[row]), options.align_size), NUM_LEVELS, refiner.device
         )
 
-    photos = Photos(read, scale, unit)
+    images = AlignmentImages(read, scale, unit)
     # The first round begins where a match's deviation is a pixel or less; later ones, where little is left to do.
     level = max(1, int(np.ceil(np.log2(np.median(unit))))) if first else 0
     from_level = min(level, NUM_LEVELS - 1)
     return align_tracks(
-        columns, reference, photos, from_level=from_level, memory=refiner.memory, device=refiner.device
-    ), photos
+        columns, reference, images, from_level=from_level, memory=refiner.memory, device=refiner.device
+    ), images
 
 
 def without_strangers(
@@ -174,7 +176,7 @@ def without_strangers(
 ) -> tuple[AlignedTracks, NDArray[np.bool_]]:
     """The alignment, and which observations (O,) differ from their reference.
 
-    A photo that looks different as a whole (at night, in another season) cannot be aligned. It is held where it is by
+    An image that looks different as a whole (at night, in another season) cannot be aligned. It is held where it is by
     its matches, which keep their positions; those that seem to agree do so by chance.
     """
     different = aligned.correlation < params.min_correlation
@@ -188,11 +190,11 @@ def without_strangers(
 
 
 def is_certain(
-    aligned: AlignedTracks, columns: ModelColumns, photos: Photos, params: RefinementParams
+    aligned: AlignedTracks, columns: ModelColumns, images: AlignmentImages, params: RefinementParams
 ) -> NDArray[np.bool_]:
     """(O,) which observations would have been found without a match: unlike others, and exact in every direction."""
-    moved = np.linalg.norm(aligned.xy - columns.xy, axis=1) / photos.unit_px[columns.image]
-    weakest = np.linalg.eigvalsh(aligned.information)[:, 0] * photos.unit_px[columns.image] ** 2  # in the same units
+    moved = np.linalg.norm(aligned.xy - columns.xy, axis=1) / images.unit_px[columns.image]
+    weakest = np.linalg.eigvalsh(aligned.information)[:, 0] * images.unit_px[columns.image] ** 2  # in the same units
     enough = (aligned.correlation > params.certain_correlation) & (weakest > params.certain_sigma**-2)
     enough &= moved < params.match_sigma
     enough |= aligned.correlation == 1.0  # a reference
@@ -200,11 +202,11 @@ def is_certain(
 
 
 def known_covariances(
-    aligned: AlignedTracks, columns: ModelColumns, reference: Int64, photos: Photos, params: RefinementParams
+    aligned: AlignedTracks, columns: ModelColumns, reference: Int64, images: AlignmentImages, params: RefinementParams
 ) -> Float64:
     """(O, 2, 2) px²: how well each aligned position is known."""
-    px = (photos.unit_px / photos.unit)[columns.image]  # image px per px of the aligned images
-    prior = 1 / (params.match_sigma * photos.unit_px[columns.image]) ** 2
+    px = (images.unit_px / images.unit)[columns.image]  # image px per px of the aligned images
+    prior = 1 / (params.match_sigma * images.unit_px[columns.image]) ** 2
     eye = np.eye(2)
     own = np.linalg.inv(aligned.information + prior[:, None, None] * eye)
     own += (params.alignment_sigma * px[:, None, None]) ** 2 * eye

@@ -1,18 +1,18 @@
 """The cameras' further intrinsics, estimated from a finished model where it determines them.
 
-Mapping holds the principal point at the image's centre, for few photos do not determine it. A
+Mapping holds the principal point at the image's centre, for few images do not determine it. A
 finished model often does. But an estimate from poor geometry is worse than none, so every parameter
-has a prior, what real cameras are like, and the most probable value of both is taken: where the
-photos say little it stays at the prior. The parameters of the model's own camera model are estimated
-so. Beyond these, principal point, fx != fy and a second radial term are freed only where they earn
-it: the Bayes factor against holding them must be strong (Savage-Dickey).
+has a prior, from real cameras, and the maximum a posteriori estimate is taken: where the
+images contain little information it stays at the prior. The parameters of the model's own camera model are estimated
+so. Beyond these, principal point, fx != fy and a second radial term are freed only on strong
+evidence: a Bayes factor against holding them (Savage-Dickey).
 
-Both need honest errors. Matches err together (silhouettes, shading, blur), and covariances that
-count them as independent are far too small. So the model is cut in halves, of images and of space,
-and what the halves say is compared: how much they differ beyond their covariances inflates them. Errors that all photos
+Both need realistic uncertainties. Errors of matches are correlated (silhouettes, shading, blur), and
+covariances that assume independence are far too small. So the model is cut in halves, of images and of space,
+and what the halves say is compared: how much they differ beyond their covariances inflates them. Errors that all images
 share do not show there; for them a share of the noise counts as smooth over the image.
 
-Each camera is judged by its own images. Sample sizes bound the time. Pixels are COLMAP's (sfm.types).
+Each camera is calibrated from its own images. Sample sizes bound the time. Pixels are COLMAP's (sfm.types).
 
 Kass and Raftery, Bayes Factors, 1995 (strong: 20 to 1); MacKay, Bayesian Interpolation, 1992.
 """
@@ -50,8 +50,8 @@ STRONG = 3.0  # log of the Bayes factor from which on a further parameter is fre
 # side; the unit of radial terms leaves long lenses, which see little of it, little distortion.
 FOCAL_SD, SHAPE_SD, CENTRE_SD, DISTORTION_SD, TANGENTIAL_SD = 0.3, 0.003, 0.02, 0.1, 0.003
 
-# What halves cannot show is an error that all of the photos share. So a part of the residuals' variance counts as
-# smooth over the image: PATCHES of it err alike, however many matches they hold.
+# What halves cannot show is an error that all of the images share. So a part of the residuals' variance counts as
+# smooth over the image: PATCHES of it share one error, however many matches they contain.
 SMOOTH_SHARE, PATCHES = 0.25, 20
 
 # Camera models whose further parameters may be added, and the one that holds them all.
@@ -209,7 +209,7 @@ def _prepare(model: pycolmap.Reconstruction, camera: pycolmap.Camera, image_ids:
 
 
 def _halves(views: Views, state: State) -> list[NDArray[np.bool_]]:
-    """(O,) masks that cut the observations in two: images by turns and in order, space along its three axes."""
+    """(O,) masks that cut the observations in two: images alternately and in order, space along its three axes."""
     image = views.image_idx
     axes = np.linalg.svd(state.xyz - state.xyz.mean(0), full_matrices=False)[2]
     along = state.xyz @ axes.T  # (T, 3)
@@ -280,7 +280,7 @@ def _held(state: State, prior: Prior, places: NDArray[np.int64]) -> State:
 def _reason(problem: _Problem, covariance: Float64, prior: Prior, places: NDArray[np.int64]) -> str:
     at = np.isin(prior.free, places)
     share = np.sqrt(np.diag(covariance))[at] / prior.sd[at]
-    return "the photos do not determine it" if share.max() > 0.5 else "the photos do not contradict the usual value"
+    return "the images do not determine it" if share.max() > 0.5 else "the images do not contradict the usual value"
 
 
 def _model_of(own: str, solution: _Solution, lens: Lens) -> str:
@@ -346,7 +346,7 @@ def focal_deviation(model: pycolmap.Reconstruction, camera_id: int) -> float:
     """Standard deviation of a focal length over its value, as the model alone determines it; inf if not at all.
 
     Poses and points are free, and so is the distortion within what real lenses have; the rest is held. No prior speaks
-    for the focal length. A share of the noise counts as common to the photos, as in `calibrated_cameras`.
+    for the focal length. A share of the noise counts as common to the images, as in `calibrated_cameras`.
     """
     camera = model.camera(camera_id)
     image_ids = sorted(i for i in model.reg_image_ids() if model.image(i).camera_id == camera_id)
@@ -368,11 +368,11 @@ def focal_deviation(model: pycolmap.Reconstruction, camera_id: int) -> float:
 def calibrated_cameras(
     model: pycolmap.Reconstruction, *, fixed: Collection[int] = ()
 ) -> tuple[dict[int, pycolmap.Camera], tuple[CameraReport, ...]]:
-    """New cameras by id, of those that could be judged, and a report of each camera. The model stays as it is.
+    """New cameras by id, of those that could be calibrated, and a report of each camera. The model stays as it is.
 
     fixed: ids of cameras that stay as they are. Cameras of less than MIN_IMAGES registered images are
-    not judged here. Whoever takes the new cameras adjusts poses and points to them, and holds them: without
-    its prior a distortion that is not determined runs away. Deterministic.
+    not calibrated here. Whoever takes the new cameras adjusts poses and points to them, and holds them: without
+    its prior a distortion that is not determined diverges. Deterministic.
     """
     images: dict[int, list[int]] = {}
     for image_id in sorted(model.reg_image_ids()):

@@ -42,7 +42,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
     started = time.perf_counter()
     models: Sequence[pycolmap.Reconstruction] = read_models(output / UNREFINED)
     if has_foreign(models, refiner.data.sigmas):
-        raise BadFile(f"{output / UNREFINED}: models of other photos; delete it and run again")
+        raise BadFile(f"{output / UNREFINED}: models of other images; delete it and run again")
     states, notes = [refiner.start(model) for model in models], ()
     if refiner.data.traits.refinable and not refiner.options.no_refine:
         scratch = scratch_folder(output, refiner)

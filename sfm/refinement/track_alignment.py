@@ -1,8 +1,8 @@
 """Every observation of every track, re-estimated against its track's reference by aligning patches.
 
 Tracks are worked on in blocks that fit the memory: first the patches of all references are cut out, image by image,
-then they are laid over the other images, image by image. So each photo is decoded twice a block at most, and once
-where all photos fit. Alignment goes from a coarse pyramid level, where the matcher's error is a pixel, to the finest.
+then they are aligned in the other images, image by image. So each image is decoded at most twice per block, and once
+where all images fit. Alignment goes from a coarse pyramid level, where the matcher's error is a pixel, to the finest.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Photos:
-    """How the photos of a model are read for alignment. read: pyramid by row of the model's images. scale: (N, 2)
-    pyramid px per photo px in x and y. unit: (N,) pyramid px: standard deviation of the
+class AlignmentImages:
+    """How the images of a model are read for alignment. read: pyramid by row of the model's images. scale: (N, 2)
+    pyramid px per image px in x and y. unit: (N,) pyramid px: standard deviation of the
     matcher's positions."""
 
     read: ReadPyramid
@@ -60,8 +60,8 @@ class Photos:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedTracks:
-    """Columns over a model's observations. xy: (O, 2) px of the photos, references where they were. correlation: (O,)
-    with the reference, 1 for itself, -1 where it could not be compared. information: (O, 2, 2) per px² of the photo:
+    """Columns over a model's observations. xy: (O, 2) px of the images, references where they were. correlation: (O,)
+    with the reference, 1 for itself, -1 where it could not be compared. information: (O, 2, 2) per px² of the image:
     what the pixels say, without the prior; zero for references."""
 
     xy: Float64
@@ -112,22 +112,28 @@ class Job:
 
 
 def align_tracks(
-    columns: ModelColumns, reference: Int64, photos: Photos, *, from_level: int, memory: int, device: str = "cpu"
+    columns: ModelColumns,
+    reference: Int64,
+    images: AlignmentImages,
+    *,
+    from_level: int,
+    memory: int,
+    device: str = "cpu",
 ) -> AlignedTracks:
     """Aligns every observation with its point's reference (T,), its row in the columns.
 
     from_level: pyramid level to begin at, 0 is the finest. memory: bytes for patches and pyramids.
     """
-    job = _job(columns, reference, photos)
+    job = _job(columns, reference, images)
     xy, correlation = columns.xy.copy(), np.full(len(columns.xy), -1.0)
     information = np.zeros((len(columns.xy), 2, 2))
     correlation[reference] = 1.0
-    pyramids = PyramidCache(photos.read, int(memory * (1 - READY_PATCHES)))
+    pyramids = PyramidCache(images.read, int(memory * (1 - READY_PATCHES)))
     window = Window.of_radius(WINDOW_RADIUS, device)
     with progress_bar(len(job.rows), desc="refining", unit="observation") as bar:
         for own in blocks(job, columns, from_level, int(memory * READY_PATCHES), window):
-            for part, found in _Block.of(own, columns, photos, pyramids, window, from_level).aligned():
-                scale = photos.scale[columns.image[part.rows]]
+            for part, found in _Block.of(own, columns, images, pyramids, window, from_level).aligned():
+                scale = images.scale[columns.image[part.rows]]
                 xy[part.rows] = found.xy.cpu().numpy() / scale
                 correlation[part.rows] = found.correlation.cpu().numpy()
                 information[part.rows] = found.information.cpu().numpy() * scale[:, :, None] * scale[:, None, :]
@@ -135,13 +141,13 @@ def align_tracks(
     return AlignedTracks(xy, correlation, information)
 
 
-def _job(columns: ModelColumns, reference: Int64, photos: Photos) -> Job:
+def _job(columns: ModelColumns, reference: Int64, images: AlignmentImages) -> Job:
     """Every observation but the references, where a map from the reference exists."""
     own_reference = reference[columns.point]
     rows = np.flatnonzero(own_reference != np.arange(len(columns.point)))
     maps = patch_maps(columns, rows, reference, surface_normals(columns, reference))
     own_reference = own_reference[rows]
-    source, target = photos.scale[columns.image[own_reference]], photos.scale[columns.image[rows]]
+    source, target = images.scale[columns.image[own_reference]], images.scale[columns.image[rows]]
     maps = maps * target[:, :, None] / source[:, None, :]
     determinant = np.abs(np.linalg.det(maps))
     with np.errstate(invalid="ignore"):
@@ -183,21 +189,27 @@ class _Block:
 
     job: Job
     positions: Float32
-    photos: Photos
+    images: AlignmentImages
     pyramids: PyramidCache
     window: Window
     patches: tuple[tuple[torch.Tensor, Int64], ...]
 
     @classmethod
     def of(
-        cls, job: Job, columns: ModelColumns, photos: Photos, pyramids: PyramidCache, window: Window, from_level: int
+        cls,
+        job: Job,
+        columns: ModelColumns,
+        images: AlignmentImages,
+        pyramids: PyramidCache,
+        window: Window,
+        from_level: int,
     ) -> _Block:
         """The block of a job, with the patches of its references cut out."""
-        positions = (columns.xy * photos.scale[columns.image]).astype(np.float32)
+        positions = (columns.xy * images.scale[columns.image]).astype(np.float32)
         patches = tuple(
             reference_patches(job, stage, positions, columns, pyramids, window) for stage in range(from_level, -1, -1)
         )
-        return cls(job, positions, photos, pyramids, window, patches)
+        return cls(job, positions, images, pyramids, window, patches)
 
     def aligned(self) -> Iterator[tuple[Job, Alignment]]:
         """The alignment of each part of the block, one image a part."""
@@ -233,7 +245,7 @@ class _Block:
                 start=_spaced(found, spacing),
                 prior=_spaced(prior, spacing),
                 level=target,
-                prior_sigma=PRIOR_SIGMA * float(self.photos.unit[image]),
+                prior_sigma=PRIOR_SIGMA * float(self.images.unit[image]),
             )
             found = _spaced(found, 1 / spacing)
         return part, found
@@ -241,7 +253,7 @@ class _Block:
 
 def _in_halves(work: Callable[[Int64], _Result], rows: Int64) -> list[_Result]:
     """The work of some rows, in halves where memory does not suffice. No closure: one that calls itself would hold
-    patches and photos until the garbage collector comes."""
+    patches and images until the garbage collector comes."""
     try:
         return [work(rows)]
     except Exception as error:
@@ -275,13 +287,13 @@ def reference_patches(
 
 
 def reduced_size(width: int, height: int, max_size: int) -> tuple[int, int]:
-    """Size (width, height) of a photo reduced so that no side is longer than max_size px; 0 leaves it as it is."""
+    """Size (width, height) of an image reduced so that no side is longer than max_size px; 0 leaves it as it is."""
     factor = min(1.0, max_size / max(width, height)) if max_size else 1.0
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def reduced_grey(grey: NDArray[np.uint8], max_size: int) -> NDArray[Any]:
-    """A photo (H, W) u8 at its reduced size, antialiased: f32, or as it was."""
+    """An image (H, W) u8 at its reduced size, antialiased: f32, or as it was."""
     width, height = reduced_size(grey.shape[1], grey.shape[0], max_size)
     if (height, width) == grey.shape:
         return grey

@@ -3,7 +3,7 @@
 COLMAP's own triangulator completes tracks, merges those that are one point, triangulates again pairs that drifted
 apart, and registers images that fitted no pose before; all on the refined keypoints, with tighter thresholds. Then each
 point is proposed to the images that should see it though no match says so: pairs that were not verified, cells that
-another match took. Whether they do, the next round's alignment tells. Pixels are COLMAP's (sfm.types).
+another match took. The next round's alignment decides whether they do. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sfm.types import Float64, Int64, Keypoints
 
 MIN_SHARED = 15  # points
 MIN_COSINE = 0.5  # of the angle between the viewing directions: 60 degrees
-MARGIN = 0.01  # of the longer side: patches at the rim of a photo are cut off
+MARGIN = 0.01  # of the longer side: patches at the rim of an image are cut off
 
 
 def refined_input(data: MappingInput, model: pycolmap.Reconstruction) -> MappingInput:
@@ -94,7 +94,7 @@ def _register(mapper: pycolmap.IncrementalMapper, options: pycolmap.IncrementalP
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
     """Observations that a model should have. point: (C,) row of the points. image: (C,) row of the images. xy: (C, 2)
-    px, where the point lies by the model."""
+    px, where the model projects the point."""
 
     point: Int64
     image: Int64
@@ -131,7 +131,7 @@ def propose(columns: ModelColumns, reference: Int64) -> Proposals:
 def on_usable(
     proposals: Proposals, columns: ModelColumns, read_mask: Callable[[str], NDArray[np.bool_] | None]
 ) -> Proposals:
-    """Those that do not lie on a masked-out pixel. read_mask: (H, W) bool of an image name, None for no mask."""
+    """Those that are not on a masked-out pixel. read_mask: (H, W) bool of an image name, None for no mask."""
     usable = np.ones(len(proposals.point), bool)
     for row in np.unique(proposals.image):
         mask = read_mask(columns.names[row])

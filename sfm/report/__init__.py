@@ -1,1 +1,1 @@
-"""HTML pages of a run and of two models beside each other."""
+"""HTML pages of a run and of a comparison of two models."""

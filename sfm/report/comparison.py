@@ -28,7 +28,7 @@ from sfm.results.files import DATABASE
 from sfm.results.run_json import read_run_json, recorded_warnings, run_title
 from sfm.storage.database import FeatureDatabase
 
-GROUND_TRUTH_COLOUR = "#9aa3ad"
+GROUND_GROUND_TRUTH_COLOUR = "#9aa3ad"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +160,7 @@ def sentence(groups: Mapping[str, list[str]], titles: tuple[str, str], total: in
     """Who registered what, in a sentence."""
     num = {group: len(members) for group, members in groups.items()}
     return (
-        f"Of {total} photos {titles[0]} registered {num['both'] + num['a']} and {titles[1]} {num['both'] + num['b']}: "
+        f"Of {total} images {titles[0]} registered {num['both'] + num['a']} and {titles[1]} {num['both'] + num['b']}: "
         f"{num['both']} are in both models, {num['a']} only in that of {titles[0]}, {num['b']} only in that of "
         f"{titles[1]}, {num['neither']} in neither."
     )
@@ -168,9 +168,9 @@ def sentence(groups: Mapping[str, list[str]], titles: tuple[str, str], total: in
 
 def _remarks(thumbnails: Mapping[str, str], shown: set[int], images: PageImages) -> list[str]:
     if not thumbnails:
-        return ["no thumbnails: the photos are not where the runs found them; give --images FOLDER"]
+        return ["no thumbnails: the images are not where the runs found them; give --images FOLDER"]
     if len(shown) < len(images.names):
-        return [f"thumbnails and keypoints of a sample only: {len(thumbnails)} of {len(images.names):,} photos"]
+        return [f"thumbnails and keypoints of a sample only: {len(thumbnails)} of {len(images.names):,} images"]
     return []
 
 
@@ -186,7 +186,7 @@ def _ground_truth_part(
     points = Points(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32), none)
     seen = Observations(none, none, np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
     cameras_only = replace(over, points=points, observations=seen)
-    return [parts.model_part(cameras_only, images) | {"outline": True, "colour": GROUND_TRUTH_COLOUR}]
+    return [parts.model_part(cameras_only, images) | {"outline": True, "colour": GROUND_GROUND_TRUTH_COLOUR}]
 
 
 def _side(side: Contender, images: PageImages, shown: set[int], true_scene: Scene | None) -> dict[str, Any]:
@@ -211,8 +211,8 @@ def ground_truth_errors(poses: Poses, true_poses: Poses) -> dict[str, dict[str, 
         return {}
     similarity, distances, names = found
     size = extent(camera_centres(true_poses))
-    turned = np.array([similarity.transform_pose(poses[name])[:, :3] @ true_poses[name][:, :3].T for name in names])
-    angles = rotation_angle_deg(turned)
+    rotated = np.array([similarity.transform_pose(poses[name])[:, :3] @ true_poses[name][:, :3].T for name in names])
+    angles = rotation_angle_deg(rotated)
     return {
         name: {"centre_percent": round(float(100 * distance / size), 4), "rotation_deg": round(float(angle), 4)}
         for name, distance, angle in zip(names, distances, angles, strict=True)

@@ -158,16 +158,16 @@ def neighbours_of(scene: Scene) -> list[list[tuple[int, int]]]:
 
 
 def warnings_of(counts: Int64, errors: NDArray[np.float64]) -> list[str]:
-    """For each camera what is odd about it beside the others, or ""."""
+    """For each camera in what it is an outlier, or ""."""
     usual = float(np.median(counts)) if len(counts) else 0.0
     usual_error = float(np.nanmedian(errors)) if np.isfinite(errors).any() else 0.0
     found = []
     for count, error in zip(counts.tolist(), errors.tolist(), strict=True):
         said = []
         if count < FEW_OBSERVATIONS * usual:
-            said.append(f"few observations: {count:,}, the median photo has {usual:,.0f}")
+            said.append(f"few observations: {count:,}, the median image has {usual:,.0f}")
         if error > LARGE_ERROR * usual_error:
-            said.append(f"large error: {error:.2f} px, the median photo has {usual_error:.2f} px")
+            said.append(f"large error: {error:.2f} px, the median image has {usual_error:.2f} px")
         found.append("; ".join(said))
     return found
 

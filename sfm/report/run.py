@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """A finished run as it lies on disk. record: its run.json. counts, geometries: of the matched pairs. scene: its
+    """A finished run as stored on disk. record: its run.json. counts, geometries: of the matched pairs. scene: its
     largest model, upright, None without one. place: sub-model of each image that is in a smaller one."""
 
     out: Path
@@ -135,17 +135,17 @@ def images_title(record: Mapping[str, Any]) -> str:
     """A name for the images: their folder's, or its parent's where that says more."""
     folder = Path(str(record.get("images_folder", "")))
     named = folder.parent if folder.name.lower() in ("images", "photos", "imgs") and folder.parent.name else folder
-    return named.name or "photos"
+    return named.name or "images"
 
 
 def sentence(run: Run) -> str:
     """The run in a sentence."""
     r, how = run.record, run_title(run.record)
     if run.scene is None:
-        return f"{r['images']} photos, matched by {how}, gave no model."
+        return f"{r['images']} images, matched by {how}, gave no model."
     return (
-        f"{r['registered']} of {r['images']} photos, matched by {how}, became a model of {r['points3D']:,} points, "
-        f"each seen by {r['mean_track_length']:.1f} photos on average, with a mean reprojection error of "
+        f"{r['registered']} of {r['images']} images, matched by {how}, became a model of {r['points3D']:,} points, "
+        f"each seen by {r['mean_track_length']:.1f} images on average, with a mean reprojection error of "
         f"{r['mean_reprojection_error_px']:.2f} px, in {duration(total_seconds(r))}."
     )
 
@@ -165,7 +165,7 @@ def duration(seconds: float) -> str:
 def tiles(record: Mapping[str, Any]) -> list[list[str]]:
     """The figures: label and value."""
     return [
-        ["photos registered", f"{record['registered']} / {record['images']}"],
+        ["images registered", f"{record['registered']} / {record['images']}"],
         ["3D points", f"{record['points3D']:,}"],
         ["observations", f"{record['observations']:,}"],
         ["mean track length", f"{record['mean_track_length']:.2f}"],
@@ -180,12 +180,12 @@ def warnings(run: Run, side: Mapping[str, Any]) -> list[str]:
     found += [f"{PROBABLY_BAD}: {text}" for text in recorded_warnings(run.record)]
     lost, odd = len(unregistered(run.record)), sum(bool(text) for text in side["warning"])
     if lost and run.scene is not None:
-        found.append(f"{lost} of {run.record['images']} photos are not in the model; each says why below")
+        found.append(f"{lost} of {run.record['images']} images are not in the model; the reasons are below")
     if odd:
-        found.append(f"{odd} registered photo{'s stand' if odd > 1 else ' stands'} out, marked below")
+        found.append(f"{odd} registered image{'s are outliers' if odd > 1 else ' is an outlier'}, marked below")
     if len(run.record.get("models", [])) > 1:
-        others = ", ".join(f"{model['path']} ({model['images']} photos)" for model in run.record["models"][1:])
-        found.append(f"the photos fell into more than one model; this page shows the largest, the others are {others}")
+        others = ", ".join(f"{model['path']} ({model['images']} images)" for model in run.record["models"][1:])
+        found.append(f"the images split into more than one model; this page shows the largest, the others are {others}")
     return found
 
 
@@ -193,9 +193,9 @@ def remarks(run: Run, num_thumbnails: int, num_shown: int) -> list[str]:
     """What this page leaves out."""
     found = []
     if num_thumbnails == 0:
-        found.append(f"no thumbnails: the photos are not in {run.record.get('images_folder')} any more")
+        found.append(f"no thumbnails: the images are not in {run.record.get('images_folder')} any more")
     elif num_shown < len(run.images.names):
-        found.append(f"thumbnails and keypoints of a sample only: {num_thumbnails} of {len(run.images.names):,} photos")
+        found.append(f"thumbnails and keypoints of a sample only: {num_thumbnails} of {len(run.images.names):,} images")
     if run.scene is not None and len(run.scene.points.xyz) > parts.MAX_POINTS:
         found.append(f"3D view of a fair sample: {parts.MAX_POINTS:,} of {len(run.scene.points.xyz):,} points")
     return found
@@ -245,7 +245,7 @@ def report_key(record: Mapping[str, Any]) -> str:
 
 
 def write_report(out: Path, images: Path | None = None) -> Path:
-    """Writes OUT/report.html anew and returns its path. images: the images' folder, where it has moved.
+    """Writes OUT/report.html and returns its path. images: the images' folder, where it has moved.
 
     Raises BadFile where OUT is no run's output folder or cannot be written.
     """

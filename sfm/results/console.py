@@ -1,4 +1,4 @@
-"""What a run says when it ends, and while it runs: text for people."""
+"""Console output of a run, during and at its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROBABLY_BAD = "this model is probably bad"
 
 
 def stage_line(stage: StageSummary) -> str:
-    """One line a stage: its name, its counts, its time or that it was reused."""
+    """One line per stage: its name, its counts, its time or that it was reused."""
     counts = ", ".join(f"{_number(value)} {name.replace('_', ' ')}" for name, value in stage.counts.items())
     time = "reused" if stage.reused else f"{stage.seconds:.1f} s"
     return f"{stage.stage:<13}{time:>9}  {counts}"
@@ -38,7 +38,7 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, mat
     matcher: of the run's options; the same images by SIFT are proposed after any other.
     """
     if not summary.models:
-        return f"stopped after {summary.stages[-1].stage}; the same command without --stop-after carries on"
+        return f"stopped after {summary.stages[-1].stage}; the same command without --stop-after resumes"
     lines = [
         f"registered images       {summary.registered} of {summary.images}",
         f"3D points               {summary.points3D:,}",
@@ -63,7 +63,7 @@ def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
         "coloured points": out / "points.ply",
         "features and matches": out / DATABASE,
         "COLMAP database": out / "database.db",
-        "this for machines": out / RUN_JSON,
+        "machine-readable": out / RUN_JSON,
     }
     if _is_newer(out / REPORT, out / RUN_JSON):  # one that is older is not of this run
         files = {"report (any browser)": out / REPORT} | files
@@ -81,18 +81,18 @@ def print_stage(stage: StageSummary) -> None:
 
 
 def bad_model_line(warnings: Sequence[ModelWarning]) -> str:
-    """Signs that a model is probably bad, in the line that goes with the exit code."""
+    """The warnings about a model, in the line that goes with the exit code."""
     return f"{PROBABLY_BAD} (exit code 4): {'; '.join(warning.text for warning in warnings)}"
 
 
 def print_warnings(*runs: Path | None) -> None:
-    """Prints on standard error what speaks against the models of runs, by their own account."""
+    """Prints the warnings in the run.json of runs on standard error."""
     for text in filter(None, (warnings_text(run) for run in runs if run is not None)):
         print(text, file=sys.stderr)
 
 
 def warnings_text(out: Path) -> str:
-    """What a run has against its own model, a line a sign; "" where it has nothing, or the folder is no run's."""
+    """The warnings of a run about its model, one per line; "" where it has nothing, or the folder is no run's."""
     try:
         warnings = recorded_warnings(read_run_json(out))
     except BadFile:

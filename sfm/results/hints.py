@@ -10,7 +10,7 @@ def next_commands(folder: Path, out: Path, matcher: str) -> list[str]:
     """Commands that follow a run of the images in `folder` into `out`, a line each, with what they do."""
     images, here, sift = (shlex.quote(str(path)) for path in (folder, out, f"{out}-sift"))
     beside = [
-        (f"loftr-sfm {images} {sift} --matcher sift", "the same photos by COLMAP's SIFT, and then"),
+        (f"loftr-sfm {images} {sift} --matcher sift", "the same images by COLMAP's SIFT, and then"),
         (f"loftr-sfm compare {here} {sift}", "both side by side, as a table and in the browser"),
     ]
     commands = [

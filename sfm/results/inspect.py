@@ -1,4 +1,4 @@
-"""What a run's feature database holds: text for people."""
+"""The contents of a run's feature database, as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""run.json: the summary of a run for machines, written whole and read with distrust."""
+"""run.json: the machine-readable summary of a run, written atomically and read as an untrusted file."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def recorded_warnings(record: Mapping[str, Any]) -> list[str]:
 
 
 def run_title(record: Mapping[str, Any]) -> str:
-    """What to call a run beside another: its matcher."""
+    """The title of a run in comparisons: its matcher."""
     name = str(record.get("matcher", {}).get("matcher", ""))
     kind, _, weights = name.partition("-")
     known = {"loftr": "LoFTR", "sift": "SIFT", "hloc": "hloc"}
@@ -166,5 +166,5 @@ def images_folder(out: Path) -> Path:
     """The folder of images that a run was made from, as its run.json says. Raises BadFile where it does not."""
     folder = read_run_json(out).get("images_folder")
     if not isinstance(folder, str):
-        raise BadFile(f"{out / RUN_JSON}: names no folder of photos; give --images FOLDER")
+        raise BadFile(f"{out / RUN_JSON}: names no folder of images; give --images FOLDER")
     return Path(folder)

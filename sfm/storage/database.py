@@ -218,7 +218,7 @@ class FeatureDatabase:
         return columns
 
     def write_images(self, records: Sequence[ImageRecord]) -> None:
-        """Write the photos, sorted by name. Other photos than before: groups that number them are dropped."""
+        """Write the images, sorted by name. Other images than before: groups that number them are dropped."""
         records = sorted(records, key=lambda r: r.name)
         if len({r.name for r in records}) < len(records):
             raise ValueError("two images of one name")
@@ -231,13 +231,13 @@ class FeatureDatabase:
         self._matches.use_images(self._digests)
 
     def read_images(self) -> tuple[ImageRecord, ...]:
-        """The photos, sorted by name."""
+        """The images, sorted by name."""
         if "images" not in self._h5:
             raise MissingStage(f"{self.path}: holds no images yet; run the stage 'images' first")
         return self._images
 
     def write_pairs(self, pairs: Sequence[ImagePair]) -> None:
-        """Write which photos are to be matched, in the order given."""
+        """Write which images are to be matched, in the order given."""
         self._write("pairs", {"image_idx": schema.pair_rows(pairs, self._rows)})
 
     def read_pairs(self) -> tuple[ImagePair, ...]:
@@ -248,7 +248,7 @@ class FeatureDatabase:
     def write_matches(self, batch: Sequence[tuple[ImagePair, Matches]], *, matcher_key: str) -> None:
         """Add or replace the matches of some pairs; durable when it returns. Others are not touched.
 
-        matcher_key: digest of all that the matches depend on besides the photos. It becomes the key
+        matcher_key: digest of all that the matches depend on besides the images. It becomes the key
         that `read_matches` reads. ValueError for a pair of unknown images.
         """
         schema.pair_rows([pair for pair, _ in batch], self._rows)
@@ -257,7 +257,7 @@ class FeatureDatabase:
         self._sync()
 
     def matched_pairs(self, matcher_key: str) -> frozenset[ImagePair]:
-        """Pairs whose matches by this matcher are held and fit the photos as they are now."""
+        """Pairs whose matches by this matcher are held and fit the images as they are now."""
         return self._matches.pairs(matcher_key)
 
     def use_matcher(self, matcher_key: str) -> None:
@@ -281,7 +281,7 @@ class FeatureDatabase:
         return self._matches.counts()
 
     def held_matches(self) -> tuple[tuple[str, int, int, bool], ...]:
-        """For each matcher key: (key, pairs that fit the photos as they are now, their rows, is it the current)."""
+        """For each matcher key: (key, pairs that fit the images as they are now, their rows, is it the current)."""
         return tuple(self._matches.describe())
 
     def write_grids(self, grids: Mapping[str, Grid | None], *, traits: MatcherTraits | None = None) -> None:

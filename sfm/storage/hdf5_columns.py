@@ -67,10 +67,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """HDF5 tells in many words what the system told it in few."""
+    """The system's message, which HDF5 wraps in many words."""
     text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    told = re.search("error message = '([^']*)'", text)
-    return told[1] if told else text[:160]
+    found = re.search("error message = '([^']*)'", text)
+    return found[1] if found else text[:160]
 
 
 def child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:

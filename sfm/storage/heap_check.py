@@ -17,7 +17,7 @@ from typing import Any
 _HEAD = b"GCOL\1\0\0\0"
 _LENGTH, _OBJECT = struct.Struct("<Q"), struct.Struct("<HH4xQ")
 _METADATA = 1 << 16  # bytes; reads of more are of data
-_LARGEST = 1 << 24  # bytes of one heap; the longest text that a run writes is a list of photos and reasons
+_LARGEST = 1 << 24  # bytes of one heap; the longest text that a run writes is a list of images and reasons
 
 
 def check_heaps(block: memoryview, start: int, read: Callable[[int, int], bytes]) -> None:

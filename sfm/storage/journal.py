@@ -1,16 +1,16 @@
-"""A file whose changes become real all at once.
+"""A file whose changes are committed atomically.
 
-HDF5 overwrites its own bookkeeping in place, so a process killed inside a write leaves a file that
-no longer opens. `JournaledFile` stands between HDF5 and the disk. Bytes beyond the committed end go
+HDF5 overwrites its own metadata in place, so a process killed inside a write leaves a file that
+no longer opens. `JournaledFile` is the layer between HDF5 and the disk. Bytes beyond the committed end go
 to the file at once (nobody looks there yet); changes below it are kept in memory, page by page.
-`commit` then makes all of it real, the way SQLite's write-ahead log does:
+`commit` then makes all of it durable, as SQLite's journal does:
 
 1. fsync the file: the appended bytes are safe;
 2. write the changed pages and a checksum to `FILE.journal`, fsync: from here on the commit holds;
 3. write the pages into the file, cut it to its new size, fsync, empty the journal.
 
 A kill before the end of 2 leaves the old file, one after it leaves a whole journal, which the next
-`JournaledFile` carries out (or, opened for reading, looks through). Knows nothing about HDF5.
+`JournaledFile` replays (or, opened for reading, overlays). Independent of HDF5.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MAX_GROWTH = 1 << 30  # bytes that a commit may leave without a value at the fi
 
 
 def journal_path(path: Path) -> Path:
-    """Where the journal of a file lies."""
+    """Path of the journal of a file."""
     return path.with_name(path.name + ".journal")
 
 
@@ -88,7 +88,7 @@ class JournaledFile:
 
     A write that fails (disk full) raises its OSError from `commit`, not from `write`.
 
-    committed_size: tells from the first page how long the file is meant to be, bytes; whatever lies
+    committed_size: the length of the file, bytes, from its first page; whatever is
     beyond was never committed. It may raise for a file that is not what it should be.
     """
 
@@ -184,7 +184,7 @@ class JournaledFile:
         self._appended = True
         try:
             write_all(self._file, start, view)
-        except OSError as error:  # HDF5 cannot be told in the middle of its work
+        except OSError as error:  # HDF5 cannot handle an error in the middle of its work
             self._error = error
 
     def _fill(self, start: int, view: memoryview) -> None:

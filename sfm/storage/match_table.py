@@ -1,7 +1,7 @@
-"""The group `matches` of the feature database: matches of all pairs as columns, by matcher and photos' digests.
+"""The group `matches` of the feature database: matches of all pairs as columns, by matcher and images' digests.
 
-Rows of one pair lie together; `index` says where. A pair written again gets new rows and the last
-entry counts. Rows of photos that changed or left stay until the file is compacted, so that photos
+Rows of one pair are contiguous; `index` says where. A pair written again gets new rows and the last
+entry counts. Rows of images that changed or left stay until the file is compacted, so that images
 that come back find their matches.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from sfm.storage.hdf5_columns import Array, Columns, check_below, chunked, column, offsets_of, read_columns, subgroup
 from sfm.types import ImagePair, Matches
 
-# S matchers, D versions of photos, E entries, R rows
+# S matchers, D versions of images, E entries, R rows
 MATCH_ROWS: Columns = {
     "points": ("f4", ("R", 4)),  # x0, y0, x1, y1, px
     "confidence": ("f4", ("R",)),
@@ -29,7 +29,7 @@ MATCH_INDEX: Columns = {
 }
 _CURRENT = "current"  # attribute: row in `matcher` of the matcher that read_matches reads
 
-Entry = tuple[int, int, int]  # matcher, photo 0, photo 1
+Entry = tuple[int, int, int]  # matcher, image 0, image 1
 
 
 class MatchTable:
@@ -39,7 +39,7 @@ class MatchTable:
         """ValueError where the file's group does not fit the schema."""
         self._file = file
         self._matchers: dict[str, int] = {}
-        self._photos: dict[tuple[str, str], int] = {}
+        self._images: dict[tuple[str, str], int] = {}
         self._where: dict[Entry, tuple[int, int]] = {}
         self._current: int | None = None
         self._data: dict[str, h5py.Dataset] = {}
@@ -61,30 +61,30 @@ class MatchTable:
             raise ValueError("matches/index: a pair that is none")
         self._matchers = {str(key): i for i, key in enumerate(columns["matcher"])}
         names = zip(columns["photo_name"], columns["photo_digest"], strict=True)
-        self._photos = {(str(name), str(digest)): i for i, (name, digest) in enumerate(names)}
+        self._images = {(str(name), str(digest)): i for i, (name, digest) in enumerate(names)}
         self._where = {(m, a, b): (start, num) for m, a, b, start, num in index.tolist()}
         current = int(group.attrs.get(_CURRENT, -1))
         self._current = current if 0 <= current < len(self._matchers) else None
 
     def use_images(self, digests: Mapping[str, str]) -> None:
-        """Set the photos as they are now: name -> digest."""
+        """Set the images as they are now: name -> digest."""
         self._digests = dict(digests)
 
     def _entry(self, matcher: int, pair: ImagePair) -> Entry | None:
         keys = [(name, self._digests.get(name, "")) for name in (pair.name0, pair.name1)]
-        rows = [self._photos.get(key) for key in keys]
+        rows = [self._images.get(key) for key in keys]
         return None if rows[0] is None or rows[1] is None else (matcher, rows[0], rows[1])
 
     def pairs(self, key: str) -> frozenset[ImagePair]:
-        """Pairs of photos as they are now that hold matches by the matcher."""
+        """Pairs of images as they are now that hold matches by the matcher."""
         matcher = self._matchers.get(key)
-        names = {row: name for (name, digest), row in self._photos.items() if self._digests.get(name) == digest}
+        names = {row: name for (name, digest), row in self._images.items() if self._digests.get(name) == digest}
         return frozenset(
             ImagePair(names[a], names[b]) for m, a, b in self._where if m == matcher and a in names and b in names
         )
 
     def counts(self) -> dict[ImagePair, int]:
-        """Number of matches of each pair of photos as they are now, by the current matcher."""
+        """Number of matches of each pair of images as they are now, by the current matcher."""
         key = next((key for key, matcher in self._matchers.items() if matcher == self._current), "")
         entries = {pair: self._entry(self._matchers[key], pair) for pair in self.pairs(key)} if key else {}
         return {pair: self._where[entry][1] for pair, entry in entries.items() if entry is not None}
@@ -125,19 +125,19 @@ class MatchTable:
         matcher = self._matchers.setdefault(key, len(self._matchers))
         _grow(group["matcher"], list(self._matchers))
         self.select(key)
-        photos = [self._photo_rows(pair) for pair, _ in batch]
-        _grow(group["photo_name"], [name for name, _ in self._photos])
-        _grow(group["photo_digest"], [digest for _, digest in self._photos])
+        images = [self._image_rows(pair) for pair, _ in batch]
+        _grow(group["photo_name"], [name for name, _ in self._images])
+        _grow(group["photo_digest"], [digest for _, digest in self._images])
         offsets = offsets_of([len(m) for _, m in batch]) + len(self._data["confidence"])
         for name, rows in _rows([m for _, m in batch]).items():
             _extend(self._data[name], rows)
-        entries = [(matcher, a, b, int(s), len(m)) for (a, b), s, (_, m) in zip(photos, offsets, batch, strict=False)]
+        entries = [(matcher, a, b, int(s), len(m)) for (a, b), s, (_, m) in zip(images, offsets, batch, strict=False)]
         _extend(group["index"], np.array(entries, np.int64).reshape(-1, 5))
         self._where.update({(m, a, b): (start, num) for m, a, b, start, num in entries})
 
-    def _photo_rows(self, pair: ImagePair) -> tuple[int, int]:
+    def _image_rows(self, pair: ImagePair) -> tuple[int, int]:
         keys = [(name, self._digests[name]) for name in (pair.name0, pair.name1)]
-        rows = [self._photos.setdefault(key, len(self._photos)) for key in keys]
+        rows = [self._images.setdefault(key, len(self._images)) for key in keys]
         return rows[0], rows[1]
 
     def _create(self) -> None:
@@ -153,12 +153,12 @@ class MatchTable:
     # space
 
     def _alive(self) -> list[tuple[Entry, tuple[int, int]]]:
-        """Entries of photos as they are now, by their rows' place in the file."""
-        now = {row for (name, digest), row in self._photos.items() if self._digests.get(name) == digest}
+        """Entries of images as they are now, by their rows' place in the file."""
+        now = {row for (name, digest), row in self._images.items() if self._digests.get(name) == digest}
         return sorted((e for e in self._where.items() if {e[0][1], e[0][2]} <= now), key=lambda e: e[1])
 
     def nbytes_alive(self) -> int:
-        """Stored bytes that the rows of photos as they are now take, about."""
+        """Stored bytes that the rows of images as they are now take, about."""
         if not self._data:
             return 0
         rows = max(len(self._data["confidence"]), 1)
@@ -166,8 +166,8 @@ class MatchTable:
         return stored * sum(num for _, (_, num) in self._alive()) // rows
 
     def copy_alive(self, file: h5py.File) -> None:
-        """Write the rows of photos as they are now into another database file, pair by pair."""
-        names = {row: name for (name, _), row in self._photos.items()}
+        """Write the rows of images as they are now into another database file, pair by pair."""
+        names = {row: name for (name, _), row in self._images.items()}
         keys = {matcher: key for key, matcher in self._matchers.items()}
         table = MatchTable(file, self._digests)
         for (matcher, a, b), _ in self._alive():

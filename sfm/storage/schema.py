@@ -136,14 +136,14 @@ def images_columns(records: Sequence[ImageRecord]) -> dict[str, Any]:
 
 
 def images(c: Row) -> tuple[ImageRecord, ...]:
-    """The photos, names sorted and unique."""
+    """The images, names sorted and unique."""
     names = [str(name) for name in c["name"]]
     if names != sorted(set(names)):
         raise ValueError("images: names are not sorted and unique")
     if outside := [name for name in names if leads_out(name)]:
-        raise ValueError(f"images: {outside[0]!r} leads out of the folder of photos")
+        raise ValueError(f"images: {outside[0]!r} leads out of the folder of images")
     if (c["size"] <= 0).any():
-        raise ValueError("images: a photo without pixels")
+        raise ValueError("images: an image without pixels")
     params = _split(c["params"], c["params_offsets"], "images")
     if any(len(own) != NUM_PARAMS.get(str(model)) for own, model in zip(params, c["camera_model"], strict=True)):
         raise ValueError("images: parameters that are not those of the camera's model")

@@ -1,4 +1,4 @@
-"""How much memory a run may take, and what tells that there was none left."""
+"""How much memory a run may take, and how its exhaustion is recognised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SHARE = 0.5  # of what is free; COLMAP's mapping, the model and other programs need theirs
-_UNKNOWN = 4 * 10**9  # bytes taken for free where the system does not tell
+_UNKNOWN = 4 * 10**9  # bytes assumed to be free where the system does not say
 MEMINFO, OWN_GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup")
 _CPU_ALLOCATOR = "DefaultCPUAllocator"  # in torch's message; its error for main memory has no class of its own
 
@@ -36,7 +36,7 @@ def _free_in_system() -> int:
     with suppress(OSError, StopIteration):
         lines = MEMINFO.read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
-    with suppress(AttributeError, OSError, ValueError):  # macOS: how much is free is not told, take half
+    with suppress(AttributeError, OSError, ValueError):  # macOS does not say how much is free, take half
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     return _UNKNOWN
 
@@ -53,7 +53,7 @@ def _free_in_groups() -> Iterator[int]:
 
 
 class _Group(NamedTuple):
-    """Where a version of Linux' control groups tells of memory. line: how its line in /proc/self/cgroup begins after
+    """Where a version of Linux' control groups reports memory. line: how its line in /proc/self/cgroup begins after
     the number. limit, used: files. cached: row of memory.stat."""
 
     line: str

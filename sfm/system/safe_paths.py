@@ -1,4 +1,4 @@
-"""Names and links that a stranger may have made, which must not lead out of their folder."""
+"""Untrusted names and links, which must not lead out of their folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def is_path(text: str) -> bool:
 
 
 def leads_out(name: str) -> bool:
-    """Whether a name, taken as a path relative to a folder, stands for something outside it."""
+    """Whether a name, taken as a path relative to a folder, is outside it."""
     path = PurePath(name)
     return bool(path.drive or path.root) or not path.parts or ".." in path.parts or "\0" in name
 

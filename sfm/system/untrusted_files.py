@@ -1,4 +1,4 @@
-"""Files that a stranger may have made: text, JSON and arrays, read within bounds."""
+"""Untrusted files: text, JSON and arrays, read within bounds."""
 
 from __future__ import annotations
 

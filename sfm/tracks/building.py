@@ -9,7 +9,7 @@ none with a Python loop over matches or tracks:
    decided at once, whatever happens elsewhere, so the result equals the one-by-one order.
 2. `place_observations`: a cell is 8 network pixels wide, yet rows of matches are sub-pixel. One
    reference observation a track keeps its position; the others go where the rows that link them to
-   it say that this very point lies (then on through placed neighbours, a few rings). So a track's
+   it locate this very point (then on through placed neighbours, a few rings). So a track's
    positions agree with each other, and the reference's own quantisation costs nothing.
 3. `build_tracks`: keypoints, tracks and keypoint matches of what was placed.
 

@@ -1,6 +1,6 @@
 """Fewer matches and tracks where memory does not suffice for all: the most confident, the longest, evenly spread.
 
-What a model costs grows with its observations, not with the photos' size. So a limit here bounds all that follows:
+What a model costs grows with its observations, not with the images' size. So a limit here bounds all that follows:
 COLMAP's mapping, bundle adjustment, refinement.
 """
 
@@ -15,7 +15,7 @@ from sfm.types import Float64, Int64, Matches, TwoViewGeometry
 
 BYTES_PER_MATCH = 320  # that building tracks takes at most, a verified row of matches
 BYTES_PER_OBSERVATION = 2500  # that mapping and refinement take at most
-BINS = 8  # a photo's side; each bin keeps its best
+BINS = 8  # an image's side; each bin keeps its best
 
 
 def verified_rows(geometry: TwoViewGeometry, matches: Matches, max_rows: int | None) -> tuple[TwoViewGeometry, Matches]:
@@ -36,7 +36,7 @@ def thin(label: Int64, image: Int64, xy: Float64, score: Float64, limit: int) ->
     """(M,) which observations are kept: of whole tracks, and at most `limit`.
 
     label: (M,) their tracks. image: (M,). xy: (M, 2) px. score: (M,). First come tracks that are the best of a bin of
-    some photo, then the second best, and so on; of equal places the longer tracks.
+    some image, then the second best, and so on; of equal places the longer tracks.
     """
     _, track, length = np.unique(label, return_inverse=True, return_counts=True)
     place = np.full(len(length), len(label))
@@ -48,7 +48,7 @@ def thin(label: Int64, image: Int64, xy: Float64, score: Float64, limit: int) ->
 
 
 def _place_in_bins(length: Int64, image: Int64, xy: Float64, score: Float64) -> Int64:
-    """(M,) place of each observation in its bin of its photo, from 0: longer tracks first, then higher scores."""
+    """(M,) place of each observation in its bin of its image, from 0: longer tracks first, then higher scores."""
     span = np.zeros((int(image.max(initial=-1)) + 1, 2))
     np.maximum.at(span, image, xy + 1e-6)
     column, row = np.minimum(xy / span[image] * BINS, BINS - 1).astype(np.int64).T

@@ -1,4 +1,4 @@
-"""`loftr-sfm train`: photos in, weights of the compact network out."""
+"""`loftr-sfm train`: images in, weights of the compact network out."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Pairs = list[TrainingPair] | list[SparseTrainingPair]
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """What a run is made from. photos: folder of photos. size: (H, W) px of the pairs, multiples of 32.
-    scenes: reconstructed photo sets, whose tracks are real pairs. scenes_every: one batch in so many is real."""
+    """What a run is made from. images: folder of images. size: (H, W) px of the pairs, multiples of 32.
+    scenes: reconstructed image sets, whose tracks are real pairs. scenes_every: one batch in so many is real."""
 
-    photos: Path
+    images: Path
     scenes: tuple[TrackScene, ...] = ()
     size: tuple[int, int] = (256, 320)
     batch_size: int = 4
@@ -48,7 +48,7 @@ class TrainingRun:
 
 
 def reconstruct_scenes(folder: Path, models: Path) -> tuple[TrackScene, ...]:
-    """SIFT models of every photo set NAME/images in a folder, made once and kept in models/NAME."""
+    """SIFT models of every image set NAME/images in a folder, made once and kept in models/NAME."""
     return tuple(
         reconstruct_scene(images, models / images.parent.name)
         for images in sorted(folder.glob("*/images"))
@@ -61,7 +61,7 @@ class _PairStream:
 
     def __init__(self, run: TrainingRun) -> None:
         self.run = run
-        self.synthetic = SyntheticPairs(run.photos, size=run.size, seed=run.seed)
+        self.synthetic = SyntheticPairs(run.images, size=run.size, seed=run.seed)
         self.real = TrackPairs(run.scenes, size=run.size, seed=run.seed) if run.scenes else None
 
     def __getitem__(self, step: int) -> Pairs:
@@ -138,7 +138,7 @@ def run_training(args: Namespace) -> str:
     from sfm.matchers.loftr.training.loop import TrainingOptions, train
 
     if not args.photos.is_dir():
-        raise BadFile(f"{args.photos}: no such folder; give a folder of photos")
+        raise BadFile(f"{args.photos}: no such folder; give a folder of images")
     device = "cuda" if args.device == "auto" and torch.cuda.is_available() else args.device.replace("auto", "cpu")
     torch.manual_seed(args.seed)
     scenes = reconstruct_scenes(args.scenes, args.out / "scenes") if args.scenes else ()

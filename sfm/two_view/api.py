@@ -1,11 +1,11 @@
-"""Two images: their matches, fundamental and essential matrix, relative pose, and how far to trust them.
+"""Two images: their matches, fundamental and essential matrix, relative pose, and how reliable they are.
 
     result = match_images("a.jpg", "b.jpg", weights="outdoor")
     result.F, result.cam1_from_cam0, result.matches
 
 Image A has suffix 0 and image B suffix 1. Pixels are COLMAP's (sfm.types), of the images at full
 size after their EXIF rotation; p1ᵀ F p0 = 0 for pixels, x1ᵀ E x0 = 0 for undistorted image plane
-coordinates. Two views do not tell the scale: the translation is of unit length.
+coordinates. Two views do not determine the scale: the translation is of unit length.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from sfm.geometry.focal_from_F import focal_of_pair
 from sfm.geometry.pixels import allowed_error, homogeneous
 from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
 from sfm.geometry.two_view import unit_pose, verify_pair
-from sfm.images.camera_priors import GUESSED_FOCAL, Photo, cameras_of
+from sfm.images.camera_priors import GUESSED_FOCAL, ImageHeader, cameras_of
 from sfm.images.decoding import read_grey
-from sfm.images.index import check_photo
+from sfm.images.index import check_image
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.rotated import RotatingMatcher
@@ -40,7 +40,7 @@ from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matche
 Records = tuple[ImageRecord, ImageRecord]
 
 GIVEN, ESTIMATED = "given", "estimated"  # groups of cameras: by the user, from F
-WEAK = 0.05  # share of cells with strong matches below which turns are tried; upright pairs that match have 0.04 to 0.3
+WEAK = 0.05  # share of cells with strong matches below which B is rotated; upright pairs that match have 0.04 to 0.3
 A_AND_B = ImagePair("A", "B")
 LITTLE_PARALLAX_DEG = 2.0  # median; below it the direction of the translation is mostly noise
 WIDE_PARALLAX_DEG = 75.0  # no images that far apart match: the pose is a wrong one
@@ -52,16 +52,16 @@ FLAT_KINDS = ("planar", "panoramic", "planar_or_panoramic")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TwoViewResult:
-    """What two images tell of each other.
+    """The geometry of two images.
 
     images: records of A and B, named by their paths, with the cameras that the pose holds for.
-    matches: all M of them. turn: quarter turns counterclockwise of B with which they were matched.
+    matches: all M of them. image_rotation: quarter turns counterclockwise of B with which they were matched.
     kind: COLMAP's word for the geometry ("calibrated", "uncalibrated", "planar", "panoramic",
     "degenerate"). inliers: (M,) bool. F, E: (3, 3) or None. cam1_from_cam0: (3, 4) with a
     translation of unit length (zero for a pure rotation), or None. parallax_deg: median angle under
     which the inliers' points see the two cameras. epipolar_px: mean distance of the inliers' points
-    to their epipolar lines, px of the images. remarks: what speaks against the geometry or the
-    pose, a line each; without any the pose is trusted. matcher: its provenance.
+    to their epipolar lines, px of the images. remarks: warnings about the geometry or the
+    pose, one line each; without any the pose is trusted. matcher: its provenance.
     """
 
     images: Records
@@ -74,7 +74,7 @@ class TwoViewResult:
     parallax_deg: float | None = None
     epipolar_px: float | None = None
     remarks: tuple[str, ...] = ()
-    turn: int = 0
+    image_rotation: int = 0
     matcher: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -103,7 +103,7 @@ class TwoViewResult:
 
     @property
     def rotation_deg(self) -> float | None:
-        """Angle by which camera B is turned against camera A."""
+        """Angle of the rotation between camera A and camera B."""
         return None if self.cam1_from_cam0 is None else float(rotation_angle_deg(self.cam1_from_cam0[:, :3]))
 
     @property
@@ -114,11 +114,11 @@ class TwoViewResult:
 
     @property
     def trusted(self) -> bool:
-        """There is a pose, and nothing speaks against it."""
+        """There is a pose, and no warning about it."""
         return self.cam1_from_cam0 is not None and not self.remarks
 
 
-# --- the front door -----------------------------------------------------------------------------
+# --- entry points -----------------------------------------------------------------------------
 
 
 def match_images(
@@ -139,25 +139,32 @@ match_photos = match_images  # its name in 0.1.0
 def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -> TwoViewResult:
     """As `match_images`, with images that are known and a matcher that may serve many pairs.
 
-    Where they hardly match as they are, B is turned by quarter turns; a turn is taken that has
+    Where they hardly match as they are, B is rotated by quarter turns; a rotation is kept if it has
     clearly more inliers. What comes out is in pixels of the images as they are.
     """
     grey0, grey1 = (read_grey(Path(), image) for image in images)
     grids = [matcher.grid(image.width, image.height) for image in images]
     error = allowed_error(grids, matcher.traits, options.max_error)
-    turning = RotatingMatcher(matcher)
+    rotating = RotatingMatcher(matcher)
 
-    def geometry(matches: Matches, turn: int) -> TwoViewResult:
-        return two_view(matches, images, max_error=error, seed=options.seed, turn=turn, matcher=matcher.provenance)
+    def geometry(matches: Matches, image_rotation: int) -> TwoViewResult:
+        return two_view(
+            matches,
+            images,
+            max_error=error,
+            seed=options.seed,
+            image_rotation=image_rotation,
+            matcher=matcher.provenance,
+        )
 
-    features0, features1 = turning.encode([(grey0, None, 0), (grey1, None, 0)])
-    (matches,) = turning.match([(features0, features1)])
+    features0, features1 = rotating.encode([(grey0, None, 0), (grey1, None, 0)])
+    (matches,) = rotating.match([(features0, features1)])
     upright = geometry(matches, 0)
     if matcher.rotation_invariant or options.turns == "off" or strength(matches, _num_cells(images, grids)) >= WEAK:
         return upright
-    turned = turning.encode([(grey1, None, turn) for turn in ROTATIONS])
-    found = turning.match([(features0, features) for features in turned])
-    results = [geometry(matches, turn) for matches, turn in zip(found, ROTATIONS, strict=True)]
+    rotated = rotating.encode([(grey1, None, image_rotation) for image_rotation in ROTATIONS])
+    found = rotating.match([(features0, features) for features in rotated])
+    results = [geometry(matches, image_rotation) for matches, image_rotation in zip(found, ROTATIONS, strict=True)]
     best = max(results, key=lambda result: result.num_inliers)
     return best if best.num_inliers > CLEARLY * upright.num_inliers else upright
 
@@ -170,19 +177,19 @@ def _num_cells(images: Records, grids: Sequence[Grid | None]) -> int:
 
 def read_images(a: Path, b: Path, options: TwoImageOptions) -> Records:
     """Records of two different images, named by their paths, with the cameras that the options or EXIF give."""
-    (image0, digest0), (image1, digest1) = check_photo(a), check_photo(b)
+    (image0, digest0), (image1, digest1) = check_image(a), check_image(b)
     if digest0 == digest1:
         what = "is the same file as" if a.resolve() == b.resolve() else "is a copy of"
-        raise BadOption(f"{b}: {what} {a}; give two different photos")
+        raise BadOption(f"{b}: {what} {a}; give two different images")
     camera0, camera1 = _cameras(image0, image1, options)
     return ImageRecord(str(a), *image0.size, camera0, digest0), ImageRecord(str(b), *image1.size, camera1, digest1)
 
 
-def _cameras(image0: Photo, image1: Photo, options: TwoImageOptions) -> list[CameraPrior]:
+def _cameras(image0: ImageHeader, image1: ImageHeader, options: TwoImageOptions) -> list[CameraPrior]:
     given = (options.intrinsics, options.intrinsics_b or options.intrinsics)
     if options.intrinsics and not options.intrinsics_b and image0.size != image1.size:
         sizes = " but ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in (image0, image1))
-        raise BadOption(f"--intrinsics holds for photos of one size: {sizes}; give those of B with --intrinsics-b")
+        raise BadOption(f"--intrinsics holds for images of one size: {sizes}; give those of B with --intrinsics-b")
     cameras = []
     for image, intrinsics in zip((image0, image1), given, strict=True):
         image_options = ImageOptions(camera_model=options.camera_model, intrinsics=intrinsics)
@@ -200,7 +207,7 @@ def two_view(
     *,
     max_error: float,
     seed: int = 0,
-    turn: int = 0,
+    image_rotation: int = 0,
     matcher: Mapping[str, str] | None = None,
 ) -> TwoViewResult:
     """Geometry of the matches of two images whose cameras are known or guessed. max_error: px of the images."""
@@ -227,13 +234,13 @@ def two_view(
         parallax_deg=parallax,
         epipolar_px=error,
         remarks=_remarks(geometry.kind, inliers, parallax, images, options.min_inliers),
-        turn=turn,
+        image_rotation=image_rotation,
         matcher=matcher or {},
     )
 
 
 def _with_focal_of(geometry: TwoViewGeometry, images: Records) -> Records:
-    """The images with the focal length that their F tells, where nothing else tells it."""
+    """The images with the focal length from their F, where nothing else gives it."""
     image0, image1 = images
     one_size = (image0.width, image0.height) == (image1.width, image1.height)
     known = image0.camera.has_focal_prior or image1.camera.has_focal_prior
@@ -248,7 +255,7 @@ def _with_focal_of(geometry: TwoViewGeometry, images: Records) -> Records:
 
 def _pose(geometry: TwoViewGeometry, matches: Matches, images: Records, max_error: float, seed: int) -> Float64 | None:
     """cam1_from_cam0 of the geometry's inliers. Where both focal lengths are known and the scene is not flat it is
-    estimated anew, with a stricter error, and refined: AUC@5 of 68 Strecha pairs is 92.7, and 88.7 without."""
+    re-estimated with a stricter threshold and refined: AUC@5 of 68 Strecha pairs is 92.7, and 88.7 without."""
     known = all(image.camera.has_focal_prior for image in images)
     if geometry.cam1_from_cam0 is None or not known or geometry.kind in FLAT_KINDS:
         return geometry.cam1_from_cam0
@@ -284,16 +291,16 @@ def _finite(value: Any) -> float | None:
 def _remarks(
     kind: str, inliers: NDArray[np.bool_], parallax: float | None, images: Records, min_inliers: int
 ) -> tuple[str, ...]:
-    """What speaks against the geometry or the pose."""
+    """Warnings about the geometry or the pose."""
     num, num_inliers = len(inliers), int(inliers.sum())
     if num < min_inliers:
         return (f"too few matches for a geometry: {num}, at least {min_inliers} are needed",)
     if num_inliers == 0:
-        return ("the matches fit no geometry better than chance: the photos may not show the same place",)
+        return ("no geometry fits more matches than expected by chance: the images may not show the same place",)
     found = []
     if kind in FLAT_KINDS:
         found.append(
-            "what matches lies on one plane, or the camera only turned: F is not determined, the pose may be wrong"
+            "the matches are on one plane, or the camera only rotated: F is not determined, the pose may be wrong"
         )
     if num_inliers < FEW_INLIERS:
         found.append(f"only {num_inliers} inliers")
@@ -302,9 +309,11 @@ def _remarks(
     if parallax is not None and parallax < LITTLE_PARALLAX_DEG:
         found.append(f"hardly any parallax ({parallax:.1f}°): the direction of the translation is uncertain")
     if parallax is not None and parallax > WIDE_PARALLAX_DEG:
-        found.append(f"a parallax of {parallax:.0f}° is more than photos that match can have: the pose is likely wrong")
+        found.append(f"a parallax of {parallax:.0f}° is more than images that match can have: the pose is likely wrong")
     if any(image.camera.group == ESTIMATED for image in images):
-        found.append("the focal length is estimated from these matches alone: give --intrinsics for a surer pose")
+        found.append(
+            "the focal length is estimated from these matches alone: give --intrinsics for a more reliable pose"
+        )
     if not all(image.camera.has_focal_prior for image in images):
         found.append(
             f"a focal length is only guessed ({GUESSED_FOCAL:g} x the longer side), and the pose depends on it: "
@@ -322,7 +331,7 @@ def result_dict(result: TwoViewResult) -> dict[str, Any]:
     return {
         "photos": [_image_dict(*both) for both in zip(result.images, result.focal_sources, strict=True)],
         "matcher": dict(result.matcher),
-        "turned_deg": 90 * result.turn,
+        "turned_deg": 90 * result.image_rotation,
         "matches": len(result.matches),
         "inliers": result.num_inliers,
         "inlier_ratio": result.inlier_ratio,
@@ -362,11 +371,12 @@ def focal_px(image: ImageRecord) -> float:
 
 
 def result_text(result: TwoViewResult) -> str:
-    """A few lines for people."""
+    """A few lines for the console."""
     num, cells = len(result.matches), len(np.unique(np.stack([result.matches.cells0, result.matches.cells1]), axis=1).T)
-    both = f" ({cells:,} pairs of cells, refined in both photos)" if 0 < cells < num else ""
+    both = f" ({cells:,} pairs of cells, refined in both images)" if 0 < cells < num else ""
     lines = [
-        f"matches      {num:,}{both}" + (f", B turned by {90 * result.turn}°" if result.turn else ""),
+        f"matches      {num:,}{both}"
+        + (f", B rotated by {90 * result.image_rotation}°" if result.image_rotation else ""),
         f"inliers      {result.num_inliers:,} ({result.inlier_ratio:.0%}), geometry: {result.kind}",
     ]
     if result.epipolar_px is not None:
@@ -380,7 +390,7 @@ def result_text(result: TwoViewResult) -> str:
     described = zip("AB", result.images, result.focal_sources, strict=True)
     focals = (f"{letter} {focal_px(image):.0f} px ({source})" for letter, image, source in described)
     lines.append(f"focal        {', '.join(focals)}")
-    return "\n".join([*lines, *(f"beware       {remark}" for remark in result.remarks)])
+    return "\n".join([*lines, *(f"warning      {remark}" for remark in result.remarks)])
 
 
 def _in_words(direction: Float64) -> str:

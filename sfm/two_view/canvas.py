@@ -39,7 +39,7 @@ class Box(NamedTuple):
 
 
 def row_of_boxes(sizes: list[tuple[int, int]], top: float, *, left: float = 0, width: float = WIDTH) -> list[Box]:
-    """Boxes of one height beside each other over the width, each of the shape (width, height) of its image."""
+    """Boxes of one height side by side over the width, each of the shape (width, height) of its image."""
     shapes = [w / h for w, h in sizes]
     room = width - GAP * (len(sizes) - 1)
     height = min(room / sum(shapes), MAX_HEIGHT)

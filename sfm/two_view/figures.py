@@ -35,7 +35,7 @@ MAX_LINES = 200  # drawn unless the options say otherwise; more hide the images
 EPIPOLAR_LINES = 12
 BUTT: Any = {"solid_capstyle": "butt", "dash_capstyle": "butt", "zorder": 3}  # lines end at the image's edge
 OUTLIER = "#d8d8d8"
-# Okabe and Ito's colours for every kind of colour vision; numbers tell apart those that come again.
+# Okabe and Ito's colours for every kind of colour vision; numbers distinguish repeated colours.
 TWELVE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#4a9fe0", "#D55E00", "#CC79A7", "#FFFFFF") * 2
 
 
@@ -133,8 +133,8 @@ def _corner(result: TwoViewResult, matcher: str, num_drawn: int) -> str:
         f"Matches: {len(result.matches):,}",
         f"Inliers: {result.num_inliers:,} ({result.inlier_ratio:.0%})",
     ]
-    if result.turn:
-        lines.append(f"B turned by {90 * result.turn}° to match")
+    if result.image_rotation:
+        lines.append(f"B rotated by {90 * result.image_rotation}° to match")
     if num_drawn < np.count_nonzero(_once_a_match(result)):
         lines.append(f"Drawn: {num_drawn:,}")
     return "\n".join(lines)
@@ -206,16 +206,16 @@ def epipolar_figure(images: RgbPair, result: TwoViewResult) -> Sheet:
         for i, (point, line) in enumerate(zip(box.at(xy, size), of_image, strict=True)):
             _epipolar_line(sheet, box, size, line, i)
             _numbered(sheet, point, i)
-    told = f"A point lies on the line of its number: {len(rows)} of {result.num_inliers:,} inliers."
-    sheet.text(6, boxes[0].height + 94, told, size=26)
+    legend = f"Each point is on the line of its number: {len(rows)} of {result.num_inliers:,} inliers."
+    sheet.text(6, boxes[0].height + 94, legend, size=26)
     if result.epipolar_px is not None:
-        told = f"mean epipolar distance of all inliers: {result.epipolar_px:.2f} px"
-        sheet.text(WIDTH - 8, boxes[0].height + 94, told, size=26, align="right", weight="bold")
+        legend = f"mean epipolar distance of all inliers: {result.epipolar_px:.2f} px"
+        sheet.text(WIDTH - 8, boxes[0].height + 94, legend, size=26, align="right", weight="bold")
     return sheet
 
 
 def _spread_lines(result: TwoViewResult, sizes: list[tuple[int, int]]) -> Int64:
-    """Rows of EPIPOLAR_LINES inliers: of the evenly spread ones those whose points and lines lie furthest apart."""
+    """Rows of EPIPOLAR_LINES inliers: of the evenly spread ones those whose points and lines are furthest apart."""
     inliers = np.flatnonzero(result.inliers)
     xy0, xy1 = result.matches.points0[inliers], result.matches.points1[inliers]
     rows = spread_rows(xy0, result.matches.confidence[inliers], 200)

@@ -28,7 +28,7 @@ from sfm.two_view.figures import RgbPair
 from sfm.types import Float64
 
 HEAT = "inferno"
-LEAST_PEAK = 2.0  # times even, what the top of the colours stands for where nothing is looked at more
+LEAST_PEAK = 2.0  # times even, the top of the colour range where nothing has more attention
 TITLE_ROW = 60  # px above a row of pictures
 
 
@@ -64,7 +64,7 @@ def feature_figure(
         rows.append(row_of_boxes([size] * 3, top))
         top += rows[-1][0].height + GAP
     sheet = Sheet(top + 52)
-    titles = ("photo", "before the transformer", "after the transformer")
+    titles = ("image", "before the transformer", "after the transformer")
     for box, title in zip(rows[0], titles, strict=True):
         sheet.text(box.x + box.width / 2, TITLE_ROW / 2, title, align="center", size=32)
     for i, (boxes, rgb) in enumerate(zip(rows, (images.rgb0, images.rgb1), strict=True)):
@@ -72,8 +72,8 @@ def feature_figure(
         sheet.plate(boxes[0].x + 10, boxes[0].y + 10, f"{'AB'[i]}  {short_name(images.names[i], 28)}", size=24)
         for box, colours in zip(boxes[1:], columns, strict=True):
             sheet.picture(_enlarged(colours[i], box), box)
-    told = "Coarse features by their first three principal components as red, green, blue; one basis for both photos."
-    sheet.text(6, top + 18, told, size=26, color=FAINT)
+    legend = "Coarse features by their first three principal components as red, green, blue; one basis for both images."
+    sheet.text(6, top + 18, legend, size=26, color=FAINT)
     return sheet
 
 
@@ -120,10 +120,10 @@ def attention_figure(
         if mark is not None:
             at = box.at(mark[None], images.sizes[image])[0]
             _mark(sheet, at, 18 + 22 * box.width / 1000, is_query=image == 0)
-    told = "Where the pixel at the cross looks, mean of all heads" + (
+    legend = "Attention of the pixel at the cross, mean of all heads" + (
         "." if partner is None else "; ring: its match in B."
     )
-    sheet.text(6, top + 44, told, size=26, color=FAINT)
+    sheet.text(6, top + 44, legend, size=26, color=FAINT)
     sheet.colour_bar(Box(WIDTH - 420, top + 26, 412, 22), HEAT, ("even or less", "largest"), "attention")
     return sheet
 

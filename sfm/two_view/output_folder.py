@@ -35,7 +35,7 @@ FILES = (
     "features.png",
     "attention.png",
 )
-NEAR_CELLS = 1.0  # a match this close to the pixel, in cells of the grid, tells where it is in the other image
+NEAR_CELLS = 1.0  # a match this close to the pixel, in cells of the grid, gives its position in the other image
 
 
 def default_folder(a: Path, b: Path) -> Path:
@@ -45,7 +45,7 @@ def default_folder(a: Path, b: Path) -> Path:
 
 
 def match_to_folder(a: Path, b: Path, out: Path | None, options: MatchOptions) -> str:
-    """Matches two images, writes the folder and returns what to print. Raises SfMError for what the user can mend."""
+    """Matches two images, writes the folder and returns what to print. Raises SfMError for input to correct."""
     out = out if out is not None else default_folder(a, b)
     images = read_images(a, b, options.matching)
     _check(images, options)
@@ -125,7 +125,7 @@ def _sheets(images: Records, result: TwoViewResult, matcher: Matcher, options: M
     if options.figures.features or pixel:
         inside = _inside(images, result, matcher)
         if options.figures.features:
-            sheets["features.png"] = _features(pair, inside, result.turn)
+            sheets["features.png"] = _features(pair, inside, result.image_rotation)
         if pixel:
             sheets["attention.png"] = _attention(pair, inside, result, matcher, pixel)
     return sheets
@@ -136,21 +136,21 @@ def _matcher_name(name: str) -> str:
 
 
 def _inside(images: Records, result: TwoViewResult, matcher: Matcher) -> Inside:
-    """The network's inside for A as it is and B turned as it was matched."""
+    """The network's inside for A as it is and B rotated as it was matched."""
     from sfm.matchers.loftr.introspection import look_inside
     from sfm.matchers.loftr.matcher import LoFTRMatcher
 
     assert isinstance(matcher, LoFTRMatcher)
     grey0, grey1 = (read_grey(Path(), image) for image in images)
-    return look_inside(matcher, grey0, np.ascontiguousarray(np.rot90(grey1, result.turn)))
+    return look_inside(matcher, grey0, np.ascontiguousarray(np.rot90(grey1, result.image_rotation)))
 
 
-def _features(pair: RgbPair, inside: Inside, turn: int) -> Sheet:
-    def grid(tokens: Any, hw: tuple[int, int], turned: int = 0) -> NDArray[np.float32]:
-        return np.rot90(tokens.cpu().numpy().reshape(*hw, -1), -turned)
+def _features(pair: RgbPair, inside: Inside, image_rotation: int) -> Sheet:
+    def grid(tokens: Any, hw: tuple[int, int], rotated: int = 0) -> NDArray[np.float32]:
+        return np.rot90(tokens.cpu().numpy().reshape(*hw, -1), -rotated)
 
-    before = grid(inside.before0, inside.hw0), grid(inside.before1, inside.hw1, turn)
-    after = grid(inside.after0, inside.hw0), grid(inside.after1, inside.hw1, turn)
+    before = grid(inside.before0, inside.hw0), grid(inside.before1, inside.hw1, image_rotation)
+    after = grid(inside.after0, inside.hw0), grid(inside.after1, inside.hw1, image_rotation)
     return feature_figure(pair, before, after)
 
 
@@ -168,14 +168,14 @@ def _attention(
     )
     maps = []
     for step in inside.layers:
-        hw, turn = (inside.hw0, 0) if step.name == "self" else (inside.hw1, result.turn)
+        hw, image_rotation = (inside.hw0, 0) if step.name == "self" else (inside.hw1, result.image_rotation)
         times = attention_map(step, row * w + column, hw).cpu().numpy().astype(np.float64)
-        maps.append(AttentionMap(step.name, np.rot90(times, -turn)))
+        maps.append(AttentionMap(step.name, np.rot90(times, -image_rotation)))
     return attention_figure(pair, tuple(maps), pixel, _partner(result, pixel, max(grid[:2])))
 
 
 def _partner(result: TwoViewResult, pixel: tuple[float, float], cell: float) -> Float64 | None:
-    """Where the inlier that is nearest to the pixel of A lies in B; None where there is none near."""
+    """Position in B of the inlier that is nearest to the pixel of A; None where there is none near."""
     rows = np.flatnonzero(result.inliers)
     if len(rows) == 0:
         return None

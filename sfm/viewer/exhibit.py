@@ -12,7 +12,7 @@ from sfm.viewer.state import ViewState
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exhibit:
-    """What a window shows. scenes: one or two, in one frame. photos: of each. memory: file that keeps the view.
+    """What a window shows. scenes: one or two, in one frame. images: of each. memory: file that keeps the view.
     start: name of the view to begin with where none is kept. note: said below the models' titles."""
 
     title: str

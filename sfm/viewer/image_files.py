@@ -1,4 +1,4 @@
-"""Images beside a model, small: read as displayed, and only from their folder. What cannot be read is left out."""
+"""Thumbnails of a model's images: read as displayed, and only from their folder. What cannot be read is left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One 3D view of Open3D's: points, lines and photos put onto it by name, and its camera as a View.
+"""One 3D view of Open3D's: points, lines and images put onto it by name, and its camera as a View.
 
 Open3D's cameras look along -z with y up; ours are COLMAP's (sfm.drawing.viewpoint).
 """
@@ -70,7 +70,7 @@ class Stage:
         self._add(kind, shape, _material("unlitLine", line_width=width))
 
     def photos(self, kind: str, corners: Float64, photos: Sequence[UInt8 | None]) -> None:
-        """Shows photos on rectangles (C, 4, 3), corners from the top left one clockwise, in place of those before."""
+        """Shows images on rectangles (C, 4, 3), corners from the top left one clockwise, in place of those before."""
         self.clear(kind)
         triangles = np.array([(0, 1, 2), (0, 2, 3), (0, 2, 1), (0, 3, 2)], np.int32)  # from both sides
         uv = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)[triangles.ravel()]
@@ -109,7 +109,7 @@ class Stage:
         return View(self.pose, focal, np.array(size) / 2, size)
 
     def look(self, pose: Float64, field_deg: float = FIELD_OF_VIEW) -> None:
-        """Looks from a pose (3, 4) with this vertical field of view; mice turn it about the place ahead that is
+        """Looks from a pose (3, 4) with this vertical field of view; the mouse rotates it about the place ahead that is
         nearest to the origin."""
         frame = self.widget.frame
         aspect = max(1, frame.width) / max(1, frame.height)
@@ -127,7 +127,7 @@ class Stage:
 
 
 def _encoded(rgb: UInt8) -> Float64:
-    """What Open3D must be given for backgrounds and photos, whose sRGB it decodes and does not encode again."""
+    """What Open3D must be given for backgrounds and images, whose sRGB it decodes and does not encode again."""
     part = np.arange(256) / 255
     table = np.where(part <= 0.0031308, 12.92 * part, 1.055 * part ** (1 / 2.4) - 0.055)
     return np.asarray(255 * table[rgb])

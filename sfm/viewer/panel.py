@@ -18,16 +18,16 @@ from sfm.viewer.stills import UNITS, counts_text
 
 UInt8 = NDArray[np.uint8]
 HELP = (
-    ("drag", "turn", "R  T  F  S", "whole, top, front, side"),
-    ("ctrl + drag", "move", "C  P  G  X", "cameras, photos, grid, axes"),
+    ("drag", "rotate", "R  T  F  S", "whole, top, front, side"),
+    ("ctrl + drag", "move", "C  P  G  X", "cameras, images, grid, axes"),
     ("wheel", "nearer, further", "K  B", "colouring, background"),
     ("click", "select a camera", "+  -", "point size"),
-    ("double click", "look through it", "O", "models beside or over each other"),
+    ("double click", "look through it", "O", "models side by side or overlaid"),
     ("left, right", "previous, next camera", "Enter", "look through the camera, and back"),
     ("Escape", "select none", "H  Q", "this help, close"),
 )
 STAGE_SIZE = (900, 700)  # px, about, for which points are given their size
-COLOUR_NAMES = ("photo", "reprojection error", "track length", "height")
+COLOUR_NAMES = ("image", "reprojection error", "track length", "height")
 
 
 class Panel:
@@ -71,7 +71,7 @@ class Panel:
         rows = gui.VGrid(2, round(0.3 * self._em))
         self._error = self._slider(rows, "Error up to, px", gui.Slider.DOUBLE, (0.05, self._most))
         self._error.set_on_value_changed(lambda value: self._slid("max_error", value))
-        self._track = self._slider(rows, "Seen in photos, min.", gui.Slider.INT, (2, max(longest, 3)))
+        self._track = self._slider(rows, "Seen in images, min.", gui.Slider.INT, (2, max(longest, 3)))
         self._track.set_on_value_changed(lambda value: self._tell(min_track=int(value)))
         self._size = self._slider(rows, "Point size, px", gui.Slider.DOUBLE, (0.5, 12.0))
         self._size.set_on_value_changed(lambda value: self._slid("point_size", value))
@@ -93,7 +93,7 @@ class Panel:
         )
         self._layout = None
         if len(self._scenes) > 1:
-            names = ("beside each other", "over each other")
+            names = ("side by side", "overlaid")
             self._layout = self._choice(grid, "Models", names, lambda k: self._tell(layout=LAYOUTS[k]))
         self.widget.add_child(grid)
         self._legend = gui.Label("")
@@ -121,7 +121,7 @@ class Panel:
         for text, name in (("Whole", "overview"), ("Top", "top"), ("Front", "front"), ("Side", "side")):
             row.add_child(self._button(text, partial(self._go, name)))
         self.widget.add_child(row)
-        self.widget.add_child(gui.Label("H: keys.  Click a camera to see its photo."))
+        self.widget.add_child(gui.Label("H: keys.  Click a camera to see its image."))
 
     def _go(self, name: str) -> None:
         self.on_view(name)  # whatever it is by now
@@ -200,7 +200,7 @@ class Panel:
 def legend_text(scene: Scene, colour: str) -> str:
     """What the colours of the points mean."""
     if colour == "rgb":
-        return "colours of the photos"
+        return "colours of the images"
     low, high = colour_range(scene, colour)
     return f"dark blue {low:.2g}, yellow {high:.2g} {UNITS[colour]}"
 

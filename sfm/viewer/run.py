@@ -46,7 +46,7 @@ PACKAGES = "libgl1 libegl1 libgomp1 libusb-1.0-0 libx11-6 libvulkan1 mesa-vulkan
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the verb was asked for. models: one path or two. images: folder of the photos, None as the runs say.
+    """What the verb was asked for. models: one path or two. images: folder of the images, None as the runs say.
     size: WIDTHxHEIGHT, None for each picture's own. options: of the ViewState, those that were given."""
 
     models: tuple[Path, ...]
@@ -109,7 +109,7 @@ def _scene(path: Path) -> Scene:
     name = path.resolve().name
     try:
         return read_scene(path, f"{run_title(read_run_json(path))} ({name})")
-    except BadFile:  # no run's folder, or no model in it, which is told anew
+    except BadFile:  # not a run's folder, or no model in it, which is reported below
         return read_scene(path, name)
 
 
@@ -119,10 +119,10 @@ def _check_camera(scenes: Sequence[Scene], name: str) -> None:
 
 
 def _photos(request: Request, path: Path) -> ImageFiles:
-    """The photos of the model at a path: of --images, of the run's own folder, or none."""
+    """The images of the model at a path: of --images, of the run's own folder, or none."""
     if request.images is not None:
         if not request.images.is_dir():
-            raise BadFile(f"{request.images}: no such folder; give the folder of the photos")
+            raise BadFile(f"{request.images}: no such folder; give the folder of the images")
         return ImageFiles(request.images)
     try:
         return ImageFiles(images_folder(path))

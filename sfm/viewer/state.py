@@ -38,7 +38,7 @@ NEAR_CAMERA_PX = 12.0  # a click this near to a camera's centre means the camera
 @dataclass(frozen=True, slots=True)
 class ViewState:
     """max_error: px, points above are hidden. min_track: observations a point needs. point_size: px, None by their
-    number. colour: rgb, error, length or height. layout of two models: beside or over each other. cameras, photos,
+    number. colour: rgb, error, length or height. layout of two models: side by side or overlaid. cameras, images,
     grid, axes: whether they are drawn. selected: model and name of a camera. pose: cam_from_world of the view, 12
     numbers row by row. BadOption for values that make no sense."""
 
@@ -64,7 +64,7 @@ class ViewState:
         if self.point_size is not None and not 0 < self.point_size <= 50:
             raise BadOption(f"--point-size {self.point_size:g}: give pixels from above 0 to 50")
         if self.min_track < 0:
-            raise BadOption(f"--min-track {self.min_track}: give a number of photos, 0 or more")
+            raise BadOption(f"--min-track {self.min_track}: give a number of images, 0 or more")
 
 
 def visible_points(scene: Scene, state: ViewState) -> NDArray[np.bool_]:
@@ -75,7 +75,7 @@ def visible_points(scene: Scene, state: ViewState) -> NDArray[np.bool_]:
 
 
 def point_colours(scene: Scene, state: ViewState, tint: RGB | None = None) -> UInt8:
-    """(N, 3) by the state's colouring; with a tint the photos' colours are mixed with it."""
+    """(N, 3) by the state's colouring; with a tint the images' colours are mixed with it."""
     if state.colour != "rgb":
         low, high = colour_range(scene, state.colour)
         return ramp((_measure(scene, state.colour) - low) / max(high - low, 1e-9))
@@ -86,7 +86,7 @@ def point_colours(scene: Scene, state: ViewState, tint: RGB | None = None) -> UI
 
 
 def colour_range(scene: Scene, colour: str) -> tuple[float, float]:
-    """What the first and the last colour of the ramp stand for: px, photos or radii of the scene."""
+    """What the first and the last colour of the ramp represent: px, images or radii of the scene."""
     measured = _measure(scene, colour)
     finite = measured[np.isfinite(measured)]
     if len(finite) == 0:
@@ -127,13 +127,13 @@ def arranged(scenes: Sequence[Scene]) -> tuple[tuple[Scene, ...], str | None]:
     for i, scene in enumerate(scenes):
         found = target if i == main else aligned(scene, target)
         if found is None:
-            note = "fewer than three photos in common, or in a line: the models are not aligned, each is upright alone"
+            note = "fewer than three images in common, or in a line: the models are not aligned, each is upright alone"
         placed.append(found or upright(scene))
     return tuple(placed), note
 
 
 def apart(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
-    """Each scene centred on its own points: for views beside each other of models that are not aligned."""
+    """Each scene centred on its own points: for side-by-side views of models that are not aligned."""
     return tuple(moved(s, Similarity(1.0, np.eye(3), -_middle(s))) for s in scenes)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from sfm.drawing.rasterizer import Fragments, draw, line_fragments, photo_fragments, point_fragments
+from sfm.drawing.rasterizer import Fragments, draw, image_fragments, line_fragments, point_fragments
 from sfm.drawing.scene import Scene
 from sfm.drawing.shapes import AXES, Segments, axis_lines, frustum_lines, frustum_size, grid_lines, image_corners
 from sfm.drawing.viewpoint import View, named_view, orbit
@@ -32,17 +32,17 @@ from sfm.viewer.state import (
 )
 
 UInt8 = NDArray[np.uint8]
-MAX_PHOTOS = 50  # cameras with their photo; more get their outline only
+MAX_PHOTOS = 50  # cameras with their image; more get their outline only
 FRAMES, FRAME_SECONDS = 72, 0.08
 GIF_BYTES, GIF_COLOURS = 5_000_000, (128, 64, 32)
 PICTURES, TURNTABLES = (".png", ".jpg", ".jpeg", ".webp"), (".gif",)
 UNITS = {"error": "px", "length": "photos", "height": ""}
-LABELS = {"error": "reprojection error", "length": "photos that see a point", "height": "height"}
+LABELS = {"error": "reprojection error", "length": "images that see a point", "height": "height"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawer:
-    """Draws scenes in one frame (sfm.viewer.state.arranged) by one state. photos: reads those of each scene."""
+    """Draws scenes in one frame (sfm.viewer.state.arranged) by one state. images: reads those of each scene."""
 
     scenes: tuple[Scene, ...]
     state: ViewState
@@ -112,7 +112,7 @@ class Drawer:
         corners = image_corners(scene.cameras, self._depth)
         for row, photo in enumerate(self._thumbnails[i]):
             if photo is not None and away[row]:
-                parts.append(photo_fragments(view, corners[row], photo, scale))
+                parts.append(image_fragments(view, corners[row], photo, scale))
         outline, eight = frustum_lines(scene.cameras, self._depth, self._tint(i)), np.repeat(away, 8)
         outline = Segments(outline.start[eight], outline.end[eight], outline.rgb[eight])
         return [*parts, line_fragments(view, outline, 1.4 if len(away) <= 200 else 1.0)]

@@ -1,6 +1,6 @@
 """The interactive window, by Open3D: it maps widgets to a ViewState and a ViewState to what is on the stages.
 
-Two models have a stage each, which turn together, or share the first one. Points are put up anew at most ten times a
+Two models have a 3D view each, which rotate together, or share the first one. Points are updated at most ten times per
 second while a slider moves.
 """
 
@@ -85,7 +85,7 @@ class Window:
     # --- state ------------------------------------------------------------------------------------
 
     def change(self, **values: Any) -> None:
-        """Changes the state, and puts up anew what depends on it."""
+        """Changes the state, and updates what depends on it."""
         self.state = replace(self.state, **values)
         redo = {
             "point_size": set(),
@@ -164,7 +164,7 @@ class Window:
     # --- drawing ----------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Puts up what has changed."""
+        """Draws what has changed."""
         dirty, self._dirty = self._dirty, set()
         for k, stage in enumerate(self.stages):
             stage.background(BACKGROUNDS[self.state.background])

@@ -101,6 +101,7 @@ def test_points_are_inside(matcher):
         assert ((points >= 0) & (points <= (width, height))).all()
 
 
+@pytest.mark.slow
 def test_batch_equals_one_by_one(matcher):
     images = [IMAGE, np.roll(IMAGE, 16, axis=1), textured(120, 160, 2)]
     features = matcher.encode(images)

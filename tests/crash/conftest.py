@@ -1,4 +1,4 @@
-"""Runs in processes of their own: photos, a process that forks, and what a run leaves that nobody disturbs."""
+"""Runs in processes of their own: images, a process that forks, and what a run leaves that nobody disturbs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def course(tmp_path_factory):
 @pytest.fixture(scope="session")
 def whole_run(forks, course):
     """What an undisturbed run leaves, its number of points and its seconds."""
-    out = course.photos.parent / "whole"
+    out = course.images.parent / "whole"
     done = course.run(forks, out)
     assert done["status"] == 0
     return state_of(out), done

@@ -26,7 +26,7 @@ def test_ctrl_c_in_every_stage(forks, course, whole, tmp_path):
         kill = killed_run(forks, course, out, whole, after=before, kill_after_s=0.01, signal=signal.SIGINT, delay=0.3)
         assert kill.seconds < SOON_S
         if kill.stage:
-            words = f"interrupted; the same command carries on: loftr-sfm {course.photos} {out} --no-report"
+            words = f"interrupted; the same command resumes: loftr-sfm {course.images} {out} --no-report"
             assert told(out, course).startswith(words)
             found.append(kill.stage)
     assert len(set(found)) >= 3, found
@@ -42,7 +42,7 @@ def test_ctrl_c_in_compiled_code(forks, course, whole, tmp_path, stage):
     kill = killed_run(forks, course, out, whole, stuck=stage, after="stuck", kill_after_s=0.1, signal=signal.SIGINT)
     assert kill.stage == stage
     assert kill.seconds < SOON_S
-    assert told(out, course).startswith("interrupted; the same command carries on: ")
+    assert told(out, course).startswith("interrupted; the same command resumes: ")
     carried_on(forks, course, out, whole)
 
 

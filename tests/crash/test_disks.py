@@ -117,7 +117,7 @@ def test_output_that_is_a_file_or_cannot_be_made(forks, course, tmp_path):
     (tmp_path / "below").mkdir()
     out = tmp_path / "file" / "out"
     log, tally = tmp_path / "a.log", tmp_path / "a.tally"
-    assert forks.run(course.photos, out, *course.arguments, log=log, tally=tally)["status"] == 2
+    assert forks.run(course.images, out, *course.arguments, log=log, tally=tally)["status"] == 2
     assert f"{out}: cannot be written (Not a directory); choose another folder" in log.read_text()
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -130,7 +130,7 @@ def test_second_run_on_one_output_is_refused(forks, course, whole, tmp_path, cap
         time.sleep(0.01)
     holder = lock.read_text()
     pid = int(holder.split()[1].rstrip(","))
-    assert cli.main([str(course.photos), str(out), *course.arguments]) == 2
+    assert cli.main([str(course.images), str(out), *course.arguments]) == 2
     line = f"loftr-sfm: error: {out}/features.h5: in use by process {pid}, since {time.strftime('%Y-%m-%d')}"
     assert capsys.readouterr().err.startswith(line)
     assert lock.read_text() == holder

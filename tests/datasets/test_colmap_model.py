@@ -22,7 +22,7 @@ def _images() -> list[PosedImage]:
 
 
 def test_round_trip_keeps_poses_cameras_and_tracks(tmp_path: Path) -> None:
-    # the origin is seen at x = 50 + 100 * i / 4 by camera i: row 0 in the first photo, row 1 in the second
+    # the origin is seen at x = 50 + 100 * i / 4 by camera i: row 0 in the first image, row 1 in the second
     points = SparsePoints(
         np.zeros((1, 3)), np.array([[9, 8, 7]], np.uint8), np.array([0, 2]), np.array([0, 1]), np.array([0, 1])
     )
@@ -44,7 +44,7 @@ def test_round_trip_keeps_poses_cameras_and_tracks(tmp_path: Path) -> None:
     assert model.compute_mean_reprojection_error() == pytest.approx(0, abs=1e-9)
 
 
-def test_photos_may_share_one_camera(tmp_path: Path) -> None:
+def test_images_may_share_one_camera(tmp_path: Path) -> None:
     write_model(tmp_path, _images(), shared_camera=True)
     model = read_model(tmp_path)
     assert len(model.cameras) == 1

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sfm.datasets.colmap_model import PosedImage, build_model
-from sfm.datasets.courtyard.synthetic import write_scene as write_photos
+from sfm.datasets.courtyard.synthetic import write_scene as write_images
 from sfm.datasets.imc2022 import (
     Sample,
     read_calibration,
@@ -38,7 +38,7 @@ ONE, ZEROS = "1 0 0 0 1 0 0 0 1", " ".join("0" * 9)
 @pytest.fixture(scope="module")
 def layout(synthetic_scene, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("imc")
-    write_photos(synthetic_scene, folder / "courtyard")
+    write_images(synthetic_scene, folder / "courtyard")
     images = folder / "courtyard" / "images"
     write_scene(read_model(folder / "courtyard" / "gt"), images, folder / "imc", "courtyard", metres_per_unit=2.5)
     write_scene(read_model(folder / "courtyard" / "gt"), images, folder / "imc", "again")
@@ -62,8 +62,8 @@ def test_written_matrices_agree_with_cameras_and_with_exact_matches(layout, synt
     assert len(pairs) == len(cameras) * (len(cameras) - 1) // 2
     for pair in pairs:
         one, two = cameras[pair.image_1], cameras[pair.image_2]
-        truth = relative_pose(one.cam_from_world, two.cam_from_world)
-        assert challenge_errors(pair.F, one.K, two.K, truth, 2.5) == pytest.approx((0, 0), abs=1e-5)
+        ground_truth = relative_pose(one.cam_from_world, two.cam_from_world)
+        assert challenge_errors(pair.F, one.K, two.K, ground_truth, 2.5) == pytest.approx((0, 0), abs=1e-5)
         xy_1, xy_2 = synthetic_scene.exact_matches(number[pair.image_1], number[pair.image_2], step=16)
         assert epipolar_distance(xy_1, xy_2, pair.F).max() < 1e-3
         assert pair.image_1 > pair.image_2  # as in the challenge
@@ -82,15 +82,15 @@ def test_covisibility_tells_near_pairs_from_far_ones_and_has_a_threshold(layout)
     assert len(kept) < len(shares)
 
 
-def test_photos_are_there(layout, synthetic_scene) -> None:
+def test_images_are_there(layout, synthetic_scene) -> None:
     for name in synthetic_scene.names:
-        with Image.open(layout / "train" / "courtyard" / "images" / f"{Path(name).stem}.jpg") as photo:
-            assert photo.size == synthetic_scene.size
+        with Image.open(layout / "train" / "courtyard" / "images" / f"{Path(name).stem}.jpg") as image:
+            assert image.size == synthetic_scene.size
     samples = read_test_pairs(layout)
     first, third = (Path(synthetic_scene.names[i]).stem for i in (0, 2))
     assert samples == [Sample(f"b1;{third}-{first}", "b1", third, first)]
-    with Image.open(layout / "test_images" / "b1" / f"{third}.png") as photo:
-        assert (photo.format, photo.size) == ("PNG", synthetic_scene.size)
+    with Image.open(layout / "test_images" / "b1" / f"{third}.png") as image:
+        assert (image.format, image.size) == ("PNG", synthetic_scene.size)
 
 
 def test_fountain(shared_dir, tmp_path) -> None:

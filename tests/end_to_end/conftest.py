@@ -25,8 +25,8 @@ def loftr_sfm() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def demo_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The twelve photos of the demo; leave them as they are."""
+def demo_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The twelve images of the demo; leave them as they are."""
     out = tmp_path_factory.mktemp("demo_photos")
     copy_demo_scene(out)
     return out / "images"

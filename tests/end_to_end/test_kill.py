@@ -35,9 +35,9 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def killed_after(num_batches: int, photos: Path, out: Path) -> int:
+def killed_after(num_batches: int, images: Path, out: Path) -> int:
     """Pairs that were durable when the process was killed while it matched on."""
-    command = [sys.executable, "-c", TALKATIVE, str(photos), str(out), *OPTIONS]
+    command = [sys.executable, "-c", TALKATIVE, str(images), str(out), *OPTIONS]
     durable, batches = 0, 0
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -51,11 +51,11 @@ def killed_after(num_batches: int, photos: Path, out: Path) -> int:
     return durable
 
 
-def test_killed_run_carries_on_to_the_same_matches(loftr_sfm, demo_photos, tmp_path):
-    durable = killed_after(3, demo_photos, tmp_path / "killed")
+def test_killed_run_carries_on_to_the_same_matches(loftr_sfm, demo_images, tmp_path):
+    durable = killed_after(3, demo_images, tmp_path / "killed")
     assert durable < PAIRS / 2
     for out in (tmp_path / "killed", tmp_path / "whole"):
-        done = loftr_sfm(demo_photos, out, *OPTIONS)
+        done = loftr_sfm(demo_images, out, *OPTIONS)
         assert done.returncode == 0, done.stderr
     with (
         FeatureDatabase.open(tmp_path / "killed" / "features.h5", "r") as resumed,

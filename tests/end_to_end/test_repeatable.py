@@ -29,10 +29,10 @@ OPTIONS = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "
 PINNED = "import os, runpy, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); sys.argv = sys.argv[1:]; "
 
 
-def start(photos: Path, out: Path, *, one_core: bool = False) -> subprocess.Popen[bytes]:
+def start(images: Path, out: Path, *, one_core: bool = False) -> subprocess.Popen[bytes]:
     program = str(ROOT / "reconstruct.py")
     words = ["-c", PINNED + "runpy.run_path(sys.argv[0], run_name='__main__')", program] if one_core else [program]
-    command = [sys.executable, *words, str(photos), str(out), *OPTIONS]
+    command = [sys.executable, *words, str(images), str(out), *OPTIONS]
     all_cores = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT, env=all_cores)
 
@@ -54,7 +54,7 @@ def model_files(out: Path, kind: str = "sparse") -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, synthetic_scene) -> Path:
-    """A folder of runs over the same four photos: first and second alike, third on one core, fourth with the matches
+    """A folder of runs over the same four images: first and second alike, third on one core, fourth with the matches
     of the first and another seed."""
     root = tmp_path_factory.mktemp("repeatable")
     (root / "photos").mkdir()
@@ -78,7 +78,7 @@ def test_two_runs_give_the_same_matches_and_models_bit_for_bit(runs):
 
 
 def test_one_core_gives_the_same_matches_and_model_bit_for_bit(runs):
-    """But for the calibration of cameras of five photos and more: it multiplies matrices in parts, one a core."""
+    """But for the calibration of cameras of five images and more: it multiplies matrices in parts, one a core."""
     assert matches_digest(runs / "first") == matches_digest(runs / "third")
     assert model_files(runs / "first") == model_files(runs / "third")
 

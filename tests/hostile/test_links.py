@@ -48,16 +48,16 @@ def laid(link: Path, target: Path) -> None:
 @pytest.mark.parametrize("name", [*WRITTEN, "sparse/0", "sparse/0/images.bin", ".refinement/state/counts.json"])
 @pytest.mark.parametrize("to", ["file", "folder", "nothing"])
 def test_a_run_refuses_links_in_its_folder(name: str, to: str, tmp_path: Path, victim: Path) -> None:
-    photos, out = tmp_path / "photos", tmp_path / "out"
-    photos.mkdir()
+    images, out = tmp_path / "photos", tmp_path / "out"
+    images.mkdir()
     laid(out / name, {"file": victim, "folder": victim.parent, "nothing": victim.with_name("new")}[to])
     with pytest.raises(BadFile, match="a link out of"):
-        reconstruct(photos, out, Options())
+        reconstruct(images, out, Options())
     assert victim.read_bytes() == PRECIOUS
     assert list(victim.parent.iterdir()) == [victim]
 
 
-def photos_of(folder: Path, model: Path) -> Path:
+def images_of(folder: Path, model: Path) -> Path:
     for name in ("a.jpg", "b/c.jpg", "b/e.jpg", "f.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((240, 320, 3), 99, np.uint8)).save(folder / name)
@@ -79,10 +79,10 @@ def test_exports_refuse_links(kind: str, name: str, tmp_path: Path, victim: Path
     model = tmp_path / "model"
     model.mkdir()
     READERS["model-binary"].make(model)
-    photos = photos_of(tmp_path / "photos", model)
+    images = images_of(tmp_path / "photos", model)
     laid(tmp_path / "out" / name, victim if "." in name else victim.parent)
     with pytest.raises(BadFile, match="a link out of"):
-        export(ExportSource(model, photos), tmp_path / "out", kind)
+        export(ExportSource(model, images), tmp_path / "out", kind)
     assert victim.read_bytes() == PRECIOUS
     assert list(victim.parent.iterdir()) == [victim]
 
@@ -121,7 +121,7 @@ def test_other_writers_replace_or_refuse_links(case: str, tmp_path: Path, victim
     assert list(victim.parent.iterdir()) == [victim]
 
 
-def test_a_data_set_takes_no_photo_from_elsewhere(tmp_path: Path, victim: Path) -> None:
+def test_a_data_set_takes_no_image_from_elsewhere(tmp_path: Path, victim: Path) -> None:
     READERS["model-binary"].make(tmp_path)
     path = tmp_path / "images.bin"
     path.write_bytes(path.read_bytes().replace(b"a.jpg\0", b"../home/victim\0"))

@@ -18,11 +18,11 @@ Whole = Callable[[str], Path]
 LONG = 30_000_000  # characters
 
 PAIRS: dict[str, bytes] = {
-    "no such photo": b"a.jpg x.jpg\n",
+    "no such image": b"a.jpg x.jpg\n",
     "a name that climbs": b"a.jpg ../../../etc/passwd\n",
     "a name from the root": b"/etc/passwd a.jpg\n",
     "one name": b"a.jpg\n",
-    "a photo with itself": b"a.jpg a.jpg\n",
+    "an image with itself": b"a.jpg a.jpg\n",
     "no text": bytes(range(256)),
     "a line without end": b"a" * LONG,
     "words without end": b"a " * LONG,
@@ -40,7 +40,7 @@ def test_lists_of_pairs_that_lie_are_refused(case: str, tmp_path: Path, said: Sa
 
 K, T = "300 0 160 0 300 120 0 0 1", "1 0 0 1 0 1 0 0 0 0 1 0 0 0 0 1"
 POSED = {
-    "no such photo": f"a.jpg ../x 0 0 {K} {K} {T}",
+    "no such image": f"a.jpg ../x 0 0 {K} {K} {T}",
     "too few values": f"a.jpg b/e.jpg 0 0 {K} {K}",
     "nan": f"a.jpg b/e.jpg 0 0 {K} {K} {T}".replace("300", "nan"),
     "infinity": f"a.jpg b/e.jpg 0 0 {K} {K} {T}".replace("300", "1e999"),
@@ -60,13 +60,13 @@ def test_posed_pairs_that_lie_are_refused(case: str, tmp_path: Path, said: Said)
 
 SCENE = "train/s/calibration.csv"
 CHALLENGE: dict[str, tuple[str, str, str]] = {
-    "a photo that climbs": (SCENE, "\na,", "\n../../a,"),
-    "a photo from the root": (SCENE, "\na,", "\n/etc/a,"),
-    "a photo of Windows": (SCENE, "\na,", "\nC:a,"),
+    "an image that climbs": (SCENE, "\na,", "\n../../a,"),
+    "an image from the root": (SCENE, "\na,", "\n/etc/a,"),
+    "an image of Windows": (SCENE, "\na,", "\nC:a,"),
     "no camera": (SCENE, "300", "-1"),
     "nan": (SCENE, "300", "nan"),
     "infinity": (SCENE, "0.5", "1e999"),
-    "a photo twice": (SCENE, "\nb-c,", "\na,"),
+    "an image twice": (SCENE, "\nb-c,", "\na,"),
     "a missing column": (SCENE, "rotation_matrix", "x"),
     "a quote without end": (SCENE, "\na,", '\n"a,'),
     "a value too much": (SCENE, "\na,", "\na,,"),
@@ -75,7 +75,7 @@ CHALLENGE: dict[str, tuple[str, str, str]] = {
     "a scale below nothing": ("train/scaling_factors.csv", "2.5", "-1"),
     "a scale of nan": ("train/scaling_factors.csv", "2.5", "nan"),
     "a batch that climbs": ("test.csv", "x;1,x,", "x;1,..,"),
-    "a photo of a batch that climbs": ("test.csv", ",a,b", ",../a,b"),
+    "an image of a batch that climbs": ("test.csv", ",a,b", ",../a,b"),
     "a matrix of few numbers": ("submission.csv", "1 0 0 0 1", "1"),
     "a matrix of nan": ("submission.csv", "1 0 0 0 1", "nan 0 0 0 1"),
     "a line without end": ("submission.csv", "1 0 0 0 1", "1 " * LONG),
@@ -119,9 +119,9 @@ RECORD: dict[str, Callable[[dict[str, Any]], object]] = {
     "a folder without end": put("images_folder", "/x" * 3000),
     "a folder with a NUL": put("images_folder", "/x\0"),
     "a folder that is no text": put("images_folder", 3),
-    "a photo that is no text": put("unregistered", [{"image": 3, "reason": "none"}]),
+    "an image that is no text": put("unregistered", [{"image": 3, "reason": "none"}]),
     "a model without a path": put("models", [{"images": 3}]),
-    "a photo without a reason": put("unregistered", [{"image": "a.jpg"}]),
+    "an image without a reason": put("unregistered", [{"image": "a.jpg"}]),
     "a warning that is a number": put("warnings", [5]),
     "a warning without a text": put("warnings", [{"sign": "high error"}]),
     "a warning of before that is a number": put("doubts", [5]),  # as 0.1.0

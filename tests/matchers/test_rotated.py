@@ -78,12 +78,12 @@ def image() -> np.ndarray:
 
 @pytest.mark.parametrize("rotation", [1, 2, 3])
 def test_an_image_and_its_rotated_copy_match_in_their_own_pixels(compact, image, rotation):
-    copy, truth = np.rot90(image, -rotation), np.rot90(coordinates(), -rotation)
+    copy, ground_truth = np.rot90(image, -rotation), np.rot90(coordinates(), -rotation)
     features = compact.encode([(image, None, 0), (copy, None, 0), (copy, None, rotation)])
     upright, rotated = compact.match([(features[0], features[1]), (features[0], features[2])])
     assert len(rotated) > 100
     column, row = rotated.points1.astype(int).T.clip(0, [[copy.shape[1] - 1], [copy.shape[0] - 1]])
-    error = np.linalg.norm(truth[row, column] - rotated.points0, axis=1)
+    error = np.linalg.norm(ground_truth[row, column] - rotated.points0, axis=1)
     assert np.mean(error < 1.5) > 0.9
     strong = [np.sum(m.confidence > 0.5) for m in (upright, rotated)]
     assert strong[1] > 4 * strong[0]

@@ -39,7 +39,7 @@ def kornia_config(config: LoFTRConfig) -> dict[str, Any]:
 def twins(config: LoFTRConfig) -> tuple[Any, LoFTR]:
     """Kornia's network and ours with equal random weights, made so that cells can be told apart.
 
-    The normalisation layers have seen the photos, and each cell keeps more of its own than the
+    The normalisation layers have seen the images, and each cell keeps more of its own than the
     untrained transformer adds.
     """
     torch.manual_seed(3)
@@ -47,9 +47,9 @@ def twins(config: LoFTRConfig) -> tuple[Any, LoFTR]:
     for module in theirs.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
-    photo = photos(1, (128, 128), (128, 128))[0]
-    theirs.backbone(photo)
-    coarse, fine = theirs.eval().backbone(photo)
+    image = images(1, (128, 128), (128, 128))[0]
+    theirs.backbone(image)
+    coarse, fine = theirs.eval().backbone(image)
     theirs.backbone.layer3_outconv.weight *= 2 / coarse.std()
     theirs.backbone.layer1_outconv2[3].weight *= 0.2 / fine.std()
     for layer in theirs.loftr_coarse.layers:
@@ -59,7 +59,7 @@ def twins(config: LoFTRConfig) -> tuple[Any, LoFTR]:
     return theirs, ours
 
 
-def photos(batch: int, hw0: tuple[int, int], hw1: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def images(batch: int, hw0: tuple[int, int], hw1: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Smoothed noise, and the same seen eight pixels further."""
     noise = torch.rand(batch, 1, 320, 320, generator=torch.Generator().manual_seed(7))
     smooth = torch.nn.functional.avg_pool2d(noise, 5, stride=1)
@@ -103,7 +103,7 @@ def confidence_matrices(theirs: Any, ours: LoFTR, image0: Tensor, image1: Tensor
 @torch.no_grad()
 def test_matches(temp_bug_fix: bool, batch: int, hw0: tuple[int, int], hw1: tuple[int, int]) -> None:
     theirs, ours = twins(replace(SMALL, temp_bug_fix=temp_bug_fix))
-    image0, image1 = photos(batch, hw0, hw1)
+    image0, image1 = images(batch, hw0, hw1)
     assert_equal(theirs({"image0": image0, "image1": image1}), ours(image0, image1), 50)
     expected, found = confidence_matrices(theirs, ours, image0, image1)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
@@ -113,7 +113,7 @@ def test_matches(temp_bug_fix: bool, batch: int, hw0: tuple[int, int], hw1: tupl
 @torch.no_grad()
 def test_published_size() -> None:
     theirs, ours = twins(replace(OUTDOOR, threshold=0.0))
-    image0, image1 = photos(1, (128, 136), (136, 128))
+    image0, image1 = images(1, (128, 136), (136, 128))
     assert_equal(theirs({"image0": image0, "image1": image1}), ours(image0, image1), 40)
 
 
@@ -122,7 +122,7 @@ def test_published_size() -> None:
 def test_thresholds(threshold: float) -> None:
     """Above 0.02, ours goes another way: candidates in one sweep."""
     theirs, ours = twins(replace(SMALL, threshold=threshold))
-    image0, image1 = photos(2, (160, 160), (160, 160))
+    image0, image1 = images(2, (160, 160), (160, 160))
     assert_equal(theirs({"image0": image0, "image1": image1}), ours(image0, image1), 10)
 
 
@@ -130,7 +130,7 @@ def test_thresholds(threshold: float) -> None:
 @torch.no_grad()
 def test_masks(both: bool) -> None:
     theirs, ours = twins(SMALL)
-    image0, image1 = photos(1, (144, 160), (160, 152))
+    image0, image1 = images(1, (144, 160), (160, 152))
     mask0, mask1 = torch.ones(1, 144, 160), torch.ones(1, 160, 152)
     mask0[:, 104:] = 0
     mask1[:, :, 112:] = 0
@@ -165,5 +165,5 @@ def test_optimal_transport(prefilter: bool, monkeypatch: pytest.MonkeyPatch) -> 
     theirs, ours = twins(replace(SMALL, match_type="sinkhorn", sinkhorn_prefilter=prefilter))
     for model in (theirs, ours):
         model.coarse_matching.bin_score.fill_(-6.0)
-    image0, image1 = photos(2, (136, 160), (160, 128))
+    image0, image1 = images(2, (136, 160), (160, 128))
     assert_equal(theirs({"image0": image0, "image1": image1}), ours(image0, image1), 10 if prefilter else 200)

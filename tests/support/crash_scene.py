@@ -20,7 +20,7 @@ CELL = 8  # px
 ARGUMENTS = ("--camera-model", "SIMPLE_PINHOLE", "--camera", "single", "--intrinsics", "384,160,120", "--batch", "2")
 
 
-def write_photos(folder: Path, num: int = NUM) -> Path:
+def write_images(folder: Path, num: int = NUM) -> Path:
     """num images of noise whose first pixel is their number."""
     folder.mkdir(parents=True)
     for i in range(num):

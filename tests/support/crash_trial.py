@@ -32,9 +32,9 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Photos and how a run over them is started."""
+    """Images and how a run over them is started."""
 
-    photos: Path
+    images: Path
     arguments: tuple[str, ...]
     batch: int
     num_pairs: int
@@ -44,13 +44,13 @@ class Course:
         """One run of the program."""
         log, tally = out.with_suffix(".log"), out.with_suffix(".tally")
         more = {"batch": self.batch, "real": self.real, "log": log, "tally": tally}
-        return zygote.run(self.photos, out, *self.arguments, **{**more, **how})
+        return zygote.run(self.images, out, *self.arguments, **{**more, **how})
 
 
 def quick_course(folder: Path) -> Course:
-    """Four photos of a cloud, six pairs: half a second a run."""
-    photos = crash_scene.write_photos(folder / "photos", 4)
-    return Course(photos, ("--no-report", *crash_scene.ARGUMENTS), BATCH, 6)
+    """Four images of a cloud, six pairs: half a second a run."""
+    images = crash_scene.write_images(folder / "photos", 4)
+    return Course(images, ("--no-report", *crash_scene.ARGUMENTS), BATCH, 6)
 
 
 def state_of(out: Path) -> State:
@@ -71,7 +71,7 @@ def matches_of(out: Path) -> dict[ImagePair, tuple[bytes, ...]]:
 
 
 def same(state: State, whole: State, tolerance: float) -> None:
-    """Same files, same bits of matches, same photos in the model, and poses equal within mapping's randomness."""
+    """Same files, same bits of matches, same images in the model, and poses equal within mapping's randomness."""
     assert state.files == whole.files
     assert state.matches == whole.matches
     assert state.registered == whole.registered
@@ -81,7 +81,7 @@ def same(state: State, whole: State, tolerance: float) -> None:
 
 
 def relative(state: State) -> dict[str, np.ndarray]:
-    """Rotations of all photos against the first."""
+    """Rotations of all images against the first."""
     first = state.poses[min(state.poses)][:, :3]
     return {name: pose[:, :3] @ first.T for name, pose in state.poses.items()}
 

@@ -1,4 +1,4 @@
-"""Sets of photos that determine no model, or no good one, as a detector-free matcher sees them, with little noise."""
+"""Sets of images that determine no model, or no good one, as a detector-free matcher sees them, with little noise."""
 
 from itertools import combinations
 
@@ -13,9 +13,9 @@ from sfm.verification.stage import verify
 from tests.support.mapping_scene import DENSE, FOCAL, GRID, HEIGHT, WIDTH, project, semi_dense_pair
 
 
-def pose(turn_deg, centre):
-    """cam_from_world (3, 4) of a camera turned about y and x, degrees."""
-    rotation = Rotation.from_euler("yx", turn_deg, degrees=True).as_matrix()
+def pose(rotation_deg, centre):
+    """cam_from_world (3, 4) of a camera rotated about y and x, degrees."""
+    rotation = Rotation.from_euler("yx", rotation_deg, degrees=True).as_matrix()
     return np.column_stack([rotation, -rotation @ centre])
 
 
@@ -26,10 +26,10 @@ def room(seed=0, num=900):
 
 
 def input_of(scenes, *, focal_prior, guess=1.2 * WIDTH, share_false=0.05, look=None):
-    """What mapping reads of scenes, each a list of poses and (N, 3) points; photos of different scenes match nothing.
+    """What mapping reads of scenes, each a list of poses and (N, 3) points; images of different scenes match nothing.
 
-    focal_prior: the photos tell their focal length, FOCAL; else it is a guess. look: (N,) what each point looks like;
-    points that look alike match each other, and no photo shows two of them.
+    focal_prior: the images tell their focal length, FOCAL; else it is a guess. look: (N,) what each point looks like;
+    points that look alike match each other, and no image shows two of them.
     """
     rng = np.random.default_rng(1)
     focal = FOCAL if focal_prior else guess
@@ -58,7 +58,7 @@ def input_of(scenes, *, focal_prior, guess=1.2 * WIDTH, share_false=0.05, look=N
 
 
 def seen_at(pose, xy, xyz, look):
-    """(max(look) + 1, 2) px where a photo shows what looks so, -1 where it does not."""
+    """(max(look) + 1, 2) px where an image shows what looks so, -1 where it does not."""
     seen = (xyz @ pose[2, :3] + pose[2, 3] > 0.1) & (xy > 8).all(1) & (xy < [WIDTH - 8, HEIGHT - 8]).all(1)
     result = np.full((look.max() + 1, 2), -1.0)
     result[look[seen]] = xy[seen]
@@ -78,7 +78,7 @@ def arc(num=6, step=10.0):
     ]
 
 
-def turning(num=7, step=6.0):
+def rotating(num=7, step=6.0):
     """Poses of a camera that only turns."""
     return [pose([step * (i - num // 2), 4.0 * (i % 2)], np.zeros(3)) for i in range(num)]
 
@@ -94,7 +94,7 @@ def plane(num=1500, seed=2):
 
 
 def street(num=9, seed=3, between=250):
-    """Photos along a street that ends with the facade that it begins with: poses, points, and what they look like."""
+    """Images along a street that ends with the facade that it begins with: poses, points, and what they look like."""
     rng = np.random.default_rng(seed)
     facade = rng.uniform([-2, -2, 5], [2, 2, 6.5], (300, 3))
     middle = rng.uniform([-4, -2, 5], [4, 2, 6.5], (between, 3))

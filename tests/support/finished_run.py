@@ -1,4 +1,4 @@
-"""Output folders of runs without running: an exact synthetic model, its photos, pairs and figures."""
+"""Output folders of runs without running: an exact synthetic model, its images, pairs and figures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NASTY = (
 LOST = ("lost <b>here</b>.jpg", "why <i>not</i>: matched nothing")
 
 
-def random_photo(seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
+def random_image(seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
     """Something with edges at several scales."""
     rng = np.random.default_rng(seed)
     layers = [
@@ -73,7 +73,7 @@ def some_matches(seed: int, num: int) -> Matches:
 
 
 def write_database(out: Path, names: list[str]) -> None:
-    """Every photo matched with every other; of each three pairs one is rejected."""
+    """Every image matched with every other; of each three pairs one is rejected."""
     camera = CameraPrior("SIMPLE_RADIAL", np.array([1.2 * WIDTH, WIDTH / 2, HEIGHT / 2, 0]), False, "one")
     pairs = [ImagePair(a, b) for k, a in enumerate(names) for b in names[k + 1 :]]
     counts = [40 + 10 * k for k in range(len(pairs))]
@@ -93,16 +93,16 @@ def write_database(out: Path, names: list[str]) -> None:
 
 
 def write_run(
-    out: Path, photos: Path, *, names: tuple[str, ...] = NASTY, matcher: str = "loftr-compact", error: str | None = None
+    out: Path, images: Path, *, names: tuple[str, ...] = NASTY, matcher: str = "loftr-compact", error: str | None = None
 ) -> Path:
-    """A run's output folder: run.json, features.h5 and, without an error, sparse/0. Writes the photos where absent."""
+    """A run's output folder: run.json, features.h5 and, without an error, sparse/0. Writes the images where absent."""
     out.mkdir(parents=True)
-    photos.mkdir(parents=True, exist_ok=True)
+    images.mkdir(parents=True, exist_ok=True)
     everyone = sorted([*names, LOST[0]])
     for k, name in enumerate(everyone):
-        if not (photos / name).exists():
-            (photos / name).parent.mkdir(parents=True, exist_ok=True)
-            random_photo(k).save(photos / name, "JPEG")
+        if not (images / name).exists():
+            (images / name).parent.mkdir(parents=True, exist_ok=True)
+            random_image(k).save(images / name, "JPEG")
     write_database(out, everyone)
     lost = (LOST,)
     if error is None:
@@ -121,7 +121,7 @@ def write_run(
     registered = len(names) if error is None else 0
     summary = ReconstructionSummary(len(everyone), registered, *numbers, lost, stages, models, out / "sparse" / "0")
     options = Options(matching=MatchingOptions(resize=320))
-    write_run_json(summary, photos, options, {"matcher": matcher, "weights_sha256": "ab" * 32}, error=error)
+    write_run_json(summary, images, options, {"matcher": matcher, "weights_sha256": "ab" * 32}, error=error)
     return out
 
 
@@ -161,12 +161,12 @@ def large_scene(num_cameras: int, num_points: int, per_camera: int) -> Scene:
     )
 
 
-def photos_of(scene: Scene, folder: Path, num_files: int) -> PageImages:
-    """The scene's photos: `num_files` different ones, the rest are the same over again."""
+def images_of(scene: Scene, folder: Path, num_files: int) -> PageImages:
+    """The scene's images: `num_files` different ones, the rest are the same over again."""
     folder.mkdir(parents=True)
     for k, name in enumerate(scene.cameras.names):
         if k < num_files:
-            random_photo(k, (640, 480)).save(folder / name, "JPEG", quality=90)
+            random_image(k, (640, 480)).save(folder / name, "JPEG", quality=90)
         else:
             shutil.copyfile(folder / scene.cameras.names[k % num_files], folder / name)
     return PageImages(scene.cameras.names, dict.fromkeys(scene.cameras.names, (640, 480)), folder)

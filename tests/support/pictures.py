@@ -16,7 +16,7 @@ W, H = 64, 48
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (W, H)) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, smooth so that lossy formats keep it, and like none of its own turned versions."""
+    """(H, W, 3) uint8, smooth so that lossy formats keep it, and like none of its own rotated versions."""
     corners = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), np.uint8)
     return np.asarray(Image.fromarray(corners).resize(size, Image.Resampling.BILINEAR))
 

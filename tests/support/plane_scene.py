@@ -30,7 +30,7 @@ TEXEL = 0.02  # about what a pixel sees
 
 
 def camera(factor=1):
-    """The camera of all photos, their size times a factor."""
+    """The camera of all images, their size times a factor."""
     f, cx, cy, k = PARAMS
     made = pycolmap.Camera(
         model="SIMPLE_RADIAL",
@@ -45,7 +45,7 @@ def camera(factor=1):
 def poses():
     """cam_from_world (3, 4) of cameras on an arc of 40 degrees."""
     turns = [Rotation.from_euler("yx", [10.0 * (i - 2), 5.0 * (i % 2) - 2], degrees=True).as_matrix() for i in range(5)]
-    return [np.concatenate([turn, [[0.0], [0.0], [6.0]]], axis=1) for turn in turns]
+    return [np.concatenate([rotation, [[0.0], [0.0], [6.0]]], axis=1) for rotation in turns]
 
 
 @cache
@@ -58,7 +58,7 @@ def smooth_noise(seed, size, *sigmas):
 
 
 @cache
-def photo(i, factor=1, seed=0):
+def rendered(i, factor=1, seed=0):
     """(H, W) u8 of image i, with a brightness and a contrast of its own. Do not change it."""
     pose, size = poses()[i], (HEIGHT * factor, WIDTH * factor)
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
@@ -128,7 +128,7 @@ def make_input(observations, *, grid=GRID, known_intrinsics=False):
     )
 
 
-def truth_of(columns, xyz, factor=1):
+def ground_truth_of(columns, xyz, factor=1):
     """(O, 2) px where a model's observations should be: row j of an image's points2D is of point j."""
     exact = [project(i, xyz, factor) for i in range(5)]
     index = [NAMES.index(name) for name in columns.names]

@@ -10,13 +10,13 @@ from sfm.colmap.model_arrays import ModelColumns
 from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.rounds import Refiner
-from tests.support.plane_scene import NAMES, make_model, photo, poses, surface_points
+from tests.support.plane_scene import NAMES, make_model, poses, rendered, surface_points
 
 WRONG = 3  # points of image 1 whose observations are of something else
 
 
 def refiner_of(data, **changes):
-    made = Refiner(data, RefinementOptions(), MappingOptions(threads=1), lambda name: photo(NAMES.index(name)))
+    made = Refiner(data, RefinementOptions(), MappingOptions(threads=1), lambda name: rendered(NAMES.index(name)))
     return replace(made, **changes)
 
 
@@ -34,10 +34,10 @@ def mapped(observations, images=range(5)):
 def largest_error_deg(model, among=NAMES):
     """Largest error of the relative poses of some images, degrees."""
     found = {m.name: m.cam_from_world().matrix() for m in model.images.values()}
-    truth = dict(zip(NAMES, poses(), strict=True))
+    ground_truth = dict(zip(NAMES, poses(), strict=True))
     names = sorted(name for name in found if name in among)
     return max(
-        max(pose_error_deg(relative_pose(found[a], found[b]), relative_pose(truth[a], truth[b])))
+        max(pose_error_deg(relative_pose(found[a], found[b]), relative_pose(ground_truth[a], ground_truth[b])))
         for a in names
         for b in names
         if a < b

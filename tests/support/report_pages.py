@@ -13,7 +13,7 @@ from sfm.report import parts as report_parts
 from sfm.report.html import page
 from sfm.report.run import Run, report_document, report_key
 from sfm.types import ImagePair, TwoViewGeometry
-from tests.support.finished_run import large_scene, photos_of, some_matches
+from tests.support.finished_run import images_of, large_scene, some_matches
 
 
 def embedded(text: str) -> dict[str, Any]:
@@ -29,9 +29,9 @@ def unpack(packed: dict[str, Any]) -> np.ndarray:
 
 
 def large_run(tmp_path: Path, num: int, reach: int) -> Run:
-    """A run of many photos, each matched with the next `reach`."""
+    """A run of many images, each matched with the next `reach`."""
     scene = large_scene(num, num_points=400_000, per_camera=2000)
-    photos = photos_of(scene, tmp_path / "images", num_files=12)
+    images = images_of(scene, tmp_path / "images", num_files=12)
     names = scene.cameras.names
     counts = {ImagePair(names[i], names[j]): 500 for i in range(num) for j in range(i + 1, min(num, i + 1 + reach))}
     geometries = {pair: TwoViewGeometry(pair, np.arange(i % 400), "calibrated") for i, pair in enumerate(counts)}
@@ -46,7 +46,7 @@ def large_run(tmp_path: Path, num: int, reach: int) -> Run:
         "images_folder": str(tmp_path / "images"),
         "models": [],
     }
-    return Run(tmp_path, record, photos, counts, geometries, scene, {})
+    return Run(tmp_path, record, images, counts, geometries, scene, {})
 
 
 def large_page(run: Run) -> tuple[dict[str, Any], str]:

@@ -141,7 +141,7 @@ def _resume(state: _State, path: Path) -> None:
         state.optimiser.load_state_dict(saved["optimiser"])
         state.step, state.elapsed_s = saved["step"], saved["elapsed_s"]
     except Exception as error:
-        raise BadFile(f"{path}: not a checkpoint of this network's training; move it away to start anew") from error
+        raise BadFile(f"{path}: not a checkpoint of this network's training; move it away to start again") from error
 
 
 def _step(state: _State, batch: Batch, done: float, options: TrainingOptions) -> tuple[float, float]:
@@ -174,11 +174,11 @@ def batch_losses(model: LoFTR, batch: Batch, options: TrainingOptions) -> tuple[
     log_confidence = model.coarse_matching.log_confidence_matrix(feat0, feat1)
     if isinstance(batch, SparseBatch):
         return _sparse_loss(log_confidence, batch, hw), log_confidence.new_zeros(())
-    truth = supervise(batch.warp01, batch.warp10)
-    chosen = torch.randperm(len(truth.b_ids), device=fine.device)[: options.fine_matches * num].sort().values
-    offsets = _fine_offsets(model, (feat0, feat1), fine, truth, chosen, hw[1])
+    ground_truth = supervise(batch.warp01, batch.warp10)
+    chosen = torch.randperm(len(ground_truth.b_ids), device=fine.device)[: options.fine_matches * num].sort().values
+    offsets = _fine_offsets(model, (feat0, feat1), fine, ground_truth, chosen, hw[1])
     reach = model.config.fine_window // 2 * FINE_STRIDE
-    return coarse_loss(log_confidence, truth), fine_loss(offsets, truth, chosen, reach)
+    return coarse_loss(log_confidence, ground_truth), fine_loss(offsets, ground_truth, chosen, reach)
 
 
 def _sparse_loss(log_confidence: Tensor, batch: SparseBatch, hw: tuple[int, int]) -> Tensor:
@@ -191,12 +191,15 @@ def _sparse_loss(log_confidence: Tensor, batch: SparseBatch, hw: tuple[int, int]
 
 
 def _fine_offsets(
-    model: LoFTR, feats: tuple[Tensor, Tensor], fine: Tensor, truth: Supervision, chosen: Tensor, columns: int
+    model: LoFTR, feats: tuple[Tensor, Tensor], fine: Tensor, ground_truth: Supervision, chosen: Tensor, columns: int
 ) -> FineOffsets:
     """The fine stage on the chosen true matches, which are sorted by pair."""
     window, num = model.config.fine_window, len(feats[0])
-    b_ids, sides = truth.b_ids[chosen], []
-    for feat, maps, cells in ((feats[0], fine[:num], truth.i_ids[chosen]), (feats[1], fine[num:], truth.j_ids[chosen])):
+    b_ids, sides = ground_truth.b_ids[chosen], []
+    for feat, maps, cells in (
+        (feats[0], fine[:num], ground_truth.i_ids[chosen]),
+        (feats[1], fine[num:], ground_truth.j_ids[chosen]),
+    ):
         windows = torch.cat(
             [windows_at(padded_fine_map(maps[b], window), cells[b_ids == b], columns, window) for b in range(num)]
         )

@@ -9,15 +9,15 @@ from sfm.matchers.loftr.fine_matching import FineOffsets
 from sfm.matchers.loftr.training.supervision import Supervision
 
 
-def coarse_loss(log_confidence: Tensor, truth: Supervision, *, negative_weight: float = 0.5) -> Tensor:
+def coarse_loss(log_confidence: Tensor, ground_truth: Supervision, *, negative_weight: float = 0.5) -> Tensor:
     """Negative log-likelihood of the true matches, plus what cells without a partner still claim to match.
 
     log_confidence: (B, L, S) of the dual-softmax.
     """
-    positive = -log_confidence[truth.b_ids, truth.i_ids, truth.j_ids]
-    lost0 = log_confidence[truth.unmatched0]  # (U, S)
+    positive = -log_confidence[ground_truth.b_ids, ground_truth.i_ids, ground_truth.j_ids]
+    lost0 = log_confidence[ground_truth.unmatched0]  # (U, S)
     claimed = lost0.exp()
-    lost1 = log_confidence.transpose(1, 2)[truth.unmatched1].exp()
+    lost1 = log_confidence.transpose(1, 2)[ground_truth.unmatched1].exp()
     negative = -torch.log1p(-claimed.clamp(max=0.999)).sum() - torch.log1p(-lost1.clamp(max=0.999)).sum()
     return (positive.sum() + negative_weight * negative) / max(1, len(positive))
 
@@ -27,13 +27,13 @@ def sparse_coarse_loss(log_confidence: Tensor, ids: tuple[Tensor, Tensor, Tensor
     return -(log_confidence[ids] * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
-def fine_loss(offsets: FineOffsets, truth: Supervision, chosen: Tensor, reach: float) -> Tensor:
+def fine_loss(offsets: FineOffsets, ground_truth: Supervision, chosen: Tensor, reach: float) -> Tensor:
     """Squared error of the offsets in half windows, weighted by certainty (LoFTR equation 6), in both directions.
 
     chosen: (K,) the true matches that the offsets belong to. reach: half a window in network px.
     """
-    return _direction(offsets.offset1, offsets.spread1, truth.target1[chosen], reach) + _direction(
-        offsets.offset0, offsets.spread0, truth.target0[chosen], reach
+    return _direction(offsets.offset1, offsets.spread1, ground_truth.target1[chosen], reach) + _direction(
+        offsets.offset0, offsets.spread0, ground_truth.target0[chosen], reach
     )
 
 

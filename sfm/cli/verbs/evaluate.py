@@ -20,12 +20,12 @@ EXAMPLES = f"""\
 examples:
   {PROGRAM} evaluate model out/ gt/                          a run's model against a COLMAP model
   {PROGRAM} evaluate pairs images/ gt/ --weights compact     all pairs of a COLMAP model whose views may overlap
-  {PROGRAM} evaluate pairs images/ gt/ --pairs pairs.txt     two names a line
+  {PROGRAM} evaluate pairs images/ gt/ --pairs pairs.txt     two names per line
   {PROGRAM} evaluate pairs scannet/ pairs_with_gt.txt        published test sets of pairs with cameras
   {PROGRAM} evaluate imc2022 image-matching-challenge-2022/ --max-pairs 100
   {PROGRAM} evaluate imc2022 image-matching-challenge-2022/ --split test
 
-Results are in --out as JSON, for each pair too: a run that was stopped carries on with the same command.
+Results are in --out as JSON, also per pair: a run that was stopped resumes with the same command.
 """
 
 

@@ -11,7 +11,7 @@ from sfm.two_view.options import MatchOptions
 
 TEXT = """\
 Prints how many matches there are, how many are inliers, and the rotation and the direction of the translation from A
-to B, with what speaks against them. Writes two_view.json (F, E, relative pose), matches.npz, and figures of the matches
+to B, with warnings about them. Writes two_view.json (F, E, relative pose), matches.npz, and figures of the matches
 and of the epipolar lines as PNG and PDF."""
 EXAMPLES = f"""\
 examples:

@@ -22,13 +22,13 @@ examples:
   {PROGRAM} images/ out/ --mapper global      COLMAP's global mapping: all images at once
   {PROGRAM} images/ out/ --intrinsics 2759.5,1520.7,1006.8,0   a known camera (f,cx,cy,k), px
   {PROGRAM} images/ out/ --known-poses MODEL  keep a COLMAP model's cameras and poses, triangulate only
-  {PROGRAM} images/ out/ --stop-after tracks  all but the mapping; the same command without it carries on
+  {PROGRAM} images/ out/ --stop-after tracks  stop before mapping; the same command without it resumes
 
-The same command again reuses what still holds: after an interruption it carries on, with other options it redoes
-what depends on them, with more images it matches the new pairs only.
+The same command again reuses what is still valid: after an interruption it resumes, with other options it redoes what
+depends on them, with more images it matches only the new pairs.
 
-exit codes: 0 done; 2 something to mend first, in one line; 3 no model, with the reason for each image; 4 a model, but
-one that is probably bad, with the signs of it; 130 interrupted, the same command carries on
+exit codes: 0 done; 2 unusable input or options, in one line; 3 no model, with the reason for each image; 4 a model that
+is probably bad, with warnings; 130 interrupted, the same command resumes
 """
 STAGE_HELP = f"last stage to run: {', '.join(STAGE_NAMES)}"
 

@@ -13,7 +13,7 @@ Opens a window (Open3D): drag to rotate, click a camera for its image, H shows t
 EXAMPLES = f"""\
 examples:
   {PROGRAM} view out/                              a window
-  {PROGRAM} view out_sift/ out/                    two models beside each other
+  {PROGRAM} view out_sift/ out/                    two models side by side
   {PROGRAM} view out/ --screenshot model.png       no display needed
   {PROGRAM} view out/ --turntable model.gif --size 480x360
 """
@@ -21,7 +21,7 @@ examples:
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run, or a COLMAP model")
-    parser.add_argument("other", type=Path, nargs="?", metavar="OTHER", help="another one, shown beside the first")
+    parser.add_argument("other", type=Path, nargs="?", metavar="OTHER", help="another one, shown side by side")
     parser.add_argument("--over", action="store_true", help="two models overlaid, each in its colour")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="the images, where they have moved since")
     pictures = parser.add_argument_group("pictures instead of a window")

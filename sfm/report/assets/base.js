@@ -34,7 +34,7 @@ function unpack(packed) {
   return new ARRAYS[packed.type](bytes.buffer);
 }
 
-// Colours that people who see red and green alike tell apart: blue is good, orange is bad; viridis where neither is meant.
+// Colours that are distinguishable with red-green colour blindness: blue is good, orange is bad; viridis where neither is meant.
 const GOOD_TO_BAD = ["#2c7fff", "#4fc3f7", "#f6eca0", "#ff9f43", "#e8442e"];
 const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
 

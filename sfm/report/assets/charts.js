@@ -29,9 +29,9 @@ function lengthHistogram({ first, counts, rest, mean }) {
   const every = Math.ceil(counts.length / 12);
   const bars = counts.map((number, k) => {
     const name = `${first + k}${rest && k === counts.length - 1 ? "+" : ""}`;
-    return { count: number, label: k % every === 0 || k === counts.length - 1 ? name : "", text: `${name} photos: ${plural(number, "point")}` };
+    return { count: number, label: k % every === 0 || k === counts.length - 1 ? name : "", text: `${name} images: ${plural(number, "point")}` };
   });
-  return histogram(bars, "Track length", `How many photos see a point; ${mean.toFixed(2)} on average.`);
+  return histogram(bars, "Track length", `Number of images that observe a point; ${mean.toFixed(2)} on average.`);
 }
 
 function errorHistogram({ top, counts, mean, median }) {
@@ -112,7 +112,7 @@ function runParts(run) {
     skipped.length ? el("h3", {}, "Left out") : null, skipped.length ? el("ul", {}, skipped.map((note) => el("li", {}, note))) : null,
     el("h3", {}, "Options"), ...optionsTable(run.options),
     el("div", { class: "columns" },
-      el("div", {}, el("h3", {}, "Models"), run.models.length ? definitions(run.models.map((model) => [model.path, plural(model.images, "photo")])) : el("p", {}, "none")),
+      el("div", {}, el("h3", {}, "Models"), run.models.length ? definitions(run.models.map((model) => [model.path, plural(model.images, "image")])) : el("p", {}, "none")),
       el("div", {}, el("h3", {}, "Versions"), definitions(Object.entries(run.versions))),
       Object.keys(run.machine).length ? el("div", {}, el("h3", {}, "Machine"), definitions(Object.entries(run.machine))) : null,
       el("div", {}, el("h3", {}, "Matcher"), matcherDefinitions(run.matcher))),

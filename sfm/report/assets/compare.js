@@ -15,15 +15,15 @@
   function onSelect(image) {
     view.panel.hidden = image === null;
     if (image === null) return;
-    const photos = sides.map((_, side) => new Photo(image, side, () => true));
+    const pictures = sides.map((_, side) => new Picture(image, side, () => true));
     view.panel.replaceChildren(
       el("div", { class: "dialog-head" }, el("h3", { title: page.images.names[image] }, page.images.names[image]), button("×", () => view.choose(null), { ariaLabel: "close", class: "close" })),
-      el("div", { class: "photos of-2" }, photos.map((photo) => photo.element)),
+      el("div", { class: "pictures of-2" }, pictures.map((picture) => picture.element)),
       ...details(image, (other) => view.choose(other), [button("Look through it", () => view.lookThrough(image)), button("Its card", () => grid.goTo(image))]));
-    photos.forEach((photo) => photo.draw());
+    pictures.forEach((picture) => picture.draw());
   }
 
-  /** Who registered what: a box a group, with the photos' names. */
+  /** Who registered what: a box per group, with the images' names. */
   function groupBoxes() {
     const groups = [["both", "In both models"], ["a", `Only ${titles[0]}`], ["b", `Only ${titles[1]}`], ["neither", "In neither"]];
     return el("div", { class: "groups" }, groups.map(([group, title]) => el("div", { class: `group ${group}` },
@@ -31,7 +31,7 @@
       el("div", { class: "names" }, page.groups[group].map((image) => button(page.images.names[image], () => grid.goTo(image), { class: "link" }))))));
   }
 
-  /** Distance of every camera's centre to the truth, a line a photo. */
+  /** Distance of every camera's centre to ground truth, one line per image. */
   function truthTable() {
     const images = page.images.names.map((_, image) => image).filter((image) => sides.some((side) => side.truth[image]));
     const worst = Math.max(1e-9, ...images.flatMap((image) => sides.map((side) => (side.truth[image] ? side.truth[image].centre_percent : 0))));
@@ -39,17 +39,17 @@
       const error = side.truth[image];
       return error ? bar(Math.sqrt(error.centre_percent / worst), `${error.centre_percent.toFixed(2)} %, ${error.rotation_deg.toFixed(2)}°`) : badge(side, image);
     };
-    return table(["Photo", ...titles], images.map((image) => [button(page.images.names[image], () => grid.goTo(image), { class: "link" }), ...sides.map((side) => cell(side, image))]), { class: "truth" });
+    return table(["Image", ...titles], images.map((image) => [button(page.images.names[image], () => grid.goTo(image), { class: "link" }), ...sides.map((side) => cell(side, image))]), { class: "truth" });
   }
 
   const sections = [
     section("models", "Models", view.element,
-      el("p", { class: "note" }, `Both turn together. ${page.truth ? "Grey: the true cameras. " : ""}Click a camera for its photo in both.`)),
+      el("p", { class: "note" }, `Both rotate together. ${page.truth ? "Grey: the true cameras. " : ""}Click a camera for its image in both.`)),
     section("figures", "Figures", el("div", { class: "columns wide" }, table(["", ...titles], page.figures, { class: "numbers" }), groupBoxes()), page.agreement.map((line) => el("p", { class: "note" }, line))),
     section("images", "Images", grid.element),
   ];
   if (page.truth) {
-    sections.push(section("truth", "Against the truth", el("p", { class: "note" },
+    sections.push(section("truth", "Against ground truth", el("p", { class: "note" },
       "Distance of each camera's centre to the true one after a similarity over all of them, in percent of the true cameras' extent (bars: square root), and the angle between the rotations."), truthTable()));
   }
   sections.push(section("points", "Points", page.histograms.map((own, k) => [el("h3", {}, titles[k]),

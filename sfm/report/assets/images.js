@@ -1,7 +1,7 @@
 "use strict";
-// Image by image: cards with thumbnail and keypoints, and one photo large, with its figures and its neighbours.
+// Image by image: cards with thumbnail and keypoints, and one image large, with its figures and its neighbours.
 
-/** Draws a photo's keypoints of one side over a canvas of width x height; of many, on a small one, every second or third. */
+/** Draws an image's keypoints of one side over a canvas of width x height; of many, on a small one, every second or third. */
 function drawKeypoints(context, seen, width, height, radius) {
   const [xy, error] = [unpack(seen.xy), unpack(seen.error)];
   const step = Math.max(1, Math.round(error.length / (2.6 * width)));
@@ -18,14 +18,14 @@ function drawKeypoints(context, seen, width, height, radius) {
   }
 }
 
-/** A photo of any width with its keypoints of one side over it. show() says whether keypoints are wanted. */
-class Photo {
+/** An image of any width with its keypoints of one side over it. show() says whether keypoints are wanted. */
+class Picture {
   constructor(image, side, show) {
     Object.assign(this, { image, side, show });
     const [width, height] = page.images.sizes[image];
     const url = page.images.thumbnails[image];
     this.canvas = el("canvas", {});
-    this.element = el("div", { class: "photo" },
+    this.element = el("div", { class: "picture" },
       url ? el("img", { alt: "", loading: "lazy", decoding: "async", src: url }) : null, this.canvas);
     this.element.style.aspectRatio = width ? `${width} / ${height}` : "4 / 3";
     if (!url) this.element.classList.add("gone");
@@ -40,15 +40,15 @@ class Photo {
   }
 }
 
-/** "registered" and the like, of a photo on one side. */
+/** "registered" and the like, of an image on one side. */
 function badge(side, image) {
   if (side.registered[image]) {
-    return side.warning[image] ? el("span", { class: "badge odd" }, "registered, stands out") : el("span", { class: "badge in" }, "registered");
+    return side.warning[image] ? el("span", { class: "badge odd" }, "registered, outlier") : el("span", { class: "badge in" }, "registered");
   }
   return el("span", { class: "badge out" }, "not registered");
 }
 
-/** The line of figures of a photo on one side. */
+/** The line of figures of an image on one side. */
 function figures(side, image) {
   if (!side.registered[image]) return side.reason[image] || "";
   const parts = [plural(side.observations[image], "observation"), px(side.error[image])];
@@ -57,7 +57,7 @@ function figures(side, image) {
   return parts.join(" · ");
 }
 
-/** All that is known of one photo, for the panel and the dialog. */
+/** All that is known of one image, for the panel and the dialog. */
 function details(image, onGo, onLook) {
   const { names, sides, titles } = page.images;
   return sides.flatMap((side, k) => [
@@ -69,7 +69,7 @@ function details(image, onGo, onLook) {
 }
 
 class ImageGrid {
-  /** onShow(image): show a photo's camera in the 3D view; null where there is none. */
+  /** onShow(image): show an image's camera in the 3D view; null where there is none. */
   constructor(onShow) {
     this.onShow = onShow;
     this.keypoints = true;
@@ -87,17 +87,17 @@ class ImageGrid {
   toolbar() {
     const search = el("input", { type: "search", id: "search", placeholder: "name", on: { input: () => { this.words = search.value.toLowerCase(); this.arrange(); } } });
     const orders = [["name", "name"], ["few", "fewest observations"], ["many", "most observations"], ["error", "largest error"]];
-    if (page.images.sides[0].truth) orders.push(["truth", "farthest from the truth"]);
+    if (page.images.sides[0].truth) orders.push(["truth", "largest centre error"]);
     return el("div", { class: "toolbar" },
       el("label", { class: "field" }, el("span", {}, "Search"), search),
       select("Sort by", orders, (value) => { this.order = value; this.arrange(); }),
       select("Show", this.groups(), (value) => { this.kept = value; this.arrange(); }),
-      checkbox("keypoints", true, (on) => { this.keypoints = on; this.cards.forEach((card) => card.near && card.photos.forEach((photo) => photo.draw())); }),
+      checkbox("keypoints", true, (on) => { this.keypoints = on; this.cards.forEach((card) => card.near && card.pictures.forEach((picture) => picture.draw())); }),
       legend(GOOD_TO_BAD, "0", "2 px and more"), this.status);
   }
 
   groups() {
-    const all = [["all", "all photos"]];
+    const all = [["all", "all images"]];
     const titles = page.images.titles;
     if (!titles) return all.concat([["in", "registered"], ["out", "not registered"], ["odd", "with a warning"]]);
     return all.concat([["both", "in both"], ["0", `only ${titles[0]}`], ["1", `only ${titles[1]}`], ["neither", "in neither"], ["odd", "with a warning"]]);
@@ -128,27 +128,27 @@ class ImageGrid {
     const shown = this.cards.filter((card) => this.keeps(card.image));
     shown.sort((a, b) => this.rank(a.image) - this.rank(b.image) || a.image - b.image);
     this.grid.replaceChildren(...shown.map((card) => card.element));
-    this.status.textContent = `${count(shown.length)} of ${plural(this.cards.length, "photo")}`;
+    this.status.textContent = `${count(shown.length)} of ${plural(this.cards.length, "image")}`;
   }
 
   card(image) {
     const { names, sides, titles, place } = page.images;
-    const photos = sides.map((_, side) => new Photo(image, side, () => this.keypoints));
+    const pictures = sides.map((_, side) => new Picture(image, side, () => this.keypoints));
     const lines = sides.map((side, k) => el("div", { class: `side-line side-${k}` },
       titles ? el("b", {}, `${titles[k]} `) : null, badge(side, image), el("div", { class: "figures" }, figures(side, image)),
       side.warning[image] ? el("div", { class: "odd-text" }, side.warning[image]) : null));
     const where = place && place[image] && sides[0].registered[image] ? el("div", { class: "figures" }, `also in ${place[image]}`) : null;
-    const holder = el("button", { type: "button", class: `photos of-${photos.length}`, title: "larger", on: { click: () => this.enlarge(image) } }, photos.map((photo) => photo.element));
+    const holder = el("button", { type: "button", class: `pictures of-${pictures.length}`, title: "larger", on: { click: () => this.enlarge(image) } }, pictures.map((picture) => picture.element));
     const element = el("article", { class: "card", id: `image-${image}` }, holder, el("h3", { title: names[image] }, names[image]), lines, where);
-    const card = { image, photos, element, near: false };
+    const card = { image, pictures, element, near: false };
     whenNear(element, () => {
       card.near = true;
-      photos.forEach((photo) => onWidth(photo.element, () => photo.draw()));
+      pictures.forEach((picture) => onWidth(picture.element, () => picture.draw()));
     });
     return card;
   }
 
-  /** Scrolls to a photo's card and marks it. */
+  /** Scrolls to an image's card and marks it. */
   goTo(image) {
     const card = this.cards[image];
     if (!card.element.isConnected) {
@@ -164,12 +164,12 @@ class ImageGrid {
   enlarge(image) {
     const show = page.images.sides.some((side) => side.registered[image]) && this.onShow
       ? button("Show in 3D", () => { this.dialog.close(); this.onShow(image); }) : null;
-    const photos = page.images.sides.map((_, side) => new Photo(image, side, () => true));
+    const pictures = page.images.sides.map((_, side) => new Picture(image, side, () => true));
     this.dialog.replaceChildren(
       el("div", { class: "dialog-head" }, el("h3", {}, page.images.names[image]), button("Close", () => this.dialog.close())),
-      el("div", { class: `photos of-${photos.length}` }, photos.map((photo) => photo.element)),
+      el("div", { class: `pictures of-${pictures.length}` }, pictures.map((picture) => picture.element)),
       ...details(image, (other) => this.enlarge(other), show));
     if (!this.dialog.open) this.dialog.showModal();
-    photos.forEach((photo) => photo.draw());
+    pictures.forEach((picture) => picture.draw());
   }
 }

@@ -50,7 +50,7 @@ function pairText(pairs, cells, i, j) {
   return `${names[i]} – ${names[j]}: ${said}`;
 }
 
-/** The match graph: photos as nodes, verified pairs as edges. */
+/** The match graph: images as nodes, verified pairs as edges. */
 class MatchGraph {
   constructor(pairs, models) {
     this.pairs = pairs;
@@ -61,10 +61,10 @@ class MatchGraph {
     this.canvas = el("canvas", { class: "graph", id: "graph" });
     this.holder = el("div", { class: "graph-holder" }, this.canvas);
     const layouts = [["circle", "on a circle"], ["map", "where their cameras are, from above"]];
-    const layout = models.length ? select("Photos", layouts, (value) => this.arrange(value)) : null;
+    const layout = models.length ? select("Images", layouts, (value) => this.arrange(value)) : null;
     const left = order.length - this.edges.length;
     this.element = el("figure", {}, this.holder, el("figcaption", {},
-      `${plural(order.length, "verified pair")}${left > 0 ? `, of which the strongest ${count(MAX_EDGES)} are drawn` : ""}; the more verified matches, the stronger the line. Point at a photo for its own.`, layout));
+      `${plural(order.length, "verified pair")}${left > 0 ? `, of which the strongest ${count(MAX_EDGES)} are drawn` : ""}; the more verified matches, the stronger the line. Point at an image for its own.`, layout));
     this.places = models.length ? cameraPlaces(models[0], this.num) : null;
     this.arrange("circle");
     onWidth(this.holder, () => this.draw());
@@ -128,7 +128,7 @@ class MatchGraph {
   }
 }
 
-/** Where each photo's camera is seen from above, in 0..1; null for those not registered. */
+/** Where each image's camera is seen from above, in 0..1; null for those not registered. */
 function cameraPlaces(model, num) {
   const centres = Array.from(model.image, (_, row) => model.centre(row));
   const [xs, ys] = [0, 1].map((k) => centres.map((centre) => centre[k]));

@@ -1,5 +1,5 @@
 "use strict";
-// A model's arrays, how large its cameras are drawn, and the shaders for points, lines and photos.
+// A model's arrays, how large its cameras are drawn, and the shaders for points, lines and images.
 
 const CAMERA_COLOURS = ["#5aa9ff", "#ff9f43"];
 const SELECTED = "#ff4fa3";
@@ -35,11 +35,11 @@ const LINES_VERTEX = `
   varying vec3 shade;
   void main() { shade = colour; gl_Position = projectionMatrix * modelViewMatrix * vec4(position, 1.0); }`;
 const LINES_FRAGMENT = `varying vec3 shade; void main() { gl_FragColor = vec4(shade, 1.0); }`;
-const PHOTO_VERTEX = `
+const PICTURE_VERTEX = `
   attribute vec2 place;
   varying vec2 at;
   void main() { at = place; gl_Position = projectionMatrix * modelViewMatrix * vec4(position, 1.0); }`;
-const PHOTO_FRAGMENT = `uniform sampler2D photo; varying vec2 at; void main() { gl_FragColor = vec4(texture2D(photo, at).rgb, 1.0); }`;
+const PICTURE_FRAGMENT = `uniform sampler2D picture; varying vec2 at; void main() { gl_FragColor = vec4(texture2D(picture, at).rgb, 1.0); }`;
 
 /** One model's arrays, decoded. */
 class Model {

@@ -13,19 +13,19 @@
   function onSelect(image) {
     view.panel.hidden = image === null;
     if (image === null) return;
-    const photo = new Photo(image, 0, () => true);
+    const picture = new Picture(image, 0, () => true);
     view.panel.replaceChildren(
       el("div", { class: "dialog-head" }, el("h3", { title: page.images.names[image] }, page.images.names[image]), button("×", () => view.choose(null), { ariaLabel: "close", class: "close" })),
-      photo.element,
+      picture.element,
       ...details(image, (other) => view.choose(other), [button("Look through it", () => view.lookThrough(image)), button("Its card", () => grid.goTo(image))]));
-    photo.draw();
+    picture.draw();
   }
 
   const sections = [];
   if (page.models.length) {
     view = new SceneView(page.models, page.images, onSelect);
     sections.push(section("model", "Model", view.element,
-      el("p", { class: "note" }, "Drag to turn, right-drag or two fingers to move, wheel to come nearer. Click a camera for its photo.")));
+      el("p", { class: "note" }, "Drag to rotate, right-drag or two fingers to move, wheel to come nearer. Click a camera for its image.")));
   }
   sections.push(section("images", "Images", grid.element));
   if (page.pairs.tried) {

@@ -2,9 +2,9 @@
 // The 3D view: points and cameras of one model, or of two in one frame, side by side or over each other. z is up.
 
 class SceneView {
-  /** parts: models of the page; titles of photos and their thumbnails come from `photos`. onSelect(image or null). */
-  constructor(parts, photos, onSelect) {
-    this.photos = photos;
+  /** parts: models of the page; titles of images and their thumbnails come from `pictures`. onSelect(image or null). */
+  constructor(parts, pictures, onSelect) {
+    this.pictures = pictures;
     this.onSelect = onSelect;
     this.models = parts.map((part, k) => new Model(part, part.colour || CAMERA_COLOURS[k % 2]));
     this.shown = this.models.filter((model) => !model.outline);
@@ -90,7 +90,7 @@ class SceneView {
       geometry.setAttribute("colour", new THREE.BufferAttribute(new Float32Array(colours), 3));
       model.lines.geometry.dispose();
       model.lines.geometry = geometry;
-      this.hangPhoto(model, selected);
+      this.hangPicture(model, selected);
     }
     this.render();
   }
@@ -103,16 +103,16 @@ class SceneView {
     }
   }
 
-  /** The selected camera's photo, in its frustum. */
-  hangPhoto(model, selected) {
-    if (model.photo) {
-      model.scene.remove(model.photo);
-      model.photo.geometry.dispose();
-      model.photo.material.uniforms.photo.value.dispose();
-      model.photo.material.dispose();
-      model.photo = null;
+  /** The selected camera's image, in its frustum. */
+  hangPicture(model, selected) {
+    if (model.picture) {
+      model.scene.remove(model.picture);
+      model.picture.geometry.dispose();
+      model.picture.material.uniforms.picture.value.dispose();
+      model.picture.material.dispose();
+      model.picture = null;
     }
-    const url = selected === undefined || model.outline || this.cameraScale === 0 ? undefined : this.photos.thumbnails[this.selected];
+    const url = selected === undefined || model.outline || this.cameraScale === 0 ? undefined : this.pictures.thumbnails[this.selected];
     if (!url) return;
     const [a, b, c, d] = model.corners(selected, 1.6 * this.baseSize * this.cameraScale);
     const geometry = new THREE.BufferGeometry();
@@ -122,11 +122,11 @@ class SceneView {
     const texture = new THREE.Texture(picture);
     picture.onload = () => { texture.needsUpdate = true; this.render(); };
     picture.src = url;
-    model.photo = new THREE.Mesh(geometry, new THREE.ShaderMaterial({
-      vertexShader: PHOTO_VERTEX, fragmentShader: PHOTO_FRAGMENT, uniforms: { photo: { value: texture } }, side: 2,
+    model.picture = new THREE.Mesh(geometry, new THREE.ShaderMaterial({
+      vertexShader: PICTURE_VERTEX, fragmentShader: PICTURE_FRAGMENT, uniforms: { picture: { value: texture } }, side: 2,
     }));
-    model.photo.frustumCulled = false;
-    model.scene.add(model.photo);
+    model.picture.frustumCulled = false;
+    model.scene.add(model.picture);
   }
 
   // --- what the reader sets
@@ -157,7 +157,7 @@ class SceneView {
       this.drawCameras();
       return value === 0 ? "hidden" : "";
     });
-    const modes = [["0", "as in the photos"], ["1", "by reprojection error"], ["2", "by track length"]];
+    const modes = [["0", "as in the images"], ["1", "by reprojection error"], ["2", "by track length"]];
     if (this.split) modes.push(["3", "by model"]);
     this.legendPlace = el("span", { class: "legend-place" });
     const colour = select("Colour", modes, (value) => this.colourBy(Number(value)));
@@ -191,7 +191,7 @@ class SceneView {
       uniforms.top.value = top;
       uniforms.ramp.value.forEach((stop, k) => stop.set(...colourAt(scale, k / (RAMP - 1)).map((c) => c / 255)));
     }
-    const ends = mode === 1 ? ["0", `${top.toFixed(1)} px`] : ["2", "10 photos"];
+    const ends = mode === 1 ? ["0", `${top.toFixed(1)} px`] : ["2", "10 images"];
     this.legendPlace.replaceChildren(...(mode === 1 || mode === 2 ? [legend(scale, ...ends)] : []));
     this.render();
   }
@@ -253,14 +253,14 @@ class SceneView {
     return (narrow * reach) / Math.tan((this.camera.fov * Math.PI) / 360);
   }
 
-  /** Selects a photo's camera, or none. */
+  /** Selects an image's camera, or none. */
   choose(image) {
     this.selected = image;
     this.drawCameras();
     this.onSelect(image);
   }
 
-  /** Looks through a photo's camera. */
+  /** Looks through an image's camera. */
   lookThrough(image) {
     const model = this.shown.find((own) => own.rowOf.has(image));
     if (!model) return;
@@ -294,14 +294,14 @@ class SceneView {
     });
     this.canvas.addEventListener("pointermove", (event) => {
       const image = event.buttons ? null : this.pick(event);
-      showTip(event, image === null ? "" : this.photos.names[image]);
+      showTip(event, image === null ? "" : this.pictures.names[image]);
       this.canvas.style.cursor = image === null ? "" : "pointer";
     });
     this.canvas.addEventListener("pointerleave", (event) => showTip(event, ""));
     onTheme(() => this.render());
   }
 
-  /** The photo whose camera is under the pointer, or null. */
+  /** The image whose camera is under the pointer, or null. */
   pick(event) {
     const box = this.canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];

@@ -1,4 +1,4 @@
-"""The shipped demo: its truth fits its photos, with and without the renderer that made them."""
+"""The shipped demo: its ground truth fits its images, with and without the renderer that made them."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def _sift_matches(photo0: Path, photo1: Path) -> tuple[np.ndarray, np.ndarray]:
     return xy0, xy1
 
 
-def test_twelve_photos_that_are_small_to_ship(scene: Path) -> None:
-    photos = sorted((scene / "images").iterdir())
-    assert [photo.name for photo in photos] == [f"view_{i:02d}.jpg" for i in range(12)]
-    assert {Image.open(photo).size for photo in photos} == {(640, 480)}
+def test_twelve_images_that_are_small_to_ship(scene: Path) -> None:
+    images = sorted((scene / "images").iterdir())
+    assert [image.name for image in images] == [f"view_{i:02d}.jpg" for i in range(12)]
+    assert {Image.open(image).size for image in images} == {(640, 480)}
     assert sum(file.stat().st_size for file in scene.glob("*/*")) < 1_250_000
 
 
@@ -64,7 +64,7 @@ def test_sift_agrees_with_the_true_cameras(scene: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_renderer_makes_these_photos(scene: Path) -> None:
+def test_the_renderer_makes_these_images(scene: Path) -> None:
     pytest.importorskip("open3d", reason="Open3D, which renders the scene, cannot be loaded", exc_type=ImportError)
     from sfm.datasets.courtyard.synthetic import SyntheticScene
 
@@ -72,6 +72,6 @@ def test_the_renderer_makes_these_photos(scene: Path) -> None:
     poses = poses_by_name(read_model(scene / "gt"))
     for i, name in enumerate(small.names):
         np.testing.assert_allclose(poses[name], small.cam_from_world[i], atol=1e-9)
-        with Image.open(scene / "images" / name) as photo:
-            shipped = np.asarray(photo.convert("L").resize((80, 60), Image.Resampling.BOX), float)
+        with Image.open(scene / "images" / name) as image:
+            shipped = np.asarray(image.convert("L").resize((80, 60), Image.Resampling.BOX), float)
         assert np.corrcoef(shipped.ravel(), small.images[i].mean(2).ravel())[0, 1] > 0.9

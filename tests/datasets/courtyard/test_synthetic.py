@@ -1,4 +1,4 @@
-"""The synthetic scene: what the photos show agrees with the truth that is written beside them."""
+"""The synthetic scene: what the images show agrees with the ground truth that is written beside them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_warped_colours_agree_between_views(synthetic_scene: SyntheticScene) -> 
         assert _correlation(grey0, grey1) > 0.93
 
 
-def test_colours_agree_best_where_the_truth_says(synthetic_scene: SyntheticScene) -> None:
+def test_colours_agree_best_where_the_ground_truth_says(synthetic_scene: SyntheticScene) -> None:
     """A warp that is half a pixel off, as by a wrong pixel convention, fits worse in every direction."""
     xy0, xy1 = synthetic_scene.exact_matches(2, 3, step=1)
     grey = _grey_at(synthetic_scene.images[2], xy0)
@@ -119,16 +119,16 @@ def test_radial_distortion_is_consistent_with_colmap() -> None:
     assert np.allclose(camera.img_from_cam(points), xy, atol=1e-4)
 
 
-def test_written_photos_carry_a_focal_prior(written: Path, synthetic_scene: SyntheticScene) -> None:
+def test_written_images_carry_a_focal_prior(written: Path, synthetic_scene: SyntheticScene) -> None:
     files = sorted((written / "images").iterdir())
     assert [f.name for f in files] == list(synthetic_scene.names)
-    with Image.open(files[0]) as photo:
-        assert photo.size == (320, 240)
-        exif = photo.getexif()
+    with Image.open(files[0]) as image:
+        assert image.size == (320, 240)
+        exif = image.getexif()
         assert exif[0x010F] == "Synthetic"
         assert exif[0x0110] == "Courtyard 1"
         assert exif.get_ifd(0x8769)[0xA405] == 28
-        difference = np.asarray(photo, np.int16) - synthetic_scene.images[0]
+        difference = np.asarray(image, np.int16) - synthetic_scene.images[0]
     assert np.abs(difference).mean() < 3
 
 
@@ -138,7 +138,7 @@ def test_colmap_reads_the_focal_prior(written: Path, synthetic_scene: SyntheticS
     assert camera.focal_length == pytest.approx(synthetic_scene.K[0, 0], rel=0.05)
 
 
-def test_written_truth_is_a_colmap_model(written: Path, synthetic_scene: SyntheticScene) -> None:
+def test_written_ground_truth_is_a_colmap_model(written: Path, synthetic_scene: SyntheticScene) -> None:
     model = read_model(written / "gt")
     assert model.num_reg_images() == 6
     assert [c.model.name for c in model.cameras.values()] == ["PINHOLE"]
@@ -150,7 +150,7 @@ def test_written_truth_is_a_colmap_model(written: Path, synthetic_scene: Synthet
         assert np.allclose(poses[name], pose, atol=1e-9)
 
 
-def test_written_points_lie_where_the_photos_show_them(written: Path, synthetic_scene: SyntheticScene) -> None:
+def test_written_points_lie_where_the_images_show_them(written: Path, synthetic_scene: SyntheticScene) -> None:
     model = read_model(written / "gt")
     for image in model.images.values():
         photo = synthetic_scene.images[synthetic_scene.names.index(image.name)]
@@ -194,7 +194,7 @@ def test_bad_values_are_refused(arguments: dict[str, object], word: str) -> None
         SyntheticScene.render(**arguments)  # type: ignore[arg-type]
 
 
-def test_photos_may_keep_their_focal_length_to_themselves(synthetic_scene: SyntheticScene, tmp_path: Path) -> None:
+def test_images_may_keep_their_focal_length_to_themselves(synthetic_scene: SyntheticScene, tmp_path: Path) -> None:
     write_scene(synthetic_scene, tmp_path, with_exif=False)
-    with Image.open(tmp_path / "images" / synthetic_scene.names[0]) as photo:
-        assert len(photo.getexif()) == 0
+    with Image.open(tmp_path / "images" / synthetic_scene.names[0]) as image:
+        assert len(image.getexif()) == 0

@@ -78,15 +78,15 @@ def test_what_stands_in_front_hides() -> None:
     assert np.mean(lost == expected) > 0.995  # the rim may fall to either side
 
 
-def test_photo_backdrop_lies_at_infinity_and_plain_one_nowhere() -> None:
+def test_image_backdrop_lies_at_infinity_and_plain_one_nowhere() -> None:
     camera0, camera1 = _camera((0, 0, -3)), _camera((0.5, 0.2, -3))
     xy = grid_xy(*SIZE)[::11]
     texture = Texture.of(np.full((40, 40), 90, np.uint8))
     small = _wall(0.01, 0)
     assert np.isnan(_scene(small).warp(camera0, camera1, xy)).mean() > 0.99
     warp = _scene(small, texture=texture).warp(camera0, camera1, xy)
-    turned = camera0.rays(xy)[:, 3:].astype(np.float64) @ camera1.rotation.T
-    expected = 120 * turned[:, :2] / turned[:, 2:] + (64, 48)
+    rotated = camera0.rays(xy)[:, 3:].astype(np.float64) @ camera1.rotation.T
+    expected = 120 * rotated[:, :2] / rotated[:, 2:] + (64, 48)
     ok = np.isfinite(warp[:, 0])
     assert ok.mean() > 0.5
     np.testing.assert_allclose(warp[ok], expected[ok], atol=2e-3)

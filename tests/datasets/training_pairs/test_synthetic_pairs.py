@@ -12,7 +12,7 @@ from sfm.datasets.training_pairs.synthetic_pairs import (
     anchor_xy,
     apply_homography,
     homography_warp,
-    photo_through,
+    image_through,
 )
 from sfm.datasets.training_pairs.textures import Texture
 from sfm.errors import BadFile, BadImage, BadOption
@@ -23,8 +23,8 @@ KIND_SHARES = {"homography": (1, 0, 0), "relief": (0, 1, 0), "objects": (0, 0, 1
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three smooth random photos of different shapes."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three smooth random images of different shapes."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for number, shape in enumerate([(321, 481), (481, 321), (400, 400)]):
@@ -45,8 +45,8 @@ def test_anchors_are_centres_of_every_eighth_pixel() -> None:
 
 
 @pytest.mark.parametrize("kind", KIND_SHARES)
-def test_warped_grey_values_agree(photos: Path, kind: str) -> None:
-    pairs = SyntheticPairs(photos, difficulty=replace(PLAIN, weights=KIND_SHARES[kind]), seed=5)
+def test_warped_grey_values_agree(images: Path, kind: str) -> None:
+    pairs = SyntheticPairs(images, difficulty=replace(PLAIN, weights=KIND_SHARES[kind]), seed=5)
     agreeing, wrong = [], []
     for index in range(5):
         pair = pairs.pair(index)
@@ -59,14 +59,14 @@ def test_warped_grey_values_agree(photos: Path, kind: str) -> None:
             error = np.abs(_sampled(image1, warp[ok]) - here)
             agreeing.append(np.mean(error < 6))
             wrong.append(np.mean(np.abs(_sampled(image1, warp[ok][::-1]) - here) < 6))
-    assert np.mean(agreeing) > 0.93  # the rest: hidden edges within a pixel, and photos at another scale
+    assert np.mean(agreeing) > 0.93  # the rest: hidden edges within a pixel, and images at another scale
     assert np.mean(wrong) < 0.6  # the test can tell
 
 
 @pytest.mark.parametrize("kind", KIND_SHARES)
-def test_there_and_back_is_identity(photos: Path, kind: str) -> None:
+def test_there_and_back_is_identity(images: Path, kind: str) -> None:
     """Interpolated warps are inverse to each other wherever the surface is smooth over a cell."""
-    pairs = SyntheticPairs(photos, difficulty=replace(PLAIN, weights=KIND_SHARES[kind]), seed=1)
+    pairs = SyntheticPairs(images, difficulty=replace(PLAIN, weights=KIND_SHARES[kind]), seed=1)
     errors = []
     for index in range(4):
         pair = pairs.pair(index)
@@ -83,26 +83,26 @@ def test_there_and_back_is_identity(photos: Path, kind: str) -> None:
 
 
 def test_homography_is_the_closed_form() -> None:
-    photo_from_0 = np.array([[1.2, 0.1, 20], [-0.1, 1.1, 40], [1e-4, 0, 1]])
-    photo_from_1 = np.array([[1.0, -0.3, 90], [0.3, 1.0, 10], [0, 2e-4, 1]])
-    warp = homography_warp(photo_from_0, photo_from_1, size=(256, 320), photo_size=(481, 321))
-    expected = apply_homography(np.linalg.inv(photo_from_1) @ photo_from_0, anchor_xy((256, 320)))
+    image_from_0 = np.array([[1.2, 0.1, 20], [-0.1, 1.1, 40], [1e-4, 0, 1]])
+    image_from_1 = np.array([[1.0, -0.3, 90], [0.3, 1.0, 10], [0, 2e-4, 1]])
+    warp = homography_warp(image_from_0, image_from_1, size=(256, 320), image_size=(481, 321))
+    expected = apply_homography(np.linalg.inv(image_from_1) @ image_from_0, anchor_xy((256, 320)))
     ok = np.isfinite(warp[..., 0])
     assert 0.3 < ok.mean() < 1
     np.testing.assert_allclose(warp[ok], expected[ok], atol=1e-3)
 
 
-def test_identity_homography_returns_the_photo() -> None:
-    photo = np.random.default_rng(0).integers(0, 256, (64, 80), dtype=np.uint8)
-    seen = photo_through(Texture.of(photo), np.eye(3), size=(64, 80), fill=0.0)
-    np.testing.assert_allclose(seen, photo, atol=1e-2)
+def test_identity_homography_returns_the_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 80), dtype=np.uint8)
+    seen = image_through(Texture.of(image), np.eye(3), size=(64, 80), fill=0.0)
+    np.testing.assert_allclose(seen, image, atol=1e-2)
 
 
 @pytest.mark.parametrize("kind", KIND_SHARES)
-def test_pair_depends_on_seed_and_index_alone(photos: Path, kind: str) -> None:
+def test_pair_depends_on_seed_and_index_alone(images: Path, kind: str) -> None:
     difficulty = Difficulty(weights=KIND_SHARES[kind])
-    first, again = (SyntheticPairs(photos, seed=3, difficulty=difficulty) for _ in range(2))
-    other = SyntheticPairs(photos, seed=4, difficulty=difficulty)
+    first, again = (SyntheticPairs(images, seed=3, difficulty=difficulty) for _ in range(2))
+    other = SyntheticPairs(images, seed=4, difficulty=difficulty)
     again.pair(0)  # calls leave no trace
     a, b, c = first.pair(7), again.pair(7), other.pair(7)
     for field in ("image0", "image1", "warp01", "warp10"):
@@ -111,8 +111,8 @@ def test_pair_depends_on_seed_and_index_alone(photos: Path, kind: str) -> None:
     assert not np.array_equal(a.image0, first.pair(8).image0)
 
 
-def test_shapes_kinds_and_visibility(photos: Path) -> None:
-    pairs = SyntheticPairs(photos, size=(128, 160))
+def test_shapes_kinds_and_visibility(images: Path) -> None:
+    pairs = SyntheticPairs(images, size=(128, 160))
     kinds = [pairs.kind(i) for i in range(60)]
     assert {kinds.count(k) > 4 for k in KIND_SHARES} == {True}
     visible = []
@@ -129,21 +129,21 @@ def test_shapes_kinds_and_visibility(photos: Path) -> None:
     assert np.median(visible) > 0.3
 
 
-def test_bad_input_names_the_remedy(tmp_path: Path, photos: Path) -> None:
+def test_bad_input_names_the_remedy(tmp_path: Path, images: Path) -> None:
     with pytest.raises(BadFile, match="no such folder"):
         SyntheticPairs(tmp_path / "missing")
-    with pytest.raises(BadFile, match="holds no photos"):
+    with pytest.raises(BadFile, match="holds no images"):
         SyntheticPairs(tmp_path)
     with pytest.raises(BadOption, match="multiples of 8"):
-        SyntheticPairs(photos, size=(250, 320))
+        SyntheticPairs(images, size=(250, 320))
     with pytest.raises(BadOption, match="shares"):
         Difficulty(weights=(0, 0, 0))
-    (tmp_path / "broken.jpg").write_bytes(b"not a photo")
+    (tmp_path / "broken.jpg").write_bytes(b"not an image")
     with pytest.raises(BadImage, match=r"broken\.jpg"):
         SyntheticPairs(tmp_path).pair(0)
 
 
-def test_real_photos() -> None:
+def test_real_images() -> None:
     folder = SHARED / "train_photos"
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent; set LOFTR_SFM_SHARED")

@@ -7,8 +7,8 @@ from sfm.datasets.training_pairs.textures import Texture, grid_xy
 
 
 def test_full_size_sampling_is_bilinear_and_mirrored() -> None:
-    photo = np.arange(20, dtype=np.uint8)[None].repeat(16, 0) * 10
-    texture = Texture.of(photo)
+    image = np.arange(20, dtype=np.uint8)[None].repeat(16, 0) * 10
+    texture = Texture.of(image)
     xy = np.array([[0.5, 8], [1.0, 8], [7.25, 3], [-1.5, 8], [21.5, 8], [41.5, 8]], np.float32)
     np.testing.assert_allclose(texture.sample(xy, 1.0), [0, 5, 67.5, 10, 180, 10], atol=1e-3)
 

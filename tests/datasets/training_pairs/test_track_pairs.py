@@ -13,7 +13,7 @@ from tests.support.folders import SHARED
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> TrackScene:
-    """COLMAP's own synthetic scene; each photo bears its x in its left half's grey and its y in its right one's."""
+    """COLMAP's own synthetic scene; each image bears its x in its left half's grey and its y in its right one's."""
     folder = tmp_path_factory.mktemp("scene")
     pycolmap.set_random_seed(0)
     options = pycolmap.SyntheticDatasetOptions()
@@ -80,7 +80,7 @@ def test_bad_input_names_the_remedy(scene: TrackScene, tmp_path: Path) -> None:
         TrackPairs([TrackScene(scene.images, (tmp_path,))])
 
 
-def test_statue_of_photos_is_reconstructed(tmp_path: Path) -> None:
+def test_statue_of_images_is_reconstructed(tmp_path: Path) -> None:
     images = SHARED / "train_scenes" / "statue" / "images"
     if not images.is_dir():
         pytest.skip(f"{images} is absent; set LOFTR_SFM_SHARED")

@@ -25,7 +25,7 @@ def test_shapes(config: LoFTRConfig, hw: tuple[int, int]) -> None:
 @pytest.mark.parametrize("config", [SMALL, COMPACT], ids=["resnet_fpn", "compact"])
 @torch.no_grad()
 def test_shift_by_the_largest_stride_shifts_the_maps(config: LoFTRConfig) -> None:
-    """Cells sit at fixed pixels: moving the photo by whole cells moves both maps by whole cells, off the borders."""
+    """Cells sit at fixed pixels: moving the image by whole cells moves both maps by whole cells, off the borders."""
     torch.manual_seed(0)
     backbone = build_backbone(config).eval()
     period = 32

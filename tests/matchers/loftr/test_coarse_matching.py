@@ -187,6 +187,7 @@ print(len(found.i_ids), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - bef
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux gives it, in KiB")
 def test_resident_memory_stays_bounded() -> None:
     """The whole matrix takes 830 MB; what is kept between tiles must not keep the tiles resident."""

@@ -77,13 +77,13 @@ def test_maps_are_times_uniform(traced):
         assert float(shown.mean()) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_a_photo_is_seen_as_the_matcher_sees_it():
-    """The shipped weights on a photo and itself shifted: the features that are matched, in the photo's own grid."""
-    photo = np.random.default_rng(0).integers(0, 255, (150, 200), np.uint8)
+def test_a_image_is_seen_as_the_matcher_sees_it():
+    """The shipped weights on an image and itself shifted: the features that are matched, in the image's own grid."""
+    image = np.random.default_rng(0).integers(0, 255, (150, 200), np.uint8)
     matcher = weights.load("compact", resize=128)
     assert isinstance(matcher, LoFTRMatcher)
-    inside = look_inside(matcher, photo, photo[:, ::-1].copy())
-    encoded = matcher.encode([photo])[0]
+    inside = look_inside(matcher, image, image[:, ::-1].copy())
+    encoded = matcher.encode([image])[0]
     assert inside.hw0 == encoded.features.hw == (12, 16)
     first = inside.layers[1].x  # after the leading self-attention, which is all that `encode` does
     assert matcher.model.loftr_coarse.num_leading_self == 1

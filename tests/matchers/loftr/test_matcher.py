@@ -1,4 +1,4 @@
-"""LoFTR as a matcher of photos: pixels, masks, sizes."""
+"""LoFTR as a matcher of images: pixels, masks, sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Image = NDArray[np.uint8]
 
 
 class PatchBackbone(torch.nn.Module):
-    """Features that need no training: the photo's own patches around each cell's anchor, of zero mean and unit norm."""
+    """Features that need no training: the image's own patches around each cell's anchor, of zero mean and unit norm."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, H, W) → (B, 256, H/8, W/8), (B, 64, H/2, W/2)."""
@@ -58,7 +58,7 @@ def matcher() -> LoFTRMatcher:
     return LoFTRMatcher(model, name="test", checksum="0" * 64, resize=0)
 
 
-def photo(h: int = 224, w: int = 288, seed: int = 0) -> Image:
+def picture(h: int = 224, w: int = 288, seed: int = 0) -> Image:
     noise = torch.rand(1, 1, h // 5, w // 5, generator=torch.Generator().manual_seed(seed))
     smooth = torch.nn.functional.interpolate(noise, size=(h, w), mode="bicubic").clamp(0, 1)
     return (smooth[0, 0] * 255).byte().numpy()
@@ -71,7 +71,7 @@ def test_is_a_matcher(matcher: LoFTRMatcher) -> None:
 
 
 def test_image_with_itself(matcher: LoFTRMatcher) -> None:
-    features = matcher.encode([photo()])[0]
+    features = matcher.encode([picture()])[0]
     found = matcher.match([(features, features)])[0]
     assert len(found) > 200
     assert (found.cells0 == found.cells1).mean() > 0.95
@@ -80,7 +80,7 @@ def test_image_with_itself(matcher: LoFTRMatcher) -> None:
 
 def test_shift_comes_back(matcher: LoFTRMatcher) -> None:
     """A shift by no whole number of cells: the fine stage, in both directions, finds the rest."""
-    big = photo(288, 352)
+    big = picture(288, 352)
     f0, f1 = matcher.encode([big[:256, :320], big[16:272, 10:330]])
     found = matcher.match([(f0, f1)])[0]
     assert len(found) > 60
@@ -91,10 +91,10 @@ def test_shift_comes_back(matcher: LoFTRMatcher) -> None:
 
 
 @pytest.mark.parametrize("resize", [0, 128, 160])
-def test_points_are_photo_pixels(matcher: LoFTRMatcher, resize: int) -> None:
-    """Whatever the network sees, a photo matched with itself gives its own pixels, and cells their anchors."""
+def test_points_are_image_pixels(matcher: LoFTRMatcher, resize: int) -> None:
+    """Whatever the network sees, an image matched with itself gives its own pixels, and cells their anchors."""
     other = LoFTRMatcher(matcher.model, name="test", checksum="", resize=resize)
-    image = photo(230, 310)
+    image = picture(230, 310)
     features = other.encode([image])[0]
     found = other.match([(features, features)])[0]
     w, h = other.net_size(310, 230)
@@ -111,7 +111,7 @@ def test_points_are_photo_pixels(matcher: LoFTRMatcher, resize: int) -> None:
 
 
 def test_masked_pixels_give_no_matches(matcher: LoFTRMatcher) -> None:
-    image, mask = photo(), np.ones((224, 288), bool)
+    image, mask = picture(), np.ones((224, 288), bool)
     mask[:, 100:150] = False
     plain, masked = matcher.encode([image, image], [None, mask])
     found = matcher.match([(plain, masked)])[0]
@@ -123,14 +123,14 @@ def test_masked_pixels_give_no_matches(matcher: LoFTRMatcher) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (17, 300)])
 def test_no_matches(matcher: LoFTRMatcher, size: tuple[int, int]) -> None:
-    f0, f1 = matcher.encode([np.zeros(size, np.uint8), photo()])
+    f0, f1 = matcher.encode([np.zeros(size, np.uint8), picture()])
     found = matcher.match([(f0, f1)])[0]
     assert len(found) == 0
     assert matcher.match([]) == []
 
 
 def test_batch_equals_one_by_one(matcher: LoFTRMatcher) -> None:
-    images = [photo(seed=0), photo(seed=0), photo(192, 160, seed=1)]
+    images = [picture(seed=0), picture(seed=0), picture(192, 160, seed=1)]
     features = matcher.encode(images)
     alone = [matcher.encode([image])[0] for image in images]
     pairs = [(0, 1), (0, 2)]
@@ -149,7 +149,7 @@ def test_xfeat_start_equals_xfeat() -> None:
     theirs, ours = XFeatModel().eval(), LoFTR(COMPACT).eval()
     theirs.load_state_dict(torch.load(path, weights_only=True))
     start_from_xfeat(ours, path)
-    image = torch.from_numpy(photo(96, 128)).float()[None, None] / 255
+    image = torch.from_numpy(picture(96, 128)).float()[None, None] / 255
     with torch.no_grad():
         expected, (found, _) = theirs(image)[0], ours.backbone(image)
     torch.testing.assert_close(found[:, :64], expected, rtol=1e-3, atol=1e-4)

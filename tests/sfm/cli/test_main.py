@@ -119,8 +119,8 @@ def test_users_errors_are_one_line(argv, word, capsys, tmp_path, monkeypatch):
     ("error", "code", "text"),
     [
         (BadFile("x: broken; mend it"), 2, "loftr-sfm: error: x: broken; mend it\n"),
-        (NoModel("no model: add photos"), 3, "loftr-sfm: no model: add photos\n"),
-        (KeyboardInterrupt(), 130, "carries on: loftr-sfm 'my photos' out --seed 1\n"),
+        (NoModel("no model: add images"), 3, "loftr-sfm: no model: add images\n"),
+        (KeyboardInterrupt(), 130, "resumes: loftr-sfm 'my images' out --seed 1\n"),
     ],
 )
 def test_exit_codes(error, code, text, monkeypatch, capsys):
@@ -128,12 +128,12 @@ def test_exit_codes(error, code, text, monkeypatch, capsys):
         raise error
 
     monkeypatch.setattr(sfm.pipeline.run, "reconstruct", failing)
-    assert exit_code("my photos", "out", "--seed", "1") == code
+    assert exit_code("my images", "out", "--seed", "1") == code
     assert capsys.readouterr().err.endswith(text)
 
 
 @pytest.mark.parametrize(
-    ("verb", "words"), [("evaluate", "the same command carries on"), ("match", "give the same command again")]
+    ("verb", "words"), [("evaluate", "the same command resumes"), ("match", "give the same command again")]
 )
 def test_ctrl_c_in_a_verb(verb, words, monkeypatch, capsys):
     def interrupted(_):
@@ -141,10 +141,10 @@ def test_ctrl_c_in_a_verb(verb, words, monkeypatch, capsys):
 
     replaced = replace(cli.VERBS[verb], add_arguments=lambda parser: parser.add_argument("x"), run=interrupted)
     monkeypatch.setattr(cli, "VERBS", {**cli.VERBS, verb: replaced})
-    assert exit_code(verb, "my photos") == 130
+    assert exit_code(verb, "my images") == 130
     error = capsys.readouterr().err
     assert error.startswith("\nloftr-sfm: interrupted; ")
-    assert f"{words}: loftr-sfm {verb} 'my photos'\n" in error
+    assert f"{words}: loftr-sfm {verb} 'my images'\n" in error
 
 
 def test_formats_are_those_of_the_registry(capsys):

@@ -6,7 +6,7 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.drawing.rasterizer import Fragments, draw, line_fragments, photo_fragments, point_fragments
+from sfm.drawing.rasterizer import Fragments, draw, image_fragments, line_fragments, point_fragments
 from sfm.drawing.scene import Scene, scene_of
 from sfm.drawing.shapes import frustum_lines, image_corners, segments
 from sfm.drawing.viewpoint import View, from_camera
@@ -94,11 +94,11 @@ def test_lines_and_points_hide_each_other_by_depth() -> None:
     assert tuple(picture[29, 30]) == RED
 
 
-def test_a_photo_fills_its_rectangle_the_right_way_round() -> None:
-    photo = np.zeros((2, 2, 3), np.uint8)
-    photo[0, 0], photo[0, 1], photo[1, 0], photo[1, 1] = RED, GREEN, (0, 0, 255), (255, 255, 255)
+def test_a_image_fills_its_rectangle_the_right_way_round() -> None:
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[0, 0], image[0, 1], image[1, 0], image[1, 1] = RED, GREEN, (0, 0, 255), (255, 255, 255)
     corners = np.array([[-0.4, -0.2, 1], [0.4, -0.2, 1], [0.4, 0.2, 1], [-0.4, 0.2, 1]])
-    picture = draw((80, 60), [photo_fragments(view(), corners, photo, 2)], BLACK)
+    picture = draw((80, 60), [image_fragments(view(), corners, image, 2)], BLACK)
     assert [tuple(picture[y, x]) for y, x in ((21, 21), (21, 58), (38, 21), (38, 58))] == [
         RED,
         GREEN,
@@ -126,7 +126,7 @@ def scene(model: pycolmap.Reconstruction) -> Scene:
     return scene_of(model, "synthetic")
 
 
-def test_the_view_of_a_camera_is_its_photo(model: pycolmap.Reconstruction, scene: Scene) -> None:
+def test_the_view_of_a_camera_is_its_image(model: pycolmap.Reconstruction, scene: Scene) -> None:
     for row, name in enumerate(scene.cameras.names):
         image = next(i for i in model.images.values() if i.name == name)
         camera = model.cameras[image.camera_id]

@@ -80,20 +80,20 @@ def ring(tilt: float, on_side: int = 0, upside_down: int = 0) -> Scene:
 
 @pytest.mark.parametrize(("tilt", "on_side", "upside_down"), [(0, 0, 0), (0.4, 0, 0), (0.4, 0, 4), (0.3, 3, 1)])
 def test_up_is_where_most_heads_are(tilt: float, on_side: int, upside_down: int) -> None:
-    turned = upright(moved(ring(tilt, on_side, upside_down), random_similarity(7)))
-    heads = -turned.cameras.cam_from_world[on_side + upside_down :, 1, :3]
+    rotated = upright(moved(ring(tilt, on_side, upside_down), random_similarity(7)))
+    heads = -rotated.cameras.cam_from_world[on_side + upside_down :, 1, :3]
     np.testing.assert_allclose(heads[:, 2], np.cos(tilt), atol=0.02)
 
 
 @pytest.mark.parametrize("quarter", [1, 3])
-def test_a_ring_of_photos_on_their_side_stands_upright(quarter: int) -> None:
+def test_a_ring_of_images_on_their_side_stands_upright(quarter: int) -> None:
     around = ring(0.3)
-    turn = np.linalg.matrix_power(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]]), quarter)
-    cameras = replace(around.cameras, cam_from_world=turn @ around.cameras.cam_from_world)
-    turned = upright(moved(replace(around, cameras=cameras), random_similarity(5)))
-    heights = turned.cameras.centres[:, 2]
+    rotation = np.linalg.matrix_power(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]]), quarter)
+    cameras = replace(around.cameras, cam_from_world=rotation @ around.cameras.cam_from_world)
+    rotated = upright(moved(replace(around, cameras=cameras), random_similarity(5)))
+    heights = rotated.cameras.centres[:, 2]
     np.testing.assert_allclose(heights, heights.mean(), atol=1e-3)
-    np.testing.assert_allclose(turned.cameras.cam_from_world[:, 2, 2], -np.sin(0.3), atol=0.02)
+    np.testing.assert_allclose(rotated.cameras.cam_from_world[:, 2, 2], -np.sin(0.3), atol=0.02)
 
 
 def test_aligned_brings_common_cameras_together(scene: Scene) -> None:

@@ -69,7 +69,7 @@ def test_an_orbit_goes_round_at_one_distance_and_shows_all(scene: Scene) -> None
         assert (pixels < (400, 300)).all()
 
 
-def test_a_cameras_whole_photo_fits(scene: Scene) -> None:
+def test_a_cameras_whole_image_fits(scene: Scene) -> None:
     seen = from_camera(scene, 2, (500, 500))
     width, height = scene.cameras.size[2]
     corners = np.array([[0, 0], [width, height]]) - scene.cameras.principal[2]

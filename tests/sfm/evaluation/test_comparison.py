@@ -66,11 +66,11 @@ def test_images_of_one_model_only_are_named(tmp_path: Path) -> None:
     assert f"only in SIFT: {names[0]}" in table
 
 
-def test_a_turned_camera_is_found() -> None:
+def test_a_rotated_camera_is_found() -> None:
     poses = camera_poses(synthetic())
     name = sorted(poses)[4]
-    turn = pycolmap.Rotation3d(np.array([0.0, 0.0, np.radians(5)])).matrix()
-    found = agreement(poses, poses | {name: turn @ poses[name]})  # about its own centre
+    image_rotation = pycolmap.Rotation3d(np.array([0.0, 0.0, np.radians(5)])).matrix()
+    found = agreement(poses, poses | {name: image_rotation @ poses[name]})  # about its own centre
     assert found is not None
     assert found.centre_max < 1e-9
     assert found.rotation_max_deg == pytest.approx(5, abs=1e-6)
@@ -105,7 +105,7 @@ def test_the_ground_truth_evaluates_both(tmp_path: Path) -> None:
     assert found.b.evaluation.auc[5] == pytest.approx(1, abs=1e-6)
     lines = {line[:20].strip(): line.split()[-2:] for line in format_table(found).splitlines()}
     assert lines["pose AUC @ 5°"] == ["0.750", "1.000"]
-    assert lines["registered of truth"] == ["7/8", "8/8"]
+    assert lines["registered of ground truth"] == ["7/8", "8/8"]
 
 
 def test_two_common_images_cannot_be_aligned(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_file_of_pairs_with_cameras_says_the_same_as_the_model(scene, records,
     path = tmp_path / "pairs_with_gt.txt"
     path.write_text(f"{line(0, 1)}\n\n{line(3, 1, rots='1 0')}\n")
     pairs = read_posed_pairs(path, records, ALL)
-    assert [(p.name0, p.name1, p.turn) for p in pairs] == [(NAMES[0], NAMES[1], 0), (NAMES[3], NAMES[1], 3)]
+    assert [(p.name0, p.name1, p.image_rotation) for p in pairs] == [(NAMES[0], NAMES[1], 0), (NAMES[3], NAMES[1], 3)]
     np.testing.assert_allclose(pairs[1].cam1_from_cam0, relative_pose(pose(3), pose(1)), atol=1e-12)
     np.testing.assert_allclose(pairs[1].camera0.calibration_matrix(), K)
 
@@ -75,9 +75,9 @@ def test_a_file_of_pairs_with_cameras_says_the_same_as_the_model(scene, records,
     ("text", "said"),
     [
         (line(0, 1).rsplit(" ", 1)[0], "line 1: 37 values, expected 38"),
-        (line(0, 1).replace(NAMES[1], "../secret.png"), "no usable photo '../secret.png'"),
+        (line(0, 1).replace(NAMES[1], "../secret.png"), "no usable image '../secret.png'"),
         (line(0, 1) + "\n" + line(0, 1), "line 2: a pair a second time"),
-        (line(0, 0), "of one photo"),
+        (line(0, 0), "of one image"),
         (line(0, 1, rots="0 up"), "no number"),
         (line(0, 1).replace("384.0", "nan", 1), "not finite"),
         (line(0, 1).replace("384.0", "-1", 1), "no calibration matrix"),
@@ -96,14 +96,14 @@ def test_bad_files_are_one_line(text, said, scene, records, tmp_path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_photos_must_be_those_of_the_model(scene, records, tmp_path) -> None:
-    with pytest.raises(BadFile, match=f"no usable photo '{NAMES[2]}'"):
+def test_images_must_be_those_of_the_model(scene, records, tmp_path) -> None:
+    with pytest.raises(BadFile, match=f"no usable image '{NAMES[2]}'"):
         read_posed_pairs(scene / "gt", {n: r for n, r in records.items() if n != NAMES[2]}, ALL)
     from PIL import Image
 
     Image.new("L", (64, 48)).save(scene / "images" / NAMES[0])
     small = {record.name: record for record in read_images_index(scene / "images", ImageOptions())[0]}
-    with pytest.raises(BadFile, match="is 320x240, but the photo is 64x48"):
+    with pytest.raises(BadFile, match="is 320x240, but the image is 64x48"):
         read_posed_pairs(scene / "gt", small, ALL)
 
 

@@ -25,7 +25,7 @@ TRAIN = ChallengeEvaluation()
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two scenes of the same four photos, one of them in a unit of 100 m, and a test set of three pairs."""
+    """Two scenes of the same four images, one of them in a unit of 100 m, and a test set of three pairs."""
     scene = write_posed_images(tmp_path / "scene")
     model = read_model(scene / "gt")
     write_scene(model, scene / "images", tmp_path / "imc", "small")
@@ -60,12 +60,12 @@ def test_pairs_without_matches_count_as_wrong(folder, exact, tmp_path) -> None:
     exact.blind = (3,)
     evaluate_challenge(folder, tmp_path / "out", TRAIN)
     mean, scenes = scores(tmp_path / "out")
-    assert mean == pytest.approx(0.5)  # three of six pairs see photo 3
+    assert mean == pytest.approx(0.5)  # three of six pairs see image 3
     assert scenes["small"]["without_F"] == 0.5
 
 
 def test_the_score_is_the_mean_over_scenes_and_translations_are_in_metres(folder, exact, tmp_path) -> None:
-    """Photo 3 claimed a tenth of a unit too high: 0.1 m, below all thresholds, or 10 m, above all of them."""
+    """Image 3 claimed a tenth of a unit too high: 0.1 m, below all thresholds, or 10 m, above all of them."""
     for scene in ("small", "large"):
         path = folder / "train" / scene / "calibration.csv"
         *rest, last = path.read_text().splitlines()
@@ -74,7 +74,7 @@ def test_the_score_is_the_mean_over_scenes_and_translations_are_in_metres(folder
     evaluate_challenge(folder, tmp_path / "out", TRAIN)
     mean, scenes = scores(tmp_path / "out")
     assert scenes["small"]["mAA"] == pytest.approx(1.0)
-    assert scenes["large"]["mAA"] == pytest.approx(0.5)  # three of six pairs see photo 3
+    assert scenes["large"]["mAA"] == pytest.approx(0.5)  # three of six pairs see image 3
     assert mean == pytest.approx(0.75)
 
 
@@ -114,13 +114,13 @@ def test_submission(folder, exact, tmp_path, capsys) -> None:
     assert not found["b;image_2-image_3"].any()
 
 
-def test_missing_photos_are_one_line(folder, exact, tmp_path) -> None:
+def test_missing_images_are_one_line(folder, exact, tmp_path) -> None:
     (folder / "train" / "small" / "images" / "image_2.jpg").unlink()
-    with pytest.raises(BadFile, match="no usable photo image_2"):
+    with pytest.raises(BadFile, match="no usable image image_2"):
         evaluate_challenge(folder, tmp_path / "out", TRAIN)
     assert exact.matched == []  # all files are checked before anything is matched
     (folder / "test_images" / "b" / "image_1.png").unlink()
-    with pytest.raises(BadFile, match="no usable photo b/image_1"):
+    with pytest.raises(BadFile, match="no usable image b/image_1"):
         evaluate_challenge(folder, tmp_path / "out", replace(TRAIN, evaluation=ChallengeOptions(split="test")))
 
 

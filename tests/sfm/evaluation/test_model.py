@@ -40,10 +40,10 @@ def synthetic(num_images: int = 8, *, seed: int = 0) -> pycolmap.Reconstruction:
 
 
 def estimate_of(
-    truth: pycolmap.Reconstruction, *, without: int = 0, rotation_deg: float = 0.5, shift: float = 0.02
+    ground_truth: pycolmap.Reconstruction, *, without: int = 0, rotation_deg: float = 0.5, shift: float = 0.02
 ) -> pycolmap.Reconstruction:
     """The model with noise in its poses, points and observations, in another frame, some images unregistered."""
-    model = pycolmap.Reconstruction(truth)
+    model = pycolmap.Reconstruction(ground_truth)
     noise = pycolmap.SyntheticNoiseOptions()
     noise.rig_from_world_rotation_stddev, noise.rig_from_world_translation_stddev = rotation_deg, shift
     noise.point2D_stddev, noise.point3D_stddev = 0.5, 0.01
@@ -64,7 +64,7 @@ def pose(rotation: np.ndarray, centre: tuple[float, float, float]) -> np.ndarray
     return np.column_stack([rotation, -rotation @ np.array(centre)])
 
 
-def turn_z(degrees: float) -> np.ndarray:
+def rotation_z(degrees: float) -> np.ndarray:
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
@@ -102,43 +102,43 @@ def test_auc_grows_with_the_threshold_and_falls_with_an_error() -> None:
 
 def test_pose_errors_by_hand() -> None:
     eye = np.eye(3)
-    truth = {"a": pose(eye, (0, 0, 0)), "b": pose(eye, (1, 0, 0)), "c": pose(eye, (0, 1, 0))}
-    poses = {"a": truth["a"], "b": pose(turn_z(10), (2, 0, 0))}  # turned by 10 degrees, on the true line
-    errors = pose_errors(poses, truth)
+    ground_truth = {"a": pose(eye, (0, 0, 0)), "b": pose(eye, (1, 0, 0)), "c": pose(eye, (0, 1, 0))}
+    poses = {"a": ground_truth["a"], "b": pose(rotation_z(10), (2, 0, 0))}  # rotated by 10 degrees, on the true line
+    errors = pose_errors(poses, ground_truth)
     # The direction of cam_b_from_cam_a's translation lies in b's frame and turns with it.
     np.testing.assert_allclose(errors.rotation_deg, [10, np.inf, np.inf], atol=1e-9)
     np.testing.assert_allclose(errors.translation_deg, [10, np.inf, np.inf], atol=1e-9)
 
 
 def test_a_baseline_that_points_backwards_is_wrong_by_180_degrees() -> None:
-    truth = {"a": pose(np.eye(3), (0, 0, 0)), "b": pose(np.eye(3), (1, 0, 0))}
-    poses = {"a": truth["a"], "b": pose(np.eye(3), (-1, 0, 0))}
-    errors = pose_errors(poses, truth)
+    ground_truth = {"a": pose(np.eye(3), (0, 0, 0)), "b": pose(np.eye(3), (1, 0, 0))}
+    poses = {"a": ground_truth["a"], "b": pose(np.eye(3), (-1, 0, 0))}
+    errors = pose_errors(poses, ground_truth)
     assert errors.rotation_deg[0] == pytest.approx(0, abs=1e-9)
     assert errors.translation_deg[0] == pytest.approx(180)
 
 
-def test_no_direction_is_asked_for_where_the_truth_has_no_baseline() -> None:
+def test_no_direction_is_asked_for_where_the_ground_truth_has_no_baseline() -> None:
     eye = np.eye(3)
-    truth = {"a": pose(eye, (0, 0, 0)), "b": pose(eye, (0, 0, 0)), "c": pose(eye, (1, 0, 0))}
-    poses = truth | {"b": pose(turn_z(3), (0, 0, 1e-3))}
-    errors = pose_errors(poses, truth)  # pairs ab, ac, bc
+    ground_truth = {"a": pose(eye, (0, 0, 0)), "b": pose(eye, (0, 0, 0)), "c": pose(eye, (1, 0, 0))}
+    poses = ground_truth | {"b": pose(rotation_z(3), (0, 0, 1e-3))}
+    errors = pose_errors(poses, ground_truth)  # pairs ab, ac, bc
     assert errors.max_deg[0] == pytest.approx(3)
     assert errors.translation_deg[0] == 0
     assert errors.max_deg[1] == pytest.approx(0, abs=1e-9)
 
 
 def test_an_estimate_without_a_baseline_points_nowhere() -> None:
-    truth = {"a": pose(np.eye(3), (0, 0, 0)), "b": pose(np.eye(3), (1, 0, 0))}
-    errors = pose_errors({"a": truth["a"], "b": truth["a"]}, truth)
+    ground_truth = {"a": pose(np.eye(3), (0, 0, 0)), "b": pose(np.eye(3), (1, 0, 0))}
+    errors = pose_errors({"a": ground_truth["a"], "b": ground_truth["a"]}, ground_truth)
     assert errors.translation_deg[0] == 180
 
 
 def test_errors_do_not_depend_on_the_frame_of_the_estimate() -> None:
-    truth = synthetic()
-    moved = pycolmap.Reconstruction(truth)
+    ground_truth = synthetic()
+    moved = pycolmap.Reconstruction(ground_truth)
     moved.transform(pycolmap.Sim3d(7.0, pycolmap.Rotation3d(np.array([1.0, 0.2, 0.3])), np.array([1.0, 2.0, 3.0])))
-    errors = pose_errors(camera_poses(moved), camera_poses(truth))
+    errors = pose_errors(camera_poses(moved), camera_poses(ground_truth))
     assert len(errors.max_deg) == 8 * 7 // 2
     assert errors.max_deg.max() < 1e-6
 
@@ -172,8 +172,8 @@ def test_similarity_is_the_least_squares_one() -> None:
     assert found is not None
     least = ((found(source) - target) ** 2).sum()
     for step in rng.normal(scale=1e-3, size=(20, 3)):
-        turned = pycolmap.Rotation3d(step).matrix() @ found.rotation
-        other = (found.scale + step[0]) * source @ turned.T + found.translation + step
+        rotated = pycolmap.Rotation3d(step).matrix() @ found.rotation
+        other = (found.scale + step[0]) * source @ rotated.T + found.translation + step
         assert ((other - target) ** 2).sum() > least
 
 
@@ -185,26 +185,28 @@ def test_similarity_is_undetermined_for_two_points_and_on_a_line() -> None:
 
 
 def test_a_transformed_pose_sees_the_transformed_points() -> None:
-    truth, points = camera_poses(synthetic()), np.random.default_rng(4).normal(size=(5, 3))
+    ground_truth, points = camera_poses(synthetic()), np.random.default_rng(4).normal(size=(5, 3))
     rotation = pycolmap.Rotation3d(np.array([0.3, -1.0, 0.5])).matrix()
-    moved = {n: pose(p[:, :3] @ rotation.T, tuple(4 * rotation @ (-p[:, :3].T @ p[:, 3]))) for n, p in truth.items()}
-    aligned = align(truth, moved)
+    moved = {
+        n: pose(p[:, :3] @ rotation.T, tuple(4 * rotation @ (-p[:, :3].T @ p[:, 3]))) for n, p in ground_truth.items()
+    }
+    aligned = align(ground_truth, moved)
     assert aligned is not None
     similarity, distances, names = aligned
     assert distances.max() < 1e-9
     for name in names:
-        before = truth[name][:, :3] @ points.T + truth[name][:, 3:]
-        after_pose = similarity.transform_pose(truth[name])
+        before = ground_truth[name][:, :3] @ points.T + ground_truth[name][:, 3:]
+        after_pose = similarity.transform_pose(ground_truth[name])
         after = after_pose[:, :3] @ similarity(points).T + after_pose[:, 3:]
         np.testing.assert_allclose(after, similarity.scale * before, atol=1e-9)
 
 
 def test_centre_errors_name_the_worst_image() -> None:
-    truth = camera_poses(synthetic())
-    name = sorted(truth)[3]
-    moved = truth[name].copy()
+    ground_truth = camera_poses(synthetic())
+    name = sorted(ground_truth)[3]
+    moved = ground_truth[name].copy()
     moved[:, 3] += 1.0
-    found = centre_errors(truth | {name: moved}, truth)
+    found = centre_errors(ground_truth | {name: moved}, ground_truth)
     assert found is not None
     assert found.worst_image == name
     assert 0.1 < found.max < np.sqrt(3)
@@ -250,11 +252,11 @@ def test_errors_name_the_folder(tmp_path: Path) -> None:
 
 def test_models_without_a_common_name_are_refused(tmp_path: Path) -> None:
     model = synthetic(4)
-    truth = written(model, tmp_path / "truth")
+    ground_truth = written(model, tmp_path / "truth")
     for image in model.images.values():
         image.name = "sub/" + image.name
     with pytest.raises(BadFile, match="none of its images"):
-        evaluate_folder(written(model, tmp_path / "model"), truth)
+        evaluate_folder(written(model, tmp_path / "model"), ground_truth)
 
 
 def test_a_single_pose_is_no_ground_truth(tmp_path: Path) -> None:
@@ -277,8 +279,11 @@ def test_statistics_of_an_exact_and_of_an_empty_model() -> None:
 
 
 def test_an_exact_model_scores_one_and_an_empty_one_zero() -> None:
-    truth = synthetic(5)
-    full, nothing = evaluate(truth, camera_poses(truth)), evaluate(pycolmap.Reconstruction(), camera_poses(truth))
+    ground_truth = synthetic(5)
+    full, nothing = (
+        evaluate(ground_truth, camera_poses(ground_truth)),
+        evaluate(pycolmap.Reconstruction(), camera_poses(ground_truth)),
+    )
     assert full.auc == pytest.approx({1: 1, 3: 1, 5: 1}, abs=1e-6)
     assert nothing.auc == {1: 0, 3: 0, 5: 0}
     assert (nothing.registered, nothing.total, nothing.centres) == (0, 5, None)
@@ -301,7 +306,7 @@ def reference_tool() -> ModuleType:
 @pytest.mark.parametrize("case", ["close", "noisy", "two missing", "exact", "two left", "sub-models"])
 def test_agrees_with_the_independent_tool(case: str, tmp_path: Path) -> None:
     tool = reference_tool()
-    truth = synthetic()
+    ground_truth = synthetic()
     changes = {
         "close": {"rotation_deg": 0.1, "shift": 0.002},
         "noisy": {"rotation_deg": 3.0, "shift": 0.2},
@@ -311,10 +316,10 @@ def test_agrees_with_the_independent_tool(case: str, tmp_path: Path) -> None:
         "sub-models": {"without": 1},
     }[case]
     folder = tmp_path / "model"
-    written(estimate_of(truth, **changes), folder / "1" if case == "sub-models" else folder)
+    written(estimate_of(ground_truth, **changes), folder / "1" if case == "sub-models" else folder)
     if case == "sub-models":
-        written(estimate_of(truth, without=5), folder / "0")
-    gt = written(truth, tmp_path / "gt")
+        written(estimate_of(ground_truth, without=5), folder / "0")
+    gt = written(ground_truth, tmp_path / "gt")
     theirs, ours = tool.evaluate(folder, gt), evaluate_folder(folder, gt)
     assert (ours.registered, ours.total) == (theirs["registered"], theirs["total"])
     assert list(ours.unregistered) == theirs["unregistered_images"]

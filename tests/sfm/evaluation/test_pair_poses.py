@@ -1,4 +1,4 @@
-"""evaluate pairs: on exact matches, on matches with known faults, and from photos to the table."""
+"""evaluate pairs: on exact matches, on matches with known faults, and from images to the table."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_distortion_is_taken_away(pair) -> None:
     assert result.under_1px == 1
 
 
-def test_pixels_are_of_the_reduced_photo() -> None:
+def test_pixels_are_of_the_reduced_image() -> None:
     assert reduction_of((320, 240), 640) == 0.5
     assert reduction_of((320, 240), 0) == 1
 
@@ -105,7 +105,7 @@ def test_summaries_average_the_seeds_and_split_by_rotation() -> None:
     assert table(groups).splitlines()[2].split()[:5] == ["0°", "to", "15°", "1", "50.0"]
 
 
-# From photos to the table
+# From images to the table
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_evaluate_pairs(exact, tmp_path) -> None:
     text = evaluate_pairs(scene / "images", scene / "gt", tmp_path / "out", OPTIONS)
     values = json.loads((tmp_path / "out" / "pairs.json").read_text())
     assert values["summary"]["all"]["pairs"] == 6
-    assert values["summary"]["all"]["auc"]["5"] == pytest.approx(0.5, abs=0.002)  # three of six pairs see photo 3
+    assert values["summary"]["all"]["auc"]["5"] == pytest.approx(0.5, abs=0.002)  # three of six pairs see image 3
     assert values["summary"]["all"]["without_pose"] == 0.5
     assert values["pairs"][2]["errors_deg"] == [None, None]
     assert (values["pairs"][2]["name1"], values["matcher"]["matcher"]) == (NAMES[3], "exact")
@@ -131,7 +131,7 @@ def test_evaluate_pairs(exact, tmp_path) -> None:
 
 
 def test_the_verb_on_the_demo(tmp_path, capsys) -> None:
-    """Real photos, real weights, a COLMAP model; then the same pairs again, from the results."""
+    """Real images, real weights, a COLMAP model; then the same pairs again, from the results."""
     copy_demo_scene(tmp_path)
     (tmp_path / "pairs.txt").write_text("view_00.jpg view_01.jpg\nview_05.jpg view_03.jpg\n")
     words = ["evaluate", "pairs", str(tmp_path / "images"), str(tmp_path / "gt"), "--out", str(tmp_path / "out")]
@@ -150,23 +150,23 @@ def test_the_verb_on_the_demo(tmp_path, capsys) -> None:
     assert (tmp_path / "out" / "pairs.jsonl").read_text() == lines
 
 
-def test_a_photo_on_its_side_is_matched_upright(tmp_path) -> None:
-    """A pairs file with cameras whose second photo is stored turned clockwise: rot1 1 turns it back for matching."""
+def test_a_image_on_its_side_is_matched_upright(tmp_path) -> None:
+    """A pairs file with cameras whose second image is stored rotated clockwise: rot1 1 turns it back for matching."""
     copy_demo_scene(tmp_path / "demo")
     (tmp_path / "images").mkdir()
     a, b = "view_00.jpg", "view_01.jpg"
     shutil.copy(tmp_path / "demo" / "images" / a, tmp_path / "images" / a)
-    with Image.open(tmp_path / "demo" / "images" / b) as photo:
-        photo.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "images" / "b.png")
+    with Image.open(tmp_path / "demo" / "images" / b) as image:
+        image.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "images" / "b.png")
     model = read_model(tmp_path / "demo" / "gt")
     posed = {model.image(i).name: model.image(i) for i in model.reg_image_ids()}
     upright_K, height = posed[a].camera.calibration_matrix(), posed[a].camera.height
     (focal_x, _, x), (_, focal_y, y), _ = upright_K
-    turned_K = np.array([[focal_y, 0, height - y], [0, focal_x, x], [0, 0, 1]])
-    turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    truth = turn @ relative_pose(*(posed[name].cam_from_world().matrix() for name in (a, b)))
-    centred = [matrix - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]) for matrix in (upright_K, turned_K)]
-    numbers = np.concatenate([*map(np.ravel, centred), truth.ravel(), [0, 0, 0, 1]])
+    rotated_K = np.array([[focal_y, 0, height - y], [0, focal_x, x], [0, 0, 1]])
+    image_rotation = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    ground_truth = image_rotation @ relative_pose(*(posed[name].cam_from_world().matrix() for name in (a, b)))
+    centred = [matrix - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]) for matrix in (upright_K, rotated_K)]
+    numbers = np.concatenate([*map(np.ravel, centred), ground_truth.ravel(), [0, 0, 0, 1]])
     for rot, path in ((0, tmp_path / "not.txt"), (1, tmp_path / "turned.txt")):
         path.write_text(f"{a} b.png 0 {rot} {' '.join(map(repr, numbers.tolist()))}\n")
     options = PairEvaluation(

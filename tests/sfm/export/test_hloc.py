@@ -170,14 +170,14 @@ def broken(key, name, value):
         (broken("matches", "a-1.jpg/a-2.jpg/matches0", np.zeros(2)), r"matches\.h5: .*float64"),
         (broken("matches", "a-1.jpg/a-2.jpg/matching_scores0", np.zeros(3)), r"matches\.h5: .*shape \(3,\)"),
         (broken("matches", "a-1.jpg/a-2.jpg/matching_scores0", np.full(2, np.nan)), r"matches\.h5: .*not finite"),
-        (broken("matches", "a-1.jpg/x.jpg/matches0", np.zeros(2, int)), r"matches\.h5: .*no photo named 'x\.jpg'"),
+        (broken("matches", "a-1.jpg/x.jpg/matches0", np.zeros(2, int)), r"matches\.h5: .*no image named 'x\.jpg'"),
         (broken("matches", "a-1.jpg/a-1.jpg/matches0", np.zeros(2, int)), r"matches\.h5: .*with itself"),
         (broken("matches", "a-1.jpg/b.jpg", np.zeros(2)), r"matches\.h5: .*not a group"),
         (broken("matches", "b.jpg", h5py.ExternalLink("/etc/passwd", "/")), r"matches\.h5: .*a link"),
         (broken("features", "a/1.jpg/keypoints", np.zeros((2, 3))), r"feats\.h5: .*shape \(2, 3\)"),
         (broken("features", "a/1.jpg/keypoints", np.full((2, 2), np.inf)), r"feats\.h5: .*not finite"),
         (broken("features", "a/2.jpg", None), r"matches\.h5: .*a/2\.jpg: has matches but no keypoints"),
-        (broken("features", "x.jpg/keypoints", np.zeros((2, 2))), r"feats\.h5: .*no photo named 'x\.jpg'"),
+        (broken("features", "x.jpg/keypoints", np.zeros((2, 2))), r"feats\.h5: .*no image named 'x\.jpg'"),
         (broken("features", "a/1.jpg/image_size", np.array([480, 640])), r"feats\.h5: .*made for \(480, 640\)"),
         (lambda files: files["features"].write_text("x"), r"feats\.h5: not an HDF5 file"),
         (lambda files: files["matches"].unlink(), r"matches\.h5: cannot be read"),
@@ -201,5 +201,5 @@ def test_names_that_hloc_cannot_tell_apart(db, files, tmp_path):
     db.write_images([record("a/b-c.jpg"), record("a-b/c.jpg")])
     db.write_keypoints([Keypoints(np.zeros((0, 2)), np.zeros(0))] * 2)
     db.write_keypoint_matches([])
-    with pytest.raises(BadFile, match=r"cannot tell a-b/c\.jpg from a/b-c\.jpg; rename"):
+    with pytest.raises(BadFile, match=r"does not distinguish a-b/c\.jpg from a/b-c\.jpg; rename"):
         write_hloc(db, **files, pairs=tmp_path / "pairs.txt")

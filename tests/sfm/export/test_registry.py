@@ -24,25 +24,25 @@ WIDTH, HEIGHT = 64, 48
 
 
 def scene(folder: Path, model: str, params: list[float], *, cameras: int = 1) -> pycolmap.Reconstruction:
-    """A synthetic model at folder/model and its photos at folder/photos; image names in subfolders."""
+    """A synthetic model at folder/model and its images at folder/images; image names in subfolders."""
     options = pycolmap.SyntheticDatasetOptions()
     options.num_rigs, options.num_cameras_per_rig, options.num_frames_per_rig = cameras, 1, 3
     options.num_points3D, options.num_points2D_without_point3D = 40, 3
     options.camera_width, options.camera_height = WIDTH, HEIGHT
     options.camera_model_id, options.camera_params = pycolmap.CameraModelId.__members__[model], params
     pycolmap.set_random_seed(7)
-    truth = pycolmap.synthesize_dataset(options)
-    for image in truth.images.values():
+    ground_truth = pycolmap.synthesize_dataset(options)
+    for image in ground_truth.images.values():
         folder_name = "day1" if model in ("SIMPLE_RADIAL", "RADIAL") else "day 1"
         image.name = f"{folder_name}/{image.name}"
-    for i, point in enumerate(truth.points3D.values()):
+    for i, point in enumerate(ground_truth.points3D.values()):
         point.color = np.array([i, 2 * i, 255 - i], np.uint8)
-    save(truth, folder)
-    for image in truth.images.values():
+    save(ground_truth, folder)
+    for image in ground_truth.images.values():
         path = folder / "photos" / image.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(photo()).save(path)
-    return truth
+        Image.fromarray(picture()).save(path)
+    return ground_truth
 
 
 def save(model: pycolmap.Reconstruction, folder: Path) -> None:
@@ -50,7 +50,7 @@ def save(model: pycolmap.Reconstruction, folder: Path) -> None:
     model.write(str(folder / "model"))
 
 
-def photo() -> NDArray[np.uint8]:
+def picture() -> NDArray[np.uint8]:
     """Red in the upper left quarter, blue in the lower right."""
     pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     pixels[: HEIGHT // 2, : WIDTH // 2, 0] = 255
@@ -59,8 +59,8 @@ def photo() -> NDArray[np.uint8]:
 
 
 def sideways(path: Path) -> None:
-    """Rewrites a photo turned by 90 degrees, with the EXIF orientation that turns it back."""
-    image = Image.fromarray(photo()).transpose(Image.Transpose.ROTATE_90)
+    """Rewrites an image rotated by 90 degrees, with the EXIF orientation that turns it back."""
+    image = Image.fromarray(picture()).transpose(Image.Transpose.ROTATE_90)
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(path, exif=exif, format="JPEG" if path.suffix == ".jpg" else None, quality=95)
@@ -70,8 +70,8 @@ def run(folder: Path, format: str, out: str = "out") -> Path:
     return export(ExportSource(folder / "model", folder / "photos"), folder / out, format)
 
 
-def world(truth: pycolmap.Reconstruction) -> NDArray[np.float64]:
-    return np.array([truth.points3D[i].xyz for i in sorted(truth.points3D)])
+def world(ground_truth: pycolmap.Reconstruction) -> NDArray[np.float64]:
+    return np.array([ground_truth.points3D[i].xyz for i in sorted(ground_truth.points3D)])
 
 
 def projected(image: pycolmap.Image, xyz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,20 +100,20 @@ SIMPLE = [60.0, 31.0, 25.0, 0.05]
     ],
 )
 def test_nerfstudio_reprojects(tmp_path: Path, model: str, params: list[float]) -> None:
-    truth = scene(tmp_path, model, params)
+    ground_truth = scene(tmp_path, model, params)
     path = run(tmp_path, "nerfstudio")
     document = json.loads(path.read_text())
     assert document["camera_model"] == ("OPENCV_FISHEYE" if "FISHEYE" in model else "OPENCV")
     assert len(document["frames"]) == 3
     xyz, rgb = read_ply(path.parent / document["ply_file_path"])
     applied = np.array(document["applied_transform"])
-    np.testing.assert_allclose(xyz, world(truth) @ applied[:, :3].T + applied[:, 3], atol=1e-5)
-    np.testing.assert_array_equal(rgb, [truth.points3D[i].color for i in sorted(truth.points3D)])
+    np.testing.assert_allclose(xyz, world(ground_truth) @ applied[:, :3].T + applied[:, 3], atol=1e-5)
+    np.testing.assert_array_equal(rgb, [ground_truth.points3D[i].color for i in sorted(ground_truth.points3D)])
     for frame in document["frames"]:
         assert (path.parent / frame["file_path"]).is_file()
-        image = truth.images[frame["colmap_im_id"]]
+        image = ground_truth.images[frame["colmap_im_id"]]
         assert frame["file_path"] == f"images/{image.name}"
-        np.testing.assert_allclose(reproject(document, frame, xyz), projected(image, world(truth)), atol=2e-3)
+        np.testing.assert_allclose(reproject(document, frame, xyz), projected(image, world(ground_truth)), atol=2e-3)
 
 
 def reproject(camera: dict[str, Any], frame: dict[str, Any], xyz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,16 +129,16 @@ def reproject(camera: dict[str, Any], frame: dict[str, Any], xyz: NDArray[np.flo
 
 
 def test_nerfstudio_with_several_cameras(tmp_path: Path) -> None:
-    truth = scene(tmp_path, "SIMPLE_RADIAL", SIMPLE, cameras=2)
-    truth.cameras[2].params = [50.0, 30.0, 20.0, -0.03]
-    save(truth, tmp_path)
+    ground_truth = scene(tmp_path, "SIMPLE_RADIAL", SIMPLE, cameras=2)
+    ground_truth.cameras[2].params = [50.0, 30.0, 20.0, -0.03]
+    save(ground_truth, tmp_path)
     document = json.loads(run(tmp_path, "nerfstudio").read_text())
     assert "fl_x" not in document
     xyz, _ = read_ply(tmp_path / "out" / "sparse_pc.ply")
     for frame in document["frames"]:
-        image = truth.images[frame["colmap_im_id"]]
+        image = ground_truth.images[frame["colmap_im_id"]]
         assert frame["fl_x"] == image.camera.params[0]
-        np.testing.assert_allclose(reproject(frame, frame, xyz), projected(image, world(truth)), atol=2e-3)
+        np.testing.assert_allclose(reproject(frame, frame, xyz), projected(image, world(ground_truth)), atol=2e-3)
 
 
 def test_nerfstudio_refuses_what_it_cannot_say(tmp_path: Path) -> None:
@@ -149,31 +149,31 @@ def test_nerfstudio_refuses_what_it_cannot_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["nerfstudio", "undistorted"])
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_turned_photos_are_made_upright(tmp_path: Path, format: str, suffix: str) -> None:
-    truth = scene(tmp_path, "PINHOLE", [60.0, 60.0, 32.0, 24.0])
-    for image in truth.images.values():
+def test_rotated_images_are_made_upright(tmp_path: Path, format: str, suffix: str) -> None:
+    ground_truth = scene(tmp_path, "PINHOLE", [60.0, 60.0, 32.0, 24.0])
+    for image in ground_truth.images.values():
         (tmp_path / "photos" / image.name).unlink()
         image.name = str(Path(image.name).with_suffix(suffix))
         sideways(tmp_path / "photos" / image.name)
-    save(truth, tmp_path)
+    save(ground_truth, tmp_path)
     run(tmp_path, format)
-    for image in truth.images.values():
+    for image in ground_truth.images.values():
         with Image.open(tmp_path / "out" / "images" / image.name) as written:
             assert written.getexif().get(0x0112, 1) == 1
             assert written.size == (WIDTH, HEIGHT)
-            assert np.abs(np.asarray(written.convert("RGB")).astype(int) - photo()).mean() < 4
+            assert np.abs(np.asarray(written.convert("RGB")).astype(int) - picture()).mean() < 4
         assert Image.open(tmp_path / "photos" / image.name).size == (HEIGHT, WIDTH)  # the original is untouched
 
 
 def test_undistorted(tmp_path: Path) -> None:
-    truth = scene(tmp_path, "OPENCV", [60.0, 62.0, 31.0, 25.0, 0.05, -0.02, 0.001, -0.002])
+    ground_truth = scene(tmp_path, "OPENCV", [60.0, 62.0, 31.0, 25.0, 0.05, -0.02, 0.001, -0.002])
     out = run(tmp_path, "undistorted")
     assert {p.name for p in out.iterdir()} >= {"images", "sparse", "stereo"}
     assert not list(out.glob("upright-*"))
     for folder in ("sparse", "sparse/0"):
         model = pycolmap.Reconstruction(str(out / folder))
         assert {c.model_name for c in model.cameras.values()} == {"PINHOLE"}
-        for image in truth.images.values():
+        for image in ground_truth.images.values():
             written = model.find_image_with_name(image.name)
             pose = written.cam_from_world().matrix()
             np.testing.assert_allclose(pose, image.cam_from_world().matrix(), atol=1e-9)
@@ -181,24 +181,24 @@ def test_undistorted(tmp_path: Path) -> None:
 
 
 def test_undistorted_webp_becomes_png(tmp_path: Path) -> None:
-    truth = scene(tmp_path, "PINHOLE", [60.0, 60.0, 32.0, 24.0])
-    image = truth.images[1]
+    ground_truth = scene(tmp_path, "PINHOLE", [60.0, 60.0, 32.0, 24.0])
+    image = ground_truth.images[1]
     old = tmp_path / "photos" / image.name
     image.name = str(Path(image.name).with_suffix(".webp"))
     Image.open(old).save(tmp_path / "photos" / image.name, lossless=True)
     old.unlink()
-    save(truth, tmp_path)
+    save(ground_truth, tmp_path)
     out = run(tmp_path, "undistorted")
-    assert np.abs(np.asarray(Image.open(out / "images" / f"{image.name}.png")).astype(int) - photo()).mean() < 1
+    assert np.abs(np.asarray(Image.open(out / "images" / f"{image.name}.png")).astype(int) - picture()).mean() < 1
     assert pycolmap.Reconstruction(str(out / "sparse")).find_image_with_name(f"{image.name}.png") is not None
 
 
 def test_ply_and_text(tmp_path: Path) -> None:
-    truth = scene(tmp_path, "SIMPLE_RADIAL", SIMPLE)
+    ground_truth = scene(tmp_path, "SIMPLE_RADIAL", SIMPLE)
     xyz = read_vertices(run(tmp_path, "ply"))
-    np.testing.assert_allclose(np.sort(xyz, 0), np.sort(world(truth), 0), atol=1e-5)
+    np.testing.assert_allclose(np.sort(xyz, 0), np.sort(world(ground_truth), 0), atol=1e-5)
     again = pycolmap.Reconstruction(str(run(tmp_path, "text", "text")))
-    np.testing.assert_allclose(world(again), world(truth), atol=1e-9)
+    np.testing.assert_allclose(world(again), world(ground_truth), atol=1e-9)
 
 
 def read_vertices(path: Path) -> NDArray[np.float64]:
@@ -208,35 +208,35 @@ def read_vertices(path: Path) -> NDArray[np.float64]:
 
 
 def test_bundler_reprojects(tmp_path: Path) -> None:
-    truth = scene(tmp_path, "RADIAL", [60.0, 31.0, 25.0, 0.05, -0.02])
+    ground_truth = scene(tmp_path, "RADIAL", [60.0, 31.0, 25.0, 0.05, -0.02])
     path = run(tmp_path, "bundler")
     names = (path.parent / "list.txt").read_text().splitlines()
     words = path.read_text().splitlines()[1:]
-    assert words[0] == f"3 {len(truth.points3D)}"
+    assert words[0] == f"3 {len(ground_truth.points3D)}"
     cameras = [np.array([float(v) for line in words[1 + 5 * i : 6 + 5 * i] for v in line.split()]) for i in range(3)]
     points = words[16:]
-    for point_id, first in zip(sorted(truth.points3D), range(0, len(points), 3), strict=True):
+    for point_id, first in zip(sorted(ground_truth.points3D), range(0, len(points), 3), strict=True):
         xyz = np.array(points[first].split(), float)
         track = np.array(points[first + 2].split(), float)
-        assert track[0] == truth.points3D[point_id].track.length()
+        assert track[0] == ground_truth.points3D[point_id].track.length()
         for row, _, x, y in track[1:].reshape(-1, 4):
             f, k1, k2 = cameras[int(row)][:3]
             X = cameras[int(row)][3:12].reshape(3, 3) @ xyz + cameras[int(row)][12:]
             p = -X[:2] / X[2]  # Bundler's cameras look along -z
             expected = f * (1 + k1 * (p @ p) + k2 * (p @ p) ** 2) * p
             np.testing.assert_allclose((x, y), expected, atol=1e-6)
-            image = truth.find_image_with_name(names[int(row)])
+            image = ground_truth.find_image_with_name(names[int(row)])
             np.testing.assert_allclose((x + 31, 25 - y), image.project_point(xyz), atol=1e-6)
 
 
 def test_nvm_reprojects(tmp_path: Path) -> None:
-    truth = scene(tmp_path, "SIMPLE_RADIAL", [600.0, 31.0, 25.0, 0.5])
+    ground_truth = scene(tmp_path, "SIMPLE_RADIAL", [600.0, 31.0, 25.0, 0.5])
     lines = run(tmp_path, "nvm").read_text().splitlines()
     assert lines[0] == "NVM_V3"
     assert lines[2] == "3"
     cameras = [line.split() for line in lines[3:6]]
     points = [np.array(line.split(), float) for line in lines[8 : 8 + int(lines[7])]]
-    assert len(points) == len(truth.points3D)
+    assert len(points) == len(ground_truth.points3D)
     for point in points:
         for row, _, x, y in point[7:].reshape(-1, 4):
             name, f, w, qx, qy, qz, *rest = cameras[int(row)]
@@ -245,7 +245,7 @@ def test_nvm_reprojects(tmp_path: Path) -> None:
             measured = np.array([x, y]) / float(f)
             ideal = measured * (1 + float(rest[3]) * (measured @ measured))
             np.testing.assert_allclose(ideal, X[:2] / X[2], atol=1e-4)
-            assert truth.find_image_with_name(name) is not None
+            assert ground_truth.find_image_with_name(name) is not None
 
 
 def test_formats_that_cannot_hold_a_lens_or_a_name_say_so(tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_formats_that_cannot_hold_a_lens_or_a_name_say_so(tmp_path: Path) -> Non
 @pytest.mark.parametrize("format", ["text", "nvm", "bundler"])
 @pytest.mark.parametrize("name", ["in the old town.png", " first.png", "a\u00a0b.png"])
 def test_names_that_text_would_cut_are_refused(tmp_path: Path, name: str, format: str) -> None:
-    truth = scene(tmp_path, "SIMPLE_RADIAL", SIMPLE)
-    truth.images[1].name = name
-    save(truth, tmp_path)
+    ground_truth = scene(tmp_path, "SIMPLE_RADIAL", SIMPLE)
+    ground_truth.images[1].name = name
+    save(ground_truth, tmp_path)
     with pytest.raises(BadFile, match="white space; rename it or use another format") as error:
         run(tmp_path, format)
     assert "\n" not in str(error.value)
@@ -272,23 +272,23 @@ def test_names_that_text_would_cut_are_refused(tmp_path: Path, name: str, format
 )
 @pytest.mark.parametrize("format", ["nerfstudio", "undistorted", "nvm"])
 def test_names_that_lead_out_are_refused(tmp_path: Path, name: str, format: str) -> None:
-    truth = scene(tmp_path, "PINHOLE", [60.0, 60.0, 32.0, 24.0])
-    truth.images[1].name = name
-    save(truth, tmp_path)
+    ground_truth = scene(tmp_path, "PINHOLE", [60.0, 60.0, 32.0, 24.0])
+    ground_truth.images[1].name = name
+    save(ground_truth, tmp_path)
     with pytest.raises(BadFile, match="leads out"):
         run(tmp_path, format, "deep/er/out")
     assert not list(tmp_path.rglob("evil.png"))
 
 
 def test_bad_input(tmp_path: Path) -> None:
-    truth = scene(tmp_path, "PINHOLE", [60.0, 60.0, 32.0, 24.0])
+    ground_truth = scene(tmp_path, "PINHOLE", [60.0, 60.0, 32.0, 24.0])
     with pytest.raises(BadOption, match="nerfstudio, undistorted"):
         run(tmp_path, "fbx")
     with pytest.raises(BadOption, match="overlaps"):
         export(ExportSource(tmp_path / "model", tmp_path / "photos"), tmp_path / "photos", "nerfstudio")
     with pytest.raises(BadFile, match="is no COLMAP model"):
         export(ExportSource(tmp_path / "photos", tmp_path / "photos"), tmp_path / "out", "ply")
-    first = tmp_path / "photos" / truth.images[1].name
+    first = tmp_path / "photos" / ground_truth.images[1].name
     Image.new("RGB", (20, 20)).save(first)
     for format in ("nerfstudio", "undistorted"):
         with pytest.raises(BadImage, match="20x20 px, but its camera has 64x48"):

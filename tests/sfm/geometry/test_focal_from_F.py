@@ -25,7 +25,7 @@ def free_poses(num, rng):
 def ring_poses(num):
     """cam_from_world of cameras on a circle whose axes meet in its centre."""
     turns = Rotation.from_euler("y", np.arange(num)[:, None] * 15.0, degrees=True).as_matrix()
-    return [np.concatenate([turn, [[0.0], [0.0], [6.0]]], 1) for turn in turns]
+    return [np.concatenate([rotation, [[0.0], [0.0], [6.0]]], 1) for rotation in turns]
 
 
 def matrices(poses, focal, noise, rng):

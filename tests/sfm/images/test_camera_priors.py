@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 from sfm.errors import BadOption
-from sfm.images.camera_priors import Photo, cameras_of, focal_prior
+from sfm.images.camera_priors import ImageHeader, cameras_of, focal_prior
 from sfm.images.exif import Exif, read_exif
 from sfm.options import ImageOptions
 
@@ -16,25 +16,25 @@ CANON = {"make": "Canon", "model": "Canon EOS 5D Mark II"}
 
 
 def exif_of(
-    *, make: str = "", model: str = "", focal_mm: float = 0, focal_35mm: int = 0, **photo_tags: object
+    *, make: str = "", model: str = "", focal_mm: float = 0, focal_35mm: int = 0, **image_tags: object
 ) -> Image.Exif:
     exif = Image.Exif()
-    photo = exif.get_ifd(0x8769)
+    image = exif.get_ifd(0x8769)
     if make:
         exif[0x010F] = make
     if model:
         exif[0x0110] = model
     if focal_mm:
-        photo[0x920A] = IFDRational(round(focal_mm * 1000), 1000)
+        image[0x920A] = IFDRational(round(focal_mm * 1000), 1000)
     if focal_35mm:
-        photo[0xA405] = focal_35mm
-    photo.update({int(tag[1:], 16): value for tag, value in photo_tags.items()})
+        image[0xA405] = focal_35mm
+    image.update({int(tag[1:], 16): value for tag, value in image_tags.items()})
     return exif
 
 
 def saved(path: Path, exif: Image.Exif, size: tuple[int, int] = (W, H)) -> Path:
     how: dict[str, object] = {"exif": exif}
-    if path.suffix == ".tif":  # where Pillow leaves out the photo's part of Image.Exif
+    if path.suffix == ".tif":  # where Pillow leaves out the image's part of Image.Exif
         tags = ImageFileDirectory_v2()
         tags.update(exif)
         tags[0x8769] = exif.get_ifd(0x8769)
@@ -77,12 +77,12 @@ def test_focal_length_is_pycolmaps(tmp_path: Path, suffix: str, tags: dict[str, 
 
 
 def test_default_camera_is_pycolmaps(tmp_path: Path) -> None:
-    """With a prior, without one, and for a photo that is shown turned (which pycolmap does not turn)."""
+    """With a prior, without one, and for an image that is shown rotated (which pycolmap does not turn)."""
     for name, exif in (("prior.jpg", exif_of(focal_35mm=28)), ("guess.jpg", exif_of())):
         path = saved(tmp_path / name, exif)
         theirs = pycolmap.infer_camera_from_image(path)
         with Image.open(path) as image:
-            photo = Photo(name, image.size, read_exif(image))
+            photo = ImageHeader(name, image.size, read_exif(image))
         ours = cameras_of([photo], ImageOptions())[name]
         assert ours.model == theirs.model.name
         np.testing.assert_allclose(ours.params, theirs.params, rtol=1e-6)
@@ -102,7 +102,7 @@ def test_sensor_width_of_a_known_camera() -> None:
     assert focal_prior(exif, 2000, 3000) == focal_prior(exif, 3000, 2000)
 
 
-def test_focal_plane_resolution_follows_a_reduction_of_the_photo(tmp_path: Path) -> None:
+def test_focal_plane_resolution_follows_a_reduction_of_the_image(tmp_path: Path) -> None:
     tags = {"focal_mm": 1.5, **PER_INCH}
     full = our_focal(saved(tmp_path / "full.jpg", exif_of(**tags, xA002=W, xA003=H)))
     half = our_focal(saved(tmp_path / "half.jpg", exif_of(**tags, xA002=W, xA003=H), (W // 2, H // 2)))
@@ -129,55 +129,59 @@ def test_strange_exif_values_are_read_as_nothing(tmp_path: Path) -> None:
 DEVICE = Exif(make="Canon", model="EOS 5D", focal_mm=24.0)
 
 
-def groups(photos: list[Photo], how: str = "auto") -> list[str]:
-    cameras = cameras_of(photos, ImageOptions(camera=how))
-    return [cameras[photo.name].group for photo in photos]
+def groups(images: list[ImageHeader], how: str = "auto") -> list[str]:
+    cameras = cameras_of(images, ImageOptions(camera=how))
+    return [cameras[image.name].group for image in images]
 
 
 def test_auto_joins_one_device_across_folders() -> None:
-    photos = [Photo("a/1.jpg", (W, H), DEVICE), Photo("b/2.jpg", (W, H), DEVICE)]
-    assert groups(photos) == ["Canon EOS 5D, 24.0 mm, 64x48"] * 2
+    images = [ImageHeader("a/1.jpg", (W, H), DEVICE), ImageHeader("b/2.jpg", (W, H), DEVICE)]
+    assert groups(images) == ["Canon EOS 5D, 24.0 mm, 64x48"] * 2
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Photo("2.jpg", (W, H), Exif(make="Canon", model="EOS 6D", focal_mm=24.0)),
-        Photo("2.jpg", (W, H), Exif(make="Canon", model="EOS 5D", focal_mm=35.0)),
-        Photo("2.jpg", (W, H), Exif(make="Canon", model="EOS 5D", focal_mm=24.0, lens="EF 24-70")),
-        Photo("2.jpg", (H, W), DEVICE),
-        Photo("2.jpg", (W, H), Exif()),
+        ImageHeader("2.jpg", (W, H), Exif(make="Canon", model="EOS 6D", focal_mm=24.0)),
+        ImageHeader("2.jpg", (W, H), Exif(make="Canon", model="EOS 5D", focal_mm=35.0)),
+        ImageHeader("2.jpg", (W, H), Exif(make="Canon", model="EOS 5D", focal_mm=24.0, lens="EF 24-70")),
+        ImageHeader("2.jpg", (H, W), DEVICE),
+        ImageHeader("2.jpg", (W, H), Exif()),
     ],
 )
-def test_auto_parts_other_device_focal_length_lens_and_size(other: Photo) -> None:
-    assert len(set(groups([Photo("1.jpg", (W, H), DEVICE), other]))) == 2
+def test_auto_parts_other_device_focal_length_lens_and_size(other: ImageHeader) -> None:
+    assert len(set(groups([ImageHeader("1.jpg", (W, H), DEVICE), other]))) == 2
 
 
 def test_auto_without_device_joins_one_size_in_one_folder() -> None:
-    photos = [Photo(name, (W, H), Exif()) for name in ("1.jpg", "2.jpg", "sub/3.jpg")]
-    photos.append(Photo("4.jpg", (W, H + 1), Exif()))
-    first, second, third, fourth = groups(photos)
+    images = [ImageHeader(name, (W, H), Exif()) for name in ("1.jpg", "2.jpg", "sub/3.jpg")]
+    images.append(ImageHeader("4.jpg", (W, H + 1), Exif()))
+    first, second, third, fourth = groups(images)
     assert first == second == "unknown device in folder ., 64x48"
     assert len({first, third, fourth}) == 3
 
 
 def test_other_ways_to_group() -> None:
-    photos = [Photo(name, (W, H), DEVICE) for name in ("1.jpg", "a/2.jpg", "a/3.jpg")]
-    assert groups(photos, "single") == ["single"] * 3
-    assert groups(photos, "per-folder") == ["folder .", "folder a", "folder a"]
-    assert groups(photos, "per-image") == ["1.jpg", "a/2.jpg", "a/3.jpg"]
+    images = [ImageHeader(name, (W, H), DEVICE) for name in ("1.jpg", "a/2.jpg", "a/3.jpg")]
+    assert groups(images, "single") == ["single"] * 3
+    assert groups(images, "per-folder") == ["folder .", "folder a", "folder a"]
+    assert groups(images, "per-image") == ["1.jpg", "a/2.jpg", "a/3.jpg"]
 
 
 @pytest.mark.parametrize("how", ["single", "per-folder"])
 def test_one_camera_has_one_size(how: str) -> None:
-    photos = [Photo("1.jpg", (W, H), Exif()), Photo("2.jpg", (W, H), Exif()), Photo("3.jpg", (H, W), Exif())]
+    images = [
+        ImageHeader("1.jpg", (W, H), Exif()),
+        ImageHeader("2.jpg", (W, H), Exif()),
+        ImageHeader("3.jpg", (H, W), Exif()),
+    ]
     with pytest.raises(BadOption, match=r"1\.jpg is 64x48 but 3\.jpg is 48x64"):
-        groups(photos, how)
+        groups(images, how)
 
 
 def test_a_camera_shared_by_several_focal_lengths_takes_the_median() -> None:
-    photos = [Photo(f"{i}.jpg", (W, H), Exif(focal_35mm=f)) for i, f in enumerate((28, 28, 50, 0))]
-    camera = cameras_of(photos, ImageOptions(camera="single"))["3.jpg"]
+    images = [ImageHeader(f"{i}.jpg", (W, H), Exif(focal_35mm=f)) for i, f in enumerate((28, 28, 50, 0))]
+    camera = cameras_of(images, ImageOptions(camera="single"))["3.jpg"]
     assert camera.has_focal_prior
     assert camera.params[0] == pytest.approx(28 / 43.27 * 80)
 
@@ -187,7 +191,7 @@ def test_a_camera_shared_by_several_focal_lengths_takes_the_median() -> None:
 
 @pytest.mark.parametrize("model", [name for name in pycolmap.CameraModelId.__members__ if name != "INVALID"])
 def test_every_model_of_colmap(model: str) -> None:
-    camera = cameras_of([Photo("1.jpg", (W, H), Exif())], ImageOptions(camera_model=model.lower()))["1.jpg"]
+    camera = cameras_of([ImageHeader("1.jpg", (W, H), Exif())], ImageOptions(camera_model=model.lower()))["1.jpg"]
     assert camera.model == model
     expected = pycolmap.Camera.create_from_model_name(1, model, 1.2 * W, W, H)
     np.testing.assert_array_equal(camera.params, expected.params)
@@ -196,13 +200,13 @@ def test_every_model_of_colmap(model: str) -> None:
 @pytest.mark.parametrize("model", ["INVALID", "", "PINHOLE2"])
 def test_unknown_model(model: str) -> None:
     with pytest.raises(BadOption, match="SIMPLE_RADIAL"):
-        cameras_of([Photo("1.jpg", (W, H), Exif())], ImageOptions(camera_model=model))
+        cameras_of([ImageHeader("1.jpg", (W, H), Exif())], ImageOptions(camera_model=model))
 
 
-def test_known_intrinsics_hold_for_every_photo() -> None:
-    photos = [Photo(f"{i}.jpg", (W, H), Exif()) for i in range(2)]
+def test_known_intrinsics_hold_for_every_image() -> None:
+    images = [ImageHeader(f"{i}.jpg", (W, H), Exif()) for i in range(2)]
     for how in ("auto", "per-image"):
-        cameras = cameras_of(photos, ImageOptions(camera=how, intrinsics="70.5, 31,23,-0.01"))
+        cameras = cameras_of(images, ImageOptions(camera=how, intrinsics="70.5, 31,23,-0.01"))
         for camera in cameras.values():
             np.testing.assert_array_equal(camera.params, [70.5, 31, 23, -0.01])
             assert camera.has_focal_prior
@@ -220,10 +224,10 @@ def test_known_intrinsics_hold_for_every_photo() -> None:
 )
 def test_bad_intrinsics(intrinsics: str, message: str) -> None:
     with pytest.raises(BadOption, match=message):
-        cameras_of([Photo("1.jpg", (W, H), Exif())], ImageOptions(intrinsics=intrinsics))
+        cameras_of([ImageHeader("1.jpg", (W, H), Exif())], ImageOptions(intrinsics=intrinsics))
 
 
 def test_known_intrinsics_need_one_size() -> None:
-    photos = [Photo("1.jpg", (W, H), Exif()), Photo("2.jpg", (H, W), Exif())]
+    images = [ImageHeader("1.jpg", (W, H), Exif()), ImageHeader("2.jpg", (H, W), Exif())]
     with pytest.raises(BadOption, match=r"1\.jpg is 64x48 but 2\.jpg is 48x64"):
-        cameras_of(photos, ImageOptions(intrinsics="70,31,23,0"))
+        cameras_of(images, ImageOptions(intrinsics="70,31,23,0"))

@@ -10,12 +10,12 @@ from PIL import Image
 
 from sfm.errors import BadImage
 from sfm.images.decoding import read_grey, read_mask, read_rgb, read_thumbnail
-from sfm.images.index import check_photo
+from sfm.images.index import check_image
 from sfm.types import CameraPrior, ImageRecord
 from tests.support.pictures import H, W, index, oriented, picture, save
 
 
-def test_photo_above_pillows_own_limit_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_above_pillows_own_limit_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(Image.DecompressionBombError):
         Image.open(folder / "b.png")
@@ -25,14 +25,14 @@ def test_photo_above_pillows_own_limit_is_read(folder: Path, monkeypatch: pytest
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_looks_the_same(folder: Path, suffix: str, orientation: int) -> None:
-    """The stored pixels are turned back by numpy, so that reading must undo it."""
+    """The stored pixels are rotated back by numpy, so that reading must undo it."""
     undo = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],
         4: lambda a: a[::-1],
         5: lambda a: a.swapaxes(0, 1),
-        6: lambda a: np.rot90(a),  # counter-clockwise; shown turned clockwise
+        6: lambda a: np.rot90(a),  # counter-clockwise; shown rotated clockwise
         7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
         8: lambda a: np.rot90(a, -1),
     }[orientation]
@@ -114,7 +114,7 @@ def test_arrays_can_be_written_to(folder: Path) -> None:
     assert read_rgb(folder, record).flags["C_CONTIGUOUS"]
 
 
-def test_photo_that_is_gone_or_has_changed_since_it_was_indexed(folder: Path) -> None:
+def test_image_that_is_gone_or_has_changed_since_it_was_indexed(folder: Path) -> None:
     records = index(folder)
     save(folder / "a.jpg", picture(0, (32, 32)))
     with pytest.raises(BadImage, match=r"a\.jpg: has changed"):
@@ -144,7 +144,7 @@ def test_colmaps_mask_name_wins_over_the_stem(folder: Path, tmp_path: Path) -> N
     assert found.all()
 
 
-def test_mask_belongs_to_the_photo_as_displayed(folder: Path, tmp_path: Path) -> None:
+def test_mask_belongs_to_the_image_as_displayed(folder: Path, tmp_path: Path) -> None:
     save(folder / "turned.jpg", picture(), exif=oriented(6))
     mask = np.zeros((W, H), np.uint8)
     mask[:9] = 1  # anything but black is kept
@@ -155,12 +155,12 @@ def test_mask_belongs_to_the_photo_as_displayed(folder: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_thumbnail_is_the_photo_as_displayed_but_small(tmp_path, orientation):
+def test_thumbnail_is_the_image_as_displayed_but_small(tmp_path, orientation):
     rng = np.random.default_rng(0)
-    photo = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((640, 480), Image.Resampling.BICUBIC)
+    image = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((640, 480), Image.Resampling.BICUBIC)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    photo.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    image.save(tmp_path / "a.jpg", quality=95, exif=exif)
     size = (640, 480) if orientation < 5 else (480, 640)
     small = read_thumbnail(tmp_path, "a.jpg", size, 160)
     record = ImageRecord("a.jpg", *size, CameraPrior("SIMPLE_PINHOLE", np.ones(3), False, "g"), "")
@@ -171,7 +171,7 @@ def test_thumbnail_is_the_photo_as_displayed_but_small(tmp_path, orientation):
         read_thumbnail(tmp_path, "a.jpg", size[::-1], 160)
 
 
-def test_pipe_in_place_of_a_photo_is_not_waited_for(folder: Path) -> None:
+def test_pipe_in_place_of_an_image_is_not_waited_for(folder: Path) -> None:
     """Whoever asks: records and models name files that may have become something else since."""
     records = index(folder)
     (folder / "b.png").unlink()
@@ -179,7 +179,7 @@ def test_pipe_in_place_of_a_photo_is_not_waited_for(folder: Path) -> None:
     for read in (
         lambda: read_grey(folder, records["b.png"]),
         lambda: read_thumbnail(folder, "b.png", None, 32),
-        lambda: check_photo(folder / "b.png"),
+        lambda: check_image(folder / "b.png"),
     ):
         with pytest.raises(BadImage, match=r"b\.png: not a regular file"):
             read()

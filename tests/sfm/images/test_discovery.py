@@ -10,7 +10,7 @@ from sfm.images.discovery import find_images
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two files that look like photos; nothing is opened, so their content does not matter."""
+    """Two files that look like images; nothing is opened, so their content does not matter."""
     write(tmp_path / "photos", "a.jpg", "b.png")
     return tmp_path / "photos"
 
@@ -83,7 +83,7 @@ def test_find_says_which_folders_it_cannot_look_into(folder: Path, monkeypatch: 
 
 def test_find_refuses_a_terabyte_without_opening_it(folder: Path) -> None:
     os.truncate(folder / "a.jpg", 1 << 40)
-    assert find_images(folder).skipped == (("a.jpg", "1100 GB is no photo"),)
+    assert find_images(folder).skipped == (("a.jpg", "1100 GB is no image"),)
 
 
 def test_find_refuses_what_is_no_folder(folder: Path) -> None:

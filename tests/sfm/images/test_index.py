@@ -11,7 +11,7 @@ from PIL import Image
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.images import decoding
 from sfm.images.decoding import read_rgb
-from sfm.images.index import check_photo, read_images_index
+from sfm.images.index import check_image, read_images_index
 from sfm.options import ImageOptions
 from tests.support.folders import SHARED
 from tests.support.pictures import H, W, index, picture, save
@@ -58,7 +58,7 @@ def test_check_of_a_jpeg_finds_every_cut_that_a_full_decode_finds(tmp_path: Path
         with pytest.raises(Exception):  # noqa: B017, PT011 (whatever Pillow says)
             Image.open(path).convert("RGB")
         with pytest.raises(BadImage, match=r"cut\.jpg: "):
-            check_photo(path)
+            check_image(path)
 
 
 def test_content_counts_not_the_extension(folder: Path) -> None:
@@ -67,7 +67,7 @@ def test_content_counts_not_the_extension(folder: Path) -> None:
     np.testing.assert_array_equal(read_rgb(folder, record), picture(3))
 
 
-def test_photo_over_the_limit_is_refused_before_it_is_decoded(folder: Path) -> None:
+def test_image_over_the_limit_is_refused_before_it_is_decoded(folder: Path) -> None:
     whole = save(folder / "bomb.png", picture()).read_bytes()
     header = b"IHDR" + (30_000).to_bytes(4, "big") * 2 + whole[24:29]
     (folder / "bomb.png").write_bytes(whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:])
@@ -84,32 +84,32 @@ def test_limit_in_pixels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["a.jpg"]])
-def test_fewer_than_two_usable_photos_is_an_error_of_one_line(tmp_path: Path, names: list[str]) -> None:
+def test_fewer_than_two_usable_images_is_an_error_of_one_line(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         save(tmp_path / name, picture())
     (tmp_path / "bad.jpg").touch()
     with pytest.raises(BadImage) as error:
         read_images_index(tmp_path, ImageOptions())
     message = str(error.value)
-    assert f"{len(names)} usable photos of {len(names) + 1} (bad.jpg: the file is empty)" in message
+    assert f"{len(names)} usable images of {len(names) + 1} (bad.jpg: the file is empty)" in message
     assert "\n" not in message
 
 
-def test_folder_without_photos(tmp_path: Path) -> None:
+def test_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(BadFile, match="no photos in it"):
+    with pytest.raises(BadFile, match="no images in it"):
         read_images_index(tmp_path, ImageOptions())
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_damaged_exif_costs_the_photo_nothing(folder: Path) -> None:
+def test_damaged_exif_costs_the_image_nothing(folder: Path) -> None:
     save(folder / "x.jpg", picture(), exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01garbage")
     assert (index(folder)["x.jpg"].width, index(folder)["x.jpg"].height) == (W, H)
 
 
 def test_mask_of_another_size_names_both_files(folder: Path, tmp_path: Path) -> None:
     save(tmp_path / "masks/a.jpg.png", np.zeros((W, H), np.uint8))
-    with pytest.raises(BadImage, match=r"a\.jpg\.png: 48x64, but its photo a\.jpg is 64x48") as error:
+    with pytest.raises(BadImage, match=r"a\.jpg\.png: 48x64, but its image a\.jpg is 64x48") as error:
         index(folder, masks=tmp_path / "masks")
     assert "\n" not in str(error.value)
 
@@ -124,31 +124,31 @@ def test_masks_that_cannot_be_meant(folder: Path, tmp_path: Path) -> None:
         index(folder, masks=tmp_path / "masks")
 
 
-def test_masks_below_the_photos_are_not_photos(folder: Path) -> None:
+def test_masks_below_the_images_are_not_images(folder: Path) -> None:
     save(folder / "masks/a.jpg.png", np.zeros((H, W), np.uint8))
     assert list(index(folder, masks=folder / "masks")) == ["a.jpg", "b.png"]
 
 
-def test_digest_is_of_the_photo_and_its_mask(folder: Path, tmp_path: Path) -> None:
-    photo = (folder / "a.jpg").read_bytes()
-    assert index(folder)["a.jpg"].digest == hashlib.sha256(photo).hexdigest()
+def test_digest_is_of_the_image_and_its_mask(folder: Path, tmp_path: Path) -> None:
+    image = (folder / "a.jpg").read_bytes()
+    assert index(folder)["a.jpg"].digest == hashlib.sha256(image).hexdigest()
     mask = save(tmp_path / "masks/a.jpg.png", np.zeros((H, W), np.uint8)).read_bytes()
     masked = index(folder, masks=tmp_path / "masks")
-    assert masked["a.jpg"].digest == hashlib.sha256(photo + mask).hexdigest()
+    assert masked["a.jpg"].digest == hashlib.sha256(image + mask).hexdigest()
     assert masked["b.png"].digest == index(folder)["b.png"].digest
 
 
-def test_real_photos_are_one_camera_or_ten() -> None:
+def test_real_images_are_one_camera_or_ten() -> None:
     scenes = SHARED / "datasets"
     if not scenes.is_dir():
         pytest.skip(f"{scenes} is not there; set LOFTR_SFM_SHARED")
-    for scene, photos, cameras in (("strecha_fountain_p11", 11, 1), ("sacre_coeur", 10, 10)):
+    for scene, images, cameras in (("strecha_fountain_p11", 11, 1), ("sacre_coeur", 10, 10)):
         records = index(scenes / scene / "images").values()
-        assert len(records) == photos
+        assert len(records) == images
         assert len({record.camera.group for record in records}) == cameras
 
 
-def test_copies_of_one_photo_count_once(folder: Path) -> None:
+def test_copies_of_one_image_count_once(folder: Path) -> None:
     data = (folder / "a.jpg").read_bytes()
     (folder / "sub").mkdir()
     for name in ("c.jpg", "sub/d.png"):
@@ -161,7 +161,7 @@ def test_copies_of_one_photo_count_once(folder: Path) -> None:
     assert (len(records), skipped) == (5, ())
 
 
-def test_copies_with_masks_of_their_own_are_two_photos(folder: Path, tmp_path: Path) -> None:
+def test_copies_with_masks_of_their_own_are_two_images(folder: Path, tmp_path: Path) -> None:
     (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes())
     save(tmp_path / "masks/c.jpg.png", np.full((H, W), 255, np.uint8))
     assert list(index(folder, masks=tmp_path / "masks")) == ["a.jpg", "b.png", "c.jpg"]

@@ -49,12 +49,12 @@ def test_exact_pairs_agree_and_permuted_ones_contradict(mapped, mapping_data):
     assert found == {ImagePair(NAMES[0], NAMES[1])}
 
 
-def test_pairs_of_a_turned_image_contradict(mapped, mapping_data):
+def test_pairs_of_a_rotated_image_contradict(mapped, mapping_data):
     model = pycolmap.Reconstruction(mapped[1].models[0])
     image = model.find_image_with_name(NAMES[2])
-    turned = pycolmap.Rotation3d(np.array([0.0, 0.0, np.sin(0.5), np.cos(0.5)]))
+    rotated = pycolmap.Rotation3d(np.array([0.0, 0.0, np.sin(0.5), np.cos(0.5)]))
     pose = image.cam_from_world()
-    model.frame(image.frame_id).rig_from_world = pycolmap.Rigid3d(turned * pose.rotation, pose.translation)
+    model.frame(image.frame_id).rig_from_world = pycolmap.Rigid3d(rotated * pose.rotation, pose.translation)
     found = contradicted(model, keypoints_of(mapping_data), mapping_data.matches, 4.0)
     assert found == {ImagePair.of(NAMES[2], NAMES[i]) for i in range(NUM) if i != 2}
 

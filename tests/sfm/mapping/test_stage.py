@@ -29,11 +29,11 @@ from tests.support.mapping_scene import (
 
 
 def assert_poses_are_right(poses, limit_deg):
-    truth = camera_poses()
+    ground_truth = camera_poses()
     for i in range(NUM):
         for j in range(i + 1, NUM):
             estimate = relative_pose(poses[NAMES[i]], poses[NAMES[j]])
-            assert max(pose_error_deg(estimate, relative_pose(truth[i], truth[j]))) < limit_deg
+            assert max(pose_error_deg(estimate, relative_pose(ground_truth[i], ground_truth[j]))) < limit_deg
 
 
 def test_poses_are_recovered_to_a_fraction_of_a_degree(mapped):
@@ -87,7 +87,7 @@ def test_same_seed_same_model(mapped, mapping_data, tmp_path):
     assert all(np.array_equal(first[n], second[n]) for n in NAMES)
 
 
-def test_two_photos_make_a_model(mapping_data, tmp_path):
+def test_two_images_make_a_model(mapping_data, tmp_path):
     data = mapping_data
     matches = tuple(m for m in data.matches if m.pair == ImagePair(NAMES[0], NAMES[2]))
     images, keypoints = (data.images[0], data.images[2]), (data.keypoints[0], data.keypoints[2])
@@ -155,11 +155,11 @@ def known_model(path, names, size=(WIDTH, HEIGHT)):
     camera = pycolmap.Camera(model="PINHOLE", width=size[0], height=size[1], params=[FOCAL, FOCAL, *K[:2, 2]])
     camera.camera_id = 7
     model.add_camera_with_trivial_rig(camera)
-    turn = Rotation.from_rotvec([0.3, 1.0, -0.4]).as_matrix()
+    rotation = Rotation.from_rotvec([0.3, 1.0, -0.4]).as_matrix()
     poses = {}
     for i, name in enumerate(names):
         true = camera_poses()[NAMES.index(name)] if name in NAMES else camera_poses()[0]
-        poses[name] = np.concatenate([true[:, :3] @ turn, 10 * true[:, 3:]], axis=1)
+        poses[name] = np.concatenate([true[:, :3] @ rotation, 10 * true[:, 3:]], axis=1)
         image = pycolmap.Image(name=name, camera_id=7, image_id=40 - i)
         model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(poses[name]))
     path.mkdir()
@@ -184,9 +184,9 @@ def test_known_poses_and_cameras_are_kept(mapping_data, tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "size", "message"),
-    [(["other.jpg"], (WIDTH, HEIGHT), "none of the photos"), (NAMES, (WIDTH // 2, HEIGHT), "320 x 480 px, the photo")],
+    [(["other.jpg"], (WIDTH, HEIGHT), "none of the images"), (NAMES, (WIDTH // 2, HEIGHT), "320 x 480 px, the image")],
 )
-def test_poses_of_other_photos_are_one_clear_line(mapping_data, tmp_path, names, size, message):
+def test_poses_of_other_images_are_one_clear_line(mapping_data, tmp_path, names, size, message):
     known_model(tmp_path / "known", names, size)
     with pytest.raises(BadFile, match=message) as error:
         M.reconstruct(mapping_data, replace(OPTIONS, known_poses=tmp_path / "known"), tmp_path / "out")

@@ -33,7 +33,7 @@ def test_strength_is_a_share_of_cells():
     assert strength(Matches.empty(), 0) == 0
 
 
-def test_nothing_is_tried_where_all_photos_are_tied():
+def test_nothing_is_tried_where_all_images_are_tied():
     pairs, tied, measure, asked, _ = world([0] * 6)
     assert find_rotations(pairs, tied, measure) == []
     assert find_rotations([], [], measure) == []

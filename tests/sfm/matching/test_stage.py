@@ -32,7 +32,7 @@ class OutOfMemoryError(RuntimeError):
 
 
 class FakeMatcher:
-    """One match a pair, which tells the two photos' grey values; keeps count of what it was asked."""
+    """One match a pair, which tells the two images' grey values; keeps count of what it was asked."""
 
     name = "fake"
     rotation_invariant = True
@@ -109,8 +109,8 @@ def name_of(i: int) -> str:
 
 
 @pytest.fixture
-def photos(tmp_path: Path):
-    """photos(N): folder of N tiny photos, photo i of grey value i, and a store of all their pairs."""
+def images(tmp_path: Path):
+    """images(N): folder of N tiny images, image i of grey value i, and a store of all their pairs."""
 
     def make(num: int) -> tuple[Path, Store]:
         for i in range(num):
@@ -130,8 +130,8 @@ def exhaustive(num: int) -> list[ImagePair]:
     return [ImagePair(name_of(a), name_of(b)) for a, b in combinations(range(num), 2)]
 
 
-def test_matches_belong_to_their_pairs(photos):
-    folder, store = photos(9)
+def test_matches_belong_to_their_pairs(images):
+    folder, store = images(9)
     matcher = FakeMatcher(batch_size=4)
     summary = run(store, matcher, folder, MatchingOptions())
     found = store.matches[matcher_key(matcher.provenance)]
@@ -145,8 +145,8 @@ def test_matches_belong_to_their_pairs(photos):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_small_memory_costs_encodings_not_pairs(photos, batch):
-    folder, store = photos(20)
+def test_small_memory_costs_encodings_not_pairs(images, batch):
+    folder, store = images(20)
     matcher = FakeMatcher()
     budget = 6 * FEATURE_BYTES / 1e9
     summary = run(store, matcher, folder, MatchingOptions(memory=budget, batch=batch))
@@ -158,8 +158,8 @@ def test_small_memory_costs_encodings_not_pairs(photos, batch):
 
 
 @pytest.mark.parametrize("num_held", [5, 16])
-def test_features_and_batches_stay_within_the_memory(photos, num_held):
-    """As many features are alive at once as fit, however many photos there are and however large the batch."""
+def test_features_and_batches_stay_within_the_memory(images, num_held):
+    """As many features are alive at once as fit, however many images there are and however large the batch."""
     alive: weakref.WeakSet[FakeFeatures] = weakref.WeakSet()
     most = []
 
@@ -171,7 +171,7 @@ def test_features_and_batches_stay_within_the_memory(photos, num_held):
             return made
 
     for num in (20, 40):
-        folder, store = photos(num)
+        folder, store = images(num)
         matcher = Counting(batch_size=64)
         summary = run(store, matcher, folder, MatchingOptions(memory=num_held * FEATURE_BYTES / 1e9))
         assert summary.counts["matches"] == num * (num - 1) // 2
@@ -179,8 +179,8 @@ def test_features_and_batches_stay_within_the_memory(photos, num_held):
         assert num_held - 2 <= max(most) <= num_held
 
 
-def test_resumes_where_it_stopped(photos):
-    folder, store = photos(8)
+def test_resumes_where_it_stopped(images):
+    folder, store = images(8)
 
     class Stopping(FakeMatcher):
         def match(self, pairs):
@@ -200,8 +200,8 @@ def test_resumes_where_it_stopped(photos):
     assert third.encoded == []
 
 
-def test_another_matcher_shares_nothing(photos):
-    folder, store = photos(3)
+def test_another_matcher_shares_nothing(images):
+    folder, store = images(3)
     run(store, FakeMatcher(), folder, MatchingOptions())
 
     class Other(FakeMatcher):
@@ -211,12 +211,12 @@ def test_another_matcher_shares_nothing(photos):
     assert matcher_key({"a": "1", "b": "2"}) == matcher_key({"b": "2", "a": "1"}) != matcher_key({"a": "1"})
 
 
-def test_unreadable_photo_costs_its_pairs_only(photos):
-    folder, store = photos(6)
-    (folder / name_of(0)).write_bytes(b"not a photo")
+def test_unreadable_image_costs_its_pairs_only(images):
+    folder, store = images(6)
+    (folder / name_of(0)).write_bytes(b"not an image")
     (folder / name_of(4)).unlink()
     summary = run(store, FakeMatcher(batch_size=3), folder, MatchingOptions())
-    assert summary.counts["matches"] == 6  # of photos 1, 2, 3, 5
+    assert summary.counts["matches"] == 6  # of images 1, 2, 3, 5
     assert sorted(name for name, _ in summary.skipped) == [name_of(0), name_of(4)]
     assert all("5 pairs skipped" in reason for _, reason in summary.skipped)
     assert len(store.pairs) == 6
@@ -226,8 +226,8 @@ def test_unreadable_photo_costs_its_pairs_only(photos):
     assert len(run(Store(store.records, exhaustive(6)), FakeMatcher(), folder, MatchingOptions()).skipped) == 6
 
 
-def test_out_of_memory_halves_the_batch(photos, caplog):
-    folder, store = photos(8)
+def test_out_of_memory_halves_the_batch(images, caplog):
+    folder, store = images(8)
     matcher = FakeMatcher(batch_size=8, limit=3)
     assert run(store, matcher, folder, MatchingOptions()).counts["matches"] == 28
     assert max(matcher.batches) == 2
@@ -235,14 +235,14 @@ def test_out_of_memory_halves_the_batch(photos, caplog):
     assert "from here on 2 pair(s)" in caplog.text
 
 
-def test_out_of_memory_on_one_pair_says_what_to_do(photos):
-    folder, store = photos(3)
+def test_out_of_memory_on_one_pair_says_what_to_do(images):
+    folder, store = images(3)
     with pytest.raises(SfMError, match="lower --resize"):
         run(store, FakeMatcher(batch_size=2, limit=0), folder, MatchingOptions())
 
 
-def test_other_errors_are_not_swallowed(photos):
-    folder, store = photos(3)
+def test_other_errors_are_not_swallowed(images):
+    folder, store = images(3)
 
     class Broken(FakeMatcher):
         def match(self, pairs):
@@ -252,14 +252,14 @@ def test_other_errors_are_not_swallowed(photos):
         run(store, Broken(), folder, MatchingOptions())
 
 
-def test_matches_are_written_as_they_come(photos):
-    folder, store = photos(40)  # 780 pairs
+def test_matches_are_written_as_they_come(images):
+    folder, store = images(40)  # 780 pairs
     run(store, FakeMatcher(), folder, MatchingOptions())
     assert store.writes == [200, 200, 200, 180]
 
 
-def test_masks_reach_the_matcher(photos, tmp_path_factory):
-    folder, store = photos(2)
+def test_masks_reach_the_matcher(images, tmp_path_factory):
+    folder, store = images(2)
     masks = tmp_path_factory.mktemp("masks")
     black = np.full((32, 40), 255, np.uint8)
     black[:, :20] = 0
@@ -282,13 +282,18 @@ class CornerFeatures:
     nbytes = FEATURE_BYTES
 
     def __init__(self, image) -> None:
-        corners = image[0, 0], image[-1, 0], image[-1, -1], image[0, -1]  # of a bright upper left corner, turned by ...
-        self.turn = int(np.argmax(corners))
+        corners = (
+            image[0, 0],
+            image[-1, 0],
+            image[-1, -1],
+            image[0, -1],
+        )  # of a bright upper left corner, rotated by ...
+        self.rotation = int(np.argmax(corners))
         self.value = int(max(corners))
 
 
 class UprightMatcher(FakeMatcher):
-    """Sees a photo's turn by its bright corner; only photos of one turn match, in every cell."""
+    """Sees an image's turn by its bright corner; only images of one turn match, in every cell."""
 
     name = "upright"
     rotation_invariant = False
@@ -305,7 +310,7 @@ class UprightMatcher(FakeMatcher):
         if sum(self.batches) >= self.stop_after:
             raise KeyboardInterrupt
         self.batches.append(len(pairs))
-        return [self.of_rotation(f0.turn == f1.turn) for f0, f1 in pairs]
+        return [self.of_rotation(f0.rotation == f1.rotation) for f0, f1 in pairs]
 
     @staticmethod
     def of_rotation(good):
@@ -315,15 +320,15 @@ class UprightMatcher(FakeMatcher):
 
 
 @pytest.fixture
-def turned_photos(photos):
-    """turned_photos(turns): photos with a bright corner that were taken with the camera turned."""
+def rotated_images(images):
+    """rotated_images(turns): images with a bright corner that were taken with the camera rotated."""
 
     def make(turns):
-        folder, store = photos(len(turns))
-        for i, turn in enumerate(turns):
+        folder, store = images(len(turns))
+        for i, rotation in enumerate(turns):
             image = np.zeros((32, 40), np.uint8)
             image[0, 0] = 100 + i
-            Image.fromarray(np.rot90(image, turn)).save(folder / name_of(i))
+            Image.fromarray(np.rot90(image, rotation)).save(folder / name_of(i))
         store.records = tuple(
             replace(r, width=w, height=h, digest=digest_of(folder / r.name))
             for r, (w, h) in zip(store.records, _sizes(turns), strict=True)
@@ -334,11 +339,11 @@ def turned_photos(photos):
 
 
 def _sizes(turns):
-    return [(32, 40) if turn % 2 else (40, 32) for turn in turns]
+    return [(32, 40) if rotation % 2 else (40, 32) for rotation in turns]
 
 
-def test_photos_that_match_as_they_are_cost_nothing_extra(turned_photos):
-    folder, store = turned_photos([0] * 6)
+def test_images_that_match_as_they_are_cost_nothing_extra(rotated_images):
+    folder, store = rotated_images([0] * 6)
     matcher = UprightMatcher()
     summary = run(store, matcher, folder, MatchingOptions())
     assert sum(matcher.batches) == 15
@@ -348,29 +353,29 @@ def test_photos_that_match_as_they_are_cost_nothing_extra(turned_photos):
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
-def test_turned_photos_are_matched_turned(turned_photos, turn):
-    folder, store = turned_photos([0, 0, 0, turn, turn])
+def test_rotated_images_are_matched_rotated(rotated_images, rotation):
+    folder, store = rotated_images([0, 0, 0, rotation, rotation])
     summary = run(store, UprightMatcher(), folder, MatchingOptions())
     assert summary.counts["turned"] == 6
     assert summary.counts["matches"] == 10 * 20
-    first, turned = (
+    first, rotated = (
         store.read_matches(ImagePair(name_of(0), name_of(1))),
         store.read_matches(ImagePair(name_of(0), name_of(3))),
     )
-    np.testing.assert_array_equal(first.points1, turned.points0)
-    # The cell in the bright corner of photo 0 is the one in the bright corner of photo 3:
-    columns, rows = (4, 5) if turn % 2 else (5, 4)
-    corner = {1: (rows - 1) * columns, 2: rows * columns - 1, 3: columns - 1}[turn]
-    assert turned.cells1[0] == corner
-    np.testing.assert_array_equal(turned.points1[0], (corner % columns * 8 + 4, corner // columns * 8 + 4))
+    np.testing.assert_array_equal(first.points1, rotated.points0)
+    # The cell in the bright corner of image 0 is the one in the bright corner of image 3:
+    columns, rows = (4, 5) if rotation % 2 else (5, 4)
+    corner = {1: (rows - 1) * columns, 2: rows * columns - 1, 3: columns - 1}[rotation]
+    assert rotated.cells1[0] == corner
+    np.testing.assert_array_equal(rotated.points1[0], (corner % columns * 8 + 4, corner // columns * 8 + 4))
     off = run(store, UprightMatcher(), folder, MatchingOptions(turns="off"))
     assert off.counts["matches"] == 4 * 20 + 6
     assert "turned" not in off.counts
 
 
 @pytest.mark.parametrize("stop_after", [3, 10, 14, 20, 30, 36])
-def test_a_stopped_search_for_turns_ends_as_one_that_was_not(turned_photos, stop_after):
-    folder, store = turned_photos([0, 2, 0, 2, 0, 2])
+def test_a_stopped_search_for_turns_ends_as_one_that_was_not(rotated_images, stop_after):
+    folder, store = rotated_images([0, 2, 0, 2, 0, 2])
     expected = Store(store.records, store.pairs)
     whole = UprightMatcher()
     counts = run(expected, whole, folder, MatchingOptions()).counts
@@ -387,9 +392,9 @@ def test_a_stopped_search_for_turns_ends_as_one_that_was_not(turned_photos, stop
         np.testing.assert_array_equal(store.read_matches(pair).points1, expected.read_matches(pair).points1)
 
 
-def test_turned_matches_half_replaced(turned_photos):
-    """Stopped while turned matches take the place of upright ones, and run again when all is done."""
-    folder, store = turned_photos([0, 2, 0, 2, 0, 2])
+def test_rotated_matches_half_replaced(rotated_images):
+    """Stopped while rotated matches take the place of upright ones, and run again when all is done."""
+    folder, store = rotated_images([0, 2, 0, 2, 0, 2])
     run(store, UprightMatcher(), folder, MatchingOptions())
     main = store.matches[store.current]
     upright = UprightMatcher.of_rotation(False)
@@ -405,14 +410,14 @@ def test_turned_matches_half_replaced(turned_photos):
     assert (len(store.writes), again.encoded) == (writes + 1, [])
 
 
-def test_images_are_not_rotated_for_a_matcher_without_a_grid(photos):
+def test_images_are_not_rotated_for_a_matcher_without_a_grid(images):
     class Detector(FakeMatcher):
         rotation_invariant = False
 
         def grid(self, width, height):
             return None
 
-    folder, store = photos(3)
+    folder, store = images(3)
     matcher = Detector()
     summary = run(store, matcher, folder, MatchingOptions())
     assert summary.counts == {"pairs": 3, "matches": 3, "encoded": 3, "reused": 0}

@@ -23,7 +23,7 @@ def test_file_in_hlocs_format(tmp_path: Path) -> None:
     assert (chosen.dropped, chosen.note) == (0, "")
 
 
-def test_file_drops_doubles_and_self_pairs_and_skipped_photos(tmp_path: Path) -> None:
+def test_file_drops_doubles_and_self_pairs_and_skipped_images(tmp_path: Path) -> None:
     text = "a.jpg b.jpg\nb.jpg a.jpg\nc.jpg c.jpg\na.jpg corrupt.jpg\n"
     chosen = from_file(written(tmp_path, text), NAMES, skipped=["corrupt.jpg"])
     assert chosen.pairs == (ImagePair("a.jpg", "b.jpg"),)
@@ -32,27 +32,27 @@ def test_file_drops_doubles_and_self_pairs_and_skipped_photos(tmp_path: Path) ->
 
 
 def test_file_with_spaces_in_names_and_a_byte_order_mark(tmp_path: Path) -> None:
-    names = ["my photo.jpg", "other  photo.jpg", "x.jpg"]
-    text = "\ufeffmy photo.jpg other  photo.jpg\nx.jpg my photo.jpg\n"
+    names = ["my image.jpg", "other  image.jpg", "x.jpg"]
+    text = "\ufeffmy image.jpg other  image.jpg\nx.jpg my image.jpg\n"
     assert from_file(written(tmp_path, text), names).pairs == (
-        ImagePair("my photo.jpg", "other  photo.jpg"),
-        ImagePair("my photo.jpg", "x.jpg"),
+        ImagePair("my image.jpg", "other  image.jpg"),
+        ImagePair("my image.jpg", "x.jpg"),
     )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a.jpg b.jpg\na.jpg zz.jpg\n", "line 2: no photo 'zz.jpg'"),
-        ("zz.jpg b.jpg\n", "line 1: no photo 'zz.jpg'"),
-        ("yy.jpg zz.jpg\n", "line 1: no photo 'yy.jpg'"),
+        ("a.jpg b.jpg\na.jpg zz.jpg\n", "line 2: no image 'zz.jpg'"),
+        ("zz.jpg b.jpg\n", "line 1: no image 'zz.jpg'"),
+        ("yy.jpg zz.jpg\n", "line 1: no image 'yy.jpg'"),
         ("a.jpg\n", "line 1: 'a.jpg' is not two names"),
         ("u v w\n", "line 1: 'u v w' is not two names"),
-        ("", "no pair of two usable photos"),
-        ("a.jpg a.jpg\n", "no pair of two usable photos"),
+        ("", "no pair of two usable images"),
+        ("a.jpg a.jpg\n", "no pair of two usable images"),
     ],
 )
-def test_bad_file_names_file_line_and_photo(tmp_path: Path, text: str, message: str) -> None:
+def test_bad_file_names_file_line_and_image(tmp_path: Path, text: str, message: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(BadFile) as error:
         from_file(path, NAMES)

@@ -44,7 +44,7 @@ def test_choose_refuses_an_absent_file(tmp_path: Path) -> None:
         choose(str(tmp_path / "absent.txt"), image_set(NAMES))
 
 
-def test_auto_says_how_long_many_photos_take() -> None:
+def test_auto_says_how_long_many_images_take() -> None:
     names = [f"{i:04}.jpg" for i in range(201)]
     assert choose("auto", image_set(names[:200])).note == ""
     assert choose("exhaustive", image_set(names)).note == ""

@@ -24,7 +24,7 @@ def exact(monkeypatch) -> ExactMatcher:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     return write_images(tmp_path / "photos")
 
 

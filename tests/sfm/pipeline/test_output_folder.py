@@ -23,19 +23,19 @@ from tests.support.arc_scene import (
         (RuntimeError("No registered database factory succeeded."), r"database.db: cannot be written \(disk full\?\)"),
     ],
 )
-def test_full_disks_are_one_line(photos, tmp_path, monkeypatch, error, words):
+def test_full_disks_are_one_line(images, tmp_path, monkeypatch, error, words):
     def failing(*_, **__):
         raise error
 
     monkeypatch.setattr(stages.mapping, "run", failing)
     with pytest.raises(BadFile, match=words):
-        reconstruct(photos, tmp_path / "out", OPTIONS)
+        reconstruct(images, tmp_path / "out", OPTIONS)
 
 
-def test_other_errors_stay_what_they_are(photos, tmp_path, monkeypatch):
+def test_other_errors_stay_what_they_are(images, tmp_path, monkeypatch):
     def failing(*_, **__):
         raise RuntimeError("a bug of ours")
 
     monkeypatch.setattr(stages.mapping, "run", failing)
     with pytest.raises(RuntimeError, match="a bug of ours"):
-        reconstruct(photos, tmp_path / "out", OPTIONS)
+        reconstruct(images, tmp_path / "out", OPTIONS)

@@ -13,14 +13,14 @@ from sfm.cli.main import main
 from sfm.options import ImageOptions, MappingOptions, Options, RefinementOptions
 from sfm.pipeline.run import reconstruct
 from sfm.pipeline.stages import HlocFiles
-from tests.support.plane_scene import HEIGHT, NAMES, PARAMS, WIDTH, make_model, perturbed, photo, surface_points
+from tests.support.plane_scene import HEIGHT, NAMES, PARAMS, WIDTH, make_model, perturbed, rendered, surface_points
 from tests.support.refinement_scene import largest_error_deg, mapped
 
 SIGMA = 0.7  # px, of a detector
-UPRIGHT, TURNED = 1, 6  # EXIF orientations
+UPRIGHT, ROTATED = 1, 6  # EXIF orientations
 
 
-def write_photo(path, grey, orientation=UPRIGHT):
+def write_image(path, grey, orientation=UPRIGHT):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(grey).save(path, exif=exif)
@@ -33,18 +33,18 @@ def noisy():
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
+def image_folder(tmp_path_factory):
     """Read only."""
     folder = tmp_path_factory.mktemp("images")
     for i, name in enumerate(NAMES):
-        write_photo(folder / name, photo(i))
+        write_image(folder / name, rendered(i))
     return folder
 
 
 @pytest.fixture
-def images(photos, tmp_path):
+def images(image_folder, tmp_path):
     """A copy to change."""
-    return shutil.copytree(photos, tmp_path / "images")
+    return shutil.copytree(image_folder, tmp_path / "images")
 
 
 def written(model, folder, *, kind="binary"):
@@ -62,10 +62,10 @@ def record_of(out):
 
 
 @pytest.mark.parametrize(("kind", "place"), [("binary", "."), ("text", "sparse/0")])
-def test_a_models_observations_become_exact(noisy, photos, tmp_path, capsys, kind, place):
+def test_a_models_observations_become_exact(noisy, image_folder, tmp_path, capsys, kind, place):
     written(noisy, tmp_path / "model" / place, kind=kind) if place != "." else written(noisy, tmp_path / "model")
     out = tmp_path / "out"
-    assert refine(tmp_path / "model", photos, out, "--fix-intrinsics") == 0
+    assert refine(tmp_path / "model", image_folder, out, "--fix-intrinsics") == 0
     found = pycolmap.Reconstruction(out / "sparse" / "0")
     assert largest_error_deg(found) < largest_error_deg(noisy) / 5
     np.testing.assert_array_equal(found.cameras[1].params, PARAMS)
@@ -84,23 +84,24 @@ def test_a_models_observations_become_exact(noisy, photos, tmp_path, capsys, kin
     assert colours.std() > 10
 
 
-def test_of_several_models_the_largest_is_refined(noisy, photos, tmp_path):
+def test_of_several_models_the_largest_is_refined(noisy, image_folder, tmp_path):
     """COLMAP numbers models as they come."""
     part = pycolmap.Reconstruction(noisy)
     part.deregister_frame(part.images[5].frame_id)
     written(part, tmp_path / "model" / "sparse" / "0")
     written(noisy, tmp_path / "model" / "sparse" / "1")
-    assert refine(tmp_path / "model", photos, tmp_path / "out", "--rounds", "1") == 0
+    assert refine(tmp_path / "model", image_folder, tmp_path / "out", "--rounds", "1") == 0
     record = record_of(tmp_path / "out")
     assert record["images"] == 5
     largest = tmp_path / "model" / "sparse" / "1"
     assert record["warnings"] == [f"of the 2 models there the one of most images was refined, {largest}"]
 
 
-def test_equal_calls_give_equal_bytes_and_results_may_be_replaced(noisy, photos, tmp_path):
+@pytest.mark.slow
+def test_equal_calls_give_equal_bytes_and_results_may_be_replaced(noisy, image_folder, tmp_path):
     model = written(noisy, tmp_path / "model")
     for out in (tmp_path / "a", tmp_path / "b", tmp_path / "b"):
-        assert refine(model, photos, out, "--rounds", "1") == 0
+        assert refine(model, image_folder, out, "--rounds", "1") == 0
     for name in ("cameras", "images", "points3D"):
         first, second = (tmp_path / out / "sparse" / "0" / f"{name}.bin" for out in "ab")
         assert first.read_bytes() == second.read_bytes()
@@ -108,7 +109,7 @@ def test_equal_calls_give_equal_bytes_and_results_may_be_replaced(noisy, photos,
 
 def test_images_that_cannot_be_used_are_left_and_said(noisy, images, tmp_path, capsys):
     (images / NAMES[1]).unlink()
-    write_photo(images / NAMES[3], photo(3)[: HEIGHT - 8])
+    write_image(images / NAMES[3], rendered(3)[: HEIGHT - 8])
     out = tmp_path / "out"
     assert refine(written(noisy, tmp_path / "model"), images, out, "--fix-intrinsics") == 0
     (warning,) = record_of(out)["warnings"]
@@ -125,7 +126,7 @@ def test_images_that_cannot_be_used_are_left_and_said(noisy, images, tmp_path, c
 
 def test_images_of_another_place_are_said_to_be(noisy, images, tmp_path, capsys):
     for i, name in enumerate(NAMES):
-        write_photo(images / name, photo(0, seed=20 + i))
+        write_image(images / name, rendered(0, seed=20 + i))
     out = tmp_path / "out"
     assert refine(written(noisy, tmp_path / "model"), images, out, "--fix-intrinsics") == 0
     assert [warning.split(":")[1] for warning in record_of(out)["warnings"]] == [
@@ -134,17 +135,17 @@ def test_images_of_another_place_are_said_to_be(noisy, images, tmp_path, capsys)
     assert "warning: only" in capsys.readouterr().out
 
 
-def test_a_photo_is_taken_as_it_is_stored_or_as_it_is_displayed_by_its_cameras_size(noisy, images, tmp_path):
+def test_a_image_is_taken_as_it_is_stored_or_as_it_is_displayed_by_its_cameras_size(noisy, images, tmp_path):
     """COLMAP knows no EXIF orientation: 0 is as its camera is, as stored. 1 has the camera's size as displayed."""
-    write_photo(images / NAMES[0], photo(0), orientation=TURNED)
-    write_photo(images / NAMES[1], np.rot90(photo(1), 1).copy(), orientation=TURNED)
+    write_image(images / NAMES[0], rendered(0), orientation=ROTATED)
+    write_image(images / NAMES[1], np.rot90(rendered(1), 1).copy(), orientation=ROTATED)
     out = tmp_path / "out"
     assert refine(written(noisy, tmp_path / "model"), images, out, "--fix-intrinsics") == 0
     assert record_of(out)["warnings"] == []
     assert largest_error_deg(pycolmap.Reconstruction(out / "sparse" / "0")) < largest_error_deg(noisy) / 5
 
 
-def test_points_are_proposed_where_no_mask_forbids_it(noisy, photos, tmp_path):
+def test_points_are_proposed_where_no_mask_forbids_it(noisy, image_folder, tmp_path):
     """Half of the points are not observed in the last image; with a black mask they stay so."""
     model = pycolmap.Reconstruction(noisy)
     for j in range(0, 160, 2):
@@ -155,25 +156,25 @@ def test_points_are_proposed_where_no_mask_forbids_it(noisy, photos, tmp_path):
     num = {}
     for name, more in (("without", ()), ("with", ("--masks", str(masks)))):
         source = written(model, tmp_path / f"model {name}")
-        assert refine(source, photos, tmp_path / name, "--fix-intrinsics", *more) == 0
+        assert refine(source, image_folder, tmp_path / name, "--fix-intrinsics", *more) == 0
         found = pycolmap.Reconstruction(tmp_path / name / "sparse" / "0")
         num[name] = len(found.images[5].points2D)
     assert num["with"] == 160 < num["without"]
 
 
-def test_models_without_points_are_refused(noisy, photos, tmp_path, capsys):
+def test_models_without_points_are_refused(noisy, image_folder, tmp_path, capsys):
     bare = pycolmap.Reconstruction(noisy)
     bare.delete_all_points2D_and_points3D()
-    assert refine(written(bare, tmp_path / "model"), photos, tmp_path / "out") == 2
+    assert refine(written(bare, tmp_path / "model"), image_folder, tmp_path / "out") == 2
     assert "the model has no points that its images observe" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_names_that_lead_out_are_never_opened(noisy, photos, tmp_path, capsys):
+def test_names_that_lead_out_are_never_opened(noisy, image_folder, tmp_path, capsys):
     away = pycolmap.Reconstruction(noisy)
     for image in away.images.values():
         image.name = f"../images0/{image.name}"
-    assert refine(written(away, tmp_path / "model"), photos, tmp_path / "out") == 2
+    assert refine(written(away, tmp_path / "model"), image_folder, tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert "none of the model's images can be used (../images0/0.png: its name leads out of the folder)" in error
     assert error.count("\n") == 1
@@ -188,19 +189,20 @@ def test_names_that_lead_out_are_never_opened(noisy, photos, tmp_path, capsys):
         (lambda model, out: out.write_text(""), "is a file; give a folder for the results"),
     ],
 )
-def test_what_would_be_lost_is_not_overwritten(noisy, photos, tmp_path, capsys, prepare, words):
+def test_what_would_be_lost_is_not_overwritten(noisy, image_folder, tmp_path, capsys, prepare, words):
     model, out = written(noisy, tmp_path / "model"), tmp_path / "out"
     prepare(model, out)
     if "the model itself" in words:
         model = out / "sparse" / "0"
-    images = tmp_path / "nowhere" if "no such folder" in words else photos
+    images = tmp_path / "nowhere" if "no such folder" in words else image_folder
     assert refine(model, images, out) == 2
     assert words in capsys.readouterr().err
     if out.is_dir() and (out / "sparse").exists():
         assert sorted(p.name for p in out.iterdir()) == ["sparse"]
 
 
-def test_a_killed_call_goes_on_where_it_was(noisy, photos, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_killed_call_goes_on_where_it_was(noisy, image_folder, tmp_path, monkeypatch):
     from sfm.refinement.rounds import Refiner
 
     model, numbers, next_round = written(noisy, tmp_path / "model"), [], Refiner.next_round
@@ -212,15 +214,15 @@ def test_a_killed_call_goes_on_where_it_was(noisy, photos, tmp_path, monkeypatch
         return next_round(self, before, scratch)
 
     monkeypatch.setattr(Refiner, "next_round", killed)
-    assert refine(model, photos, tmp_path / "out") == 130
-    assert refine(model, photos, tmp_path / "out") == 0
+    assert refine(model, image_folder, tmp_path / "out") == 130
+    assert refine(model, image_folder, tmp_path / "out") == 0
     assert numbers[:3] == [0, 1, 1]
-    assert refine(model, photos, tmp_path / "undisturbed") == 0
+    assert refine(model, image_folder, tmp_path / "undisturbed") == 0
     first, second = (tmp_path / out / "sparse" / "0" / "images.bin" for out in ("out", "undisturbed"))
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_matches_imported_from_hloc_are_refined(photos, tmp_path):
+def test_matches_imported_from_hloc_are_refined(image_folder, tmp_path):
     """hloc's pixels have their origin in the middle of the first one."""
     observations = perturbed(surface_points(), SIGMA)
     files = HlocFiles(tmp_path / "features.h5", tmp_path / "matches.h5")
@@ -243,14 +245,14 @@ def test_matches_imported_from_hloc_are_refined(photos, tmp_path):
             refinement=RefinementOptions(no_refine=no_refine),
         )
         out = tmp_path / f"out {no_refine}"
-        summary = reconstruct(photos, out, options, imported=files)
+        summary = reconstruct(image_folder, out, options, imported=files)
         assert summary.registered == 5
         error[no_refine] = largest_error_deg(pycolmap.Reconstruction(out / "sparse" / "0"))
     assert error[True] > 0.15
     assert error[False] < error[True] / 5
 
 
-def test_a_model_that_is_exact_stays_so(photos, tmp_path):
+def test_a_model_that_is_exact_stays_so(image_folder, tmp_path):
     exact = make_model(surface_points(), perturbed(surface_points(), 1e-6))
-    assert refine(written(exact, tmp_path / "model"), photos, tmp_path / "out", "--fix-intrinsics") == 0
+    assert refine(written(exact, tmp_path / "model"), image_folder, tmp_path / "out", "--fix-intrinsics") == 0
     assert largest_error_deg(pycolmap.Reconstruction(tmp_path / "out" / "sparse" / "0")) < 0.05

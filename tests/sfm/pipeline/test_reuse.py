@@ -36,11 +36,11 @@ def test_same_command_again_reuses_everything(copied, exact):
     assert summary.models == ((copied[1] / "sparse" / "0", NUM),)
 
 
-def test_touched_photos_are_read_but_not_matched_again(copied):
-    photos, out = copied
-    for photo in photos.iterdir():
-        os.utime(photo, (1, 1))
-    assert reused(reconstruct(photos, out, OPTIONS)) == list(STAGE_NAMES[1:])
+def test_touched_images_are_read_but_not_matched_again(copied):
+    images, out = copied
+    for image in images.iterdir():
+        os.utime(image, (1, 1))
+    assert reused(reconstruct(images, out, OPTIONS)) == list(STAGE_NAMES[1:])
 
 
 @pytest.mark.parametrize(
@@ -66,43 +66,43 @@ def test_another_matcher_matches_again_and_the_first_is_remembered(copied, exact
     assert len(exact.matched) == NUM * (NUM - 1) // 2
 
 
-def test_one_more_photo_matches_its_pairs_only(photos, tmp_path, exact):
-    (photos / "5.png").rename(tmp_path / "5.png")
-    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM - 1
-    (tmp_path / "5.png").rename(photos / "5.png")
+def test_one_more_image_matches_its_pairs_only(images, tmp_path, exact):
+    (images / "5.png").rename(tmp_path / "5.png")
+    assert reconstruct(images, tmp_path / "out", OPTIONS).registered == NUM - 1
+    (tmp_path / "5.png").rename(images / "5.png")
     before = len(exact.matched)
-    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM
+    assert reconstruct(images, tmp_path / "out", OPTIONS).registered == NUM
     assert len(exact.matched) - before == NUM - 1
 
 
 def test_lost_model_is_made_again(copied):
-    photos, out = copied
+    images, out = copied
     shutil.rmtree(out / "sparse")
-    assert reused(reconstruct(photos, out, OPTIONS)) == list(STAGE_NAMES[:-1])
+    assert reused(reconstruct(images, out, OPTIONS)) == list(STAGE_NAMES[:-1])
     assert (out / "sparse" / "0" / "images.bin").is_file()
 
 
-def test_interrupted_run_carries_on(photos, tmp_path, exact):
+def test_interrupted_run_carries_on(images, tmp_path, exact):
     exact.fail_after = 8
     with pytest.raises(KeyboardInterrupt):
-        reconstruct(photos, tmp_path / "out", OPTIONS)
+        reconstruct(images, tmp_path / "out", OPTIONS)
     exact.fail_after = 100
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+    summary = reconstruct(images, tmp_path / "out", OPTIONS)
     assert reused(summary) == ["images", "pairs"]
     assert summary.stages[2].counts["reused"] == 8
     assert len(exact.matched) == 15
     assert summary.registered == NUM
 
 
-def test_photo_that_changes_after_matching_is_matched_again(photos, tmp_path):
+def test_image_that_changes_after_matching_is_matched_again(images, tmp_path):
     def change(stage):
         if stage.stage == "mapping":
-            write_image(photos / "2.png", ELSEWHERE)
+            write_image(images / "2.png", ELSEWHERE)
 
     with pytest.raises(BadImage, match=r"2\.png: has changed since it was indexed; run again"):
-        reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)
+        reconstruct(images, tmp_path / "out", OPTIONS, on_stage=change)
     assert not (tmp_path / "out" / "sparse").exists()
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+    summary = reconstruct(images, tmp_path / "out", OPTIONS)
     assert summary.stages[2].counts["reused"] == 10
     assert dict(summary.unregistered)["2.png"].startswith("matched nothing")
 
@@ -143,7 +143,7 @@ def test_another_revision_of_a_stage_redoes_it(copied, monkeypatch):
     assert reused(reconstruct(*copied, OPTIONS)) == list(STAGE_NAMES[:4])
 
 
-def test_photo_that_fails_during_matching_is_tried_again(photos, tmp_path, monkeypatch):
+def test_image_that_fails_during_matching_is_tried_again(images, tmp_path, monkeypatch):
     real = prefetch.read_grey
 
     def failing(folder, record):
@@ -153,9 +153,9 @@ def test_photo_that_fails_during_matching_is_tried_again(photos, tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(prefetch, "read_grey", failing)
-        summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+        summary = reconstruct(images, tmp_path / "out", OPTIONS)
     assert summary.registered == NUM - 1
     assert "the disk is away (5 pairs skipped)" in dict(summary.unregistered)["2.png"]
-    again = reconstruct(photos, tmp_path / "out", OPTIONS)
+    again = reconstruct(images, tmp_path / "out", OPTIONS)
     assert again.registered == NUM
     assert again.stages[2].counts["reused"] == 10

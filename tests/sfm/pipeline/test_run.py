@@ -30,18 +30,18 @@ from tests.support.arc_scene import (
 
 
 def test_report_is_of_this_run(copied):
-    photos, out = copied
+    images, out = copied
     path = out / "report.html"
-    reconstruct(photos, out, OPTIONS)
+    reconstruct(images, out, OPTIONS)
     first = path.stat().st_ino
-    reconstruct(photos, out, OPTIONS)
+    reconstruct(images, out, OPTIONS)
     assert path.stat().st_ino == first
     path.unlink()
-    reconstruct(photos, out, replace(OPTIONS, report=ReportOptions(no_report=True)))
+    reconstruct(images, out, replace(OPTIONS, report=ReportOptions(no_report=True)))
     assert not path.exists()
-    reconstruct(photos, out, OPTIONS, stop_after="tracks")
+    reconstruct(images, out, OPTIONS, stop_after="tracks")
     assert not path.exists()
-    reconstruct(photos, out, OPTIONS)
+    reconstruct(images, out, OPTIONS)
     assert '"0.png","1.png"' in path.read_text()
 
 
@@ -51,12 +51,12 @@ def test_stages_say_their_peak_memory(finished):
 
 
 def test_little_memory_gives_a_sparser_model_and_says_so(copied):
-    photos, out = copied
-    whole = reconstruct(photos, out, OPTIONS)
+    images, out = copied
+    whole = reconstruct(images, out, OPTIONS)
     budget = 1000 * BYTES_PER_OBSERVATION  # there are some 3,300 observations
     options = replace(OPTIONS, matching=MatchingOptions(memory=budget / 1e9))
     redone = []
-    thinned = reconstruct(photos, out, options, on_stage=redone.append)
+    thinned = reconstruct(images, out, options, on_stage=redone.append)
     assert {stage.stage for stage in redone if not stage.reused} >= {"tracks", "mapping"}
     assert {stage.stage for stage in redone if stage.reused} >= {"matching", "verification"}
     assert thinned.registered == whole.registered == NUM
@@ -67,8 +67,8 @@ def test_little_memory_gives_a_sparser_model_and_says_so(copied):
 
 
 @pytest.mark.parametrize("stage", STAGE_NAMES[:-1])
-def test_stop_after(photos, tmp_path, stage):
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage)
+def test_stop_after(images, tmp_path, stage):
+    summary = reconstruct(images, tmp_path / "out", OPTIONS, stop_after=stage)
     assert summary.stages[-1].stage == stage
     models = ((tmp_path / "out" / "unrefined" / "0", 6),) if stage == "mapping" else ()
     assert summary.models == models
@@ -76,67 +76,67 @@ def test_stop_after(photos, tmp_path, stage):
         assert set(db.stages()) == set(STAGE_NAMES[: STAGE_NAMES.index(stage) + 1])
 
 
-def test_photo_that_changes_between_indexing_and_matching_is_left_out(photos, tmp_path):
+def test_image_that_changes_between_indexing_and_matching_is_left_out(images, tmp_path):
     """Of the same size, so that nothing but its bytes tells."""
 
     def change(stage):
         if stage.stage == "images":
-            write_image(photos / "2.png", 4)
+            write_image(images / "2.png", 4)
 
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=change)
+    summary = reconstruct(images, tmp_path / "out", OPTIONS, on_stage=change)
     assert summary.registered == NUM - 1
     assert "2.png: has changed since it was indexed; run again" in dict(summary.unregistered)["2.png"]
-    write_image(photos / "2.png", 2)
-    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM
+    write_image(images / "2.png", 2)
+    assert reconstruct(images, tmp_path / "out", OPTIONS).registered == NUM
 
 
-def test_photo_that_goes_away_after_matching_is_one_line(photos, tmp_path):
+def test_image_that_goes_away_after_matching_is_one_line(images, tmp_path):
     def remove(stage):
         if stage.stage == "mapping":
-            (photos / "2.png").unlink()
+            (images / "2.png").unlink()
 
     with pytest.raises(BadImage, match=r"2\.png: no such file"):
-        reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=remove)
-    assert reconstruct(photos, tmp_path / "out", OPTIONS).registered == NUM - 1
+        reconstruct(images, tmp_path / "out", OPTIONS, on_stage=remove)
+    assert reconstruct(images, tmp_path / "out", OPTIONS).registered == NUM - 1
 
 
-def test_photo_that_goes_away_while_the_folder_is_listed(photos, tmp_path, monkeypatch):
-    found = find_images(photos)
-    (photos / "2.png").unlink()
+def test_image_that_goes_away_while_the_folder_is_listed(images, tmp_path, monkeypatch):
+    found = find_images(images)
+    (images / "2.png").unlink()
     for module in (stages, index):
         monkeypatch.setattr(module, "find_images", lambda *_, **__: found)
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+    summary = reconstruct(images, tmp_path / "out", OPTIONS)
     assert summary.registered == NUM - 1
     assert "no such file" in dict(summary.unregistered)["2.png"]
 
 
 def test_hlocs_files_carry_on(finished, tmp_path, exact):
-    photos, out = finished
+    images, out = finished
     features, matches = tmp_path / "features.h5", tmp_path / "matches.h5"
     with FeatureDatabase.open(out / "features.h5", "r") as db:
         write_hloc(db, features=features, matches=matches, pairs=tmp_path / "pairs.txt")
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
+    summary = reconstruct(images, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))
     assert summary.registered == NUM
     assert exact.matched == []
-    assert reused(reconstruct(photos, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))) == [
+    assert reused(reconstruct(images, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))) == [
         name for name in STAGE_NAMES if name != "pairs"
     ]
 
 
-def test_bad_input_is_one_line_before_any_work(photos, tmp_path):
+def test_bad_input_is_one_line_before_any_work(images, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(BadFile, match="no such folder"):
         reconstruct(tmp_path / "absent", out, OPTIONS)
     assert not out.exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(BadFile, match="is a file"):
-        reconstruct(photos, tmp_path / "file", OPTIONS)
+        reconstruct(images, tmp_path / "file", OPTIONS)
     with pytest.raises(BadFile, match="cannot be written"):
-        reconstruct(photos, tmp_path / "file" / "below", OPTIONS)
+        reconstruct(images, tmp_path / "file" / "below", OPTIONS)
     with pytest.raises(BadOption, match="--stop-after cooking"):
-        reconstruct(photos, out, OPTIONS, stop_after="cooking")
+        reconstruct(images, out, OPTIONS, stop_after="cooking")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadFile, match="no photos"):
+    with pytest.raises(BadFile, match="no images"):
         reconstruct(tmp_path / "empty", out, OPTIONS)
     write_image(tmp_path / "empty" / "one.png", 1)
     with pytest.raises(BadImage, match="at least two"):
@@ -144,28 +144,28 @@ def test_bad_input_is_one_line_before_any_work(photos, tmp_path):
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("0.png absent.png\n")
     with pytest.raises(BadFile, match=r"absent\.png"):
-        reconstruct(photos, out, replace(OPTIONS, pairs=PairOptions(str(pairs))))
+        reconstruct(images, out, replace(OPTIONS, pairs=PairOptions(str(pairs))))
 
 
-def test_known_poses_are_looked_at_before_the_matching(photos, tmp_path, exact):
+def test_known_poses_are_looked_at_before_the_matching(images, tmp_path, exact):
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path / "absent"))
     with pytest.raises(BadFile, match="absent: is no COLMAP model"):
-        reconstruct(photos, tmp_path / "out", options)
+        reconstruct(images, tmp_path / "out", options)
     assert exact.matched == []
 
 
-def test_options_as_keywords_and_paths_as_strings(photos, tmp_path):
+def test_options_as_keywords_and_paths_as_strings(images, tmp_path):
     out = str(tmp_path / "out")
     keywords = {"camera_model": "SIMPLE_PINHOLE", "camera": "single", "intrinsics": "384,160,120"}
-    summary = sfm.reconstruct(str(photos), out, stop_after="tracks", **keywords)
+    summary = sfm.reconstruct(str(images), out, stop_after="tracks", **keywords)
     assert [stage.stage for stage in summary.stages] == list(STAGE_NAMES[:5])
-    assert reused(reconstruct(photos, out, OPTIONS, stop_after="tracks")) == list(STAGE_NAMES[:5])
+    assert reused(reconstruct(images, out, OPTIONS, stop_after="tracks")) == list(STAGE_NAMES[:5])
     with pytest.raises(BadOption, match="matcher: give options either"):
-        sfm.reconstruct(photos, out, OPTIONS, matcher="sift")
+        sfm.reconstruct(images, out, OPTIONS, matcher="sift")
 
 
-def test_stages_one_by_one(photos, tmp_path):
-    with sfm.open_run(photos, tmp_path / "out", OPTIONS) as run:
+def test_stages_one_by_one(images, tmp_path):
+    with sfm.open_run(images, tmp_path / "out", OPTIONS) as run:
         assert run.run_stage("images").counts["images"] == NUM
         assert len(run.db.read_images()) == NUM
         assert run.run_stage("matching").counts["pairs"] == NUM * (NUM - 1) // 2
@@ -173,7 +173,7 @@ def test_stages_one_by_one(photos, tmp_path):
         assert run.run_stage("pairs") == run.summaries[1]
         with pytest.raises(BadOption, match="stage cooking: choose one of images, pairs"):
             run.run_stage("cooking")
-    assert reused(reconstruct(photos, tmp_path / "out", OPTIONS)) == ["images", "pairs", "matching"]
-    with sfm.open_run(photos, tmp_path / "out", OPTIONS) as run:
+    assert reused(reconstruct(images, tmp_path / "out", OPTIONS)) == ["images", "pairs", "matching"]
+    with sfm.open_run(images, tmp_path / "out", OPTIONS) as run:
         assert run.run_stage("refinement").counts["registered"] == NUM
         assert all(summary.reused for summary in run.summaries)

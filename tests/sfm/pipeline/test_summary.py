@@ -24,18 +24,18 @@ from tests.support.arc_scene import (
 CAMERA = ("--camera-model", "SIMPLE_PINHOLE", "--camera", "single", "--intrinsics", "384,160,120")
 
 
-def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(photos, tmp_path, capsys):
+def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(images, tmp_path, capsys):
     for i in range(NUM + 1):
-        write_image(photos / f"elsewhere {i}.png", ELSEWHERE + i)
-    out, text = tmp_path / "out", f"only {NUM} of {2 * NUM + 1} photos are in the model"
-    run = (str(photos), str(out), *CAMERA)
+        write_image(images / f"elsewhere {i}.png", ELSEWHERE + i)
+    out, text = tmp_path / "out", f"only {NUM} of {2 * NUM + 1} images are in the model"
+    run = (str(images), str(out), *CAMERA)
     for _ in range(2):  # the second time all is reused
         assert cli.main(run) == 4
         said = capsys.readouterr()
-        assert f"{PROBABLY_BAD}:\n  few photos: {text}\n" in said.out
+        assert f"{PROBABLY_BAD}:\n  few images: {text}\n" in said.out
         assert said.err.endswith(f"loftr-sfm: {PROBABLY_BAD} (exit code 4): {text}\n")
     assert said.out.count("  reused  ") == len(STAGE_NAMES)
-    assert json.loads((out / "run.json").read_text())["warnings"] == [{"sign": "few photos", "text": text}]
+    assert json.loads((out / "run.json").read_text())["warnings"] == [{"sign": "few images", "text": text}]
     assert f'"warnings":["{PROBABLY_BAD}: {text}"' in (out / "report.html").read_text()
     for verb in (["report", out], ["inspect", out], ["export", out, "ply"], ["compare", out, out]):
         assert cli.main([str(word) for word in verb]) == 0
@@ -44,24 +44,23 @@ def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(photos, tmp_pa
 
 
 def test_a_good_model_has_no_warnings_and_unlearns_old_ones(copied, capsys):
-    photos, out = copied
+    images, out = copied
     record = json.loads((out / "run.json").read_text())
     assert record["warnings"] == []
     del record["warnings"]
     (out / "run.json").write_text(json.dumps(record | {"doubts": [{"sign": "old", "text": "of before"}]}))  # as 0.1.0
     assert cli.main(["inspect", str(out)]) == 0
     assert "of before" in capsys.readouterr().err
-    assert cli.main([str(photos), str(out), *CAMERA]) == 0
+    assert cli.main([str(images), str(out), *CAMERA]) == 0
     assert json.loads((out / "run.json").read_text())["warnings"] == []
     assert PROBABLY_BAD not in (out / "report.html").read_text()
 
 
-def test_a_model_is_evaluated_before_it_is_refined_as_well(photos, tmp_path):
+def test_a_model_is_checked_before_it_is_refined_as_well(images, tmp_path):
     for i in range(NUM + 1):
-        write_image(photos / f"elsewhere {i}.png", ELSEWHERE + i)
-    warnings = {
-        stage: reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage).warnings for stage in STAGE_NAMES
-    }
+        write_image(images / f"elsewhere {i}.png", ELSEWHERE + i)
+    out = tmp_path / "out"
+    warnings = {stage: reconstruct(images, out, OPTIONS, stop_after=stage).warnings for stage in STAGE_NAMES}
     assert [len(warnings[stage]) for stage in STAGE_NAMES] == [0, 0, 0, 0, 0, 1, 1]
 
 
@@ -91,10 +90,10 @@ def test_run_json_says_what_the_model_says(finished):
     assert run["error"] is None
 
 
-def test_every_photo_left_out_has_its_reason(photos, tmp_path):
-    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
-    write_image(photos / "elsewhere.png", ELSEWHERE)
-    summary = reconstruct(photos, tmp_path / "out", OPTIONS)
+def test_every_image_left_out_has_its_reason(images, tmp_path):
+    (images / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    write_image(images / "elsewhere.png", ELSEWHERE)
+    summary = reconstruct(images, tmp_path / "out", OPTIONS)
     assert (summary.images, summary.registered) == (NUM + 2, NUM)
     reasons = dict(summary.unregistered)
     assert set(reasons) == {"broken.jpg", "elsewhere.png"}
@@ -103,13 +102,13 @@ def test_every_photo_left_out_has_its_reason(photos, tmp_path):
 
 
 def test_no_overlap_is_no_model(tmp_path):
-    photos = tmp_path / "photos"
-    photos.mkdir()
+    images = tmp_path / "photos"
+    images.mkdir()
     for i in range(3):
-        write_image(photos / f"{i}.png", ELSEWHERE + i)
+        write_image(images / f"{i}.png", ELSEWHERE + i)
     told = []
     with pytest.raises(NoModel, match="no pair was verified"):
-        reconstruct(photos, tmp_path / "out", OPTIONS, on_stage=told.append)
+        reconstruct(images, tmp_path / "out", OPTIONS, on_stage=told.append)
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["models"] == []
     assert "no pair was verified" in run["error"]

@@ -1,4 +1,4 @@
-"""Angles and rotations of known scenes: what shows depth, and what a camera that only turned would show as well."""
+"""Angles and rotations of known scenes: what shows depth, and what a camera that only rotated would show as well."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.geometry.poses import relative_pose
 from sfm.quality import parallax
-from tests.support.degenerate_scenes import turning
+from tests.support.degenerate_scenes import rotating
 from tests.support.mapping_scene import FOCAL, HEIGHT, WIDTH, camera_poses, project
 
 
@@ -42,36 +42,36 @@ def test_angles_are_the_widest_of_each_point(columns):
 
 
 def test_a_rotation_explains_what_it_made_at_the_right_focal_length_only():
-    rng, poses = np.random.default_rng(0), turning()
+    rng, poses = np.random.default_rng(0), rotating()
     xy = rng.uniform([-300, -200], [300, 200], (400, 2))
     rays = np.column_stack([xy / FOCAL, np.ones(400)]) @ relative_pose(poses[1], poses[3])[:, :3].T
     other = FOCAL * rays[:, :2] / rays[:, 2:]
     focals = np.array([FOCAL, 3 * FOCAL])
-    right, wrong = parallax.turned_matches((xy, focals), (other, focals), max_error=0.01)
+    right, wrong = parallax.rotated_matches((xy, focals), (other, focals), max_error=0.01)
     assert right == 400
     assert wrong < 40
     other[:100] += 5  # the best rotation takes up a quarter of it
-    assert parallax.turned_matches((xy, focals), (other, focals), max_error=4.0)[0] == 300
+    assert parallax.rotated_matches((xy, focals), (other, focals), max_error=4.0)[0] == 300
 
 
-def test_a_slow_video_of_a_moving_camera_is_not_explained_by_turning(columns):
-    """Each photo hardly differs from its neighbours; the first and the last do."""
+def test_a_slow_video_of_a_moving_camera_is_not_explained_by_rotating(columns):
+    """Each image hardly differs from its neighbours; the first and the last do."""
     poses = [np.column_stack([np.eye(3), [-0.01 * i, 0, 0]]) for i in range(60)]
     xyz = np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (100, 3))
     video = seen_by(poses, xyz, columns)
     neighbours = np.linalg.norm(np.subtract(*project(poses[:2], xyz)), axis=1)
     assert neighbours.max() < 4
-    assert parallax.turning_share(video, np.full((60, 1), FOCAL), max_error=4.0) < 0.5
+    assert parallax.rotation_share(video, np.full((60, 1), FOCAL), max_error=4.0) < 0.5
 
 
-def test_turning_is_explained_by_turning(columns):
+def test_rotating_is_explained_by_rotating(columns):
     xyz = np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (100, 3))
-    turned = seen_by(turning(5), xyz, columns)
-    assert parallax.turning_share(turned, np.full((5, 1), FOCAL), max_error=0.1) == 1.0
+    rotated = seen_by(rotating(5), xyz, columns)
+    assert parallax.rotation_share(rotated, np.full((5, 1), FOCAL), max_error=0.1) == 1.0
     assert (columns.cameras[0].width, columns.cameras[0].height) == (WIDTH, HEIGHT)
 
 
 def test_few_shared_points_are_no_pair(columns):
-    few = seen_by(turning(5), np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (29, 3)), columns)
+    few = seen_by(rotating(5), np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (29, 3)), columns)
     assert list(parallax.widest_pairs(few)) == []
-    assert parallax.turning_share(few, np.full((5, 1), FOCAL), max_error=4.0) == 0.0
+    assert parallax.rotation_share(few, np.full((5, 1), FOCAL), max_error=4.0) == 0.0

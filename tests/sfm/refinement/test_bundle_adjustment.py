@@ -21,9 +21,9 @@ def start(observations, xyz, seed=0):
     rng = np.random.default_rng(seed)
     model = make_model(xyz, observations)
     for frame in model.frames.values():
-        turn = pycolmap.Rotation3d(rng.normal(0, 0.004, 3))
+        rotation = pycolmap.Rotation3d(rng.normal(0, 0.004, 3))
         before = frame.rig_from_world
-        frame.rig_from_world = pycolmap.Rigid3d(turn * before.rotation, before.translation + rng.normal(0, 0.02, 3))
+        frame.rig_from_world = pycolmap.Rigid3d(rotation * before.rotation, before.translation + rng.normal(0, 0.02, 3))
     for point in model.points3D.values():
         point.xyz = point.xyz + rng.normal(0, 0.02, 3)
     return model

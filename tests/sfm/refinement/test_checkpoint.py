@@ -45,7 +45,7 @@ def test_counts_of_another_version_are_not_used(refined, tmp_path, other):
     assert R.load_round(tmp_path, NAMES) is None
 
 
-def test_a_round_of_other_photos_is_not_used(refined, tmp_path):
+def test_a_round_of_other_images_is_not_used(refined, tmp_path):
     R.save_round(refined[0], tmp_path)
     assert R.load_round(tmp_path, NAMES[:3]) is None
 

@@ -8,14 +8,14 @@ from sfm.colmap.model_arrays import ModelColumns
 from sfm.errors import BadFile
 from sfm.options import RefinementOptions
 from sfm.refinement import model_refinement as M
-from tests.support.plane_scene import NAMES, PARAMS, make_model, perturbed, photo, surface_points
+from tests.support.plane_scene import NAMES, PARAMS, make_model, perturbed, rendered, surface_points
 from tests.support.refinement_scene import assert_same, largest_error_deg, mapped
 
 SIGMA = 0.7  # px, of SIFT
 
 
 def pixels_of(**changes):
-    return M.PixelSource(**{"read_grey": lambda name: photo(NAMES.index(name)), **changes})
+    return M.PixelSource(**{"read_grey": lambda name: rendered(NAMES.index(name)), **changes})
 
 
 def refine(model, scratch, pixels=None, **changes):
@@ -86,8 +86,8 @@ def test_ids_and_the_worlds_frame_stay(noisy, tmp_path):
 def test_an_image_without_pixels_keeps_its_observations(noisy, tmp_path):
     def read(name):
         if name == NAMES[4]:
-            return np.zeros_like(photo(4))
-        return photo(NAMES.index(name))
+            return np.zeros_like(rendered(4))
+        return rendered(NAMES.index(name))
 
     lost = pixels_of(read_grey=read, unusable=frozenset({NAMES[4]}))
     found = refine(noisy, tmp_path, lost, fix_intrinsics=True)

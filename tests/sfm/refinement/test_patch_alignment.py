@@ -1,4 +1,4 @@
-"""patch_alignment: positions in another photo, as exact as the texture allows and as their information says."""
+"""patch_alignment: positions in another image, as exact as the texture allows and as their information says."""
 
 import cv2
 import numpy as np
@@ -67,11 +67,11 @@ def mapped():
     return image, resampled(image, MAP, shift, gain=0.7, offset=25.0), xy, xy @ MAP.T + shift
 
 
-def errors(result, truth):
-    return np.linalg.norm(result.xy.numpy() - truth, axis=1)
+def errors(result, ground_truth):
+    return np.linalg.norm(result.xy.numpy() - ground_truth, axis=1)
 
 
-def test_every_level_of_a_pyramid_keeps_the_pixels_of_the_photo():
+def test_every_level_of_a_pyramid_keeps_the_pixels_of_the_image():
     y, x = np.mgrid[:75, :101] + 0.5
     pyramid = Pyramid.of(0.8 * x + 1.1 * y, 3)
     assert [tuple(level.shape) for level in pyramid.levels] == [(75, 101), (37, 50), (18, 25)]
@@ -86,25 +86,25 @@ def test_every_level_of_a_pyramid_keeps_the_pixels_of_the_photo():
 
 
 def test_a_known_affine_map_is_recovered(mapped):
-    image, other, xy, truth = mapped
-    result = found(image, other, xy, truth + around(len(xy), 1.5), MAP, level=0)
-    assert np.median(errors(result, truth)) < 0.02
-    assert np.quantile(errors(result, truth), 0.9) < 0.03
+    image, other, xy, ground_truth = mapped
+    result = found(image, other, xy, ground_truth + around(len(xy), 1.5), MAP, level=0)
+    assert np.median(errors(result, ground_truth)) < 0.02
+    assert np.quantile(errors(result, ground_truth), 0.9) < 0.03
     assert result.correlation.min() > 0.98
 
 
 def test_a_wrong_shape_is_put_right(mapped):
-    image, other, xy, truth = mapped
+    image, other, xy, ground_truth = mapped
     wrong = MAP @ np.array([[1.06, 0.05], [-0.03, 0.95]])
-    result = found(image, other, xy, truth + around(len(xy), 0.7), wrong)
-    assert np.median(errors(result, truth)) < 0.02
+    result = found(image, other, xy, ground_truth + around(len(xy), 0.7), wrong)
+    assert np.median(errors(result, ground_truth)) < 0.02
     assert np.median(np.abs(result.shape.numpy() - MAP)) < 0.25 * np.abs(wrong - MAP).mean()
 
 
 def test_it_ends_where_opencvs_ecc_does(mapped):
-    image, other, xy, truth = mapped
-    xy, truth = xy[::9], truth[::9]
-    start = truth + around(len(xy), 1.0)
+    image, other, xy, ground_truth = mapped
+    xy, ground_truth = xy[::9], ground_truth[::9]
+    start = ground_truth + around(len(xy), 1.0)
     ours = found(image, other, xy, start, MAP).xy.numpy()
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-7)
     blurred = [ndimage.gaussian_filter(a, 0.8, mode="nearest").astype(np.float32) for a in (image, other)]
@@ -167,9 +167,9 @@ def test_errors_are_of_the_size_that_the_information_says(sigma):
 
 
 def test_a_batch_is_the_same_as_one_by_one(mapped):
-    image, other, xy, truth = mapped
-    xy, truth = xy[::12], truth[::12]
-    start = truth + around(len(xy), 1.0)
+    image, other, xy, ground_truth = mapped
+    xy, ground_truth = xy[::12], ground_truth[::12]
+    start = ground_truth + around(len(xy), 1.0)
     batch = found(image, other, xy, start, MAP)
     for n in range(len(xy)):
         one = found(image, other, xy[n : n + 1], start[n : n + 1], MAP)
@@ -184,15 +184,15 @@ def test_another_scale_is_compared_at_its_own_level(scale, template_level, level
     shift = np.array([3.2, 5.7])
     other = resampled(image, scale * np.eye(2), shift, gain=1.2, offset=-10, size=int(SIZE * scale))
     xy = grid_points(40, 200, 20)
-    truth = scale * xy + shift
-    start = truth + around(len(xy), 1.0 * scale)
+    ground_truth = scale * xy + shift
+    start = ground_truth + around(len(xy), 1.0 * scale)
     result = found(image, other, xy, start, scale * np.eye(2), template_level=template_level, level=level)
-    assert np.median(errors(result, truth)) < 0.03 * max(scale, 1)
-    assert np.quantile(errors(result, truth), 0.95) < 0.08 * max(scale, 1)
+    assert np.median(errors(result, ground_truth)) < 0.03 * max(scale, 1)
+    assert np.quantile(errors(result, ground_truth), 0.95) < 0.08 * max(scale, 1)
     np.testing.assert_allclose(np.median(result.shape.numpy(), axis=0), max(scale, 1) * np.eye(2), atol=0.02)
 
 
 def test_a_strong_prior_keeps_the_position(mapped):
-    image, other, xy, truth = mapped
-    result = found(image, other, xy, truth, MAP, prior=truth + 1.0, prior_sigma=1e-3)
-    np.testing.assert_allclose(result.xy, truth + 1.0, atol=0.05)
+    image, other, xy, ground_truth = mapped
+    result = found(image, other, xy, ground_truth, MAP, prior=ground_truth + 1.0, prior_sigma=1e-3)
+    np.testing.assert_allclose(result.xy, ground_truth + 1.0, atol=0.05)

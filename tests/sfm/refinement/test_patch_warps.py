@@ -123,9 +123,9 @@ def test_maps_are_the_derivative_of_the_planes_homography(model):
     normal = np.array([0.25, -0.15, -0.95])
     normal /= np.linalg.norm(normal)
     centres = [[0.2, 0.1, -5.0], [2.5, -0.4, -4.0], [-3.0, 0.8, -6.5], [0.3, 2.0, -2.5]]
-    turn = [Rotation.from_euler("z", a, degrees=True).as_matrix() for a in (0, 25, -70, 10)]
+    rotation = [Rotation.from_euler("z", a, degrees=True).as_matrix() for a in (0, 25, -70, 10)]
     xyz = plane_points(normal, 30)
-    rotations = np.array([t @ looking_at(np.array(c), np.zeros(3)) for t, c in zip(turn, centres, strict=True)])
+    rotations = np.array([t @ looking_at(np.array(c), np.zeros(3)) for t, c in zip(rotation, centres, strict=True)])
     columns = columns_of(centres, xyz, model, rotations)
     reference = np.arange(30) * 4  # image 0
     rows = np.setdiff1d(np.arange(120), reference)

@@ -10,7 +10,7 @@ from sfm.colmap.model_arrays import ModelColumns
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement import rounds as R
 from sfm.refinement.params import RefinementParams
-from tests.support.plane_scene import NAMES, PARAMS, make_model, photo, project, surface_points, truth_of
+from tests.support.plane_scene import NAMES, PARAMS, ground_truth_of, make_model, project, rendered, surface_points
 from tests.support.refinement_scene import WRONG, assert_same, largest_error_deg, mapped, refiner_of
 
 PARAMS_OF_ROUNDS = RefinementParams()
@@ -30,8 +30,8 @@ def test_two_rounds_make_poses_and_observations_exact(model, refined):
 def test_tracks_are_consistent_to_a_few_hundredths_of_a_pixel(refined):
     """Against where the true poses see the place that each track's reference shows."""
     columns = ModelColumns.of(refined[0].model)  # later ones have observations of points that were proposed
-    truth = truth_of(columns, surface_points())
-    offset = columns.xy - truth  # all of a track's are off by what its reference is, as seen from there
+    ground_truth = ground_truth_of(columns, surface_points())
+    offset = columns.xy - ground_truth  # all of a track's are off by what its reference is, as seen from there
     shared = np.stack([np.bincount(columns.point, axis) / columns.track_lengths for axis in offset.T], axis=1)
     assert np.median(np.linalg.norm(offset - shared[columns.point], axis=1)) < 0.15
     assert np.median(np.linalg.norm(columns.residuals(), axis=1)) < 0.06
@@ -137,19 +137,19 @@ def test_posed_images_are_never_added(data, observations, tmp_path):
     assert (state.num_registered, state.model.num_reg_images()) == (0, 4)
 
 
-def test_photos_that_say_nothing_leave_a_model(data, model, tmp_path):
-    """Photos of which no two look alike: the model is held by its matches."""
-    refiner = refiner_of(data, read_grey=lambda name: photo(0, seed=20 + NAMES.index(name)))
+def test_images_that_say_nothing_leave_a_model(data, model, tmp_path):
+    """Images of which no two look alike: the model is held by its matches."""
+    refiner = refiner_of(data, read_grey=lambda name: rendered(0, seed=20 + NAMES.index(name)))
     state = R.refine(refiner, model, tmp_path)
     assert state.model.num_reg_images() == 5
     assert state.model.compute_num_observations() > 0.7 * model.compute_num_observations()
     assert largest_error_deg(state.model) < 1.5 * largest_error_deg(model)
 
 
-def test_a_photo_that_looks_different_is_held_by_its_matches(data, model, tmp_path):
+def test_a_image_that_looks_different_is_held_by_its_matches(data, model, tmp_path):
     """One of five is of another place: it keeps its observations, the others are refined."""
     refiner = refiner_of(
-        data, read_grey=lambda name: photo(0, seed=20) if name == NAMES[4] else photo(NAMES.index(name))
+        data, read_grey=lambda name: rendered(0, seed=20) if name == NAMES[4] else rendered(NAMES.index(name))
     )
     state = R.refine(refiner, model, tmp_path)
     held = next(i for i in state.model.images.values() if i.name == NAMES[4])

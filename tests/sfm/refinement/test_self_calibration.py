@@ -61,7 +61,7 @@ def scene_points(num, rng):
 def make_model(poses, xyz, camera, *, noise=0.3, outliers=0.02, seed=0, cameras_of=None):
     """A model of exact poses and points; its observations have noise, and some are wrong. -> model, true observations.
 
-    camera: the truth; the model's cameras begin without its offset and distortion.
+    camera: the ground truth; the model's cameras begin without its offset and distortion.
     """
     rng = np.random.default_rng(seed)
     cameras_of = cameras_of or [1] * len(poses)
@@ -112,7 +112,7 @@ def arc_model(camera, num=10, **more):
 
 
 def pose_error_deg(model, poses):
-    """Mean angle of the relative rotations between neighbours against the truth."""
+    """Mean angle of the relative rotations between neighbours against the ground truth."""
     found = [model.image(i + 1).cam_from_world().rotation.matrix() for i in range(len(poses))]
     errors = []
     for i in range(len(poses) - 1):

@@ -10,7 +10,7 @@ from sfm.options import RefinementOptions
 from sfm.refinement import stage as R
 from sfm.refinement.rounds import Refiner
 from sfm.types import MatcherTraits
-from tests.support.plane_scene import NAMES, photo
+from tests.support.plane_scene import NAMES, rendered
 from tests.support.refinement_scene import assert_same, refiner_of
 
 LEFT_OUT = (("5.png", "no verified pair"), ("4.png", "too few matches"))
@@ -26,7 +26,7 @@ def output_of(model, tmp_path, num=1):
 
 def stage(refiner, output):
     def read_rgb(name):
-        return np.repeat(photo(NAMES.index(name))[..., None], 3, axis=2)
+        return np.repeat(rendered(NAMES.index(name))[..., None], 3, axis=2)
 
     return R.run(refiner, output=output, read_rgb=read_rgb, left_out=LEFT_OUT)
 

@@ -15,11 +15,11 @@ from tests.support.plane_scene import (
     HEIGHT,
     NAMES,
     WIDTH,
+    ground_truth_of,
     make_model,
     perturbed,
-    photo,
+    rendered,
     surface_points,
-    truth_of,
 )
 
 MEMORY = 10**8
@@ -28,28 +28,28 @@ OCCLUDER = (slice(60, 180), slice(100, 220))
 
 
 def occluded(i):
-    grey = photo(i)
+    grey = rendered(i)
     if i == OCCLUDED:
         grey = grey.copy()
-        grey[OCCLUDER] = photo(0, seed=7)[OCCLUDER]
+        grey[OCCLUDER] = rendered(0, seed=7)[OCCLUDER]
     return grey
 
 
-def observed(factor=1, max_size=0, grey=photo, num=160):
-    """Columns of a model whose observations are 1 px off all but in the references, their truth, and the photos."""
+def observed(factor=1, max_size=0, grey=rendered, num=160):
+    """Columns of a model whose observations are 1 px off but for the references, their ground truth, and images."""
     xyz = surface_points(num)
     columns = ModelColumns.of(make_model(xyz, perturbed(xyz, 1.0, factor), factor))
     reference = references(columns)
-    truth = truth_of(columns, xyz, factor)
-    columns.xy[reference] = truth[reference]  # what is measured is against them
+    ground_truth = ground_truth_of(columns, xyz, factor)
+    columns.xy[reference] = ground_truth[reference]  # what is measured is against them
     sizes = np.tile([float(WIDTH * factor), float(HEIGHT * factor)], (5, 1))
     scale = np.array([T.reduced_size(WIDTH * factor, HEIGHT * factor, max_size)] * 5) / sizes
-    photos = T.Photos(
+    images = T.AlignmentImages(
         lambda row: Pyramid.of(T.reduced_grey(grey(NAMES.index(columns.names[row])), max_size), T.NUM_LEVELS),
         scale,
         np.ones(5),
     )
-    return columns, reference, truth, photos
+    return columns, reference, ground_truth, images
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def scene():
 
 @pytest.fixture(scope="module")
 def aligned(scene):
-    columns, reference, _, photos = scene
-    return T.align_tracks(columns, reference, photos, from_level=1, memory=MEMORY)
+    columns, reference, _, images = scene
+    return T.align_tracks(columns, reference, images, from_level=1, memory=MEMORY)
 
 
 def others(columns, reference):
@@ -68,9 +68,9 @@ def others(columns, reference):
 
 
 def test_perturbed_observations_come_back(scene, aligned):
-    columns, reference, truth, _ = scene
+    columns, reference, ground_truth, _ = scene
     rows = others(columns, reference)
-    before, after = (np.linalg.norm((xy - truth)[rows], axis=1) for xy in (columns.xy, aligned.xy))
+    before, after = (np.linalg.norm((xy - ground_truth)[rows], axis=1) for xy in (columns.xy, aligned.xy))
     assert len(rows) == 4 * len(reference) == 640
     assert np.median(before) > 1.0
     assert np.median(after) < 0.05
@@ -79,9 +79,9 @@ def test_perturbed_observations_come_back(scene, aligned):
 
 
 def test_information_is_of_the_size_of_the_errors(scene, aligned):
-    columns, reference, truth, _ = scene
+    columns, reference, ground_truth, _ = scene
     rows = others(columns, reference)
-    offset = (aligned.xy - truth)[rows]
+    offset = (aligned.xy - ground_truth)[rows]
     squared = np.einsum("ni,nij,nj->n", offset, aligned.information[rows], offset)
     assert 0.3 < np.sqrt(np.median(squared) / 1.386) < 3
     np.testing.assert_allclose(aligned.information, aligned.information.transpose(0, 2, 1), rtol=1e-3)
@@ -95,7 +95,7 @@ def test_references_stay(scene, aligned):
 
 
 def test_blocks_of_little_memory_give_the_same(scene, aligned, monkeypatch):
-    columns, reference, _, photos = scene
+    columns, reference, _, images = scene
     seen = []
     blocks = T.blocks
 
@@ -105,7 +105,7 @@ def test_blocks_of_little_memory_give_the_same(scene, aligned, monkeypatch):
             yield block
 
     monkeypatch.setattr(T, "blocks", counted)
-    little = T.align_tracks(columns, reference, photos, from_level=1, memory=500_000)
+    little = T.align_tracks(columns, reference, images, from_level=1, memory=500_000)
     assert len(seen) > 4
     rows = np.concatenate([block.rows for block in seen])
     np.testing.assert_array_equal(np.sort(rows), others(columns, reference))
@@ -117,15 +117,15 @@ def test_blocks_of_little_memory_give_the_same(scene, aligned, monkeypatch):
 
 def test_a_little_more_free_memory_changes_nothing(scene):
     """Another run must give the same bits though the system has more or less free by then."""
-    columns, reference, _, photos = scene
-    one, other = (T.align_tracks(columns, reference, photos, from_level=1, memory=m) for m in (1_000_000, 700_000))
+    columns, reference, _, images = scene
+    one, other = (T.align_tracks(columns, reference, images, from_level=1, memory=m) for m in (1_000_000, 700_000))
     np.testing.assert_array_equal(one.xy, other.xy)
     np.testing.assert_array_equal(one.information, other.information)
 
 
 def test_out_of_memory_halves_what_is_aligned_at_once(monkeypatch, caplog):
-    columns, reference, _, photos = observed(num=40)
-    whole = T.align_tracks(columns, reference, photos, from_level=1, memory=MEMORY)
+    columns, reference, _, images = observed(num=40)
+    whole = T.align_tracks(columns, reference, images, from_level=1, memory=MEMORY)
     align, sizes = T.align, []
 
     def small_gpu(pyramid, templates, *args, **more):
@@ -135,7 +135,7 @@ def test_out_of_memory_halves_what_is_aligned_at_once(monkeypatch, caplog):
         return align(pyramid, templates, *args, **more)
 
     monkeypatch.setattr(T, "align", small_gpu)
-    halved = T.align_tracks(columns, reference, photos, from_level=1, memory=MEMORY)
+    halved = T.align_tracks(columns, reference, images, from_level=1, memory=MEMORY)
     assert 5 <= max(sizes) <= 10
     assert "out of memory: aligning" in caplog.text
     np.testing.assert_allclose(halved.xy, whole.xy, atol=0.01)
@@ -143,7 +143,7 @@ def test_out_of_memory_halves_what_is_aligned_at_once(monkeypatch, caplog):
 
 def test_patches_go_when_they_are_done_with():
     """Without the garbage collector: whatever holds itself would pile up block by block."""
-    columns, reference, _, photos = observed(num=40)
+    columns, reference, _, images = observed(num=40)
     patches: list[weakref.ref[torch.Tensor]] = []
     make = T.reference_patches
 
@@ -157,7 +157,7 @@ def test_patches_go_when_they_are_done_with():
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(T, "reference_patches", noted)
-            T.align_tracks(columns, reference, photos, from_level=1, memory=500_000)
+            T.align_tracks(columns, reference, images, from_level=1, memory=500_000)
         assert len(patches) > 4
         assert not [ref for ref in patches if ref() is not None]
     finally:
@@ -165,37 +165,37 @@ def test_patches_go_when_they_are_done_with():
 
 
 def test_memory_for_less_than_one_point_is_enough():
-    columns, reference, _, photos = observed(num=6)
-    least = T.align_tracks(columns, reference, photos, from_level=1, memory=1)
-    most = T.align_tracks(columns, reference, photos, from_level=1, memory=MEMORY)
+    columns, reference, _, images = observed(num=6)
+    least = T.align_tracks(columns, reference, images, from_level=1, memory=1)
+    most = T.align_tracks(columns, reference, images, from_level=1, memory=MEMORY)
     np.testing.assert_allclose(least.xy, most.xy, atol=0.01)
 
 
-def test_reduced_photos_give_positions_in_px_of_the_photos(aligned):
-    columns, reference, truth, photos = observed(factor=2, max_size=WIDTH, grey=lambda i: photo(i, 2))
-    np.testing.assert_array_equal(photos.scale, 0.5)
-    found = T.align_tracks(columns, reference, photos, from_level=1, memory=MEMORY)
+def test_reduced_images_give_positions_in_px_of_the_images(aligned):
+    columns, reference, ground_truth, images = observed(factor=2, max_size=WIDTH, grey=lambda i: rendered(i, 2))
+    np.testing.assert_array_equal(images.scale, 0.5)
+    found = T.align_tracks(columns, reference, images, from_level=1, memory=MEMORY)
     rows = others(columns, reference)
-    assert np.median(np.linalg.norm((found.xy - truth)[rows], axis=1)) < 0.1
-    # the same pixels as of the small photos, so a quarter of the information per px² of the large ones
+    assert np.median(np.linalg.norm((found.xy - ground_truth)[rows], axis=1)) < 0.1
+    # the same pixels as of the small images, so a quarter of the information per px² of the large ones
     share = np.linalg.det(found.information[rows]) / np.linalg.det(aligned.information[rows])
     assert 1 / 4 / 2 < np.sqrt(np.median(share)) < 2 / 4
 
 
-def test_photos_of_several_scales_are_compared():
-    """One photo is read at half its size, and so are patches of others that are compared with it."""
-    columns, reference, truth, photos = observed()
+def test_images_of_several_scales_are_compared():
+    """One image is read at half its size, and so are patches of others that are compared with it."""
+    columns, reference, ground_truth, images = observed()
     half = 4
-    scale = photos.scale.copy()
+    scale = images.scale.copy()
     scale[half] = 0.5
 
     def read(row):
-        grey = photo(NAMES.index(columns.names[row]))
+        grey = rendered(NAMES.index(columns.names[row]))
         return Pyramid.of(T.reduced_grey(grey, WIDTH // 2 if row == half else 0), T.NUM_LEVELS)
 
-    found = T.align_tracks(columns, reference, T.Photos(read, scale, np.ones(5)), from_level=1, memory=MEMORY)
+    found = T.align_tracks(columns, reference, T.AlignmentImages(read, scale, np.ones(5)), from_level=1, memory=MEMORY)
     rows = others(columns, reference)
-    error = np.linalg.norm((found.xy - truth)[rows], axis=1)
+    error = np.linalg.norm((found.xy - ground_truth)[rows], axis=1)
     at_half = columns.image[rows] == half
     assert np.median(error[at_half]) < 0.1
     assert np.median(error[~at_half]) < 0.05
@@ -203,10 +203,10 @@ def test_photos_of_several_scales_are_compared():
 
 
 def test_what_stands_in_front_has_a_low_correlation():
-    columns, reference, truth, photos = observed(grey=occluded)
-    found = T.align_tracks(columns, reference, photos, from_level=1, memory=MEMORY)
+    columns, reference, ground_truth, images = observed(grey=occluded)
+    found = T.align_tracks(columns, reference, images, from_level=1, memory=MEMORY)
     rows = others(columns, reference)
-    x, y = truth[rows].T
+    x, y = ground_truth[rows].T
     inside = (columns.image[rows] == OCCLUDED) & (x > 110) & (x < 210) & (y > 70) & (y < 170)
     clear = (columns.image[rows] != OCCLUDED) & (columns.image[reference][columns.point[rows]] != OCCLUDED)
     assert inside.sum() > 15
@@ -216,12 +216,12 @@ def test_what_stands_in_front_has_a_low_correlation():
 
 
 def test_what_is_seen_much_larger_is_not_compared():
-    columns, reference, _, photos = observed(num=6)
+    columns, reference, _, images = observed(num=6)
     shifted = columns.translations.copy()
     far = next(i for i in range(5) if i not in columns.image[reference])
     shifted[far, 2] *= 3 * T.MAX_SCALE
     object.__setattr__(columns, "translations", shifted)
-    found = T.align_tracks(columns, reference, photos, from_level=0, memory=MEMORY)
+    found = T.align_tracks(columns, reference, images, from_level=0, memory=MEMORY)
     there = columns.image == far
     assert (found.correlation[there] == -1).all()
     assert (found.information[there] == 0).all()
@@ -252,7 +252,7 @@ def test_reduced_size(size, max_size, expected):
     assert T.reduced_size(*size, max_size) == expected
 
 
-def test_reduced_grey_keeps_positions_and_smaller_photos():
+def test_reduced_grey_keeps_positions_and_smaller_images():
     y, x = np.mgrid[:90, :120] + 0.5
     grey = np.rint(x + 1.5 * y).astype(np.uint8)
     reduced = T.reduced_grey(grey, 40)

@@ -141,7 +141,7 @@ def missing_in(model, image_id, rows):
 
 
 def test_points_are_proposed_where_they_should_be_seen(scene):
-    """Just those that were taken out, at their projections; points near the rim of a photo are not."""
+    """Just those that were taken out, at their projections; points near the rim of an image are not."""
     xyz = scene[0]
     model = missing_in(make_model(xyz, [project(i, xyz) for i in range(5)]), 2, range(0, 40))
     columns = ModelColumns.of(model)
@@ -170,7 +170,7 @@ def test_proposals_become_observations_with_keypoints_of_their_own(scene):
     assert (keypoints.score[num:] == 0).all()
 
 
-def test_no_point_is_proposed_to_a_photo_that_shares_next_to_nothing(scene):
+def test_no_point_is_proposed_to_an_image_that_shares_next_to_nothing(scene):
     xyz = scene[0]
     model = missing_in(make_model(xyz, [project(i, xyz) for i in range(5)]), 2, range(len(xyz) - 5))
     columns = ModelColumns.of(model)

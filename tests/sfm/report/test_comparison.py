@@ -19,7 +19,7 @@ from tests.support.report_pages import embedded, unpack
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """a: LoFTR, all photos but one; b: SIFT, five of them; truth."""
+    """a: LoFTR, all images but one; b: SIFT, five of them; ground truth."""
     folder = tmp_path_factory.mktemp("compare")
     write_run(folder / "a", folder / "images")
     write_run(folder / "b", folder / "images", names=NASTY[:5], matcher="sift")
@@ -30,8 +30,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def document(folder: Path) -> dict[str, Any]:
-    truth = folder / "truth"
-    path = write_comparison(compare(folder / "a", folder / "b", truth), folder / "c.html", ground_truth=truth)
+    ground_truth = folder / "truth"
+    path = write_comparison(
+        compare(folder / "a", folder / "b", ground_truth), folder / "c.html", ground_truth=ground_truth
+    )
     return embedded(path.read_text(encoding="utf-8"))
 
 
@@ -40,21 +42,21 @@ def test_who_has_what(document: dict[str, Any]):
     groups = {group: {names[k] for k in members} for group, members in document["groups"].items()}
     assert groups == {"both": set(NASTY[:5]), "a": set(NASTY[5:]), "b": set(), "neither": {LOST[0]}}
     assert document["sentence"] == (
-        "Of 9 photos LoFTR compact registered 8 and SIFT 5: 5 are in both models, 3 only in that of LoFTR compact, "
+        "Of 9 images LoFTR compact registered 8 and SIFT 5: 5 are in both models, 3 only in that of LoFTR compact, "
         "0 only in that of SIFT, 1 in neither."
     )
 
 
 def test_both_models_and_the_true_cameras_are_in_one_frame(document: dict[str, Any]):
-    """The truth of a is its own model, so its cameras coincide; without an alignment they would not."""
-    a, b, truth = document["models"]
-    assert truth["outline"]
-    assert (a["total"], truth["total"]) == (300, 0)
-    np.testing.assert_allclose(unpack(a["cameras"]["pose"]), unpack(truth["cameras"]["pose"]), atol=2e-3)
+    """The ground truth of a is its own model, so its cameras coincide; without an alignment they would not."""
+    a, b, ground_truth = document["models"]
+    assert ground_truth["outline"]
+    assert (a["total"], ground_truth["total"]) == (300, 0)
+    np.testing.assert_allclose(unpack(a["cameras"]["pose"]), unpack(ground_truth["cameras"]["pose"]), atol=2e-3)
     assert len(unpack(b["cameras"]["pose"])) == 5
 
 
-def test_errors_against_the_truth(document: dict[str, Any]):
+def test_errors_against_the_ground_truth(document: dict[str, Any]):
     a, b = (side["truth"] for side in document["images"]["sides"])
     known = [error for error in a if error is not None]
     assert len(known) == 8
@@ -65,21 +67,21 @@ def test_errors_against_the_truth(document: dict[str, Any]):
 
 def test_ground_truth_errors_are_what_was_done_to_the_cameras():
     scene = scene_of(synthetic_model(tuple(f"{k}.jpg" for k in range(12))), "")
-    truth = dict(zip(scene.cameras.names, scene.cameras.cam_from_world, strict=True))
+    ground_truth = dict(zip(scene.cameras.names, scene.cameras.cam_from_world, strict=True))
     angle = np.radians(3)
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     rotation = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
     other = moved(scene, Similarity(2.5, rotation, np.array([1.0, 2, 3])))
     poses = dict(zip(other.cameras.names, other.cameras.cam_from_world, strict=True))
-    poses["4.jpg"] = turn @ poses["4.jpg"]  # turned about its own axis: the centre stays
-    errors = ground_truth_errors(poses, truth)
+    poses["4.jpg"] = turn @ poses["4.jpg"]  # rotated about its own axis: the centre stays
+    errors = ground_truth_errors(poses, ground_truth)
     assert errors["4.jpg"]["rotation_deg"] == pytest.approx(3, abs=1e-3)
     assert max(error["rotation_deg"] for name, error in errors.items() if name != "4.jpg") < 1e-3
     assert max(error["centre_percent"] for error in errors.values()) < 1e-3
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_the_model_of_more_photos_is_the_frame(swapped: bool):
+def test_the_model_of_more_images_is_the_frame(swapped: bool):
     large = scene_of(synthetic_model(tuple(f"{k}.jpg" for k in range(9))), "large")
     few = synthetic_model(tuple(f"{k}.jpg" for k in range(9)))
     for image_id in list(few.images)[6:]:

@@ -39,7 +39,7 @@ def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def comparison_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run against one of fewer photos, with the truth."""
+    """A run against one of fewer images, with the ground truth."""
     folder = tmp_path_factory.mktemp("compare")
     a = write_run(folder / "a", folder / "images")
     b = write_run(folder / "b", folder / "images", names=NASTY[:5], matcher="sift")
@@ -124,20 +124,20 @@ def test_names_are_text(browser: Browser, run_page: Path):
     assert shown == sorted([*NASTY, LOST[0]])
     assert browser.value("document.querySelectorAll('#page [onerror], .card script, .card b > *').length") == 0
     assert browser.value("[...document.images].every(i => i.getAttribute('src').startsWith('data:image/jpeg'))")
-    browser.value("document.querySelector('.photos').click()")
+    browser.value("document.querySelector('.pictures').click()")
     browser.settle()
     assert browser.value("document.querySelector('dialog[open] h3').textContent") == sorted([*NASTY, LOST[0]])[0]
     assert browser.problems() == []
 
 
-def test_photos_are_searched_and_sorted(browser: Browser, run_page: Path):
+def test_images_are_searched_and_sorted(browser: Browser, run_page: Path):
     browser.open(run_page)
     cards = "[...document.querySelectorAll('.card h3')].map(h => h.textContent)"
     browser.value(
         "(b => { b.value = 'PLAIN'; b.dispatchEvent(new Event('input')); })(document.getElementById('search'))"
     )
     assert browser.value(cards) == ["plain 1.jpg", "plain 2.jpg", "plain 3.jpg", "plain 4.jpg"]
-    assert browser.value("document.getElementById('images-shown').textContent") == "4 of 9 photos"
+    assert browser.value("document.getElementById('images-shown').textContent") == "4 of 9 images"
     browser.value("(b => { b.value = ''; b.dispatchEvent(new Event('input')); })(document.getElementById('search'))")
     order = (
         "(b => {{ b.value = '{}'; b.dispatchEvent(new Event('change')); }})"
@@ -152,7 +152,7 @@ def test_photos_are_searched_and_sorted(browser: Browser, run_page: Path):
     assert LOST[1] in browser.value("document.querySelector('.card').textContent")
 
 
-def test_a_click_on_a_camera_shows_its_photo(browser: Browser, run_page: Path):
+def test_a_click_on_a_camera_shows_its_image(browser: Browser, run_page: Path):
     browser.open(run_page)
     browser.value("document.querySelector('.scene-frame').scrollIntoView({behavior: 'instant', block: 'center'})")
     browser.settle()
@@ -196,7 +196,7 @@ def test_a_comparison_says_who_has_what(browser: Browser, comparison_page: Path)
     browser.open(comparison_page)
     assert browser.value("[...document.querySelectorAll('.group > b')].map(b => b.textContent)") == ["5", "3", "0", "1"]
     assert browser.value("document.querySelector('h1').textContent") == "LoFTR compact and SIFT"
-    assert browser.value("document.querySelectorAll('table.truth tbody tr').length") == 8
+    assert browser.value("document.querySelectorAll('table.ground truth tbody tr').length") == 8
     side_by_side = num_colours(browser.picture(".scene-canvas"))
     assert side_by_side > 200
     over = (
@@ -219,4 +219,4 @@ def test_large_pages_open(browser: Browser, tmp_path: Path, num: int, reach: int
     assert browser.value("document.querySelectorAll('.card').length") == num
     assert browser.problems() == []
     took = browser.value("performance.getEntriesByType('navigation')[0].loadEventEnd / 1000")
-    print(f"{num} photos, {path.stat().st_size / 1e6:.1f} MB: loaded in {took:.2f} s")
+    print(f"{num} images, {path.stat().st_size / 1e6:.1f} MB: loaded in {took:.2f} s")

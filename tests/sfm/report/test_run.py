@@ -27,7 +27,7 @@ from tests.support.report_pages import embedded, large_page, large_run, unpack
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run over photos with names that mean harm, its report written."""
+    """A run over images with names that mean harm, its report written."""
     folder = tmp_path_factory.mktemp("run")
     out = write_run(folder / "out", folder / "holiday" / "images")
     write_report(out)
@@ -64,10 +64,10 @@ def test_page_asks_for_nothing(text: str):
 def test_figures_are_the_runs(document: dict[str, Any], run_folder: Path):
     record = read_run_json(run_folder)
     assert document["heading"] == "holiday"
-    assert document["tiles"][0] == ["photos registered", "8 / 9"]
+    assert document["tiles"][0] == ["images registered", "8 / 9"]
     assert document["tiles"][1] == ["3D points", f"{record['points3D']:,}"]
-    assert document["sentence"].startswith("8 of 9 photos, matched by LoFTR compact, became a model of")
-    assert any("1 of 9 photos are not in the model" in warning for warning in document["warnings"])
+    assert document["sentence"].startswith("8 of 9 images, matched by LoFTR compact, became a model of")
+    assert any("1 of 9 images are not in the model" in warning for warning in document["warnings"])
     side = document["images"]["sides"][0]
     lost = document["images"]["names"].index(LOST[0])
     assert [side["registered"][lost], side["reason"][lost], side["observations"][lost]] == [False, LOST[1], 0]
@@ -123,17 +123,17 @@ def test_pairs_are_the_databases(document: dict[str, Any], run_folder: Path):
     np.testing.assert_array_equal(np.flatnonzero(unpack(drawn[4]["inlier"])), np.arange(drawn[4]["inliers"]))
 
 
-def test_thumbnails_are_the_photos(document: dict[str, Any], run_folder: Path):
+def test_thumbnails_are_the_images(document: dict[str, Any], run_folder: Path):
     urls = document["images"]["thumbnails"]
     assert len(urls) == 9
-    photo = Image.open(io.BytesIO(base64.b64decode(urls["3"].partition(",")[2])))
+    image = Image.open(io.BytesIO(base64.b64decode(urls["3"].partition(",")[2])))
     folder = Path(str(read_run_json(run_folder)["images_folder"]))
     with Image.open(folder / document["images"]["names"][3]) as original:
-        assert photo.size == original.size == (320, 240)
-        assert np.abs(np.asarray(photo, float) - np.asarray(original, float)).mean() < 8
+        assert image.size == original.size == (320, 240)
+        assert np.abs(np.asarray(image, float) - np.asarray(original, float)).mean() < 8
 
 
-def test_without_photos_there_is_a_report_that_says_so(tmp_path: Path):
+def test_without_images_there_is_a_report_that_says_so(tmp_path: Path):
     out = write_run(tmp_path / "out", tmp_path / "images")
     shutil.rmtree(tmp_path / "images")
     written = embedded(write_report(out).read_text())
@@ -143,10 +143,10 @@ def test_without_photos_there_is_a_report_that_says_so(tmp_path: Path):
 
 
 def test_without_a_model_the_report_says_why(tmp_path: Path):
-    out = write_run(tmp_path / "out", tmp_path / "images", error="too few matches between the photos")
+    out = write_run(tmp_path / "out", tmp_path / "images", error="too few matches between the images")
     written = embedded(write_report(out).read_text())
     assert written["models"] == []
-    assert written["warnings"][0] == "too few matches between the photos"
+    assert written["warnings"][0] == "too few matches between the images"
     assert set(written["images"]["sides"][0]["reason"]) == {"matched nothing"}
     assert len(written["drawn"]) == 12
 
@@ -182,7 +182,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
         write_report(tmp_path)
 
 
-def test_a_hundred_photos_fit(tmp_path: Path):
+def test_a_hundred_images_fit(tmp_path: Path):
     made, written = large_page(large_run(tmp_path, 100, reach=100))
     assert 1e6 < len(written) <= 20e6
     assert len(made["images"]["thumbnails"]) == 100
@@ -191,13 +191,13 @@ def test_a_hundred_photos_fit(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_of_a_thousand_photos_a_sample_has_thumbnails(tmp_path: Path):
+def test_of_a_thousand_images_a_sample_has_thumbnails(tmp_path: Path):
     made, written = large_page(large_run(tmp_path, 1000, reach=40))
     assert 1e6 < len(written) <= 20e6
     assert len(made["images"]["thumbnails"]) <= MAX_THUMBNAILS
     drawn = {k for pair in made["drawn"] for k in (pair["i"], pair["j"])}
     assert {str(k) for k in drawn} <= made["images"]["thumbnails"].keys()
-    assert re.match(r"thumbnails and keypoints of a sample only: \d+ of 1,000 photos", made["remarks"][0])
+    assert re.match(r"thumbnails and keypoints of a sample only: \d+ of 1,000 images", made["remarks"][0])
     assert len(unpack(made["pairs"]["i"])) == len(large_pairs(1000, 40))
 
 
@@ -205,13 +205,13 @@ def large_pairs(num: int, reach: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(num) for j in range(i + 1, min(num, i + 1 + reach))]
 
 
-def test_photos_that_stand_out_are_marked():
+def test_images_that_stand_out_are_marked():
     counts = np.array([100, 110, 90, 10, 100])
     errors = np.array([0.5, 0.6, 0.5, 0.5, 1.4])
     warnings = report_parts.warnings_of(counts, errors)
     assert warnings[:3] == ["", "", ""]
-    assert warnings[3] == "few observations: 10, the median photo has 100"
-    assert warnings[4] == "large error: 1.40 px, the median photo has 0.50 px"
+    assert warnings[3] == "few observations: 10, the median image has 100"
+    assert warnings[4] == "large error: 1.40 px, the median image has 0.50 px"
 
 
 def test_durations():

@@ -17,8 +17,8 @@ def test_command_makes_the_same_options_again():
         mapping=MappingOptions(threads=-1, seed=5),
         report=ReportOptions(no_report=True),
     )
-    words = shlex.split(command(Path("my photos"), Path("out"), options))
-    assert words[:3] == ["loftr-sfm", "my photos", "out"]
+    words = shlex.split(command(Path("my images"), Path("out"), options))
+    assert words[:3] == ["loftr-sfm", "my images", "out"]
     parser = Parser()
     add_options(parser)
     assert options_from(parser.parse_args(words[3:]), Options) == options

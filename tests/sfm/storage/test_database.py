@@ -202,21 +202,21 @@ def test_unknown_images_are_refused(db):
 # matches and digests
 
 
-def test_a_changed_photo_loses_its_matches_only(db, path):
+def test_a_changed_image_loses_its_matches_only(db, path):
     db.write_matches([(p, some_matches(5, i)) for i, p in enumerate(PAIRS)], matcher_key="k")
     db.write_images([record(A), record(B, "changed"), record(C), record("new.jpg")])
     assert db.matched_pairs("k") == {ImagePair(A, C)}
     with pytest.raises(MissingStage):
         db.read_matches(ImagePair(A, B))
-    db.write_images([record(name) for name in NAMES])  # the photo comes back, and so do its matches
+    db.write_images([record(name) for name in NAMES])  # the image comes back, and so do its matches
     assert db.matched_pairs("k") == frozenset(PAIRS)
     assert_same(db.read_matches(PAIRS[2]), some_matches(5, 2))
 
 
-def test_other_photos_drop_what_numbers_them(db):
+def test_other_images_drop_what_numbers_them(db):
     db.write_pairs(PAIRS)
     db.write_grids({A: None})
-    db.write_images(db.read_images())  # the same photos: nothing happens
+    db.write_images(db.read_images())  # the same images: nothing happens
     assert db.read_pairs() == tuple(PAIRS)
     db.write_images([record("0.jpg"), *db.read_images()])
     with pytest.raises(MissingStage):
@@ -300,7 +300,7 @@ def test_dead_rows_are_dropped_when_they_are_most_of_the_file(db, path, monkeypa
         assert_same(db.read_matches(PAIRS[2]), some_matches(2000, 2))
 
 
-def test_match_counts_are_of_the_current_matcher_and_photos(db):
+def test_match_counts_are_of_the_current_matcher_and_images(db):
     db.write_matches([(PAIRS[0], some_matches(5)), (PAIRS[1], some_matches(0))], matcher_key="loftr-1")
     db.write_matches([(PAIRS[0], some_matches(7))], matcher_key="loftr-2")
     assert db.match_counts() == {PAIRS[0]: 7}
@@ -451,7 +451,7 @@ def test_unwritable_folder(tmp_path):
 
 
 def tampered(db, path, change):
-    """Committed database of three photos, five tracks; then `change(h5py.File)` on it."""
+    """Committed database of three images, five tracks; then `change(h5py.File)` on it."""
     keypoints = [Keypoints(np.ones((5, 2)), np.ones(5))] * 3
     db.write_pairs(PAIRS)
     commit(db, "pairs")

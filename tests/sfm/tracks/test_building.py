@@ -104,9 +104,11 @@ def scene(num_tracks=400, num_images=6, seed=0):
 
 
 def test_positions_are_exact_where_rows_start_at_the_reference():
-    truth = scene()
+    ground_truth = scene()
     names = "abcdef"
-    pairs = [rows("a", names[j], truth[0], truth[j], np.full(len(truth[0]), 0.9)) for j in range(1, 6)]
+    pairs = [
+        rows("a", names[j], ground_truth[0], ground_truth[j], np.full(len(ground_truth[0]), 0.9)) for j in range(1, 6)
+    ]
     result = T.build_tracks(names, pairs, GRIDS, TrackOptions())
     assert len(result.tracks) == 400
     assert np.diff(result.tracks.offsets).tolist() == [6] * 400
@@ -115,7 +117,7 @@ def test_positions_are_exact_where_rows_start_at_the_reference():
         images, keypoints = (c[start : start + 6] for c in (result.tracks.image_idx, result.tracks.keypoint_idx))
         assert images.tolist() == list(range(6))
         xy = reference[images, keypoints]
-        np.testing.assert_allclose(xy - xy[0], truth[:, 0] - truth[0, 0], atol=1e-3)
+        np.testing.assert_allclose(xy - xy[0], ground_truth[:, 0] - ground_truth[0, 0], atol=1e-3)
 
 
 def test_rows_that_start_elsewhere_in_the_cell_are_shifted_to_the_reference():

@@ -48,7 +48,7 @@ def test_whole_tracks_within_the_limit(observations, limit):
     assert not set(label[kept]) & set(label[~kept])
 
 
-def test_long_tracks_all_over_every_photo(observations):
+def test_long_tracks_all_over_every_image(observations):
     label, image, xy, _ = observations
     kept = thin(*observations, 5000)
     length = np.bincount(label)[label]

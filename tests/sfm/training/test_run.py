@@ -1,4 +1,4 @@
-"""The verb `train` on tiny photos: the same batches whenever asked, and weights that matching can load."""
+"""The verb `train` on tiny images: the same batches whenever asked, and weights that matching can load."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SIZE = (64, 96)
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two smooth random photos."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two smooth random images."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for number in range(2):
@@ -42,7 +42,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> TrackScene:
-    """The demo's photos with their true tracks."""
+    """The demo's images with their true tracks."""
     out = tmp_path_factory.mktemp("scene")
     copy_demo_scene(out)
     return TrackScene(out / "images", (out / "gt",))
@@ -52,8 +52,8 @@ def tensors(batch: Batch) -> list[torch.Tensor]:
     return [getattr(batch, name) for name in batch.__dataclass_fields__]
 
 
-def test_a_batch_depends_on_its_step_alone(photos, scene):
-    run = TrainingRun(photos, (scene,), SIZE, batch_size=2, scenes_every=2, workers=0)
+def test_a_batch_depends_on_its_step_alone(images, scene):
+    run = TrainingRun(images, (scene,), SIZE, batch_size=2, scenes_every=2, workers=0)
     from_start = list(islice(batches(run, 0, "cpu"), 4))
     resumed = list(islice(batches(run, 2, "cpu"), 2))
     assert [type(batch) for batch in from_start] == [DenseBatch, SparseBatch, DenseBatch, SparseBatch]
@@ -64,8 +64,8 @@ def test_a_batch_depends_on_its_step_alone(photos, scene):
     assert not torch.equal(from_start[0].image0, from_start[2].image0)
 
 
-def test_batches_hold_what_the_loop_expects(photos, scene):
-    run = TrainingRun(photos, (scene,), SIZE, batch_size=2, scenes_every=2, workers=0, seed=1)
+def test_batches_hold_what_the_loop_expects(images, scene):
+    run = TrainingRun(images, (scene,), SIZE, batch_size=2, scenes_every=2, workers=0, seed=1)
     dense, sparse = islice(batches(run, 0, "cpu"), 2)
     for batch in (dense, sparse):
         assert batch.image0.shape == batch.image1.shape == (2, 1, *SIZE)
@@ -79,17 +79,17 @@ def test_batches_hold_what_the_loop_expects(photos, scene):
     assert ((sparse.points0 >= 0) & (sparse.points0 <= limit)).all()
 
 
-def test_sizes_that_the_network_cannot_take_are_refused(photos):
+def test_sizes_that_the_network_cannot_take_are_refused(images):
     with pytest.raises(BadOption, match="multiples of 32"):
-        TrainingRun(photos, size=(64, 100))
+        TrainingRun(images, size=(64, 100))
 
 
-def test_trained_weights_can_be_used_and_training_carries_on(photos, tmp_path, capsys):
+def test_trained_weights_can_be_used_and_training_carries_on(images, tmp_path, capsys):
     out = tmp_path / "run"
     command = [
         "train",
         "--photos",
-        str(photos),
+        str(images),
         "--out",
         str(out),
         "--size",
@@ -104,7 +104,7 @@ def test_trained_weights_can_be_used_and_training_carries_on(photos, tmp_path, c
     assert f"--weights {out / 'weights.safetensors'}" in capsys.readouterr().out
     assert torch.load(out / "last.pt", weights_only=True)["step"] == 3
     matcher = weights.load(str(out / "weights.safetensors"), device="cpu", offline=True)
-    image = np.asarray(Image.open(photos / "0.png"))
+    image = np.asarray(Image.open(images / "0.png"))
     (matches,) = matcher.match([tuple(matcher.encode([image, image]))])
     assert ((matches.confidence >= 0) & (matches.confidence <= 1)).all()
     first = (out / "weights.safetensors").read_bytes()
@@ -115,7 +115,7 @@ def test_trained_weights_can_be_used_and_training_carries_on(photos, tmp_path, c
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no signal for a parent's death")
-def test_workers_end_with_a_training_that_is_killed(photos, tmp_path):
+def test_workers_end_with_a_training_that_is_killed(images, tmp_path):
     script = """
 import os, sys, time
 from pathlib import Path
@@ -126,7 +126,7 @@ Path(sys.argv[2]).write_text(Path(f"/proc/self/task/{os.getpid()}/children").rea
 time.sleep(3)  # the worker fills its queue
 os.kill(os.getpid(), 9)
 """
-    done = subprocess.run([sys.executable, "-c", script, str(photos), str(tmp_path / "workers")], check=False)
+    done = subprocess.run([sys.executable, "-c", script, str(images), str(tmp_path / "workers")], check=False)
     workers = (tmp_path / "workers").read_text().split()
     assert done.returncode == -9
     assert workers
@@ -144,7 +144,7 @@ def is_alive(pid: str) -> bool:
         return False
 
 
-def test_absent_photos_are_named(tmp_path, capsys):
+def test_absent_images_are_named(tmp_path, capsys):
     assert cli.main(["train", "--photos", str(tmp_path / "absent"), "--out", str(tmp_path / "run")]) == 2
     assert str(tmp_path / "absent") in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

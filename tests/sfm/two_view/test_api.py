@@ -1,4 +1,4 @@
-"""two_view: exact scenes against the truth and OpenCV, what must not be trusted, and photo files end to end."""
+"""two_view: exact scenes against the ground truth and OpenCV, what must not be trusted, and image files end to end."""
 
 import json
 import shutil
@@ -31,11 +31,11 @@ from tests.support.folders import DEMO
 from tests.support.pair_scene import FOCAL, HEIGHT, POSE, WIDTH, K, record, two_views
 
 A, B = (DEMO / "images" / f"view_{i:02d}.jpg" for i in (3, 5))
-PHOTOS = (record("a"), record("b"))
+IMAGES = (record("a"), record("b"))
 
 
-def truth(a=A, b=B):
-    """cam1_from_cam0 of two demo photos."""
+def ground_truth(a=A, b=B):
+    """cam1_from_cam0 of two demo images."""
     model = pycolmap.Reconstruction(str(DEMO / "gt"))
     poses = {image.name: np.array(image.cam_from_world().matrix()) for image in model.images.values()}
     return relative_pose(poses[a.name], poses[b.name])
@@ -52,7 +52,7 @@ def direction(matrix):
 
 def test_geometry_and_pose_of_an_exact_scene():
     matches, num_true = two_views(share_false=0.4)
-    result = two_view(matches, PHOTOS, max_error=2.0)
+    result = two_view(matches, IMAGES, max_error=2.0)
     assert result.kind == "calibrated"
     assert result.inliers.shape == (1500,)
     assert np.count_nonzero(result.inliers[:num_true]) > 0.97 * num_true
@@ -69,7 +69,7 @@ def test_geometry_and_pose_of_an_exact_scene():
 
 def test_fundamental_matrix_is_as_good_as_opencvs():
     matches, _ = two_views(share_false=0.4)
-    result = two_view(matches, PHOTOS, max_error=2.0)
+    result = two_view(matches, IMAGES, max_error=2.0)
     theirs, _ = cv2.findFundamentalMat(matches.points0, matches.points1, cv2.USAC_MAGSAC, 1.0, 0.9999, 10_000)
     exact = two_views(share_false=0.0, seed=5)[0]  # other points of the same cameras
     ours = np.median(epipolar_distance(exact.points0, exact.points1, result.F))
@@ -83,7 +83,7 @@ def test_parallax_is_the_angle_between_rays():
     """Points straight ahead at 5 m, cameras 1 m apart and parallel: 2 atan(0.1) where a point is between them."""
     pose = np.concatenate([np.eye(3), [[-1.0], [0.0], [0.0]]], 1)
     matches, _ = two_views(share_false=0.0, pose=pose)
-    result = two_view(matches, PHOTOS, max_error=2.0)
+    result = two_view(matches, IMAGES, max_error=2.0)
     assert np.degrees(np.arctan(1 / 8)) < result.parallax_deg < np.degrees(np.arctan(1 / 4))
 
 
@@ -98,10 +98,10 @@ def few(num):
         (Matches.empty(), True, "too few matches for a geometry: 0"),
         (few(9), True, "too few matches for a geometry: 9"),
         (few(30), True, "only 30 inliers"),
-        (two_views(num=1500, share_false=1.0)[0], True, "better than chance"),
+        (two_views(num=1500, share_false=1.0)[0], True, "expected by chance"),
         (two_views(share_false=0.75)[0], True, "of the matches are inliers"),
         (two_views(share_false=0.1, flat=True)[0], True, "one plane"),
-        (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], np.zeros(3)])[0], True, "only turned"),
+        (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], np.zeros(3)])[0], True, "only rotated"),
         (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], [0.12, 0, 0]])[0], True, "hardly any parallax"),
         (two_views(share_false=0.1)[0], False, "estimated from these matches alone"),
         (two_views(share_false=0.1, pose=np.c_[np.eye(3), [1, 0, 0]])[0], False, "only guessed"),
@@ -125,71 +125,71 @@ def test_a_focal_length_that_nothing_tells_is_taken_from_the_matches():
 
 
 def test_numbers_as_json():
-    result = two_view(two_views()[0], PHOTOS, max_error=2.0)
+    result = two_view(two_views()[0], IMAGES, max_error=2.0)
     numbers = json.loads(json.dumps(result_dict(result), allow_nan=False))
     assert numbers["matches"] == 1500
     assert numbers["inliers"] == result.num_inliers
     np.testing.assert_array_equal(numbers["F"], result.F)
     np.testing.assert_array_equal(numbers["cam1_from_cam0"], result.cam1_from_cam0)
-    assert [photo["focal_px"] for photo in numbers["photos"]] == [FOCAL, FOCAL]
-    assert [photo["width"] for photo in numbers["photos"]] == [WIDTH, WIDTH]
+    assert [image["focal_px"] for image in numbers["photos"]] == [FOCAL, FOCAL]
+    assert [image["width"] for image in numbers["photos"]] == [WIDTH, WIDTH]
     assert numbers["photos"][0]["height"] == HEIGHT
     assert numbers["trusted"] is True
 
 
 def test_result_does_not_depend_on_repetition():
     matches, _ = two_views()
-    first, second = (two_view(matches, PHOTOS, max_error=2.0, seed=3) for _ in range(2))
+    first, second = (two_view(matches, IMAGES, max_error=2.0, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first.cam1_from_cam0, second.cam1_from_cam0)
     np.testing.assert_array_equal(first.inliers, second.inliers)
 
 
-# --- photo files
+# --- image files
 
 
 @pytest.mark.parametrize("changes", [{"weights": "compact"}, {"matcher": "sift"}])
-def test_two_photos_in_three_lines(changes):
+def test_two_images_in_three_lines(changes):
     result = match_images(A, B, **changes)
     assert result.trusted
     assert len(result.matches) > 250
     assert result.focal_sources == ("EXIF", "EXIF")
-    rotation, translation = pose_error_deg(result.cam1_from_cam0, truth())
+    rotation, translation = pose_error_deg(result.cam1_from_cam0, ground_truth())
     assert rotation < 1.0
     assert translation < 5.0
 
 
-def test_a_photo_that_is_upside_down_is_turned(tmp_path):
-    turned = tmp_path / "turned.png"
-    Image.open(B).transpose(Image.Transpose.ROTATE_180).save(turned)
+def test_a_image_that_is_upside_down_is_rotated(tmp_path):
+    rotated = tmp_path / "turned.png"
+    Image.open(B).transpose(Image.Transpose.ROTATE_180).save(rotated)
     focal = read_images(A, B, TwoImageOptions())[0].camera.params[0]
     known = f"{focal},320,240,0"
-    result = match_images(A, turned, weights="compact", intrinsics=known, resize=480)
-    assert result.turn == 2
+    result = match_images(A, rotated, weights="compact", intrinsics=known, resize=480)
+    assert result.image_rotation == 2
     assert result.focal_sources == ("given", "given")
     half = np.diag([-1.0, -1.0, 1.0])
-    rotation, translation = pose_error_deg(half @ result.cam1_from_cam0, truth())
+    rotation, translation = pose_error_deg(half @ result.cam1_from_cam0, ground_truth())
     assert rotation < 1.5
     assert translation < 8.0
-    assert "B turned by 180°" in result_text(result)
-    off = match_images(A, turned, weights="compact", intrinsics=known, turns="off", resize=320)
-    assert off.turn == 0
+    assert "B rotated by 180°" in result_text(result)
+    off = match_images(A, rotated, weights="compact", intrinsics=known, turns="off", resize=320)
+    assert off.image_rotation == 0
     assert off.num_inliers < 0.2 * result.num_inliers
 
 
 def test_intrinsics_of_two_cameras(tmp_path):
     small = tmp_path / "small.jpg"
     Image.open(B).resize((320, 240)).save(small)
-    photos = read_images(A, small, TwoImageOptions(intrinsics="500,320,240,0", intrinsics_b="250,160,120,0.1"))
-    assert [focal_px(photo) for photo in photos] == [500, 250]
-    photos = read_images(A, small, TwoImageOptions(intrinsics_b="250,160,120,0.1"))
-    assert focal_px(photos[0]) == pytest.approx(517.68, abs=0.01)
+    images = read_images(A, small, TwoImageOptions(intrinsics="500,320,240,0", intrinsics_b="250,160,120,0.1"))
+    assert [focal_px(image) for image in images] == [500, 250]
+    images = read_images(A, small, TwoImageOptions(intrinsics_b="250,160,120,0.1"))
+    assert focal_px(images[0]) == pytest.approx(517.68, abs=0.01)
     with pytest.raises(BadOption, match=r"small\.jpg is 320x240; give those of B with --intrinsics-b"):
         read_images(A, small, TwoImageOptions(intrinsics="500,320,240,0"))
     with pytest.raises(BadOption, match="--intrinsics 5: 1 numbers"):
         read_images(A, B, TwoImageOptions(intrinsics="5"))
 
 
-def test_bad_photos_are_named(tmp_path):
+def test_bad_images_are_named(tmp_path):
     copy, text, empty = tmp_path / "copy.jpg", tmp_path / "text.jpg", tmp_path / "empty.png"
     shutil.copy(A, copy)
     text.write_text("hello")
@@ -208,7 +208,7 @@ def test_bad_photos_are_named(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_photos_without_texture_have_no_geometry(tmp_path):
+def test_images_without_texture_have_no_geometry(tmp_path):
     paths = []
     for i, (size, value) in enumerate((((64, 48), 128), ((17, 16), 130))):
         paths.append(tmp_path / f"{i}.png")

@@ -11,7 +11,7 @@ from PIL import Image
 from sfm.two_view.canvas import GAP, MAX_HEIGHT, WIDTH, Box, Sheet, colour_map, dimmed, row_of_boxes, short_name
 
 
-def test_photos_of_a_row_have_one_height_and_fill_the_width():
+def test_images_of_a_row_have_one_height_and_fill_the_width():
     sizes = [(640, 480), (300, 900), (1000, 500)]
     boxes = row_of_boxes(sizes, 7)
     assert {(box.y, box.height) for box in boxes} == {(7, boxes[0].height)}

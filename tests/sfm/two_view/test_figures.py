@@ -35,7 +35,7 @@ def records():
 
 
 @pytest.fixture
-def photos():
+def images():
     rng = np.random.default_rng(0)
     pixels = [rng.integers(0, 256, (h, w, 3), np.uint8) for w, h in SIZES]
     return RgbPair(*pixels, ("a $1.jpg", "b.jpg"))
@@ -71,8 +71,8 @@ def num_lines(sheet):
 
 @pytest.mark.parametrize("draw", ["lines", "points"])
 @pytest.mark.parametrize("limit", [None, 0, 1, 50, 10_000])
-def test_numbers_do_not_depend_on_what_is_drawn(photos, result, draw, limit):
-    sheet = match_figure(photos, result, FigureOptions(draw=draw, max_drawn=limit), "LoFTR test")
+def test_numbers_do_not_depend_on_what_is_drawn(images, result, draw, limit):
+    sheet = match_figure(images, result, FigureOptions(draw=draw, max_drawn=limit), "LoFTR test")
     told = texts(sheet)
     assert "LoFTR test\nMatches: 900\nInliers: 600 (67%)" in told
     drawn = sum(map(len, drawn_rows(result, FigureOptions(draw=draw, max_drawn=limit))))
@@ -92,10 +92,10 @@ def test_inliers_and_outliers_are_drawn_in_proportion(result):
     assert (len(inliers), len(outliers)) == (60, 0)
 
 
-def test_lines_join_the_matched_points_in_the_colour_of_their_confidence(photos, result):
+def test_lines_join_the_matched_points_in_the_colour_of_their_confidence(images, result):
     from matplotlib import colormaps
 
-    sheet = match_figure(photos, result, FigureOptions(max_drawn=0, colormap="viridis", hide_outliers=True), "x")
+    sheet = match_figure(images, result, FigureOptions(max_drawn=0, colormap="viridis", hide_outliers=True), "x")
     (lines,) = [c for c in sheet.axes.collections if hasattr(c, "get_segments") and len(c.get_segments())]
     inliers = drawn_rows(result, FigureOptions(max_drawn=0))[0]
     height = lines.figure.axes[0].images[0].get_extent()[2]
@@ -129,9 +129,9 @@ def test_furthest_apart():
     assert len(furthest_apart(np.zeros((0, 6)), 12)) == 0
 
 
-def test_epipolar_lines_pass_through_their_points(photos, result):
+def test_epipolar_lines_pass_through_their_points(images, result):
     """Cameras side by side: lines are level, and a point lies on the line of its own colour."""
-    sheet = epipolar_figure(photos, result)
+    sheet = epipolar_figure(images, result)
     lines = [line for line in sheet.axes.lines if len(line.get_xdata()) == 2]
     discs = [line for line in sheet.axes.lines if len(line.get_xdata()) == 1]
     assert len(lines) == len(discs) == 2 * EPIPOLAR_LINES
@@ -143,20 +143,20 @@ def test_epipolar_lines_pass_through_their_points(photos, result):
     assert "0.25 px" in texts(sheet)
 
 
-def test_no_matches_make_a_figure(photos, tmp_path):
+def test_no_matches_make_a_figure(images, tmp_path):
     nothing = TwoViewResult(records(), Matches.empty(), "degenerate", np.zeros(0, bool))
     for draw in ("lines", "points"):
-        sheet = match_figure(photos, nothing, FigureOptions(draw=draw), "SIFT")
+        sheet = match_figure(images, nothing, FigureOptions(draw=draw), "SIFT")
         sheet.save(tmp_path / "a.pdf")
         assert "Matches: 0\nInliers: 0 (0%)" in texts(sheet)
 
 
-def test_pdf_holds_lines_as_vectors_and_is_small(photos, result, tmp_path):
+def test_pdf_holds_lines_as_vectors_and_is_small(images, result, tmp_path):
     path = tmp_path / "matches.pdf"
-    match_figure(photos, result, FigureOptions(), "LoFTR").save(path)
+    match_figure(images, result, FigureOptions(), "LoFTR").save(path)
     content = path.read_bytes()
     assert len(content) < 3_000_000
-    assert content.count(b"/Subtype /Image") == 3  # two photos and the colour bar
+    assert content.count(b"/Subtype /Image") == 3  # two images and the colour bar
     drawn = b""
     for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL):
         try:

@@ -8,7 +8,7 @@ from sfm.two_view.network_figures import AttentionMap, attention_figure, common_
 
 
 @pytest.fixture
-def photos():
+def images():
     return RgbPair(np.full((60, 80, 3), 128, np.uint8), np.full((90, 60, 3), 128, np.uint8), ("a.jpg", "b.jpg"))
 
 
@@ -43,22 +43,22 @@ def test_features_without_variance_are_one_colour():
     assert np.ptp(colours) == 0
 
 
-def test_feature_figure_has_two_rows_of_three(photos):
+def test_feature_figure_has_two_rows_of_three(images):
     rng = np.random.default_rng(0)
     grids = [(rng.normal(size=(6, 8, 16)), rng.normal(size=(9, 6, 16))) for _ in range(2)]
-    sheet = feature_figure(photos, *grids)
+    sheet = feature_figure(images, *grids)
     assert len(sheet.axes.images) == 6
     assert "after the transformer" in [text.get_text() for text in sheet.axes.texts]
 
 
 @pytest.mark.parametrize("names", [("self", "cross") * 2, ("self", "cross") * 4, ("self",), ("cross", "cross"), ()])
-def test_attention_panels_are_brightest_where_the_pixel_looks(photos, names):
+def test_attention_panels_are_brightest_where_the_pixel_looks(images, names):
     maps = []
     for name in names:
         times = np.ones((6, 8) if name == "self" else (9, 6))
         times[4, 2] = 7.25
         maps.append(AttentionMap(name, times))
-    sheet = attention_figure(photos, tuple(maps), (25.0, 45.0), np.array([10.0, 20.0]))
+    sheet = attention_figure(images, tuple(maps), (25.0, 45.0), np.array([10.0, 20.0]))
     panels = sheet.axes.images[:-1]  # the last is the colour bar
     assert len(panels) == len(names)
     told = " ".join(text.get_text() for text in sheet.axes.texts)

@@ -1,4 +1,4 @@
-"""match_folder: the verb `match` end to end on two demo photos, and what it refuses."""
+"""match_folder: the verb `match` end to end on two demo images, and what it refuses."""
 
 import json
 import shutil
@@ -13,8 +13,8 @@ from sfm.geometry.epipolar import epipolar_line_distance
 from sfm.two_view.output_folder import default_folder
 from tests.support.folders import DEMO
 
-PHOTOS = DEMO / "images"
-A, B = PHOTOS / "view_03.jpg", PHOTOS / "view_05.jpg"
+IMAGES = DEMO / "images"
+A, B = IMAGES / "view_03.jpg", IMAGES / "view_05.jpg"
 
 
 def run(*argv):
@@ -26,9 +26,9 @@ def run(*argv):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """All that the verb can write, of photos with odd names, B lying on its side."""
-    photos = tmp_path_factory.mktemp("photos")
-    a, b = photos / "a $x_1$ <b>'\" 寺.jpg", photos / "b\n..;rm -rf.png"
+    """All that the verb can write, of images with odd names, B lying on its side."""
+    images = tmp_path_factory.mktemp("photos")
+    a, b = images / "a $x_1$ <b>'\" 寺.jpg", images / "b\n..;rm -rf.png"
     shutil.copy(A, a)
     Image.open(B).transpose(Image.Transpose.ROTATE_90).save(b)
     out = tmp_path_factory.mktemp("out") / "here"
@@ -107,8 +107,8 @@ def test_sift_tells_what_it_found(tmp_path, capsys, monkeypatch):
     ("argv", "word"),
     [
         ([A, A], "same file"),
-        ([A, PHOTOS / "absent.jpg"], "absent.jpg"),
-        ([A, PHOTOS.parent / "gt" / "images.txt"], "images.txt: not a JPEG"),
+        ([A, IMAGES / "absent.jpg"], "absent.jpg"),
+        ([A, IMAGES.parent / "gt" / "images.txt"], "images.txt: not a JPEG"),
         ([A, B, "--attention", "640,20"], "outside"),
         ([A, B, "--attention", "-1,20"], "--attention"),
         ([A, B, "--attention=-1,20"], "outside"),

@@ -22,7 +22,7 @@ from sfm.viewer.run import Request, memory_path
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two runs' folders of the same six photos, the second with a part of the points, turned."""
+    """Two runs' folders of the same six images, the second with a part of the points, rotated."""
     root = tmp_path_factory.mktemp("runs")
     pycolmap.set_random_seed(6)
     options = pycolmap.SyntheticDatasetOptions()
@@ -42,8 +42,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         if name == "b":
             for point_id in sorted(model.point3D_ids())[::2]:
                 model.delete_point3D(point_id)
-            turn = pycolmap.Rotation3d(np.array([0.1, 0.2, 0.3]))
-            model.transform(pycolmap.Sim3d(2.0, turn, np.array([1.0, 2.0, 3.0])))
+            rotation = pycolmap.Rotation3d(np.array([0.1, 0.2, 0.3]))
+            model.transform(pycolmap.Sim3d(2.0, rotation, np.array([1.0, 2.0, 3.0])))
         model.write(root / name / "sparse" / "0")
         (root / name / "run.json").write_text(
             json.dumps({"images_folder": str(root / "photos"), "stages": [], "matcher": {"matcher": "loftr-compact"}})
@@ -166,7 +166,7 @@ def test_without_a_display_one_line_says_what_to_do(
     assert "--screenshot FILE.png" in said
 
 
-def test_a_model_folder_without_photos_is_drawn(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_model_folder_without_images_is_drawn(runs: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copytree(runs[0] / "sparse" / "0", tmp_path / "model")
     assert run(tmp_path / "model", "--screenshot", tmp_path / "m.jpg", "--size", "160x120") == 0
     assert Image.open(tmp_path / "m.jpg").size == (160, 120)
@@ -192,18 +192,18 @@ def test_an_empty_model_is_drawn(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "e.png").size == (160, 120)
 
 
-def test_photos_are_read_from_their_folder_only(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_images_are_read_from_their_folder_only(runs: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     Image.new("RGB", (400, 200), (9, 90, 190)).save(tmp_path / "in" / "p.png")
     Image.new("RGB", (40, 20)).save(tmp_path / "out.png")
-    (tmp_path / "in" / "bad.png").write_bytes(b"no photo")
-    photos = ImageFiles(tmp_path / "in")
-    found = photos("p.png", 100)
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
+    images = ImageFiles(tmp_path / "in")
+    found = images("p.png", 100)
     assert found is not None
     assert found.shape == (50, 100, 3)
     assert found[0, 0].tolist() == [9, 90, 190]
     for name in ("../out.png", str(tmp_path / "out.png"), "bad.png", "absent.png", "."):
-        assert photos(name, 100) is None
+        assert images(name, 100) is None
     assert ImageFiles()("p.png", 100) is None
 
 

@@ -27,7 +27,7 @@ from sfm.viewer.state import (
 )
 
 
-def scene(turned: float = 0.0) -> Scene:
+def scene(rotated: float = 0.0) -> Scene:
     """Three cameras in a row that look along z; five points, of which camera b sees all, a two and c one."""
     poses = np.tile(np.eye(3, 4), (3, 1, 1))
     poses[:, 0, 3] = [1.0, 0.0, -1.0]  # centres at x = -1, 0, 1
@@ -115,7 +115,7 @@ def test_cameras_behind_the_eye_are_not_picked() -> None:
     assert pick_camera(replace(scene(), cameras=nothing), behind(), (320.0, 240.0), 0.4) is None
 
 
-def test_models_that_share_no_photo_stand_upright_alone_and_it_is_said() -> None:
+def test_models_that_share_no_image_stand_upright_alone_and_it_is_said() -> None:
     own = scene()
     other = replace(own, cameras=replace(own.cameras, names=("x", "y", "z")))
     placed, note = arranged([own, other])

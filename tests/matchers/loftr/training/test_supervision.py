@@ -32,32 +32,34 @@ def test_nearest_cells() -> None:
 def test_translation() -> None:
     shift = torch.eye(3)
     shift[0, 2], shift[1, 2] = 17.0, -9.0
-    truth = supervise(warped(grid(), shift)[None], warped(grid(), shift.inverse())[None])
-    i_row, i_column = truth.i_ids // 8, truth.i_ids % 8
-    j_row, j_column = truth.j_ids // 8, truth.j_ids % 8
+    ground_truth = supervise(warped(grid(), shift)[None], warped(grid(), shift.inverse())[None])
+    i_row, i_column = ground_truth.i_ids // 8, ground_truth.i_ids % 8
+    j_row, j_column = ground_truth.j_ids // 8, ground_truth.j_ids % 8
     assert torch.equal(j_row - i_row, torch.full_like(i_row, -1))
     assert torch.equal(j_column - i_column, torch.full_like(i_row, 2))
-    assert len(truth.i_ids) == 4 * 5
-    torch.testing.assert_close(truth.target1, torch.tensor([1.0, -1.0]).expand(20, 2))
-    torch.testing.assert_close(truth.target0, torch.tensor([-1.0, 1.0]).expand(20, 2))
-    assert truth.unmatched0.reshape(HW)[0].all()  # the first row leaves the image
+    assert len(ground_truth.i_ids) == 4 * 5
+    torch.testing.assert_close(ground_truth.target1, torch.tensor([1.0, -1.0]).expand(20, 2))
+    torch.testing.assert_close(ground_truth.target0, torch.tensor([-1.0, 1.0]).expand(20, 2))
+    assert ground_truth.unmatched0.reshape(HW)[0].all()  # the first row leaves the image
 
 
 def test_homography() -> None:
     matrix = torch.tensor([[1.1, 0.08, -4.0], [-0.05, 0.95, 3.0], [8e-4, -5e-4, 1.0]])
-    truth = supervise(warped(grid(), matrix)[None], warped(grid(), matrix.inverse())[None])
-    assert len(truth.i_ids) > 25
-    assert len(truth.i_ids.unique()) == len(truth.j_ids.unique()) == len(truth.i_ids)
+    ground_truth = supervise(warped(grid(), matrix)[None], warped(grid(), matrix.inverse())[None])
+    assert len(ground_truth.i_ids) > 25
+    assert len(ground_truth.i_ids.unique()) == len(ground_truth.j_ids.unique()) == len(ground_truth.i_ids)
     anchor = grid().reshape(-1, 2)
-    moved = torch.cat([anchor[truth.i_ids], torch.ones(len(truth.i_ids), 1)], dim=1) @ matrix.T
-    torch.testing.assert_close(anchor[truth.j_ids] + truth.target1, moved[:, :2] / moved[:, 2:], rtol=1e-4, atol=1e-3)
-    assert truth.target1.abs().max() <= 4.001
-    assert truth.target0.abs().max() <= 4.001
+    moved = torch.cat([anchor[ground_truth.i_ids], torch.ones(len(ground_truth.i_ids), 1)], dim=1) @ matrix.T
+    torch.testing.assert_close(
+        anchor[ground_truth.j_ids] + ground_truth.target1, moved[:, :2] / moved[:, 2:], rtol=1e-4, atol=1e-3
+    )
+    assert ground_truth.target1.abs().max() <= 4.001
+    assert ground_truth.target0.abs().max() <= 4.001
 
 
 def test_nothing_seen() -> None:
     unseen = torch.full((2, *HW, 2), torch.nan)
-    truth = supervise(unseen, unseen)
-    assert len(truth.b_ids) == len(truth.target0) == 0
-    assert truth.unmatched0.all()
-    assert truth.unmatched1.all()
+    ground_truth = supervise(unseen, unseen)
+    assert len(ground_truth.b_ids) == len(ground_truth.target0) == 0
+    assert ground_truth.unmatched0.all()
+    assert ground_truth.unmatched1.all()

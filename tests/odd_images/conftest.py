@@ -1,4 +1,4 @@
-"""What the tests of odd photos share."""
+"""What the tests of odd images share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
-    """Half of the demo's photos, (480, 640, 3) u8."""
+    """Half of the demo's images, (480, 640, 3) u8."""
     folder = tmp_path_factory.mktemp("demo")
     copy_demo_scene(folder)
     return [np.asarray(Image.open(path).convert("RGB")) for path in sorted((folder / "images").iterdir())[:6]]

@@ -1,4 +1,4 @@
-"""The verbs that take photos one by one: right use of every odd one, one clear line for every broken one."""
+"""The verbs that take images one by one: right use of every odd one, one clear line for every broken one."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from PIL import Image
 
 from sfm.cli.main import main
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
-from tests.support import odd_photos
+from tests.support import odd_images
 from tests.support.folders import ROOT
-from tests.support.odd_photos import BROKEN, USED, Kind, encoded
+from tests.support.odd_images import BROKEN, USED, Kind, encoded
 
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "160")
-NAMED = ("line break in the name", "escape sequence in the name")  # good photos, and one alone needs no list
+NAMED = ("line break in the name", "escape sequence in the name")  # good images, and one alone needs no list
 DRAWN = {"line break in the name", "name: formula", "black"}
 
 
 @pytest.fixture
 def good(pictures, tmp_path: Path) -> Path:
-    """A good photo."""
+    """A good image."""
     (tmp_path / "good.png").write_bytes(encoded(pictures[1], "PNG"))
     return tmp_path / "good.png"
 
 
 def small(path: Path) -> np.ndarray:
-    """The photo at an eighth of its size: odd files are quickly made of it."""
+    """The image at an eighth of its size: odd files are quickly made of it."""
     return np.ascontiguousarray(np.asarray(Image.open(path).convert("RGB"))[::8, ::8])
 
 
@@ -40,7 +40,7 @@ def test_match_says_in_one_line_what_is_wrong(
     good: Path, tmp_path: Path, kind: Kind, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "odd").mkdir()
-    bad = tmp_path / "odd" / odd_photos.write(tmp_path / "odd", kind, small(good))
+    bad = tmp_path / "odd" / odd_images.write(tmp_path / "odd", kind, small(good))
     assert main(["match", str(good), str(bad), str(tmp_path / "out"), *QUICK]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -53,9 +53,9 @@ def test_match_says_in_one_line_what_is_wrong(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in (*BROKEN, *USED) if kind.what in DRAWN], ids=lambda k: k.what)
-def test_match_draws_odd_photos(pictures, good: Path, tmp_path: Path, kind: Kind) -> None:
+def test_match_draws_odd_images(pictures, good: Path, tmp_path: Path, kind: Kind) -> None:
     (tmp_path / "odd").mkdir()
-    odd = tmp_path / "odd" / odd_photos.write(tmp_path / "odd", kind, pictures[0])
+    odd = tmp_path / "odd" / odd_images.write(tmp_path / "odd", kind, pictures[0])
     code = main(["match", str(odd), str(good), str(tmp_path / "out"), *QUICK])
     assert code == 0
     numbers = json.loads((tmp_path / "out" / "two_view.json").read_text(encoding="utf-8"))
@@ -65,13 +65,13 @@ def test_match_draws_odd_photos(pictures, good: Path, tmp_path: Path, kind: Kind
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_evaluate_pairs_among_odd_photos(tmp_path: Path, broken: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    """Photos that the truth does not name do no harm; one that it names must be good."""
+def test_evaluate_pairs_among_odd_images(tmp_path: Path, broken: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Images that the ground truth does not name do no harm; one that it names must be good."""
     copy_demo_scene(tmp_path)
     first = sorted((tmp_path / "images").iterdir())[0]
     picture = small(first)
     for kind in (*BROKEN, *(kind for kind in USED if kind.what in DRAWN)):
-        odd_photos.write(tmp_path / "images", kind, picture)
+        odd_images.write(tmp_path / "images", kind, picture)
     if broken:
         first.write_bytes(first.read_bytes()[:5000])
     found = ["evaluate", "pairs", str(tmp_path / "images"), str(tmp_path / "gt"), "--out", str(tmp_path / "out")]
@@ -81,7 +81,7 @@ def test_evaluate_pairs_among_odd_photos(tmp_path: Path, broken: bool, capsys: p
     if broken:
         (line,) = printed.err.splitlines()
         assert first.name in line
-        assert "no usable photo" in line
+        assert "no usable image" in line
     else:
         assert "AUC" in printed.out
 

@@ -1,4 +1,4 @@
-"""Photos with bytes changed at random: skipped with a reason of one line, or read as what they were taken for."""
+"""Images with bytes changed at random: skipped with a reason of one line, or read as what they were taken for."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from PIL import Image
 from sfm.errors import BadImage
 from sfm.images.camera_priors import cameras_of
 from sfm.images.decoding import read_grey, read_rgb, read_thumbnail
-from sfm.images.index import check_photo
+from sfm.images.index import check_image
 from sfm.options import ImageOptions
 from sfm.types import ImageRecord
-from tests.support import odd_photos
-from tests.support.odd_photos import USED
+from tests.support import odd_images
+from tests.support.odd_images import USED
 
 KINDS = [kind for kind in USED if not kind.what.startswith("name") and kind.what != "20,000x20"]
 NUMBERS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\1\0")
@@ -44,23 +44,23 @@ def mutant(data: bytes, rng: np.random.Generator) -> bytes:
 def test_mutants(tmp_path: Path, kind) -> None:
     coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     picture = np.asarray(Image.fromarray(coarse).resize((64, 48)))
-    data = (tmp_path / odd_photos.write(tmp_path, kind, picture)).read_bytes()[:20_000]
+    data = (tmp_path / odd_images.write(tmp_path, kind, picture)).read_bytes()[:20_000]
     rng, path = np.random.default_rng(KINDS.index(kind)), tmp_path / "mutant.jpg"
     for _ in range(MUTANTS):
         path.write_bytes(mutant(data, rng))
         reason = ""
         try:
-            photo, digest = check_photo(path)
+            image, digest = check_image(path)
         except BadImage as error:
             reason = str(error).removeprefix(f"{path}: ")
         assert "\n" not in reason
         assert len(reason) < 200
         if reason:
             continue
-        camera = cameras_of([photo], ImageOptions())[photo.name]
-        width, height = photo.size
+        camera = cameras_of([image], ImageOptions())[image.name]
+        width, height = image.size
         if width * height < 5_000_000:
-            record = ImageRecord(photo.name, width, height, camera, digest)
+            record = ImageRecord(image.name, width, height, camera, digest)
             assert read_grey(Path(), record).shape == (height, width)
             assert read_rgb(Path(), record).shape == (height, width, 3)
-            assert max(read_thumbnail(Path(), photo.name, photo.size, 32).size) <= 32
+            assert max(read_thumbnail(Path(), image.name, image.size, 32).size) <= 32

@@ -1,4 +1,4 @@
-"""Every kind of odd photo: skipped with its reason, or used with the right pixels."""
+"""Every kind of odd image: skipped with its reason, or used with the right pixels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image
 from sfm.images.decoding import read_grey, read_rgb
 from sfm.images.index import read_images_index
 from sfm.options import ImageOptions
-from tests.support import odd_photos
-from tests.support.odd_photos import BROKEN, KINDS, USED
+from tests.support import odd_images
+from tests.support.odd_images import BROKEN, KINDS, USED
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory, picture: np.ndarray):
         marked = picture.copy()
         marked[0, 0] = i  # so that no two are copies
         (folder / str(i)).mkdir()
-        names[kind.what] = (f"{i}/{odd_photos.write(folder / str(i), kind, marked)}", marked)
+        names[kind.what] = (f"{i}/{odd_images.write(folder / str(i), kind, marked)}", marked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         records, skipped = read_images_index(folder, ImageOptions())
@@ -46,7 +46,7 @@ def test_every_kind_is_there_once(indexed) -> None:
 
 
 @pytest.mark.parametrize("kind", BROKEN, ids=lambda kind: kind.what)
-def test_broken_photo_is_skipped_with_its_reason(indexed, kind) -> None:
+def test_broken_image_is_skipped_with_its_reason(indexed, kind) -> None:
     _, names, records, skipped = indexed
     name, _ = names[kind.what]
     assert name not in records
@@ -58,7 +58,7 @@ def test_broken_photo_is_skipped_with_its_reason(indexed, kind) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", USED, ids=lambda kind: kind.what)
-def test_odd_photo_is_used_with_the_right_pixels(indexed, kind) -> None:
+def test_odd_image_is_used_with_the_right_pixels(indexed, kind) -> None:
     folder, names, records, skipped = indexed
     name, marked = names[kind.what]
     assert name in records, skipped.get(name)

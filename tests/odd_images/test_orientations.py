@@ -1,4 +1,4 @@
-"""The same photos, stored in each of the eight EXIF orientations: the same matches bit for bit, the same model."""
+"""The same images, stored in each of the eight EXIF orientations: the same matches bit for bit, the same model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from sfm.cli.main import main
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
-from tests.support.odd_photos import turned
+from tests.support.odd_images import rotated
 
 pytestmark = pytest.mark.slow
 
@@ -22,11 +22,11 @@ NAMES = ("a.png", "b.png", "c.png")  # whatever the format: content counts
 
 
 def run(pictures: list[np.ndarray], folder: Path, orientation: int) -> Path:
-    """The results of three photos that are stored in this orientation."""
+    """The results of three images that are stored in this orientation."""
     (folder / "photos").mkdir(parents=True)
     kind, how = (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True}))[orientation % 3]
     for name, picture in zip(NAMES, pictures, strict=False):
-        turned(orientation, kind, **how)(folder / "photos" / name, picture)
+        rotated(orientation, kind, **how)(folder / "photos" / name, picture)
     assert main([str(folder / "photos"), str(folder / "out"), *QUICK, *MORE]) in (
         0,
         4,
@@ -36,7 +36,7 @@ def run(pictures: list[np.ndarray], folder: Path, orientation: int) -> Path:
 
 @pytest.fixture(scope="module")
 def upright(pictures, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of photos that need no turn."""
+    """The results of images that need no turn."""
     return run(pictures, tmp_path_factory.mktemp("upright"), 1)
 
 

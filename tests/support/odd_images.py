@@ -1,6 +1,6 @@
-"""Photos as they come from phones, scanners, the web and bad luck: every kind of file, and what must become of it.
+"""Images as they come from phones, scanners, the web and bad luck: every kind of file, and what must become of it.
 
-KINDS is the list: the file's name, how it is made of a good photo, and either the reason for which it is
+KINDS is the list: the file's name, how it is made of a good image, and either the reason for which it is
 skipped or the pixels that are used. All are made anew and are the same every time.
 """
 
@@ -70,18 +70,18 @@ def directory(entries: dict[int, tuple[int, bytes]], at: int) -> bytes:
     return head + bytes(4) + tail
 
 
-def exif(main: dict[int, tuple[int, bytes]], photo: dict[int, tuple[int, bytes]]) -> bytes:
+def exif(main: dict[int, tuple[int, bytes]], image: dict[int, tuple[int, bytes]]) -> bytes:
     """EXIF with any values; Pillow would refuse to write some."""
     room = len(directory({**main, 0x8769: (4, bytes(4))}, 8))
     main = {**main, 0x8769: (4, struct.pack("<I", 8 + room))}
-    return b"Exif\0\0II*\0\x08\0\0\0" + directory(main, 8) + directory(photo, 8 + room)
+    return b"Exif\0\0II*\0\x08\0\0\0" + directory(main, 8) + directory(image, 8 + room)
 
 
 def tagged(
-    main: dict[int, tuple[int, bytes]], photo: dict[int, tuple[int, bytes]] | None = None
+    main: dict[int, tuple[int, bytes]], image: dict[int, tuple[int, bytes]] | None = None
 ) -> Callable[[Path, Picture], object]:
     """Writer of a JPEG with these EXIF tags."""
-    return lambda path, picture: path.write_bytes(encoded(picture, "JPEG", exif=exif(main, photo or {})))
+    return lambda path, picture: path.write_bytes(encoded(picture, "JPEG", exif=exif(main, image or {})))
 
 
 def short(*values: int) -> tuple[int, bytes]:
@@ -94,8 +94,8 @@ def ratio(numerator: int, denominator: int) -> tuple[int, bytes]:
     return (10 if numerator < 0 else 5), struct.pack("<iI" if numerator < 0 else "<II", numerator, denominator)
 
 
-def turned(orientation: int, kind: str, **how: Any) -> Callable[[Path, Picture], object]:
-    """Writer of a file that is stored turned, so that its EXIF orientation shows the picture upright."""
+def rotated(orientation: int, kind: str, **how: Any) -> Callable[[Path, Picture], object]:
+    """Writer of a file that is stored rotated, so that its EXIF orientation shows the picture upright."""
 
     def write(path: Path, picture: Picture) -> None:
         tags = Image.Exif()
@@ -113,7 +113,7 @@ def stored_for(orientation: int, picture: Picture) -> Picture:
         3: lambda a: a[::-1, ::-1],
         4: lambda a: a[::-1],
         5: lambda a: a.swapaxes(0, 1),
-        6: lambda a: np.rot90(a),  # stored counter-clockwise, shown turned clockwise
+        6: lambda a: np.rot90(a),  # stored counter-clockwise, shown rotated clockwise
         7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
         8: lambda a: np.rot90(a, -1),
     }
@@ -175,7 +175,7 @@ def endless_jpeg(path: Path, picture: Picture) -> None:
 
 
 def huge_sparse(path: Path, picture: Picture) -> None:
-    """A photo that a terabyte of nothing follows."""
+    """An image that a terabyte of nothing follows."""
     path.write_bytes(encoded(picture, "JPEG"))
     os.truncate(path, 1 << 40)
 
@@ -279,27 +279,27 @@ def _cuts() -> list[Kind]:
     ]
 
 
-NOT_A_PHOTO = "not a JPEG, PNG, TIFF or WebP image"
+NOT_A_IMAGE = "not a JPEG, PNG, TIFF or WebP image"
 CONTROL = "its name has a line break or another control character: rename it"
 
 BROKEN = [
     *_cuts(),
     Kind("empty", "empty.jpg", raw(b""), "the file is empty"),
-    Kind("zero bytes", "zeros.jpg", raw(bytes(5000)), NOT_A_PHOTO),
-    Kind("text", "text.jpg", text("hello\n"), NOT_A_PHOTO),
-    Kind("web page", "page.jpg", text("<!DOCTYPE html><title>404</title>"), NOT_A_PHOTO),
-    Kind("PDF", "scan.png", raw(b"%PDF-1.7\n"), NOT_A_PHOTO),
+    Kind("zero bytes", "zeros.jpg", raw(bytes(5000)), NOT_A_IMAGE),
+    Kind("text", "text.jpg", text("hello\n"), NOT_A_IMAGE),
+    Kind("web page", "page.jpg", text("<!DOCTYPE html><title>404</title>"), NOT_A_IMAGE),
+    Kind("PDF", "scan.png", raw(b"%PDF-1.7\n"), NOT_A_IMAGE),
     Kind("JPEG's first bytes alone", "stub.jpg", raw(b"\xff\xd8\xff"), "JPEG cannot be decoded"),
-    Kind("JPEG behind junk", "late.jpg", changed(lambda data: b"junk" + data), NOT_A_PHOTO),
+    Kind("JPEG behind junk", "late.jpg", changed(lambda data: b"junk" + data), NOT_A_IMAGE),
     Kind("JPEG as a text mode download spoils it", "crlf.jpg",
-         changed(lambda data: data.replace(b"\xff\xd8\xff", b"\xef\xbf\xbd" * 3)), NOT_A_PHOTO),
+         changed(lambda data: data.replace(b"\xff\xd8\xff", b"\xef\xbf\xbd" * 3)), NOT_A_IMAGE),
     Kind("HEIC", "phone.heic", raw(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC is not supported: convert to JPEG"),
     Kind("HEIC named .jpg", "phone.jpg", raw(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC is not supported"),
     Kind("AVIF named .jpg", "web.jpg", lambda p, a: p.write_bytes(encoded(a, "AVIF")), "AVIF is not supported"),
     Kind("animated GIF", "dance.gif", frames("GIF"), "GIF is not supported: convert to JPEG"),
-    Kind("animated GIF named .jpg", "dance.jpg", frames("GIF"), NOT_A_PHOTO),
-    Kind("BMP named .png", "paint.png", saved("BMP"), NOT_A_PHOTO),
-    Kind("JPEG 2000 named .jpg", "sat.jpg", saved("JPEG2000"), NOT_A_PHOTO),
+    Kind("animated GIF named .jpg", "dance.jpg", frames("GIF"), NOT_A_IMAGE),
+    Kind("BMP named .png", "paint.png", saved("BMP"), NOT_A_IMAGE),
+    Kind("JPEG 2000 named .jpg", "sat.jpg", saved("JPEG2000"), NOT_A_IMAGE),
     Kind("1x1", "dot.png", lambda p, a: p.write_bytes(encoded(a[:1, :1], "PNG")), "1x1 is too small"),
     Kind("20,000x10", "line.png", lambda p, a: p.write_bytes(encoded(ribbon(a)[:10], "PNG")), "20000x10 is too small"),
     Kind("PNG bomb", "bomb.png", lambda p, _: p.write_bytes(png_bomb(30_000)), "30000x30000 is over 500 megapixels"),
@@ -308,7 +308,7 @@ BROKEN = [
     Kind("TIFF bomb", "bomb.tif", changed(lambda data: tiff_entry(tiff_entry(data, 256, 10**6), 257, 10**6), "TIFF"),
          "1000000x1000000 is over 500 megapixels"),
     Kind("endless JPEG", "endless.jpg", endless_jpeg, "JPEG of 1000"),
-    Kind("a terabyte", "huge.jpg", huge_sparse, "1100 GB is no photo"),
+    Kind("a terabyte", "huge.jpg", huge_sparse, "1100 GB is no image"),
     Kind("JPEG without height", "flat.jpg", changed(lambda data: with_frame_header(data, 5, b"\0\0")),
          "JPEG cannot be decoded"),
     Kind("12-bit JPEG", "deep.jpg", changed(lambda data: with_frame_header(data, 4, b"\x0c")),
@@ -363,11 +363,11 @@ NAMES = {
     "emoji": "\U0001f3db\ufe0f.png", "right to left": "\u05d0\u05d1.png", "255 bytes": "x" * 251 + ".png",
     "255 bytes of three": "\u6f22" * 83 + "xx.png", "leading dash": "-rf.png", "leading blank": " first.png",
     "capitals": "LOUD.PNG", "two extensions": "a.jpg.png", "comma": "a,b.png", "non-breaking blank": "a\u00a0b.png",
-    "folder": "my photos/day 1/sea.png",
+    "folder": "my images/day 1/sea.png",
 }  # fmt: skip
 
 USED = [
-    *(Kind(f"orientation {o} in {kind}", f"turned{o}.{suffix}", turned(o, kind), tolerance=2.0 * (kind == "JPEG"))
+    *(Kind(f"orientation {o} in {kind}", f"turned{o}.{suffix}", rotated(o, kind), tolerance=2.0 * (kind == "JPEG"))
       for o in range(1, 9) for kind, suffix in (("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tif"), ("WEBP", "webp"))),
     *(Kind(f"orientation {what}", f"orientation{i}.jpg", tagged({ORIENTATION: value}), tolerance=2)
       for i, (what, value) in enumerate(ORIENTATIONS.items())),

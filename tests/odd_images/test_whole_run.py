@@ -1,4 +1,4 @@
-"""Odd and broken photos among good ones: the good ones' model, and what is wrong with each of the rest."""
+"""Odd and broken images among good ones: the good ones' model, and what is wrong with each of the rest."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from sfm.cli.main import main
 from sfm.geometry.poses import relative_pose, rotation_angle_deg
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair
-from tests.support import odd_photos
-from tests.support.odd_photos import BROKEN, USED, encoded, saved, turned
+from tests.support import odd_images
+from tests.support.odd_images import BROKEN, USED, encoded, rotated, saved
 
 QUICK = ("--weights", "compact", "--device", "cpu", "--offline", "--resize", "240", "--no-refine", "--no-report")
 QUICK += ("--threads", "1")  # of the mapper, which then repeats itself bit for bit
 DONE = (0, 4)  # whatever is thought of a model this small
-GOOD = {  # a good photo's number -> as what it comes
+GOOD = {  # a good image's number -> as what it comes
     0: ("0 in the  old town.png", saved("PNG", "RGBA")),
-    1: ('1 it\'s "$x_{<b>".tif', turned(6, "TIFF")),
-    2: ("2 cafe\u0301.webp", turned(5, "WEBP", lossless=True)),
-    3: ("3 caf\u00e9.jpg", turned(7, "PNG")),
+    1: ('1 it\'s "$x_{<b>".tif', rotated(6, "TIFF")),
+    2: ("2 cafe\u0301.webp", rotated(5, "WEBP", lossless=True)),
+    3: ("3 caf\u00e9.jpg", rotated(7, "PNG")),
     4: ("4 -rf %s{0}.TIFF", saved("TIFF", big_tiff=True)),
     5: ("5" + "\u6f22" * 82 + ".webp", saved("WEBP")),
 }
@@ -38,7 +38,7 @@ ALIEN = [kind for kind in USED if kind.what in ("black", "noise", "20,000x20")]
 
 @pytest.fixture(scope="module")
 def plain(pictures, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The good photos as they should be, and the results of a run over them."""
+    """The good images as they should be, and the results of a run over them."""
     root = tmp_path_factory.mktemp("plain")
     (root / "photos").mkdir()
     for i, picture in enumerate(pictures):
@@ -49,22 +49,22 @@ def plain(pictures, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pat
 
 @pytest.fixture(scope="module")
 def odd(pictures, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """The good photos as odd files among all that is broken or shows nothing, the results, and what was printed."""
+    """The good images as odd files among all that is broken or shows nothing, the results, and what was printed."""
     root = tmp_path_factory.mktemp("odd")
-    photos = root / "photos"
-    photos.mkdir()
+    images = root / "photos"
+    images.mkdir()
     for i, (name, write) in GOOD.items():
-        write(photos / name, pictures[i])
+        write(images / name, pictures[i])
     for kind in BROKEN:
-        odd_photos.write(photos, kind, np.ascontiguousarray(pictures[0][::8, ::8]))  # quickly made
+        odd_images.write(images, kind, np.ascontiguousarray(pictures[0][::8, ::8]))  # quickly made
     for kind in ALIEN:
-        odd_photos.write(photos, kind, pictures[0])
-    (photos / "copy.png").write_bytes((photos / GOOD[0][0]).read_bytes())
-    (photos / "loop").symlink_to(photos, target_is_directory=True)
+        odd_images.write(images, kind, pictures[0])
+    (images / "copy.png").write_bytes((images / GOOD[0][0]).read_bytes())
+    (images / "loop").symlink_to(images, target_is_directory=True)
     printed = io.StringIO()
     with redirect_stdout(printed):
-        assert main([str(photos), str(root / "out"), *QUICK]) in DONE
-    return photos, root / "out", printed.getvalue()
+        assert main([str(images), str(root / "out"), *QUICK]) in DONE
+    return images, root / "out", printed.getvalue()
 
 
 def poses(out: Path) -> dict[str, np.ndarray]:
@@ -73,7 +73,7 @@ def poses(out: Path) -> dict[str, np.ndarray]:
     return {image.name[0]: image.cam_from_world().matrix() for image in model.images.values()}
 
 
-def test_the_good_photos_give_the_same_model(plain, odd) -> None:
+def test_the_good_images_give_the_same_model(plain, odd) -> None:
     without, among = poses(plain[1]), poses(odd[1])
     assert set(without) == set(among) == set("012345")
     for a, b in combinations(without, 2):
@@ -85,7 +85,7 @@ def test_the_good_photos_give_the_same_model(plain, odd) -> None:
 
 @pytest.mark.slow
 def test_their_matches_are_the_same_bit_for_bit(plain, odd) -> None:
-    """However the photo is stored, whatever lies beside it."""
+    """However the image is stored, whatever lies beside it."""
     with (
         FeatureDatabase.open(plain[1] / "features.h5", "r") as without,
         FeatureDatabase.open(odd[1] / "features.h5", "r") as among,
@@ -98,21 +98,21 @@ def test_their_matches_are_the_same_bit_for_bit(plain, odd) -> None:
 
 
 @pytest.mark.slow
-def test_a_photo_saved_again_stands_where_the_first_does(plain, tmp_path: Path) -> None:
-    """The same photo twice has no baseline, which must not bend the model."""
-    photos = tmp_path / "photos"
-    shutil.copytree(plain[0], photos)
-    with Image.open(photos / "2.png") as photo:
-        photo.save(photos / "saved again.jpg", quality=60)
-    assert main([str(photos), str(tmp_path / "out"), *QUICK, "--turns", "off"]) in DONE
+def test_a_image_saved_again_stands_where_the_first_does(plain, tmp_path: Path) -> None:
+    """The same image twice has no baseline, which must not bend the model."""
+    images = tmp_path / "photos"
+    shutil.copytree(plain[0], images)
+    with Image.open(images / "2.png") as image:
+        image.save(images / "saved again.jpg", quality=60)
+    assert main([str(images), str(tmp_path / "out"), *QUICK, "--turns", "off"]) in DONE
     found, alone = poses(tmp_path / "out"), poses(plain[1])
     assert set(found) - {"s"} == set(alone)
     if "s" in found:
         nearest = min(np.linalg.norm(centre(found[i]) - centre(found["2"])) for i in "13")
         assert np.linalg.norm(centre(found["s"]) - centre(found["2"])) < 0.05 * nearest
     for i, j in combinations(alone, 2):
-        turn = relative_pose(alone[i], alone[j])[:, :3].T @ relative_pose(found[i], found[j])[:, :3]
-        assert rotation_angle_deg(turn) < 0.5
+        rotation = relative_pose(alone[i], alone[j])[:, :3].T @ relative_pose(found[i], found[j])[:, :3]
+        assert rotation_angle_deg(rotation) < 0.5
 
 
 def centre(pose: np.ndarray) -> np.ndarray:
@@ -121,7 +121,7 @@ def centre(pose: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_every_other_photo_is_named_with_its_reason(odd) -> None:
+def test_every_other_image_is_named_with_its_reason(odd) -> None:
     _, out, printed = odd
     run = json.loads((out / "run.json").read_text())
     reasons = {one["image"]: one["reason"] for one in run["unregistered"]}

@@ -1,4 +1,4 @@
-"""What other programs are handed: every odd photo that a model can hold arrives upright and with its pixels."""
+"""What other programs are handed: every odd image that a model can hold arrives upright and with its pixels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 from sfm.export.registry import export
 from sfm.export.source import ExportSource
-from tests.support import odd_photos
-from tests.support.odd_photos import USED
+from tests.support import odd_images
+from tests.support.odd_images import USED
 
 HEIGHT, WIDTH = 48, 64
 KINDS = [kind for kind in USED if kind.what not in ("20,000x20", "orientation of two values")]
@@ -36,7 +36,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, np.
     shown = {}
     for i, (image_id, kind) in enumerate(zip(sorted(model.images), KINDS, strict=True)):
         (folder / "photos" / str(i)).mkdir(parents=True)
-        model.images[image_id].name = f"{i}/{odd_photos.write(folder / 'photos' / str(i), kind, picture)}"
+        model.images[image_id].name = f"{i}/{odd_images.write(folder / 'photos' / str(i), kind, picture)}"
         shown[image_id] = kind.seen(picture)
     (folder / "model").mkdir()
     model.write(str(folder / "model"))
@@ -55,19 +55,19 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_nerfstudio_gets_upright_photos(scene, tmp_path: Path) -> None:
+def test_nerfstudio_gets_upright_images(scene, tmp_path: Path) -> None:
     folder, shown = scene
     export(ExportSource(folder / "model", folder / "photos"), tmp_path / "out", "nerfstudio")
     for (image_id, name), kind in zip(sorted(names(folder / "model").items()), KINDS, strict=True):
-        with Image.open(tmp_path / "out" / "images" / name) as photo:
-            deep = photo.mode in ("I;16", "F")
-            assert photo.size == ImageOps.exif_transpose(photo).size == (WIDTH, HEIGHT), kind.what
+        with Image.open(tmp_path / "out" / "images" / name) as image:
+            deep = image.mode in ("I;16", "F")
+            assert image.size == ImageOps.exif_transpose(image).size == (WIDTH, HEIGHT), kind.what
             if not deep:  # a copy; Pillow's convert would clip it
-                assert difference(np.asarray(photo.convert("RGB")), shown[image_id]) <= kind.tolerance + 1, kind.what
+                assert difference(np.asarray(image.convert("RGB")), shown[image_id]) <= kind.tolerance + 1, kind.what
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_undistorted_photos_are_plain_and_show_the_same(scene, tmp_path: Path) -> None:
+def test_undistorted_images_are_plain_and_show_the_same(scene, tmp_path: Path) -> None:
     """Read by OpenCV as splat trainers do: grey or colour, upright, by the names of the written model."""
     folder, shown = scene
     export(ExportSource(folder / "model", folder / "photos"), tmp_path / "out", "undistorted")
