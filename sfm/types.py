@@ -252,7 +252,7 @@ class StageSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class ModelWarning:
     """A sign that a model is probably bad. sign: its name. text: one line for people, with what to do about it."""
 
     sign: str
@@ -262,7 +262,7 @@ class Doubt:
 @dataclass(frozen=True, slots=True)
 class ReconstructionSummary:
     """What the end of a run prints. reprojection_error: mean over points, px. models: (folder, images) of
-    every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason). doubts: signs
+    every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason). warnings: signs
     that the largest model is probably bad."""
 
     images: int
@@ -275,7 +275,7 @@ class ReconstructionSummary:
     stages: tuple[StageSummary, ...]
     models: tuple[tuple[Path, int], ...]
     model_dir: Path
-    doubts: tuple[Doubt, ...] = ()
+    warnings: tuple[ModelWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,7 @@ from sfm.options import Options, RunKeywords
 from sfm.pipeline.output_folder import check_writable, disk_errors
 from sfm.pipeline.reuse import bring_up_to_date
 from sfm.pipeline.stages import IMPORT_STAGES, STAGES, HlocFiles, Run, Stage
-from sfm.pipeline.summary import doubts_of, summarise, without_model
+from sfm.pipeline.summary import summarise, warnings_of, without_model
 from sfm.report import run as report
 from sfm.results.files import DATABASE
 from sfm.results.run_json import write_run_json
@@ -114,7 +114,7 @@ def reconstruct(
         if failure is not None:
             summaries = (*summaries, without_model(run.db))
             on_stage(summaries[-1])
-        result = replace(summarise(out, summaries), doubts=() if failure is not None else doubts_of(run, summaries))
+        result = replace(summarise(out, summaries), warnings=() if failure is not None else warnings_of(run, summaries))
         _write_run_json(run, result, failure)
     if stop_after in (None, STAGE_NAMES[-1]) and not options.report.no_report:
         report.refresh(out)

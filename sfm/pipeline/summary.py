@@ -13,7 +13,7 @@ from sfm.mapping.inputs import read_input
 from sfm.pipeline.stages import Run
 from sfm.quality import checks
 from sfm.storage.database import FeatureDatabase
-from sfm.types import Doubt, ReconstructionSummary, StageSummary
+from sfm.types import ModelWarning, ReconstructionSummary, StageSummary
 
 
 def without_model(db: FeatureDatabase) -> StageSummary:
@@ -45,7 +45,7 @@ def summarise(out: Path, stages: Sequence[StageSummary]) -> ReconstructionSummar
     )
 
 
-def doubts_of(run: Run, stages: Sequence[StageSummary]) -> tuple[Doubt, ...]:
+def warnings_of(run: Run, stages: Sequence[StageSummary]) -> tuple[ModelWarning, ...]:
     """What speaks against the largest model; nothing before there is one."""
     kept = {"mapping": UNREFINED, "refinement": "sparse"}.get(stages[-1].stage)
     if kept is None:
@@ -54,7 +54,7 @@ def doubts_of(run: Run, stages: Sequence[StageSummary]) -> tuple[Doubt, ...]:
     data = read_input(run.db, known_intrinsics=run.known_intrinsics)
     model, *others = read_models(run.out / kept)
     mapped = read_models(run.out / UNREFINED)[0]
-    return checks.doubts(checks.Evidence(model, mapped, tuple(others), data, known_poses=posed))
+    return checks.warnings(checks.Evidence(model, mapped, tuple(others), data, known_poses=posed))
 
 
 def _unregistered(by_name: Mapping[str, StageSummary]) -> tuple[tuple[str, str], ...]:

@@ -19,7 +19,7 @@ from sfm.mapping.consistency import groups_apart, pair_votes, point_votes
 from sfm.mapping.inputs import MappingInput
 from sfm.quality.parallax import triangulation_angles, turning_share
 from sfm.refinement.self_calibration import focal_deviation
-from sfm.types import Doubt
+from sfm.types import ModelWarning
 
 # Observations further off than a limit were filtered (MappingInput.filter_error). Errors that chance alone put below
 # the limit fill its circle, with a mean of 2/3 of it; of a model that fits they cluster at zero.
@@ -57,19 +57,19 @@ def _names(model: pycolmap.Reconstruction) -> frozenset[str]:
     return frozenset(model.image(i).name for i in model.reg_image_ids())
 
 
-def doubts(evidence: Evidence) -> tuple[Doubt, ...]:
+def warnings(evidence: Evidence) -> tuple[ModelWarning, ...]:
     """Every sign that the model is probably bad; none is the verdict that nothing speaks against it."""
-    return tuple(_doubts(evidence))
+    return tuple(_warnings(evidence))
 
 
-def _doubts(evidence: Evidence) -> Iterator[Doubt]:
+def _warnings(evidence: Evidence) -> Iterator[ModelWarning]:
     model, data = evidence.model, evidence.data
     columns = ModelColumns.of(model)
     if not evidence.known_poses:
         yield from few_registered(len(columns.names), len(data.images))
         yield from in_pieces(len(columns.names), evidence.elsewhere)
     if not len(columns.point) or not _is_finite(columns):
-        yield Doubt("no numbers", "the model holds no points, or numbers that are not finite")
+        yield ModelWarning("no numbers", "the model holds no points, or numbers that are not finite")
         return
     yield from large_error(columns, data)
     yield from behind_cameras(columns)
@@ -89,42 +89,44 @@ def _is_finite(columns: ModelColumns) -> bool:
 # --- how much of the photos it is ------------------------------------------------------------------
 
 
-def few_registered(registered: int, usable: int) -> Iterator[Doubt]:
+def few_registered(registered: int, usable: int) -> Iterator[ModelWarning]:
     """The model is of a minority of the photos: what most of them show is not in it."""
     if 2 * registered < usable:
-        yield Doubt("few photos", f"only {registered} of {usable} photos are in the model")
+        yield ModelWarning("few photos", f"only {registered} of {usable} photos are in the model")
 
 
-def in_pieces(registered: int, elsewhere: int) -> Iterator[Doubt]:
+def in_pieces(registered: int, elsewhere: int) -> Iterator[ModelWarning]:
     """The photos fell into pieces of like size: a join is missing, and the model is not of the whole."""
     if 2 * elsewhere >= registered:
-        yield Doubt("in pieces", f"the photos fell into models that could not be joined: {registered} + {elsewhere}")
+        yield ModelWarning(
+            "in pieces", f"the photos fell into models that could not be joined: {registered} + {elsewhere}"
+        )
 
 
 # --- whether it fits its observations --------------------------------------------------------------
 
 
-def large_error(columns: ModelColumns, data: MappingInput) -> Iterator[Doubt]:
+def large_error(columns: ModelColumns, data: MappingInput) -> Iterator[ModelWarning]:
     """The errors fill the circle that filtering leaves, as they would by chance."""
     error = np.linalg.norm(columns.residuals(), axis=1)
     mean = float(error[np.isfinite(error)].mean()) if np.isfinite(error).any() else np.inf
     limit = FILLED * data.filter_error
     if mean > limit:
-        yield Doubt(
+        yield ModelWarning(
             "high error",
             f"the mean reprojection error is {mean:.2f} px, and above {limit:.2f} px matches fit by chance",
         )
 
 
-def behind_cameras(columns: ModelColumns) -> Iterator[Doubt]:
+def behind_cameras(columns: ModelColumns) -> Iterator[ModelWarning]:
     """Cameras observe points that lie behind them."""
     local = np.einsum("oj,oj->o", columns.rotations[columns.image, 2], columns.xyz[columns.point])
     share = float((local + columns.translations[columns.image, 2] <= 0).mean())
     if share > MAX_BEHIND:
-        yield Doubt("behind cameras", f"{share:.0%} of the observations are of points behind their cameras")
+        yield ModelWarning("behind cameras", f"{share:.0%} of the observations are of points behind their cameras")
 
 
-def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
     """Groups of images whose matches with each other lead to different points, as if there were two places.
 
     The model holds what it took for one place; matches that it could not use say that it is another.
@@ -134,37 +136,37 @@ def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterato
     apart = groups_apart(names, votes)
     if len(apart) >= max(2, APART * len(names)):
         some = ", ".join(sorted(apart)[:3]) + (", ..." if len(apart) > 3 else "")
-        yield Doubt(
+        yield ModelWarning(
             "contradicted",
             f"{len(apart)} of {len(names)} images are probably in a wrong place: most of their matches with the others "
             f"contradict the model ({some})",
         )
 
 
-def poses_contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+def poses_contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
     """The matches of most pairs do not lie on the epipolar lines of the poses that the user gave."""
     keypoints = {record.name: own for record, own in zip(data.images, data.keypoints, strict=True)}
     votes = pair_votes(mapped, keypoints, data.matches, INIT_ERROR * data.sigma)
     against = sum(net < 0 for net in votes.values())
     if 2 * against > len(votes):
-        yield Doubt("contradicted", f"the matches of {against} of {len(votes)} pairs contradict the known poses")
+        yield ModelWarning("contradicted", f"the matches of {against} of {len(votes)} pairs contradict the known poses")
 
 
 # --- whether the photos determine it ---------------------------------------------------------------
 
 
-def little_parallax(columns: ModelColumns) -> Iterator[Doubt]:
+def little_parallax(columns: ModelColumns) -> Iterator[ModelWarning]:
     """The cameras stand in one place for what they see: a camera that only turned tells no depth, nor a scale."""
     angle = float(np.median(triangulation_angles(columns)))
     if angle < MIN_ANGLE:
-        yield Doubt(
+        yield ModelWarning(
             "no parallax",
             f"the camera hardly moved, points are seen under {angle:.1f} degrees: depths are not determined "
             "(move sideways between photos, do not only turn)",
         )
 
 
-def turned_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+def turned_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
     """One camera that turns in one place explains the matches: what the model says of depth, it made up.
 
     Mapping can do that where it may choose the focal length: turning looks like moving along a far plane.
@@ -177,29 +179,31 @@ def turned_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterator
         focals = np.array([max(record.width, record.height) * TURNED_FOCALS for record in own])
     share = turning_share(columns, focals, max_error=TURNED * data.sigma)
     if share > ONLY_TURNED:
-        yield Doubt(
+        yield ModelWarning(
             "no parallax",
             f"a camera that only turns explains {share:.0%} of what photos have in common: depths are not determined "
             "(move sideways between photos, do not only turn)",
         )
 
 
-def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
     """A focal length that no lens has, or far from what the photo says of itself."""
     for camera_id, image_names in sorted(_images_of_cameras(model).items()):
         camera, prior = model.cameras[camera_id], _prior(data, image_names)
         focal, side = camera.mean_focal_length(), max(camera.width, camera.height)
         low, high = (limit * side for limit in FOCAL_RANGE)
         if not low <= focal <= high and prior is None:
-            yield Doubt("absurd focal length", f"camera {camera_id}: {focal:.0f} px at {side} px; give --intrinsics")
+            yield ModelWarning(
+                "absurd focal length", f"camera {camera_id}: {focal:.0f} px at {side} px; give --intrinsics"
+            )
         elif prior is not None and not 1 / MAX_PRIOR_RATIO <= focal / prior <= MAX_PRIOR_RATIO:
-            yield Doubt(
+            yield ModelWarning(
                 "absurd focal length",
                 f"camera {camera_id}: {focal:.0f} px, but its photos say that it is {prior:.0f} px",
             )
 
 
-def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[Doubt]:
+def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
     """No photo tells the focal length and the geometry does not either: a plane seen from the front, too few photos.
 
     Judged by its standard deviation, whatever poses and points are. The model may be stretched along the view.
@@ -210,7 +214,7 @@ def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[D
         deviation = focal_deviation(model, camera_id)
         if deviation > MAX_FOCAL_DEVIATION:
             how = f"± {deviation:.0%}" if deviation < 1 else "not at all"
-            yield Doubt(
+            yield ModelWarning(
                 "free focal length",
                 f"camera {camera_id}: the photos do not determine its focal length ({how}): depths may be stretched or "
                 "bent (give --intrinsics, or add photos from other directions)",

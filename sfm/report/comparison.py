@@ -25,7 +25,7 @@ from sfm.report.parts import PageImages
 from sfm.report.run import duration, options_part, total_seconds, unregistered
 from sfm.results.console import PROBABLY_BAD
 from sfm.results.files import DATABASE
-from sfm.results.run_json import read_run_json, recorded_doubts, run_title
+from sfm.results.run_json import read_run_json, recorded_warnings, run_title
 from sfm.storage.database import FeatureDatabase
 
 GROUND_TRUTH_COLOUR = "#9aa3ad"
@@ -122,7 +122,7 @@ def comparison_document(
         "heading": f"{titles[0]} and {titles[1]}",
         "sentence": sentence(groups, titles, len(images.names)),
         "warnings": [
-            f"{side.title}: {PROBABLY_BAD}: {text}" for side in sides for text in recorded_doubts(side.record)
+            f"{side.title}: {PROBABLY_BAD}: {text}" for side in sides for text in recorded_warnings(side.record)
         ],
         "remarks": _remarks(thumbnails, shown, images),
         "models": [parts.model_part(side.scene, images) for side in sides]

@@ -23,7 +23,7 @@ from sfm.report.html import has_key, key_of, page, write_page
 from sfm.report.parts import PageImages
 from sfm.results.console import PROBABLY_BAD
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
-from sfm.results.run_json import FIGURES, read_run_json, recorded_doubts, run_title
+from sfm.results.run_json import FIGURES, read_run_json, recorded_warnings, run_title
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 
@@ -177,7 +177,7 @@ def tiles(record: Mapping[str, Any]) -> list[list[str]]:
 def warnings(run: Run, side: Mapping[str, Any]) -> list[str]:
     """What the reader should know before trusting the model."""
     found = [str(run.record["error"])] if run.record.get("error") else []
-    found += [f"{PROBABLY_BAD}: {text}" for text in recorded_doubts(run.record)]
+    found += [f"{PROBABLY_BAD}: {text}" for text in recorded_warnings(run.record)]
     lost, odd = len(unregistered(run.record)), sum(bool(text) for text in side["warning"])
     if lost and run.scene is not None:
         found.append(f"{lost} of {run.record['images']} photos are not in the model; each says why below")

@@ -9,8 +9,8 @@ from pathlib import Path
 from sfm.errors import BadFile
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
 from sfm.results.hints import next_commands
-from sfm.results.run_json import read_run_json, recorded_doubts
-from sfm.types import Doubt, ReconstructionSummary, StageSummary
+from sfm.results.run_json import read_run_json, recorded_warnings
+from sfm.types import ModelWarning, ReconstructionSummary, StageSummary
 
 PROBABLY_BAD = "this model is probably bad"
 
@@ -48,8 +48,8 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, mat
     if len(summary.models) > 1:
         others = ", ".join(f"{path.parent.name}/{path.name} ({num} images)" for path, num in summary.models[1:])
         lines.append(f"other models            {others}")
-    if summary.doubts:
-        lines += ["", f"{PROBABLY_BAD}:", *(f"  {doubt.sign}: {doubt.text}" for doubt in summary.doubts)]
+    if summary.warnings:
+        lines += ["", f"{PROBABLY_BAD}:", *(f"  {warning.sign}: {warning.text}" for warning in summary.warnings)]
     notes = [note for stage in summary.stages for note in stage.notes]
     lines += ["", *notes] if notes else []
     if summary.unregistered:
@@ -80,21 +80,21 @@ def print_stage(stage: StageSummary) -> None:
     print(stage_text(stage), flush=True)
 
 
-def bad_model_line(doubts: Sequence[Doubt]) -> str:
+def bad_model_line(warnings: Sequence[ModelWarning]) -> str:
     """Signs that a model is probably bad, in the line that goes with the exit code."""
-    return f"{PROBABLY_BAD} (exit code 4): {'; '.join(doubt.text for doubt in doubts)}"
+    return f"{PROBABLY_BAD} (exit code 4): {'; '.join(warning.text for warning in warnings)}"
 
 
 def print_warnings(*runs: Path | None) -> None:
     """Prints on standard error what speaks against the models of runs, by their own account."""
-    for text in filter(None, (doubts_text(run) for run in runs if run is not None)):
+    for text in filter(None, (warnings_text(run) for run in runs if run is not None)):
         print(text, file=sys.stderr)
 
 
-def doubts_text(out: Path) -> str:
+def warnings_text(out: Path) -> str:
     """What a run has against its own model, a line a sign; "" where it has nothing, or the folder is no run's."""
     try:
-        doubts = recorded_doubts(read_run_json(out))
+        warnings = recorded_warnings(read_run_json(out))
     except BadFile:
         return ""
-    return "\n".join([f"{out}: {PROBABLY_BAD}:", *(f"  {text}" for text in doubts)]) if doubts else ""
+    return "\n".join([f"{out}: {PROBABLY_BAD}:", *(f"  {text}" for text in warnings)]) if warnings else ""

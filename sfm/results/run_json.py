@@ -29,7 +29,8 @@ RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is 
         "stages": [{"stage": str, "seconds": NUMBER}],
         "models": [{"path": str, "images": NUMBER}],
         "unregistered": [{"image": str, "reason": str}],
-        "doubts": [{"text": str}],
+        "warnings": [{"text": str}],
+        "doubts": [{"text": str}],  # what 0.1.0 called them
         "options": {str: dict},
         **dict.fromkeys(("versions", "machine", "matcher"), dict),
     }
@@ -84,7 +85,7 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
         "mean_reprojection_error_px": summary.reprojection_error,
         "models": [{"path": path.relative_to(out).as_posix(), "images": num} for path, num in summary.models],
         "unregistered": [{"image": name, "reason": reason} for name, reason in summary.unregistered],
-        "doubts": [{"sign": doubt.sign, "text": doubt.text} for doubt in summary.doubts],
+        "warnings": [{"sign": warning.sign, "text": warning.text} for warning in summary.warnings],
         "stages": [_stage_dict(stage) for stage in summary.stages],
     }
 
@@ -147,9 +148,10 @@ def read_run_json(out: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def recorded_doubts(record: Mapping[str, Any]) -> list[str]:
+def recorded_warnings(record: Mapping[str, Any]) -> list[str]:
     """The signs that a run.json has against its model, as text."""
-    return [doubt["text"] for doubt in record.get("doubts", [])]
+    found = record.get("warnings", record.get("doubts", []))  # what 0.1.0 called them
+    return [str(warning["text"]) for warning in found]
 
 
 def run_title(record: Mapping[str, Any]) -> str:

@@ -122,8 +122,9 @@ RECORD: dict[str, Callable[[dict[str, Any]], object]] = {
     "a photo that is no text": put("unregistered", [{"image": 3, "reason": "none"}]),
     "a model without a path": put("models", [{"images": 3}]),
     "a photo without a reason": put("unregistered", [{"image": "a.jpg"}]),
-    "a doubt that is a number": put("doubts", [5]),
-    "a doubt without a text": put("doubts", [{"sign": "high error"}]),
+    "a warning that is a number": put("warnings", [5]),
+    "a warning without a text": put("warnings", [{"sign": "high error"}]),
+    "a warning of before that is a number": put("doubts", [5]),  # as 0.1.0
     "options that are text": put("options", {"matching": "x"}),
     "versions that are text": put("versions", "x"),
     "a matcher that is a list": put("matcher", []),

@@ -30,7 +30,7 @@ def run(pictures: list[np.ndarray], folder: Path, orientation: int) -> Path:
     assert main([str(folder / "photos"), str(folder / "out"), *QUICK, *MORE]) in (
         0,
         4,
-    )  # a model this small may be doubted
+    )  # a model this small may be flagged
     return folder / "out"
 
 

@@ -80,6 +80,7 @@ def _write_text(folder: Path) -> None:
 
 
 def _read_model(folder: Path) -> None:
+    from sfm.colmap.model_reader import model_digest
     from sfm.drawing.scene import read_scene, upright
     from sfm.evaluation.model import camera_poses, evaluate, model_statistics, read_model
     from sfm.mapping import known_poses
@@ -90,7 +91,7 @@ def _read_model(folder: Path) -> None:
     if len(poses) > 1:
         evaluate(model, poses)
     upright(read_scene(folder)).shared_points()
-    known_poses.digest(folder)
+    model_digest(folder)
     known_poses.read_known_model(folder)
 
 

@@ -53,9 +53,9 @@ def _run(folder: Path, out: Path, args: Namespace, **more: Any) -> int:
     end_at_sigterm()
     summary = reconstruct(folder, out, options, stop_after=args.stop_after, on_stage=print_stage, **more)
     print("\n" + summary_text(summary, folder, out, matcher=options.matching.matcher), flush=True)
-    if summary.doubts:
-        print(f"{PROGRAM}: {bad_model_line(summary.doubts)}", file=sys.stderr)
-    return 4 if summary.doubts else 0
+    if summary.warnings:
+        print(f"{PROGRAM}: {bad_model_line(summary.warnings)}", file=sys.stderr)
+    return 4 if summary.warnings else 0
 
 
 def _whole_arguments(parser: Parser) -> None:

@@ -35,7 +35,7 @@ def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(photos, tmp_pa
         assert f"{PROBABLY_BAD}:\n  few photos: {text}\n" in said.out
         assert said.err.endswith(f"loftr-sfm: {PROBABLY_BAD} (exit code 4): {text}\n")
     assert said.out.count("  reused  ") == len(STAGE_NAMES)
-    assert json.loads((out / "run.json").read_text())["doubts"] == [{"sign": "few photos", "text": text}]
+    assert json.loads((out / "run.json").read_text())["warnings"] == [{"sign": "few photos", "text": text}]
     assert f'"warnings":["{PROBABLY_BAD}: {text}"' in (out / "report.html").read_text()
     for verb in (["report", out], ["inspect", out], ["export", out, "ply"], ["compare", out, out]):
         assert cli.main([str(word) for word in verb]) == 0
@@ -43,23 +43,26 @@ def test_a_model_that_is_probably_bad_is_said_to_be_so_everywhere(photos, tmp_pa
     assert f"{PROBABLY_BAD}: {text}" in (out / "compare_out.html").read_text()
 
 
-def test_a_good_model_has_no_doubts_and_unlearns_old_ones(copied, capsys):
+def test_a_good_model_has_no_warnings_and_unlearns_old_ones(copied, capsys):
     photos, out = copied
     record = json.loads((out / "run.json").read_text())
-    assert record["doubts"] == []
-    (out / "run.json").write_text(json.dumps(record | {"doubts": [{"sign": "old", "text": "of before"}]}))
+    assert record["warnings"] == []
+    del record["warnings"]
+    (out / "run.json").write_text(json.dumps(record | {"doubts": [{"sign": "old", "text": "of before"}]}))  # as 0.1.0
     assert cli.main(["inspect", str(out)]) == 0
     assert "of before" in capsys.readouterr().err
     assert cli.main([str(photos), str(out), *CAMERA]) == 0
-    assert json.loads((out / "run.json").read_text())["doubts"] == []
+    assert json.loads((out / "run.json").read_text())["warnings"] == []
     assert PROBABLY_BAD not in (out / "report.html").read_text()
 
 
-def test_a_model_is_judged_before_it_is_refined_as_well(photos, tmp_path):
+def test_a_model_is_evaluated_before_it_is_refined_as_well(photos, tmp_path):
     for i in range(NUM + 1):
         write_image(photos / f"elsewhere {i}.png", ELSEWHERE + i)
-    doubts = {stage: reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage).doubts for stage in STAGE_NAMES}
-    assert [len(doubts[stage]) for stage in STAGE_NAMES] == [0, 0, 0, 0, 0, 1, 1]
+    warnings = {
+        stage: reconstruct(photos, tmp_path / "out", OPTIONS, stop_after=stage).warnings for stage in STAGE_NAMES
+    }
+    assert [len(warnings[stage]) for stage in STAGE_NAMES] == [0, 0, 0, 0, 0, 1, 1]
 
 
 def test_model_has_the_true_geometry(finished):

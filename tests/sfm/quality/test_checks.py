@@ -13,14 +13,14 @@ from sfm.colmap.model_arrays import ModelColumns
 from sfm.errors import NoModel
 from sfm.mapping import stage as mapping
 from sfm.quality import checks as verdict
-from sfm.quality.checks import Evidence, doubts
+from sfm.quality.checks import Evidence, warnings
 from sfm.types import Grid, MatcherTraits
 from tests.support.degenerate_scenes import arc, input_of, nadir, plane, pose, room, street, turning
 from tests.support.mapping_scene import FOCAL, OPTIONS, with_cameras
 
 
 def signs(data, models) -> list[str]:
-    return [doubt.sign for doubt in doubts(Evidence(models[0], models[0], tuple(models[1:]), data))]
+    return [warning.sign for warning in warnings(Evidence(models[0], models[0], tuple(models[1:]), data))]
 
 
 def mapped_signs(data, folder: Path) -> list[str]:
@@ -50,11 +50,11 @@ def moved(model: pycolmap.Reconstruction, names, shift) -> pycolmap.Reconstructi
     return result
 
 
-# --- photos that determine a model: no doubt ----------------------------------------------------
+# --- photos that determine a model: no warning ----------------------------------------------------
 
 
 @pytest.mark.parametrize("focal_prior", [True, False])
-def test_a_good_scene_has_no_doubt(focal_prior, tmp_path):
+def test_a_good_scene_has_no_warning(focal_prior, tmp_path):
     assert mapped_signs(input_of([(arc(), room())], focal_prior=focal_prior), tmp_path) == []
 
 
@@ -62,7 +62,7 @@ def test_a_plane_from_many_directions_determines_the_focal_length(tmp_path):
     assert mapped_signs(input_of([(arc(), plane() + np.array([0, 0, 1]))], focal_prior=False), tmp_path) == []
 
 
-def test_a_plane_from_the_front_is_no_doubt_where_the_focal_length_is_known(tmp_path):
+def test_a_plane_from_the_front_is_no_warning_where_the_focal_length_is_known(tmp_path):
     assert mapped_signs(input_of([(nadir(), plane())], focal_prior=True), tmp_path) == []
 
 
@@ -116,9 +116,9 @@ def test_two_scenes_that_cannot_be_joined(tmp_path):
 def test_half_of_the_images_folded_onto_a_wrong_place(mapping_data, mapped):
     names = [record.name for record in mapping_data.images[:3]]
     folded = moved(mapped[1].models[0], names, (0.5, 0, 0))
-    (doubt,) = doubts(Evidence(folded, folded, (), mapping_data))
-    assert doubt.sign == "contradicted"
-    assert doubt.text.startswith("3 of 6 images")
+    (warning,) = warnings(Evidence(folded, folded, (), mapping_data))
+    assert warning.sign == "contradicted"
+    assert warning.text.startswith("3 of 6 images")
 
 
 def test_one_wrong_image_of_many_is_no_verdict_on_the_model(mapping_data, mapped):
@@ -157,8 +157,8 @@ def noisy(model, sigma):
 def test_high_error_is_one_network_pixel(mapping_data, mapped):
     model = mapped[1].models[0]
     assert list(verdict.large_error(noisy(model, 0.0), mapping_data)) == []
-    (doubt,) = verdict.large_error(noisy(model, 1.2), mapping_data)  # 1.25 sigma on average
-    assert doubt.sign == "high error"
+    (warning,) = verdict.large_error(noisy(model, 1.2), mapping_data)  # 1.25 sigma on average
+    assert warning.sign == "high error"
     coarse = dict.fromkeys(mapping_data.grids, Grid(16.0, 16.0, 40))
     assert list(verdict.large_error(noisy(model, 1.2), replace(mapping_data, grids=coarse))) == []  # 2 photo px a px
     detector = replace(mapping_data, grids={}, traits=MatcherTraits())
@@ -171,8 +171,8 @@ def test_points_behind_cameras(mapped):
     behind = replace(
         columns, xyz=np.where(np.arange(len(columns.xyz))[:, None] % 10, columns.xyz, columns.xyz - [0, 0, 50])
     )
-    (doubt,) = verdict.behind_cameras(behind)
-    assert doubt.sign == "behind cameras"
+    (warning,) = verdict.behind_cameras(behind)
+    assert warning.sign == "behind cameras"
 
 
 def test_little_parallax(mapped):
@@ -180,7 +180,7 @@ def test_little_parallax(mapped):
     assert list(verdict.little_parallax(columns)) == []
     close = replace(columns, translations=-np.einsum("nij,nj->ni", columns.rotations, columns.centres * 1e-3))
     far = replace(close, xyz=columns.xyz + np.array([0, 0, 60]))
-    assert [doubt.sign for doubt in verdict.little_parallax(far)] == ["no parallax"]
+    assert [warning.sign for warning in verdict.little_parallax(far)] == ["no parallax"]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_model_without_points_or_numbers_is_bad(mapping_data, mapped):
 
 
 def known(data, model):
-    return [doubt.sign for doubt in doubts(Evidence(model, model, (), data, known_poses=True))]
+    return [warning.sign for warning in warnings(Evidence(model, model, (), data, known_poses=True))]
 
 
 def test_known_poses_are_judged_by_the_matches_alone(mapping_data, mapped):
