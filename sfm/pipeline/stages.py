@@ -158,9 +158,11 @@ def _tracks_depend_on(run: Run) -> Any:
 
 
 def _mapping_depends_on(run: Run) -> Any:
+    """0.1.0 retried, estimated focal lengths and refined for dense matchers only: what it made of others is redone."""
     options = run.options.mapping
+    every_matcher = [] if run.db.read_traits().dense else ["every matcher"]
     poses = None if options.known_poses is None else model_digest(options.known_poses)
-    return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics]
+    return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics, *every_matcher]
 
 
 def _run_mapping(run: Run) -> StageSummary:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -80,6 +81,11 @@ def test_help_has_every_option_and_its_default(capsys):
     assert "images/ out/ --pairs sequential" in text
     for verb in cli.VERBS:
         assert f"loftr-sfm {verb}" in text
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_a_verb_parses_calls_and_prints(verb):
+    assert len(inspect.getsource(cli.VERBS[verb].run).splitlines()) <= 15
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))

@@ -16,8 +16,9 @@ from sfm.options import MappingOptions, PairOptions, TrackOptions
 from sfm.pipeline import stages
 from sfm.pipeline.reuse import fingerprint_of
 from sfm.pipeline.run import reconstruct
+from sfm.storage.database import FeatureDatabase
 from sfm.system.hashing import json_digest
-from sfm.types import STAGE_NAMES
+from sfm.types import STAGE_NAMES, MatcherTraits
 from tests.support.arc_scene import (
     ELSEWHERE,
     NUM,
@@ -106,20 +107,25 @@ def test_image_that_changes_after_matching_is_matched_again(images, tmp_path):
     assert dict(summary.unregistered)["2.png"].startswith("matched nothing")
 
 
-def test_mapping_depends_on_the_content_of_known_poses(tmp_path):
+def test_mapping_depends_on_the_content_of_known_poses_and_on_the_kind_of_matcher(copied, tmp_path):
     for name in ("cameras", "images", "points3D"):
         (tmp_path / f"{name}.txt").write_text(name)
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path))
     (mapping,) = (stage for stage in stages.STAGES if stage.name == "mapping")
 
-    def depends_on(options):
-        return mapping.depends_on(stages.Run(None, tmp_path, tmp_path, options, None))
+    with FeatureDatabase.open(copied[1] / "features.h5", "r") as db:
 
-    first = depends_on(options)
-    assert depends_on(options) == first
-    (tmp_path / "images.txt").write_text("other")
-    assert depends_on(options) != first
-    assert depends_on(OPTIONS) != depends_on(options)
+        def depends_on(options):
+            return mapping.depends_on(stages.Run(db, *copied, options, None))
+
+        first = depends_on(options)
+        assert depends_on(options) == first
+        (tmp_path / "images.txt").write_text("other")
+        assert depends_on(options) != first
+        assert depends_on(OPTIONS) != depends_on(options)
+        assert depends_on(OPTIONS)[-1] == "every matcher"  # the matcher is not dense: 0.1.0 did other things
+        db.read_traits = lambda: MatcherTraits(dense=True)
+        assert depends_on(OPTIONS) == ["incremental", None, 3, 0, True]
 
 
 def test_stages_are_the_names_in_order_and_revision_one_is_hashed_as_version_010(tmp_path):
