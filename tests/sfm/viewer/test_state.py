@@ -157,4 +157,4 @@ def test_values_that_make_no_sense_are_refused(values: dict[str, float]) -> None
 
 
 def test_a_state_of_version_010_is_read():
-    assert not state_from_json('{"images": false}').images
+    assert not state_from_json('{"photos":false}').images
