@@ -109,7 +109,7 @@ def test_without_a_checksum_a_web_page_is_still_refused(web: WebServer, cache: P
 
 
 def test_offline(web: WebServer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadFile, match=r"forbidden; put http.*/good at .*test\.ckpt by hand"):
+    with pytest.raises(BadFile, match=r"forbidden; put http.*/good at .*test\.ckpt manually"):
         fetch(web.weights("/good"), offline=True)
     monkeypatch.setenv("LOFTR_SFM_OFFLINE", "1")
     with pytest.raises(BadFile, match="forbidden"):

@@ -100,7 +100,7 @@ def few(num):
         (few(30), True, "only 30 inliers"),
         (two_views(num=1500, share_false=1.0)[0], True, "expected by chance"),
         (two_views(share_false=0.75)[0], True, "of the matches are inliers"),
-        (two_views(share_false=0.1, flat=True)[0], True, "one plane"),
+        (two_views(share_false=0.1, flat=True)[0], True, "on a plane"),
         (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], np.zeros(3)])[0], True, "only rotated"),
         (two_views(share_false=0.1, pose=np.c_[POSE[:, :3], [0.12, 0, 0]])[0], True, "hardly any parallax"),
         (two_views(share_false=0.1)[0], False, "estimated from these matches alone"),
