@@ -130,7 +130,7 @@ def _statistics_rows(a: ModelStatistics, b: ModelStatistics) -> list[tuple[str, 
 
 
 def _evaluation_rows(a: Evaluation, b: Evaluation) -> list[tuple[str, str, str]]:
-    rows = [("registered of ground truth", f"{a.registered}/{a.total}", f"{b.registered}/{b.total}")]
+    rows = [("registered of GT", f"{a.registered}/{a.total}", f"{b.registered}/{b.total}")]
     rows += [(f"pose AUC @ {deg:g}°", f"{area:.3f}", f"{b.auc[deg]:.3f}") for deg, area in a.auc.items()]
     (median_a, max_a), (median_b, max_b) = _centres(a), _centres(b)
     return [*rows, ("centre error, median", median_a, median_b), ("centre error, max", max_a, max_b)]

@@ -30,6 +30,7 @@ from sfm.matchers.registry import device_of
 from sfm.options import MatchingOptions
 from sfm.pipeline.refine_options import RefineOptions
 from sfm.refinement.model_refinement import PixelSource, RefinedModel, has_rigs, model_input, refine_model
+from sfm.results.files import DATABASE
 from sfm.system import memory
 from sfm.system.hashing import json_digest
 from sfm.system.safe_paths import leads_out, refuse_links
@@ -170,7 +171,8 @@ def _check_output(out: Path, sources: Sequence[Path]) -> None:
         raise BadFile(f"{out}: is a file; give a folder for the results")
     if any(source.resolve().is_relative_to((out / "sparse").resolve()) for source in sources):
         raise BadOption(f"{out}: holds the model itself; give another folder for the results")
-    if (out / "sparse").exists() and not (out / RECORD).is_file():
+    was_killed = (out / ".refinement").is_dir() and not (out / DATABASE).exists()  # runs have a database of their own
+    if (out / "sparse").exists() and not (out / RECORD).is_file() and not was_killed:
         raise BadOption(f"{out}: holds models that are no results of refine; give another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -60,5 +60,5 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
 def test_a_broken_model_is_named(tmp_path: Path, end: str, content: bytes) -> None:
     for stem in ("cameras", "images", "points3D"):
         (tmp_path / f"{stem}{end}").write_bytes(content)
-    with pytest.raises(BadFile, match=r"write (the COLMAP model|it) anew"):
+    with pytest.raises(BadFile, match=r"write (the COLMAP model|it) again"):
         read_model(tmp_path)

@@ -308,7 +308,7 @@ BROKEN = [
     Kind("TIFF bomb", "bomb.tif", changed(lambda data: tiff_entry(tiff_entry(data, 256, 10**6), 257, 10**6), "TIFF"),
          "1000000x1000000 is over 500 megapixels"),
     Kind("endless JPEG", "endless.jpg", endless_jpeg, "JPEG of 1000"),
-    Kind("a terabyte", "huge.jpg", huge_sparse, "1100 GB is no image"),
+    Kind("a terabyte", "huge.jpg", huge_sparse, "1100 GB is too large for an image"),
     Kind("JPEG without height", "flat.jpg", changed(lambda data: with_frame_header(data, 5, b"\0\0")),
          "JPEG cannot be decoded"),
     Kind("12-bit JPEG", "deep.jpg", changed(lambda data: with_frame_header(data, 4, b"\x0c")),

@@ -105,7 +105,7 @@ def test_the_ground_truth_evaluates_both(tmp_path: Path) -> None:
     assert found.b.evaluation.auc[5] == pytest.approx(1, abs=1e-6)
     lines = {" ".join(line.split()[:-2]): line.split()[-2:] for line in format_table(found).splitlines()}
     assert lines["pose AUC @ 5°"] == ["0.750", "1.000"]
-    assert lines["registered of ground truth"] == ["7/8", "8/8"]
+    assert lines["registered of GT"] == ["7/8", "8/8"]
 
 
 def test_two_common_images_cannot_be_aligned(tmp_path: Path) -> None:

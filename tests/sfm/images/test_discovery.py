@@ -83,7 +83,7 @@ def test_find_says_which_folders_it_cannot_look_into(folder: Path, monkeypatch: 
 
 def test_find_refuses_a_terabyte_without_opening_it(folder: Path) -> None:
     os.truncate(folder / "a.jpg", 1 << 40)
-    assert find_images(folder).skipped == (("a.jpg", "1100 GB is no image"),)
+    assert find_images(folder).skipped == (("a.jpg", "1100 GB is too large for an image"),)
 
 
 def test_find_refuses_what_is_no_folder(folder: Path) -> None:

@@ -352,7 +352,7 @@ def test_images_that_match_as_they_are_cost_nothing_extra(rotated_images):
     assert len(store.matches) == 1
 
 
-@pytest.mark.parametrize("turn", [1, 2, 3])
+@pytest.mark.parametrize("rotation", [1, 2, 3])
 def test_rotated_images_are_matched_rotated(rotated_images, rotation):
     folder, store = rotated_images([0, 0, 0, rotation, rotation])
     summary = run(store, UprightMatcher(), folder, MatchingOptions())

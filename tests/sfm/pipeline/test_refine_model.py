@@ -222,6 +222,21 @@ def test_a_killed_call_goes_on_where_it_was(noisy, image_folder, tmp_path, monke
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_a_call_that_was_killed_while_it_wrote_is_made_again(noisy, image_folder, tmp_path, monkeypatch):
+    from sfm.pipeline import refine_model
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    model, out = written(noisy, tmp_path / "model"), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(refine_model, "write_ply", killed)
+        assert refine(model, image_folder, out, "--rounds", "1") == 130
+    assert sorted(p.name for p in out.iterdir()) == [".refinement", "sparse"]
+    assert refine(model, image_folder, out, "--rounds", "1") == 0
+    assert sorted(p.name for p in out.iterdir()) == ["points.ply", "refine.json", "sparse"]
+
+
 def test_matches_imported_from_hloc_are_refined(image_folder, tmp_path):
     """hloc's pixels have their origin in the middle of the first one."""
     observations = perturbed(surface_points(), SIGMA)

@@ -196,7 +196,7 @@ def test_a_comparison_says_who_has_what(browser: Browser, comparison_page: Path)
     browser.open(comparison_page)
     assert browser.value("[...document.querySelectorAll('.group > b')].map(b => b.textContent)") == ["5", "3", "0", "1"]
     assert browser.value("document.querySelector('h1').textContent") == "LoFTR compact and SIFT"
-    assert browser.value("document.querySelectorAll('table.ground truth tbody tr').length") == 8
+    assert browser.value("document.querySelectorAll('table.truth tbody tr').length") == 8
     side_by_side = num_colours(browser.picture(".scene-canvas"))
     assert side_by_side > 200
     over = (
