@@ -19,7 +19,8 @@ STAGE_NAMES = ("images", "pairs", "matching", "verification", "tracks", "mapping
 
 
 def option(default: Any, help: str, **extra: Any) -> Any:
-    """A field of an options dataclass. extra: metavar, choices, registry, other."""
+    """A field of an options dataclass. extra: metavar, choices, registry, other, flag (its first name, if not the
+    field's)."""
     return field(default=default, metadata={"help": help, **extra})
 
 
@@ -103,6 +104,7 @@ class MatchingOptions:
         "auto: where images match in separate groups, also match them rotated by 90, 180 and 270 degrees; off",
         choices=("auto", "off"),
         metavar="HOW",
+        flag="--rotations",
     )
     offline: bool = option(False, "never use the network")
 

@@ -104,7 +104,8 @@ def add_options(
         hints = get_type_hints(kind)
         for item in (item for item in fields(kind) if item.init):
             flag, hint = "--" + item.name.replace("_", "-"), hints[item.name]
-            group.add_argument(flag, dest=f"{stage}.{item.name}", **_argument(item, hint, registries))
+            names = (item.metadata["flag"], flag) if "flag" in item.metadata else (flag,)
+            group.add_argument(*names, dest=f"{stage}.{item.name}", **_argument(item, hint, registries))
 
 
 def _argument(item: Field[Any], hint: Any, registries: Registries) -> dict[str, Any]:

@@ -56,12 +56,11 @@ class TwoViewResult:
 
     images: records of A and B, named by their paths, with the cameras that the pose holds for.
     matches: all M of them. image_rotation: quarter turns counterclockwise of B with which they were matched.
-    kind: COLMAP's word for the geometry ("calibrated", "uncalibrated", "planar", "panoramic",
-    "degenerate"). inliers: (M,) bool. F, E: (3, 3) or None. cam1_from_cam0: (3, 4) with a
-    translation of unit length (zero for a pure rotation), or None. parallax_deg: median angle under
-    which the inliers' points see the two cameras. epipolar_px: mean distance of the inliers' points
-    to their epipolar lines, px of the images. remarks: warnings about the geometry or the
-    pose, one line each; without any the pose is trusted. matcher: its provenance.
+    kind: COLMAP's configuration ("calibrated", "uncalibrated", "planar", "panoramic", "degenerate"). inliers: (M,)
+    bool. F, E: (3, 3) or None. cam1_from_cam0: (3, 4) with a translation of unit length (zero for a pure rotation), or
+    None. parallax_deg: median triangulation angle of the inliers. epipolar_px: mean distance of the inliers to their
+    epipolar lines, px of the images. remarks: warnings about the geometry or the pose, one line each; without any the
+    pose is trusted. matcher: its provenance.
     """
 
     images: Records
@@ -76,6 +75,11 @@ class TwoViewResult:
     remarks: tuple[str, ...] = ()
     image_rotation: int = 0
     matcher: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def turn(self) -> int:
+        """The image rotation, by its name in 0.1.0."""
+        return self.image_rotation
 
     @property
     def photos(self) -> Records:
@@ -299,9 +303,7 @@ def _remarks(
         return ("no geometry fits more matches than expected by chance: the images may not show the same place",)
     found = []
     if kind in FLAT_KINDS:
-        found.append(
-            "the matches are on one plane, or the camera only rotated: F is not determined, the pose may be wrong"
-        )
+        found.append("the matches are on a plane, or the camera only rotated: F is undetermined, the pose may be wrong")
     if num_inliers < FEW_INLIERS:
         found.append(f"only {num_inliers} inliers")
     if num_inliers < LOW_RATIO * num:
@@ -311,9 +313,7 @@ def _remarks(
     if parallax is not None and parallax > WIDE_PARALLAX_DEG:
         found.append(f"a parallax of {parallax:.0f}° is more than images that match can have: the pose is likely wrong")
     if any(image.camera.group == ESTIMATED for image in images):
-        found.append(
-            "the focal length is estimated from these matches alone: give --intrinsics for a more reliable pose"
-        )
+        found.append("the focal length is estimated from these matches alone: --intrinsics gives a better pose")
     if not all(image.camera.has_focal_prior for image in images):
         found.append(
             f"a focal length is only guessed ({GUESSED_FOCAL:g} x the longer side), and the pose depends on it: "
@@ -322,7 +322,7 @@ def _remarks(
     return tuple(found)
 
 
-# --- for people and programs --------------------------------------------------------------------
+# --- output --------------------------------------------------------------------------------------
 
 
 def result_dict(result: TwoViewResult) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class TwoImageOptions(TwoViewOptions):
         "auto: where the images hardly match, also try B rotated by 90, 180 and 270 degrees; off",
         choices=("auto", "off"),
         metavar="HOW",
+        flag="--rotations",
     )
     batch: int = field(default=0, init=False)  # no options for one pair
     memory: float | None = field(default=None, init=False)

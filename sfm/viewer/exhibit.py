@@ -17,7 +17,7 @@ class Exhibit:
 
     title: str
     scenes: tuple[Scene, ...]
-    photos: tuple[ImageFiles, ...]
+    images: tuple[ImageFiles, ...]
     state: ViewState
     memory: Path | None = None
     start: str = "overview"

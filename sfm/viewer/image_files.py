@@ -38,13 +38,13 @@ class ImageFiles:
             return None
 
 
-def camera_image(scene: Scene, row: int, photos: ImageFiles, side: int) -> UInt8:
+def camera_image(scene: Scene, row: int, images: ImageFiles, side: int) -> UInt8:
     """A camera's image (H, W, 3), `side` px long, with its keypoints coloured by reprojection error, dark blue at 0 to
     yellow at ERROR_RANGE; on grey where there is none."""
     size = scene.cameras.size[row]
     small = np.maximum(np.round(size * (side / size.max())), 1).astype(int)
-    photo = photos(scene.cameras.names[row], side)
-    picture = Image.new("RGB", tuple(small.tolist()), (70, 74, 80)) if photo is None else Image.fromarray(photo)
+    image = images(scene.cameras.names[row], side)
+    picture = Image.new("RGB", tuple(small.tolist()), (70, 74, 80)) if image is None else Image.fromarray(image)
     picture = picture.resize(tuple(small.tolist()))
     ink = ImageDraw.Draw(picture)
     own = scene.observations.of_camera(row)

@@ -69,20 +69,20 @@ class Stage:
         shape.colors = o3d.utility.Vector3dVector(lines.rgb / 255.0)
         self._add(kind, shape, _material("unlitLine", line_width=width))
 
-    def photos(self, kind: str, corners: Float64, photos: Sequence[UInt8 | None]) -> None:
+    def images(self, kind: str, corners: Float64, images: Sequence[UInt8 | None]) -> None:
         """Shows images on rectangles (C, 4, 3), corners from the top left one clockwise, in place of those before."""
         self.clear(kind)
         triangles = np.array([(0, 1, 2), (0, 2, 3), (0, 2, 1), (0, 3, 2)], np.int32)  # from both sides
         uv = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)[triangles.ravel()]
-        for row, photo in enumerate(photos):
-            if photo is None:
+        for row, image in enumerate(images):
+            if image is None:
                 continue
             mesh = o3d.geometry.TriangleMesh(
                 o3d.utility.Vector3dVector(corners[row]), o3d.utility.Vector3iVector(triangles)
             )
             mesh.triangle_uvs = o3d.utility.Vector2dVector(uv)
             material = _material("defaultUnlit")
-            material.albedo_img = o3d.geometry.Image(np.ascontiguousarray(_encoded(photo).round().astype(np.uint8)))
+            material.albedo_img = o3d.geometry.Image(np.ascontiguousarray(_encoded(image).round().astype(np.uint8)))
             self._add(f"{kind}/{row}", mesh, material)
 
     def background(self, rgb: tuple[int, int, int]) -> None:

@@ -40,7 +40,7 @@ class Panel:
         self.on_look: Callable[[], None] = lambda: None
         self._em, self._scenes = window.theme.font_size, scenes
         self.width = int(21 * self._em)
-        self.photo_side = int(18 * self._em)
+        self.thumbnail_side = int(18 * self._em)
         self._neighbours: tuple[tuple[int, int], ...] = ()
         self._model, self._showing = 0, False
         self._set: dict[str, float] = {}
@@ -100,7 +100,7 @@ class Panel:
         self.widget.add_child(self._legend)
         switches = gui.VGrid(4, round(0.4 * self._em))
         self._switches = {}
-        for name in ("cameras", "photos", "grid", "axes"):
+        for name in ("cameras", "images", "grid", "axes"):
             box = gui.Checkbox(name)
             box.set_on_checked(lambda on, name=name: self._tell(**{name: on}))
             switches.add_child(box)
@@ -135,9 +135,9 @@ class Panel:
 
     def _add_camera(self) -> None:
         self._camera = gui.Vert(round(0.4 * self._em))
-        self._card, self._photo = gui.Label(""), gui.ImageWidget(_image(np.zeros((8, 8, 3), np.uint8)))
+        self._card, self._thumbnail = gui.Label(""), gui.ImageWidget(_image(np.zeros((8, 8, 3), np.uint8)))
         self._camera.add_child(self._card)
-        self._camera.add_child(self._photo)
+        self._camera.add_child(self._thumbnail)
         self._camera.add_child(gui.Label("keypoints: dark 0 px, yellow 2 px error"))
         self._camera.add_child(self._button("Look through it, and back (Enter)", lambda: self.on_look()))
         self._camera.add_child(gui.Label("Shares most points with"))
@@ -184,11 +184,11 @@ class Panel:
         self._legend.text = legend_text(self._scenes[0], state.colour)
         self._showing = False
 
-    def show_camera(self, model: int, scene: Scene, card: CameraCard, photo: UInt8) -> None:
+    def show_camera(self, model: int, scene: Scene, card: CameraCard, image: UInt8) -> None:
         """Shows what there is to say of a camera."""
         self._model, self._neighbours = model, card.neighbours
         self._card.text = card.text
-        self._photo.update_image(_image(photo))
+        self._thumbnail.update_image(_image(image))
         self._list.set_items([f"{scene.cameras.names[row]}   {num:,}" for row, num in card.neighbours])
         self._camera.visible = True
 

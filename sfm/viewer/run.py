@@ -90,13 +90,13 @@ def view(request: Request) -> list[Path]:
     if note is not None:
         LOG.warning(note)
         scenes = apart(scenes) if state.layout == "beside" else scenes
-    photos = tuple(_photos(request, path) for path in request.models)
+    image_files = tuple(_image_files(request, path) for path in request.models)
     if request.view is not None and request.view not in NAMED:
         _check_camera(scenes, request.view)
     if not pictures:
-        _show(request, scenes, photos, note)
+        _show(request, scenes, image_files, note)
         return []
-    drawer = Drawer(scenes, state, photos)
+    drawer = Drawer(scenes, state, image_files)
     if request.screenshot is not None:
         save_picture(screenshot(drawer, request.view or "overview", sizes[0]), request.screenshot)
     if request.turntable is not None:
@@ -118,7 +118,7 @@ def _check_camera(scenes: Sequence[Scene], name: str) -> None:
         camera_row(max(scenes, key=lambda scene: len(scene.cameras.names)), name)
 
 
-def _photos(request: Request, path: Path) -> ImageFiles:
+def _image_files(request: Request, path: Path) -> ImageFiles:
     """The images of the model at a path: of --images, of the run's own folder, or none."""
     if request.images is not None:
         if not request.images.is_dir():
@@ -160,12 +160,12 @@ def _x_display_opens() -> bool:
     return bool(display)
 
 
-def _show(request: Request, scenes: tuple[Scene, ...], photos: tuple[ImageFiles, ...], note: str | None) -> None:
+def _show(request: Request, scenes: tuple[Scene, ...], image_files: tuple[ImageFiles, ...], note: str | None) -> None:
     memory = memory_path(request.models)
     state = replace(remembered(memory), **dict(request.options))  # type: ignore[arg-type]
     state = state if request.view is None else replace(state, pose=None)
     title = "loftr-sfm: " + " and ".join(scene.title for scene in scenes)
-    exhibit = Exhibit(title, scenes, photos, state, memory, request.view or "overview", note)
+    exhibit = Exhibit(title, scenes, image_files, state, memory, request.view or "overview", note)
     run_window(exhibit, request.models)
 
 

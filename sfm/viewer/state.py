@@ -24,6 +24,7 @@ UInt8 = NDArray[np.uint8]
 RGB = tuple[int, int, int]
 COLOURS = ("rgb", "error", "length", "height")
 LAYOUTS = ("beside", "over")
+NAMES_OF_010 = {"images": "photos"}  # fields of remembered states that version 0.1.0 named differently
 BACKGROUNDS: dict[str, RGB] = {"dark": (20, 23, 28), "light": (250, 250, 248)}
 TINTS: dict[str, tuple[RGB, ...]] = {  # of the first model and the second; Okabe and Ito's colours
     "dark": ((86, 180, 233), (240, 170, 30)),
@@ -49,7 +50,7 @@ class ViewState:
     colour: str = "rgb"
     layout: str = "beside"
     cameras: bool = True
-    photos: bool = True
+    images: bool = True
     grid: bool = True
     axes: bool = True
     selected: tuple[int, str] | None = None
@@ -217,7 +218,7 @@ def state_from_json(text: str) -> ViewState:
         return ViewState()
     state = ViewState()
     for field in fields(ViewState) if isinstance(value, dict) else ():
-        state = _with(state, field.name, value.get(field.name))
+        state = _with(state, field.name, value.get(field.name, value.get(NAMES_OF_010.get(field.name, ""))))
     return state
 
 

@@ -32,11 +32,11 @@ from sfm.viewer.state import (
 )
 
 UInt8 = NDArray[np.uint8]
-MAX_PHOTOS = 50  # cameras with their image; more get their outline only
+MAX_IMAGES = 50  # cameras with their image; more get their outline only
 FRAMES, FRAME_SECONDS = 72, 0.08
 GIF_BYTES, GIF_COLOURS = 5_000_000, (128, 64, 32)
 PICTURES, TURNTABLES = (".png", ".jpg", ".jpeg", ".webp"), (".gif",)
-UNITS = {"error": "px", "length": "photos", "height": ""}
+UNITS = {"error": "px", "length": "images", "height": ""}
 LABELS = {"error": "reprojection error", "length": "images that see a point", "height": "height"}
 
 
@@ -46,7 +46,7 @@ class Drawer:
 
     scenes: tuple[Scene, ...]
     state: ViewState
-    photos: tuple[ImageFiles, ...] = ()
+    images: tuple[ImageFiles, ...] = ()
     captions: bool = True
     _depth: float = field(init=False)
     _thumbnails: tuple[tuple[UInt8 | None, ...], ...] = field(init=False)
@@ -56,8 +56,8 @@ class Drawer:
         object.__setattr__(self, "_thumbnails", tuple(self._read(i) for i in range(len(self.scenes))))
 
     def _read(self, i: int) -> tuple[UInt8 | None, ...]:
-        names, read = self.scenes[i].cameras.names, self.photos[i] if self.photos else ImageFiles()
-        few = self.state.photos and self.state.cameras and len(names) <= MAX_PHOTOS
+        names, read = self.scenes[i].cameras.names, self.images[i] if self.images else ImageFiles()
+        few = self.state.images and self.state.cameras and len(names) <= MAX_IMAGES
         return tuple(read(name, 320) if few else None for name in names)
 
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -110,9 +110,9 @@ class Drawer:
             return parts
         away = np.linalg.norm(scene.cameras.centres - view.eye, axis=1) > 0.5 * self._depth
         corners = image_corners(scene.cameras, self._depth)
-        for row, photo in enumerate(self._thumbnails[i]):
-            if photo is not None and away[row]:
-                parts.append(image_fragments(view, corners[row], photo, scale))
+        for row, image in enumerate(self._thumbnails[i]):
+            if image is not None and away[row]:
+                parts.append(image_fragments(view, corners[row], image, scale))
         outline, eight = frustum_lines(scene.cameras, self._depth, self._tint(i)), np.repeat(away, 8)
         outline = Segments(outline.start[eight], outline.end[eight], outline.rgb[eight])
         return [*parts, line_fragments(view, outline, 1.4 if len(away) <= 200 else 1.0)]

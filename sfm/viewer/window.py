@@ -34,7 +34,7 @@ from sfm.viewer.state import (
     remember,
     visible_points,
 )
-from sfm.viewer.stills import MAX_PHOTOS, faint
+from sfm.viewer.stills import MAX_IMAGES, faint
 
 REBUILD_SECONDS = 0.1
 DRAG_PX = 4  # a mouse that moves less between down and up has clicked
@@ -63,7 +63,7 @@ class Window:
 
     def _read(self, i: int) -> list[Any]:
         names = self.exhibit.scenes[i].cameras.names
-        return [self.exhibit.photos[i](name, 320) if len(names) <= MAX_PHOTOS else None for name in names]
+        return [self.exhibit.images[i](name, 320) if len(names) <= MAX_IMAGES else None for name in names]
 
     def _connect(self) -> None:
         for k, stage in enumerate(self.stages):
@@ -91,7 +91,7 @@ class Window:
             "point_size": set(),
             "selected": {"cameras"},
             "cameras": {"cameras"},
-            "photos": {"cameras"},
+            "images": {"cameras"},
             "grid": {"ground"},
             "axes": {"ground"},
             "background": {"cameras", "ground"},
@@ -114,8 +114,8 @@ class Window:
             return
         scene = self.exhibit.scenes[model]
         self.change(selected=(model, scene.cameras.names[row]))
-        photo = camera_image(scene, row, self.exhibit.photos[model], self.panel.photo_side)
-        self.panel.show_camera(model, scene, camera_card(scene, row), photo)
+        image = camera_image(scene, row, self.exhibit.images[model], self.panel.thumbnail_side)
+        self.panel.show_camera(model, scene, camera_card(scene, row), image)
         self.window.set_needs_layout()
 
     def selected(self) -> tuple[int, int] | None:
@@ -196,18 +196,18 @@ class Window:
             stage.points(f"points{i}", scene.points.xyz[own], rgb[own], self._point_size(i))
 
     def _put_cameras(self, stage: Stage, i: int, shown: tuple[int, ...]) -> None:
-        for kind in ("frustums", "photos", "picked"):
+        for kind in ("frustums", "images", "picked"):
             stage.clear(f"{kind}{i}")
         scene = self.exhibit.scenes[i]
         if i not in shown or not self.state.cameras or not scene.cameras.names:
             return
         lines = frustum_lines(scene.cameras, self._depth, self._tint(i))
         stage.lines(f"frustums{i}", lines, 1.5 * self.window.scaling)
-        if self.state.photos:
-            corners, photos = image_corners(scene.cameras, self._depth), list(self._thumbnails[i])
+        if self.state.images:
+            corners, images = image_corners(scene.cameras, self._depth), list(self._thumbnails[i])
             if self.inside is not None and self.inside[0] == i:
-                photos[self.inside[1]] = None
-            stage.photos(f"photos{i}", corners, photos)
+                images[self.inside[1]] = None
+            stage.images(f"images{i}", corners, images)
         found = self.selected()
         if found is not None and found[0] == i:
             eight = slice(8 * found[1], 8 * found[1] + 8)
@@ -304,7 +304,7 @@ class Window:
             key.F: lambda: self.go("front"),
             key.S: lambda: self.go("side"),
             key.C: lambda: self.change(cameras=not state.cameras),
-            key.P: lambda: self.change(photos=not state.photos),
+            key.P: lambda: self.change(images=not state.images),
             key.G: lambda: self.change(grid=not state.grid),
             key.X: lambda: self.change(axes=not state.axes),
             key.K: lambda: self.change(colour=after[state.colour]),

@@ -60,6 +60,12 @@ def test_options_arrive(calls):
     assert more["stop_after"] == "tracks"
 
 
+@pytest.mark.parametrize("name", ["--rotations", "--turns"])
+def test_an_option_keeps_its_former_name(calls, name):
+    assert exit_code("photos", "out", name, "off") == 0
+    assert calls[0][2].matching.turns == "off"
+
+
 def test_verbose_prints_the_resolved_options(calls, capsys):
     assert exit_code("photos", "out", "-v", "--resize", "800") == 0
     assert '"resize": 800' in capsys.readouterr().out

@@ -154,3 +154,7 @@ def test_what_is_right_in_a_damaged_memory_stays() -> None:
 def test_values_that_make_no_sense_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(BadOption):
         ViewState(**values)  # type: ignore[arg-type]
+
+
+def test_a_state_of_version_010_is_read():
+    assert not state_from_json('{"photos":false}').images
