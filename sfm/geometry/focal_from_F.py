@@ -71,8 +71,8 @@ def focal_of_pair(F: Float64, width: int, height: int) -> float | None:
     cost = essential_cost(F[None], K, K)
     low = SCAN[cost <= cost.min() + PAIR_TOLERANCE]
     best = float(SCAN[cost.argmin()])
-    told = cost.min() <= PAIR_TOLERANCE and low[-1] <= PAIR_SPREAD * low[0]
-    return best * max(width, height) if told and PAIR_RANGE[0] <= best <= PAIR_RANGE[1] else None
+    determined = cost.min() <= PAIR_TOLERANCE and low[-1] <= PAIR_SPREAD * low[0]
+    return best * max(width, height) if determined and PAIR_RANGE[0] <= best <= PAIR_RANGE[1] else None
 
 
 def _quartiles(values: Float64, weights: Float64) -> tuple[float, float]:
