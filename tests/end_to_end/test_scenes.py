@@ -35,7 +35,7 @@ def test_demo(loftr_sfm, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("scene", "photos", "auc"),
+    ("scene", "images", "auc"),
     [("strecha_fountain_p11", 11, (0.85, 0.95, 0.97)), ("strecha_herzjesu_p8", 8, (0.88, 0.96, 0.97))],
 )
 def test_real_images(loftr_sfm, shared_dir, tmp_path, scene, images, auc):
