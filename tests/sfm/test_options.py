@@ -42,7 +42,10 @@ def test_unknown_and_bad_keywords():
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"camera": "per-floder"}, "--camera per-floder: choose one of auto, single, per-folder, per-image; did you mean"),
+        (
+            {"camera": "per-floder"},
+            "--camera per-floder: choose one of auto, single, per-folder, per-image; did you mean",
+        ),
         ({"turns": "of"}, "--turns of: choose one of auto, off; did you mean off"),
         ({"device": "gpu"}, "--device gpu: choose one of auto, cpu, cuda"),
         ({"resize": "640"}, "--resize '640': must be int, not str"),
