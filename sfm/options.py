@@ -174,6 +174,7 @@ class MappingOptions:
     seed: int = option(0, "random seed", metavar="N")
 
     def __post_init__(self) -> None:
+        require(self.min_model_size >= 1, f"--min-model-size {self.min_model_size}: must be at least 1")
         require(self.threads == -1 or self.threads >= 1, f"--threads {self.threads}: must be at least 1, or -1")
         require(0 <= self.seed < 2**31, f"--seed {self.seed}: must be from 0 to 2147483647")
 

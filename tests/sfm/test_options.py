@@ -37,6 +37,8 @@ def test_unknown_and_bad_keywords():
         Options.of(mather="sift")
     with pytest.raises(BadOption, match="--resize 3"):
         Options.of(resize=3)
+    with pytest.raises(BadOption, match="--min-model-size -1: must be at least 1"):
+        Options.of(min_model_size=-1)
 
 
 @pytest.mark.parametrize(
