@@ -155,6 +155,7 @@ def _mapping_depends_on(run: Run) -> Any:
 
 
 def _run_mapping(run: Run) -> StageSummary:
+    run.db.invalidate("refinement")  # whose database.db is overwritten: an earlier one of these options is not whole
     return mapping.run(run.db, run.options.mapping, output=run.out, known_intrinsics=run.known_intrinsics)
 
 
