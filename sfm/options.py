@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, field, fields
 from difflib import get_close_matches
+from numbers import Integral, Real
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, TypedDict, get_type_hints
+from typing import Any, TypedDict, get_args, get_type_hints
 
 from sfm.errors import BadOption
 
@@ -175,6 +176,7 @@ class MappingOptions:
     seed: int = option(0, "random seed", metavar="N")
 
     def __post_init__(self) -> None:
+        require(self.min_model_size >= 1, f"--min-model-size {self.min_model_size}: must be at least 1")
         require(self.threads == -1 or self.threads >= 1, f"--threads {self.threads}: must be at least 1, or -1")
         require(0 <= self.seed < 2**31, f"--seed {self.seed}: must be from 0 to 2147483647")
 
@@ -242,6 +244,29 @@ class RunKeywords(TypedDict, total=False):
     no_report: bool
 
 
+def _checked(stage: type[Any], name: str, value: Any) -> Any:
+    """A keyword's value in its field's own type: 2 is 2.0 where a float is meant, numpy's numbers are Python's.
+
+    BadOption for one of another kind, or none of the field's choices.
+    """
+    hint, flag = get_type_hints(stage)[name], f"--{name.replace('_', '-')}"
+    kinds = get_args(hint) or (hint,)
+    accepted = tuple(kind for each in kinds for kind in _ACCEPTED.get(each, (each,)))
+    fits = isinstance(value, accepted) and (bool in kinds or not isinstance(value, bool))
+    wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+    require(fits, f"{flag} {value!r}: must be {wanted}, not {type(value).__name__}")
+    choices = next(item for item in fields(stage) if item.name == name).metadata.get("choices")
+    if choices and value not in choices:
+        near = get_close_matches(value, choices, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise BadOption(f"{flag} {value}: choose one of {', '.join(choices)}{meant}")
+    number = next((kind for kind in kinds if kind in _ACCEPTED), None)
+    return value if number is None or value is None else number(value)
+
+
+_ACCEPTED: dict[Any, tuple[type, ...]] = {int: (Integral,), float: (Real,)}
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """All options of a run, stage by stage."""
@@ -259,7 +284,8 @@ class Options:
     def of(cls, **keywords: Any) -> Options:
         """Options by the names of the command line, as RunKeywords has them: Options.of(matcher="sift", resize=1024).
 
-        Paths may be strings. BadOption for a name that there is not (with the nearest one), or a value out of range.
+        Paths may be strings. BadOption for a name that there is not (with the nearest one), or a value of another kind,
+        out of range or not among the choices.
         """
         own: dict[str, dict[str, Any]] = {stage: {} for stage in get_type_hints(cls)}
         stage_of = {item.name: stage for stage, item in cls.each()}
@@ -272,7 +298,9 @@ class Options:
                 )
             if name in ("masks", "known_poses"):
                 value = None if value is None else Path(value)
-            own[stage_of[name]][name] = fspath(value) if name in ("pairs", "weights") else value
+            elif name in ("pairs", "weights") and isinstance(value, PathLike):
+                value = fspath(value)
+            own[stage_of[name]][name] = _checked(get_type_hints(cls)[stage_of[name]], name, value)
         return cls(**{stage: kind(**own[stage]) for stage, kind in get_type_hints(cls).items()})
 
     @classmethod

@@ -57,10 +57,12 @@ def run_mapper(attempt: Attempt, options: MappingOptions, folder: Path) -> list[
 
     Raises BadOption for a name that is no mapper's.
     """
+    from sfm.colmap.log import quiet
     from sfm.mapping.colmap_mapper import by_size
     from sfm.mapping.inputs import write_database
 
     mapper, _ = MAPPERS.choose(options.mapper)
     folder.mkdir(parents=True)
     write_database(folder / "database.db", attempt.data)
-    return by_size(mapper(attempt, options, folder))
+    with quiet():
+        return by_size(mapper(attempt, options, folder))

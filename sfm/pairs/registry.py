@@ -6,6 +6,7 @@ group loftr_sfm.pairs in another package.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from sfm.errors import BadFile
@@ -36,5 +37,7 @@ def choose(spec: str, images: ImageSet) -> ChosenPairs:
     path = Path(spec)
     if not path.exists():
         named = [f"{name}[:{entry.argument}]" if entry.argument else name for name, entry in entries.items()]
-        raise BadFile(f"--pairs {spec}: no such file, and none of {', '.join([AUTO, *named])}")
+        near = get_close_matches(spec.partition(":")[0], [AUTO, *entries], n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise BadFile(f"--pairs {spec}: no such file, and none of {', '.join([AUTO, *named])}{meant}")
     return from_file(path, images.names, skipped=images.skipped)

@@ -24,7 +24,7 @@ from sfm.colmap.model_reader import model_digest, read_reconstruction
 from sfm.colmap.model_writer import colour_points, remove_leftovers, write_models, write_ply
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.evaluation.model import model_folders
-from sfm.images.decoding import eight_bit, opened, read_mask
+from sfm.images.decoding import eight_bit, mask_path, opened, read_mask
 from sfm.images.exif import TRANSPOSE_OF, orientation_left
 from sfm.matchers.registry import device_of
 from sfm.options import MatchingOptions
@@ -32,7 +32,7 @@ from sfm.pipeline.refine_options import RefineOptions
 from sfm.refinement.model_refinement import PixelSource, RefinedModel, has_rigs, model_input, refine_model
 from sfm.results.files import DATABASE
 from sfm.system import memory
-from sfm.system.hashing import json_digest
+from sfm.system.hashing import json_digest, size_and_time
 from sfm.system.safe_paths import leads_out, refuse_links
 from sfm.types import ImageRecord
 
@@ -184,8 +184,15 @@ def _check_output(out: Path, sources: Sequence[Path]) -> None:
 
 def _scratch(out: Path, source: Path, own: ModelImages, options: RefineOptions) -> Path:
     """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
+    masks = options.refinement.masks
+    usable = [name for name in own.records if name not in own.unusable]
+    files = [own.folder / name for name in usable]
+    if masks is not None:
+        files += [path for name in usable if (path := mask_path(masks, name)) is not None]
     values = asdict(options.refinement), options.machine.seed, model_digest(source), dict(own.unusable)
-    folder = out / ".refinement" / json_digest([__version__, *values])
+    folder = (
+        out / ".refinement" / json_digest([__version__, *values, [(str(path), *size_and_time(path)) for path in files]])
+    )
     for other in folder.parent.glob("*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)

@@ -50,7 +50,7 @@ class OpenRun:
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages of this run, in order; one of hloc's files chooses no pairs."""
-        return STAGES if self._run.imported is None else IMPORT_STAGES
+        return _stages(self._run.imported)
 
     @property
     def summaries(self) -> tuple[StageSummary, ...]:
@@ -105,8 +105,9 @@ def reconstruct(
     model. A model that is probably bad is returned, with its warnings.
     """
     folder, out, options = Path(images), Path(out), _options(options, keywords)
-    if stop_after is not None and stop_after not in STAGE_NAMES:
-        raise BadOption(f"--stop-after {stop_after}: choose one of {', '.join(STAGE_NAMES)}")
+    names = [stage.name for stage in _stages(imported)]
+    if stop_after is not None and stop_after not in names:
+        raise BadOption(f"--stop-after {stop_after}: choose one of {', '.join(names)}")
     with _opened(folder, out, options, imported) as run:
         stages = OpenRun(run)
         failure = _run_stages(stages, stop_after, on_stage)
@@ -122,6 +123,10 @@ def reconstruct(
         stale = f"; {out / 'sparse'} is of an earlier run" if (out / "sparse").exists() else ""
         raise NoModel(f"{failure}{stale}")
     return result
+
+
+def _stages(imported: HlocFiles | None) -> tuple[Stage, ...]:
+    return STAGES if imported is None else IMPORT_STAGES
 
 
 def _options(options: Options | None, keywords: RunKeywords) -> Options:

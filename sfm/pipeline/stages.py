@@ -27,7 +27,7 @@ from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
-from sfm.system.hashing import files_digest, json_digest
+from sfm.system.hashing import files_digest, json_digest, size_and_time
 from sfm.tracks import stage as tracks
 from sfm.types import CameraPrior, ImageRecord, StageSummary
 from sfm.verification import stage as verification
@@ -98,18 +98,7 @@ def _images_depend_on(run: Run) -> Any:
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
     found = find_images(folder)
-    return [(name, *_size_and_time(folder / name)) for name in found.names] + [
-        (name, 0, 0) for name, _ in found.skipped
-    ]
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    """Of a file; zeros where it has gone since it was found."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
+    return [(name, *size_and_time(folder / name)) for name in found.names] + [(name, 0, 0) for name, _ in found.skipped]
 
 
 def _run_images(run: Run) -> StageSummary:
@@ -166,6 +155,7 @@ def _mapping_depends_on(run: Run) -> Any:
 
 
 def _run_mapping(run: Run) -> StageSummary:
+    run.db.invalidate("refinement")  # whose database.db is overwritten: an earlier one of these options is not whole
     return mapping.run(run.db, run.options.mapping, output=run.out, known_intrinsics=run.known_intrinsics)
 
 

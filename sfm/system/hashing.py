@@ -40,6 +40,15 @@ def named_files_digest(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Bytes and modification time (ns) of a file, by which a change is noticed unread; zeros where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
 def _hash_into(digest: Any, path: Path) -> None:
     with path.open("rb") as file:
         while piece := file.read(_PIECE):

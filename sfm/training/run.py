@@ -16,6 +16,8 @@ from sfm.datasets.training_pairs.photometric import Photometric, changed
 from sfm.datasets.training_pairs.synthetic_pairs import SyntheticPairs, TrainingPair
 from sfm.datasets.training_pairs.track_pairs import SparseTrainingPair, TrackPairs, TrackScene, reconstruct_scene
 from sfm.errors import BadFile, BadOption
+from sfm.matchers.registry import device_of
+from sfm.options import MatchingOptions, require
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -137,9 +139,8 @@ def run_training(args: Namespace) -> str:
 
     from sfm.matchers.loftr.training.loop import TrainingOptions, train
 
-    if not args.photos.is_dir():
-        raise BadFile(f"{args.photos}: no such folder; give a folder of images")
-    device = "cuda" if args.device == "auto" and torch.cuda.is_available() else args.device.replace("auto", "cpu")
+    _check(args)
+    device = device_of(MatchingOptions(device=args.device))
     torch.manual_seed(args.seed)
     scenes = reconstruct_scenes(args.scenes, args.out / "scenes") if args.scenes else ()
     run = TrainingRun(args.photos, scenes, tuple(args.size), args.batch, workers=args.workers, seed=args.seed)
@@ -147,6 +148,20 @@ def run_training(args: Namespace) -> str:
     options = TrainingOptions(args.out, args.hours, args.steps, *rates, device=device)
     weights = train(_network(args.init), lambda step: batches(run, step, device), options)
     return f"weights: {weights}\nnext: loftr-sfm IMAGES OUT --weights {weights}"
+
+
+def _check(args: Namespace) -> None:
+    """BadFile and BadOption for what would fail later, or train nothing."""
+    if not args.photos.is_dir():
+        raise BadFile(f"{args.photos}: no such folder; give a folder of images")
+    if args.out.exists() and not args.out.is_dir():
+        raise BadFile(f"{args.out}: is a file; give a folder for the weights")
+    require(args.batch >= 1, f"--batch {args.batch}: must be at least 1")
+    require(args.steps >= 0, f"--steps {args.steps}: must not be negative")
+    require(args.hours > 0, f"--hours {args.hours}: must be positive")
+    require(args.workers >= 0, f"--workers {args.workers}: must not be negative")
+    require(args.learning_rate > 0, f"--learning-rate {args.learning_rate}: must be positive")
+    require(min(args.size) > 0, f"--size {args.size[0]} {args.size[1]}: both must be multiples of 32")
 
 
 def _network(init: Path | None) -> LoFTR:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 
 from sfm.errors import BadOption
@@ -36,3 +37,35 @@ def test_unknown_and_bad_keywords():
         Options.of(mather="sift")
     with pytest.raises(BadOption, match="--resize 3"):
         Options.of(resize=3)
+    with pytest.raises(BadOption, match="--min-model-size -1: must be at least 1"):
+        Options.of(min_model_size=-1)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        (
+            {"camera": "per-floder"},
+            "--camera per-floder: choose one of auto, single, per-folder, per-image; did you mean",
+        ),
+        ({"turns": "of"}, "--turns of: choose one of auto, off; did you mean off"),
+        ({"device": "gpu"}, "--device gpu: choose one of auto, cpu, cuda"),
+        ({"resize": "640"}, "--resize '640': must be int, not str"),
+        ({"seed": 1.5}, "--seed 1.5: must be int, not float"),
+        ({"seed": True}, "--seed True: must be int, not bool"),
+        ({"no_refine": 1}, "--no-refine 1: must be bool, not int"),
+        ({"intrinsics": [900, 512, 340, 0]}, r"--intrinsics \[900, 512, 340, 0\]: must be str or None, not list"),
+        ({"confidence": "0.5"}, "--confidence '0.5': must be float or None, not str"),
+        ({"pairs": 3}, "--pairs 3: must be str, not int"),
+    ],
+)
+def test_values_of_another_kind_and_other_choices_are_refused(keywords, message):
+    with pytest.raises(BadOption, match=message):
+        Options.of(**keywords)
+
+
+def test_numbers_are_of_their_fields_type():
+    options = Options.of(resize=np.int64(640), confidence=np.float32(0.5), max_error=2)
+    values = (options.matching.resize, options.matching.confidence, options.verification.max_error)
+    assert values == (640, 0.5, 2.0)
+    assert [type(value) for value in values] == [int, float, float]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sfm.cli.parsing import PROGRAM, Parser, Verb, entry_of
 from sfm.cli.registries import exports
+from sfm.errors import BadFile
 
 EXAMPLES = f"""\
 examples:
@@ -34,6 +35,8 @@ def _run(args: Namespace) -> int:
     from sfm.system.safe_paths import refuse_links
 
     folder = args.format.partition(":")[0]
+    if not args.out.is_dir():
+        raise BadFile(f"{args.out}: no such folder; give the output folder of a run")
     if args.dest is None:
         refuse_links(args.out, [folder])
     print(export(ExportSource.of_run(args.out, args.images), args.dest or args.out / folder, args.format))

@@ -19,7 +19,7 @@ examples:
 def _arguments(parser: Parser) -> None:
     actions = one_of("list", "fetch", "check")
     parser.add_argument("action", **actions, help="list them, download some, check files")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="names (see list); check takes files too")
+    parser.add_argument("names", nargs="*", default=[], metavar="NAME", help="names (see list); check takes files too")
     parser.add_argument("--offline", action="store_true", help="never use the network")
 
 

@@ -109,6 +109,8 @@ def test_every_verb_has_help(verb, capsys):
         (["weights", "polish"], "polish"),
         (["weights", "fetch"], "name the weights"),
         (["inspect", "absent-folder"], "absent-folder"),
+        (["export", "absent-folder", "ply"], "absent-folder: no such folder"),
+        (["weights"], "required: list|fetch|check (see"),
     ],
 )
 def test_users_errors_are_one_line(argv, word, capsys, tmp_path, monkeypatch):
@@ -211,6 +213,15 @@ sys.exit(" ".join(name for name in {heavy!r} if name in sys.modules))
 def test_a_folder_with_a_verbs_name(calls):
     assert exit_code("./demo", "out") == 0
     assert calls[0][0] == Path("demo")
+
+
+def test_front_door_of_a_checkout_that_is_not_installed(tmp_path):
+    command = [sys.executable, "-S", str(ROOT / "reconstruct.py"), "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("reconstruct.py: ")
+    assert done.stderr.endswith("pip install -c constraints.txt -e .\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_version_and_front_door_of_a_checkout():

@@ -222,6 +222,25 @@ def test_a_killed_call_goes_on_where_it_was(noisy, image_folder, tmp_path, monke
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
+def test_a_call_with_other_images_does_not_go_on_with_the_rounds_of_a_killed_one(noisy, images, tmp_path, monkeypatch):
+    from sfm.refinement.rounds import Refiner
+
+    model, numbers, next_round = written(noisy, tmp_path / "model"), [], Refiner.next_round
+
+    def killed(self, before, scratch):
+        numbers.append(before.rounds)
+        if len(numbers) == 2:
+            raise KeyboardInterrupt
+        return next_round(self, before, scratch)
+
+    monkeypatch.setattr(Refiner, "next_round", killed)
+    assert refine(model, images, tmp_path / "out") == 130
+    write_image(images / NAMES[0], np.roll(rendered(0), 1, axis=1))
+    assert refine(model, images, tmp_path / "out") == 0
+    assert numbers[:3] == [0, 1, 0]
+
+
 def test_a_call_that_was_killed_while_it_wrote_is_made_again(noisy, image_folder, tmp_path, monkeypatch):
     from sfm.pipeline import refine_model
 

@@ -57,6 +57,12 @@ def test_changed_option_redoes_what_depends_on_it(copied, change, first_redone, 
     assert exact.matched == []
 
 
+def test_refinement_is_redone_after_mapping_was_which_overwrites_its_database(copied):
+    other = replace(OPTIONS, mapping=replace(OPTIONS.mapping, min_model_size=NUM))
+    reconstruct(*copied, other, stop_after="mapping")
+    assert reused(reconstruct(*copied, OPTIONS)) == list(STAGE_NAMES[: STAGE_NAMES.index("mapping")])
+
+
 def test_another_matcher_matches_again_and_the_first_is_remembered(copied, exact):
     exact.version = "2"
     assert reused(reconstruct(*copied, OPTIONS)) == ["images", "pairs"]

@@ -121,6 +121,8 @@ def test_hlocs_files_carry_on(finished, tmp_path, exact):
     assert reused(reconstruct(images, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches))) == [
         name for name in STAGE_NAMES if name != "pairs"
     ]
+    with pytest.raises(BadOption, match="--stop-after pairs: choose one of images, matching, verification"):
+        reconstruct(images, tmp_path / "out", OPTIONS, imported=HlocFiles(features, matches), stop_after="pairs")
 
 
 def test_bad_input_is_one_line_before_any_work(images, tmp_path):

@@ -148,3 +148,24 @@ def test_absent_images_are_named(tmp_path, capsys):
     assert cli.main(["train", "--photos", str(tmp_path / "absent"), "--out", str(tmp_path / "run")]) == 2
     assert str(tmp_path / "absent") in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch", "0"], "--batch 0: must be at least 1"),
+        (["--steps", "-1"], "--steps -1: must not be negative"),
+        (["--hours", "0"], "--hours 0.0: must be positive"),
+        (["--workers", "-1"], "--workers -1: must not be negative"),
+        (["--learning-rate", "-3"], "--learning-rate -3.0: must be positive"),
+        (["--size", "0", "0"], "--size 0 0: both must be multiples of 32"),
+        (["--photos", "absent"], "absent: no such folder"),
+        (["--out", "file"], "file: is a file"),
+    ],
+)
+def test_bad_options_are_one_line_before_any_work(images, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    assert cli.main(["train", "--photos", str(images), "--out", "run", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"loftr-sfm: error: {message}")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
