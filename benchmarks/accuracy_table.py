@@ -10,12 +10,12 @@ from typing import Any
 
 import pycolmap
 
+from sfm.colmap.model_reader import model_folders
 from sfm.errors import BadFile
 from sfm.evaluation.model import (
     camera_poses,
     centre_errors,
     evaluate,
-    model_folders,
     model_statistics,
     read_ground_truth,
     read_model,

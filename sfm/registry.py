@@ -31,12 +31,14 @@ class Entry(Generic[Made]):
     """One choice of a registry.
 
     help: what it is, half a line of `--help`. make: the factory or function itself; its signature is the registry's.
-    argument: how `--help` names what may follow the name after a colon, "" where nothing may.
+    argument: how `--help` names what may follow the name after a colon, "" where nothing may. version: raised when the
+    results change, so that what an earlier one made is not reused; a matcher has its provenance for that.
     """
 
     help: str
     make: Made
     argument: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ class Registry(Generic[Made]):
         if colon and not entries[name].argument:
             raise BadOption(f"{self.what} {spec}: {name} takes no argument")
         return entries[name].make, argument if colon else None
+
+    def version(self, spec: str) -> tuple[str, ...]:
+        """What results of "NAME" or "NAME:ARGUMENT" depend on besides the text: () for what is built in."""
+        entry = self.entries().get(spec.partition(":")[0])
+        return (entry.version,) if entry is not None and entry.version else ()
 
     def help(self) -> str:
         """The choices for `--help`: "loftr (what it is), sequential[:N] (what it is)"."""

@@ -68,6 +68,28 @@ def model_paths(folder: Path) -> tuple[Path, ...]:
     raise BadFile(f"{folder}: is no COLMAP model; give a folder with cameras, images and points3D (.bin or .txt)")
 
 
+def is_model(folder: Path) -> bool:
+    """True for a folder with cameras, images and points3D, all binary or all text."""
+    stems = ("cameras", "images", "points3D")
+    return any(all((folder / f"{stem}{suffix}").is_file() for stem in stems) for suffix in (".bin", ".txt"))
+
+
+def model_folders(path: Path) -> tuple[Path, ...]:
+    """COLMAP models at a path: itself, those in its sparse/ (a run's output folder), or its sub-models.
+
+    Raises BadFile where there are none.
+    """
+    if is_model(path):
+        return (path,)
+    for folder in (path / "sparse", path):
+        if is_model(folder):
+            return (folder,)
+        if folder.is_dir() and (found := sorted(sub for sub in folder.iterdir() if is_model(sub))):
+            return tuple(found)
+    what = "holds no COLMAP model" if path.is_dir() else "no such folder"
+    raise BadFile(f"{path}: {what}; give a folder with cameras, images and points3D, or a run's output folder")
+
+
 def model_digest(folder: Path) -> str:
     """Hash of the model's files: what a result with these poses depends on. Raises BadFile where they are missing."""
     try:

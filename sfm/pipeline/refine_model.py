@@ -20,10 +20,9 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm import __version__
-from sfm.colmap.model_reader import model_digest, read_reconstruction
+from sfm.colmap.model_reader import model_digest, model_folders, read_reconstruction
 from sfm.colmap.model_writer import colour_points, remove_leftovers, write_models, write_ply
 from sfm.errors import BadFile, BadImage, BadOption
-from sfm.evaluation.model import model_folders
 from sfm.images.decoding import eight_bit, mask_path, opened, read_mask
 from sfm.images.exif import TRANSPOSE_OF, orientation_left
 from sfm.matchers.registry import device_of

@@ -18,11 +18,13 @@ from sfm.images.discovery import find_images
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
 from sfm.mapping.inputs import MappingInput, read_input
+from sfm.mapping.registry import MAPPERS
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
 from sfm.options import Options
 from sfm.pairs import stage as pairs
+from sfm.pairs.registry import PAIR_SELECTORS
 from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
 from sfm.storage.database import FeatureDatabase
@@ -127,7 +129,7 @@ def _pairs_depend_on(run: Run) -> Any:
     spec = run.options.pairs.pairs
     skipped = run.db.summary("images")
     listed = [Path(spec)] if Path(spec).is_file() else []
-    return [spec, files_digest(listed), skipped.skipped if skipped else ()]
+    return [spec, files_digest(listed), skipped.skipped if skipped else (), *PAIR_SELECTORS.version(spec)]
 
 
 def _run_matching(run: Run) -> StageSummary:
@@ -151,7 +153,8 @@ def _mapping_depends_on(run: Run) -> Any:
     options = run.options.mapping
     every_matcher = [] if run.db.read_traits().dense else ["every matcher"]
     poses = None if options.known_poses is None else model_digest(options.known_poses)
-    return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics, *every_matcher]
+    own = [*every_matcher, *MAPPERS.version(options.mapper)]
+    return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics, *own]
 
 
 def _run_mapping(run: Run) -> StageSummary:

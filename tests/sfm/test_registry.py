@@ -13,6 +13,7 @@ from sfm.registry import Entry, Registry
 
 ENTRY = Entry("from elsewhere", lambda argument: ("elsewhere", argument), argument="N")
 NO_ENTRY = "a string"
+VERSIONED = Entry("from elsewhere", None, version="2")
 
 
 def things(group: str) -> Registry:
@@ -56,3 +57,10 @@ def test_what_cannot_be_loaded_is_left_out_with_a_warning(install, caplog: pytes
 def test_unknown_names_and_arguments_are_refused(spec: str, message: str) -> None:
     with pytest.raises(BadOption, match=message):
         things("refused").choose(spec)
+
+
+def test_results_depend_on_the_version_of_an_entry(install) -> None:
+    install(other=f"{__name__}:VERSIONED")
+    registry = things("versions")
+    assert registry.version("plain") == registry.version("a file") == ()
+    assert registry.version("other:7") == ("2",)

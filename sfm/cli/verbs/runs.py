@@ -36,7 +36,9 @@ STAGE_HELP = f"last stage to run: {', '.join(STAGE_NAMES)}"
 def _add_run_options(parser: Parser) -> None:
     stages = one_of(*STAGE_NAMES) | {"metavar": "STAGE"}
     parser.add_argument("--stop-after", **stages, help=STAGE_HELP)
-    parser.add_argument("-v", "--verbose", action="store_true", help="print the resolved options and COLMAP's log")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print the resolved options, and what COLMAP warns of"
+    )
     add_options(parser)
 
 

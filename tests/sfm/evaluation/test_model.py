@@ -10,6 +10,7 @@ import numpy as np
 import pycolmap
 import pytest
 
+from sfm.colmap.model_reader import model_folders
 from sfm.errors import BadFile
 from sfm.evaluation.model import (
     align,
@@ -22,7 +23,6 @@ from sfm.evaluation.model import (
     evaluation_text,
     extent,
     fit_similarity,
-    model_folders,
     model_statistics,
     pose_errors,
     read_model,
