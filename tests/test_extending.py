@@ -58,18 +58,18 @@ def test_the_document_has_four_examples_of_less_than_sixty_lines():
 
 def test_examples_are_listed_in_help(place):
     text = " ".join(python(place, RUN, "--help").stdout.split())
-    assert "harris[:N] (Harris corners and patches)" in text
+    assert "harris (Harris corners and patches)" in text
     assert "ring[:N] (each image with the next N by name, around a ring, default 3)" in text
     assert "single (COLMAP's incremental mapping with its own defaults, one model)" in text
     assert re.search(r"trajectory +a line per image: name, centre, quat", python(place, RUN, "export", "--help").stdout)
 
 
 def test_tracks_of_the_matcher_from_the_document_are_refined(place):
-    words = ("images", "cli", "--matcher", "harris:1200", "--pairs", "ring:2", "--mapper", "single", "--no-report")
+    words = ("images", "cli", "--matcher", "harris", "--pairs", "ring:2", "--mapper", "single", "--no-report")
     done = python(place, RUN, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((place / "work" / "cli" / "run.json").read_text())
-    assert record["matcher"] == {"matcher": "harris", "version": "1", "count": "1200"}
+    assert record["matcher"] == {"matcher": "harris", "version": "1", "count": "1500"}
     assert record["registered"] == 5
     counts = {stage["stage"]: stage["counts"] for stage in record["stages"]}
     assert counts["pairs"]["pairs"] == 10
