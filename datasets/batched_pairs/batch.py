@@ -45,6 +45,20 @@ class PairBatch:
         return cls(**values)
 
 
+    def split(self, size: int) -> list[PairBatch]:
+        """The pairs shuffled, in batches of `size`; what is left over is left out."""
+        order = torch.randperm(len(self.image0), device=self.image0.device)
+        parts = []
+        for ids in order[: len(order) // size * size].split(size):
+            place = torch.full_like(order, -1)
+            place[ids] = torch.arange(size, device=order.device)
+            b_ids = place[self.b_ids]
+            keep = b_ids >= 0
+            dense = (getattr(self, f.name)[ids] for f in fields(PairBatch)[:6])
+            parts.append(PairBatch(*dense, self.points0[keep], self.points1[keep], b_ids[keep]))
+        return parts
+
+
 @dataclass(frozen=True, slots=True)
 class Difficulty:
     """max_angle: between the two views of a pair, rad. turned_share: of pairs whose second image is turned by any

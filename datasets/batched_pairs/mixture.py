@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -45,14 +45,19 @@ def _varied(image: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Pairs of a batch: frames with depth, rooms, objects, house fronts, flat photos, tracks."""
+    """Of a batch: pairs of frames with depth; scenes that are rooms, objects, house fronts, of which each gives six
+    pairs; pairs of flat photos and of tracks."""
 
     frames: int = 16
-    rooms: int = 16
-    objects: int = 8
-    fronts: int = 8
+    rooms: int = 3
+    objects: int = 1
+    fronts: int = 1
     flat: int = 8
     tracks: int = 8
+
+    def times(self, number: float) -> Shares:
+        """So many times as many."""
+        return Shares(*(round(number * getattr(self, f.name)) for f in fields(Shares)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +71,8 @@ class Sources:
     tracks: SharedTracks | None = None
 
     def batch(
-        self, draws: Draws, shares: Shares, size: tuple[int, int], difficulty: Difficulty, *, samples: int = 2
+        self, draws: Draws, shares: Shares, size: tuple[int, int], difficulty: Difficulty, *, samples: int = 2,
+        mirrors: bool = True,
     ) -> PairBatch:
         """A batch of pairs of images of size (H, W) px, multiples of 32, in all kinds of light."""
         bank, parts = self.bank, []
@@ -74,7 +80,8 @@ class Sources:
         if sum(rendered):
             parts.append(
                 rendered_pairs(
-                    draws, bank, self.textures, self.kernels, rendered, size, difficulty, samples=samples
+                    draws, bank, self.textures, self.kernels, rendered, size, difficulty, samples=samples,
+                    mirrors=mirrors,
                 )
             )
         if self.frames is not None and shares.frames:

@@ -21,8 +21,9 @@ from sfm.datasets.batched_pairs.textures import TextureBank, sampled
 SUBPIXELS = ((-0.25, -0.2), (0.25, 0.2))  # px from the middle: two samples a pixel
 MIN_COSINE = 0.1  # flatter views of a surface give no truth
 SAME_DEPTH = 2e-3  # relative
-LEAST_COMPILED = 6000  # rays of a scene, below which a compiled kernel would be compiled for little
-PLAIN_ELEMENTS = 1 << 24  # rays x bodies at once where nothing is compiled
+LEAST_COMPILED = 1000  # rays of a scene, below which a compiled kernel would be compiled for little
+PLAIN_ELEMENTS = 1 << 24  # rays x bodies at once where nothing is compiled, on a CPU
+CUDA_ELEMENTS = 1 << 27
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +122,8 @@ def _compiled(function: Callable[..., Any], plain: Callable[..., Any], num_of_ra
 def _chunked(function: Callable[..., Any], num_of_rays: int) -> Callable[..., Any]:
     def run(*args: Tensor) -> Any:
         scene, rays = args[:-num_of_rays], args[-num_of_rays:]
-        size = max(1, PLAIN_ELEMENTS // (len(scene[0]) * scene[0].shape[1]))
+        most = CUDA_ELEMENTS if scene[0].is_cuda else PLAIN_ELEMENTS
+        size = max(1, most // (len(scene[0]) * scene[0].shape[1]))
         parts = [function(*scene, *pieces) for pieces in zip(*(r.split(size, dim=1) for r in rays), strict=True)]
         if isinstance(parts[0], tuple):
             return tuple(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True))
@@ -275,25 +277,41 @@ def render(
     return torch.stack(parts).mean(dim=0).reshape(-1, *camera.size)
 
 
-def exposed(radiance0: Tensor, radiance1: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, H, W) radiances of a pair → (B, 1, H, W) grey values in [0, 1], gamma-coded, with one exposure for both."""
-    both = torch.cat([radiance0.flatten(1)[:, ::17], radiance1.flatten(1)[:, ::17]], dim=1)
-    bright = both.quantile(0.9, dim=1).clamp(min=1e-3)[:, None, None]
-    image0, image1 = ((0.65 * r / bright).clamp(0, 1).sqrt()[:, None] for r in (radiance0, radiance1))
-    return image0, image1
+def exposed(radiances: list[Tensor]) -> list[Tensor]:
+    """(B, H, W) radiances of views → (B, 1, H, W) grey values in [0, 1], gamma-coded, one exposure for a scene."""
+    some = torch.cat([r.flatten(1)[:, ::17] for r in radiances], dim=1)
+    bright = some.quantile(0.9, dim=1).clamp(min=1e-3)[:, None, None]
+    return [(0.65 * r / bright).clamp(0, 1).sqrt()[:, None] for r in radiances]
 
 
-def warp(bodies: Bodies, kernels: Kernels, camera0: Cameras, camera1: Cameras, xy: Tensor) -> Tensor:
-    """Where what camera0 sees at pixels xy (N, 2) lies in camera1: (B, N, 2) px, NaN where it is not seen there."""
-    directions = camera0.directions(xy)
-    origins = camera0.origins(len(xy))
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What a camera sees at N pixels: points (B, N, 3), and whether they are seen too flat to be told (B, N) bool.
+    normal: (B, N, 3)."""
+
+    points: Tensor
+    normal: Tensor
+    flat: Tensor
+
+
+def seen(bodies: Bodies, kernels: Kernels, camera: Cameras, xy: Tensor) -> Seen:
+    """At pixels xy (N, 2)."""
+    directions = camera.directions(xy)
+    origins = camera.origins(len(xy))
     t, body = kernels.nearest(*bodies.tensors(), origins, directions)
     points = origins + t[..., None] * directions
-    there, depth = camera1.project(points)
-    towards = points - camera1.centre[:, None]
-    t1, _ = kernels.nearest(*bodies.tensors(), camera1.origins(len(xy)), towards)
     normal = surface(bodies.kind, bodies.turn, bodies.centre, bodies.half, points, body)[0]
-    flat0 = (normal * directions).sum(dim=2).abs() < MIN_COSINE * directions.norm(dim=2)
-    flat1 = (normal * towards).sum(dim=2).abs() < MIN_COSINE * towards.norm(dim=2)
-    seen = camera1.inside(there, depth) & ((t1 - 1).abs() < SAME_DEPTH) & ~flat0 & ~flat1
-    return torch.where(seen[..., None], there, torch.nan)
+    return Seen(points, normal, _flat(normal, directions))
+
+
+def _flat(normal: Tensor, directions: Tensor) -> Tensor:
+    return (normal * directions).sum(dim=2).abs() < MIN_COSINE * directions.norm(dim=2)
+
+
+def warp(bodies: Bodies, kernels: Kernels, here: Seen, camera1: Cameras) -> Tensor:
+    """Where what one camera sees lies in another: (B, N, 2) px, NaN where it is not seen there."""
+    there, depth = camera1.project(here.points)
+    towards = here.points - camera1.centre[:, None]
+    t1, _ = kernels.nearest(*bodies.tensors(), camera1.origins(towards.shape[1]), towards)
+    same = ((t1 - 1).abs() < SAME_DEPTH) & ~here.flat & ~_flat(here.normal, towards)
+    return torch.where((camera1.inside(there, depth) & same)[..., None], there, torch.nan)

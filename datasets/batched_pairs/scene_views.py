@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -12,13 +13,15 @@ from sfm.datasets.batched_pairs.batch import Difficulty, PairBatch
 from sfm.datasets.batched_pairs.cameras import Cameras, anchor_grid, looking_at, rotations_about
 from sfm.datasets.batched_pairs.outdoor_scenes import front_scenes, object_scenes
 from sfm.datasets.batched_pairs.ray_casting import Bodies
-from sfm.datasets.batched_pairs.rendering import Kernels, Scenes, exposed, render, warp
+from sfm.datasets.batched_pairs.rendering import Kernels, Scenes, exposed, render, seen, warp
 from sfm.datasets.batched_pairs.room_scenes import room_scenes
 from sfm.datasets.batched_pairs.scene_parts import Draws, Textures
 from sfm.datasets.batched_pairs.textures import TextureBank
 
 CHOICES = 6  # first cameras that are tried in a room
-CANDIDATES = 4  # second cameras that are tried
+VIEWS = 4  # of a scene
+PAIRS = tuple(combinations(range(VIEWS), 2))  # of the views of a scene: rendering is dear, and pairs of it are not
+CANDIDATES = 3  # cameras that are tried for each view after the first
 SPACE = 0.15  # m about a camera
 COARSE_STRIDE = 32  # px of the grid on which the overlap is measured
 
@@ -42,25 +45,31 @@ def rendered_pairs(
     difficulty: Difficulty,
     *,
     samples: int = 2,
+    mirrors: bool = True,
 ) -> PairBatch:
-    """counts: rooms, objects, fronts. size: (H, W) px. samples: of a pixel."""
+    """All pairs of VIEWS views of each scene. counts: of scenes that are rooms, objects, fronts. size: (H, W) px.
+    samples: of a pixel. mirrors: whether what is glossy mirrors."""
     makers = (room_scenes, object_scenes, front_scenes)
     stands = (_in_room, _about_object, _before_front)
-    parts = [make(draws, textures, num) for make, num in zip(makers, counts, strict=True) if num]
-    scenes = Scenes.joined(parts)
+    made = [make(draws, textures, num) for make, num in zip(makers, counts, strict=True) if num]
+    scenes = Scenes.joined(made)
     used = [stand for stand, num in zip(stands, counts, strict=True) if num]
-    points = [stand(draws, part.bodies, kernels) for stand, part in zip(used, parts, strict=True)]
+    points = [stand(draws, part.bodies, kernels) for stand, part in zip(used, made, strict=True)]
     point = _Standpoint(*(torch.cat([getattr(p, f) for p in points]) for f in ("centre", "target", "focal")))
-    camera0, camera1 = _cameras(draws, scenes.bodies, kernels, point, size, difficulty)
-    images = exposed(
-        render(scenes, bank, kernels, camera0, samples=samples), render(scenes, bank, kernels, camera1, samples=samples)
-    )
+    cameras = _cameras(draws, scenes.bodies, kernels, point, size, difficulty)
+    looks = [render(scenes, bank, kernels, camera, samples=samples, mirrors=mirrors) for camera in cameras]
+    images = exposed(looks)
     anchors = anchor_grid(size, draws.device)
     grid = (len(point.focal), -(-size[0] // 8), -(-size[1] // 8), 2)
-    warp01 = warp(scenes.bodies, kernels, camera0, camera1, anchors).reshape(grid)
-    warp10 = warp(scenes.bodies, kernels, camera1, camera0, anchors).reshape(grid)
-    certain = torch.ones(grid[:3], dtype=torch.bool, device=draws.device)
-    return PairBatch.dense(images, (warp01, warp10), (certain, certain))
+    hits = [seen(scenes.bodies, kernels, camera, anchors) for camera in cameras]
+    parts = []
+    for k, m in PAIRS:
+        warps = tuple(
+            warp(scenes.bodies, kernels, hits[a], cameras[b]).reshape(grid) for a, b in ((k, m), (m, k))
+        )
+        certain = torch.ones(grid[:3], dtype=torch.bool, device=draws.device)
+        parts.append(PairBatch.dense((images[k], images[m]), (warps[0], warps[1]), (certain, certain)))
+    return PairBatch.joined(parts)
 
 
 def _in_room(draws: Draws, bodies: Bodies, kernels: Kernels) -> _Standpoint:
@@ -69,14 +78,14 @@ def _in_room(draws: Draws, bodies: Bodies, kernels: Kernels) -> _Standpoint:
     low, high = bodies.room_low[:, None], bodies.room_high[:, None]
     centres = low + (high - low) * draws.uniform(batch, CHOICES, 3, low=0.06, high=0.94)
     centres[..., 2] = draws.uniform(batch, CHOICES, low=0.6, high=1.9)
-    yaw, pitch = draws.uniform(batch, CHOICES, high=2 * math.pi), draws.normal(batch, CHOICES) * 0.28 - 0.12
+    yaw, pitch = draws.uniform(batch, CHOICES, high=2 * math.pi), draws.normal(batch, CHOICES) * 0.28 - 0.18
     flat = torch.cos(pitch)
     towards = torch.stack([flat * torch.cos(yaw), flat * torch.sin(yaw), torch.sin(pitch)], dim=-1)
-    t, _ = kernels.nearest(*bodies.tensors(), centres, towards)
+    t, body = kernels.nearest(*bodies.tensors(), centres, towards)
     space = kernels.distance(
         bodies.kind, bodies.turn, bodies.centre, bodies.half, bodies.room_low, bodies.room_high, centres
     )
-    score = 5 * space.clamp(max=0.3) + t.clamp(max=1.8) + 0.4 * draws.uniform(batch, CHOICES)
+    score = 5 * space.clamp(max=0.3) + t.clamp(max=1.8) + 0.8 * (body < bodies.kind.shape[1]) + 0.5 * draws.uniform(batch, CHOICES)
     best = score.argmax(dim=1)
     rows = torch.arange(batch, device=draws.device)
     centre, direction = centres[rows, best], towards[rows, best]
@@ -124,33 +133,44 @@ def _cameras(
     point: _Standpoint,
     size: tuple[int, int],
     difficulty: Difficulty,
-) -> tuple[Cameras, Cameras]:
-    """The first camera, and of CANDIDATES second ones the one whose overlap is nearest to what was drawn."""
-    batch, many = len(point.focal), len(point.focal) * CANDIDATES
-    roll0, roll1 = difficulty.turns(draws, batch)
+) -> list[Cameras]:
+    """VIEWS cameras: the first, and others whose overlaps with it are nearest, of CANDIDATES each, to what was drawn."""
+    batch, tried = len(point.focal), CANDIDATES * (VIEWS - 1)
+    many = batch * tried
     focal0 = point.focal * max(size)
-    camera0 = looking_at(point.centre, point.target, roll0, focal0, size)
-    target, arm = point.target.repeat_interleave(CANDIDATES, 0), (point.centre - point.target).repeat_interleave(CANDIDATES, 0)
+    roll0 = difficulty.turns(draws, batch)[0]
+    first = looking_at(point.centre, point.target, roll0, focal0, size)
+    grown = [x.repeat_interleave(tried, 0) for x in (point.target, point.centre, focal0, point.focal)]
+    target, focal = grown[0], grown[2]
+    arm = grown[1] - target
     far = arm.norm(dim=1, keepdim=True)
-    axis = torch.nn.functional.normalize(
-        torch.tensor([0.0, 0, 1], device=draws.device) + 0.35 * draws.normal(many, 3), dim=1
-    )
+    upright = torch.tensor([0.0, 0, 1], device=draws.device)
+    axis = torch.nn.functional.normalize(upright + 0.35 * draws.normal(many, 3), dim=1)
     angle = draws.uniform(many, low=-1, high=1) * difficulty.max_angle
-    arm = torch.einsum("bij,bj->bi", rotations_about(axis, angle), arm)
     half_range = 0.4 * math.log(difficulty.max_scale)
-    centre = target + arm * torch.exp(draws.uniform(many, 1, low=-half_range, high=half_range))
-    low, high = bodies.room_low.repeat_interleave(CANDIDATES, 0), bodies.room_high.repeat_interleave(CANDIDATES, 0)
+    stretch = torch.exp(draws.uniform(many, 1, low=-half_range, high=half_range))
+    centre = target + torch.einsum("bij,bj->bi", rotations_about(axis, angle), arm) * stretch
+    low, high = bodies.room_low.repeat_interleave(tried, 0), bodies.room_high.repeat_interleave(tried, 0)
     centre = torch.minimum(torch.maximum(centre, low + SPACE), high - SPACE)
-    aim = target + draws.normal(many, 3) * far * 0.15 / point.focal.repeat_interleave(CANDIDATES, 0)[:, None]
+    aim = target + draws.normal(many, 3) * far * 0.15 / grown[3][:, None]
     zoom = torch.where(draws.chance(0.3, many), torch.exp(0.3 * draws.normal(many)), 1.0)
-    roll = roll1.repeat_interleave(CANDIDATES, 0)
-    second = looking_at(centre, aim, roll, focal0.repeat_interleave(CANDIDATES, 0) * zoom, size)
-    grown = _repeated(bodies, CANDIDATES)
-    grid = anchor_grid(size, draws.device, COARSE_STRIDE)
-    first = Cameras(*(x.repeat_interleave(CANDIDATES, 0) for x in (camera0.rotation, camera0.centre, focal0)), size)
-    overlap = torch.isfinite(warp(grown, kernels, first, second, grid)[..., 0]).float().mean(dim=1)
-    space = kernels.distance(grown.kind, grown.turn, grown.centre, grown.half, low, high, centre[:, None])[:, 0]
-    wanted = draws.uniform(batch, low=0.15, high=0.95).repeat_interleave(CANDIDATES, 0)
-    cost = (overlap - wanted).abs() + 2.0 * (space < 0.1) + 2.0 * (overlap < 0.08)
-    best = cost.reshape(batch, CANDIDATES).argmin(dim=1) + CANDIDATES * torch.arange(batch, device=draws.device)
-    return camera0, Cameras(second.rotation[best], second.centre[best], second.focal[best], size)
+    roll = difficulty.turns(draws, many)[1]
+    other = looking_at(centre, aim, roll, focal * zoom, size)
+    cost = _cost(draws, _repeated(bodies, tried), kernels, first, other, tried)
+    slots = cost.reshape(batch, VIEWS - 1, CANDIDATES).argmin(dim=2)
+    starts = torch.arange(batch * (VIEWS - 1), device=draws.device).reshape(batch, VIEWS - 1) * CANDIDATES
+    chosen = (starts + slots).unbind(1)
+    return [first, *(Cameras(other.rotation[c], other.centre[c], other.focal[c], size) for c in chosen)]
+
+
+def _cost(draws: Draws, bodies: Bodies, kernels: Kernels, first: Cameras, other: Cameras, tried: int) -> Tensor:
+    """(B * tried,): how far each camera's overlap with the first is from a drawn one; much where it stands in a body."""
+    grid = anchor_grid(first.size, draws.device, COARSE_STRIDE)
+    grown = Cameras(*(x.repeat_interleave(tried, 0) for x in (first.rotation, first.centre, first.focal)), first.size)
+    there = warp(bodies, kernels, seen(bodies, kernels, grown, grid), other)
+    overlap = torch.isfinite(there[..., 0]).float().mean(dim=1)
+    space = kernels.distance(
+        bodies.kind, bodies.turn, bodies.centre, bodies.half, bodies.room_low, bodies.room_high, other.centre[:, None]
+    )[:, 0]
+    wanted = draws.uniform(len(overlap) // CANDIDATES, low=0.15, high=0.95).repeat_interleave(CANDIDATES, 0)
+    return (overlap - wanted).abs() + 2.0 * (space < 0.1) + 2.0 * (overlap < 0.08)

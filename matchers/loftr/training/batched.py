@@ -138,7 +138,7 @@ def losses(
         scaled = model.coarse_matching._scaled(feat0, feat1)
         coarse_loss, confidence = focal_loss(terms(*scaled), truth)  # type: ignore[operator]
     found = len(truth.dense.b_ids)
-    chosen = torch.randint(0, max(1, found), (min(found, fine_matches * num),), device=fine.device)
+    chosen = torch.randint(0, max(1, found), (fine_matches * num if found else 0,), device=fine.device)
     fine_loss = fine_term(model, (feat0, feat1), fine, truth.dense, chosen, hw[1])
     return coarse_loss, fine_loss, confidence
 

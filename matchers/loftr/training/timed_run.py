@@ -14,7 +14,8 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfm.datasets.batched_pairs.batch import Difficulty, PairBatch
 from sfm.datasets.batched_pairs.made_textures import made_textures
@@ -39,7 +40,7 @@ from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.loftr.training import batched
 
 WIDER: LoFTRConfig = replace(COMPACT, global_layers=("self", "cross") * 4)
-MADE = 96  # textures that are made
+MADE = 64  # textures that are made
 DEPTH_UNIT_M = 0.004
 
 
@@ -98,6 +99,19 @@ def read_network(init: Path) -> LoFTR:
     return model
 
 
+def _compile_for(layers: nn.ModuleList, tokens: int) -> None:
+    """Compiles layers for one number of tokens; others go through them as they are."""
+    plain = type(layers[0]).forward
+    fused = torch.compile(plain, dynamic=False)
+
+    def forward(layer: nn.Module, x: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
+        chosen = fused if x.shape[1] == tokens and mask is None else plain
+        return chosen(layer, x, source, mask)
+
+    for layer in layers:
+        layer.forward = partial(forward, layer)
+
+
 class Run:
     """The state of a run: network, average, optimiser, clock."""
 
@@ -119,11 +133,10 @@ class Run:
         self.step = 0
         self.terms: Any = torch.compile(batched.coarse_terms, dynamic=True) if args.compile_loss else batched.coarse_terms
         if args.compile_layers:
-            for layer in self.model.loftr_coarse.layers:
-                layer.compile(dynamic=True)
+            height, width = args.size or (320, 416)
+            _compile_for(self.model.loftr_coarse.layers, height * width // 64)
             if args.compile_layers > 1:
-                for block in self.model.global_context.blocks:
-                    block.compile(dynamic=True)
+                _compile_for(self.model.global_context.blocks, height * width // 1024)
 
     def _restore(self, path: Path) -> None:
         moments = load_file(path)
@@ -173,22 +186,28 @@ class Run:
             os.replace(out / f"{file}.part", out / f"{file}.safetensors")
 
 
-def plan(done: float, args: argparse.Namespace, step: int) -> tuple[tuple[int, int], float]:
-    """Image size (H, W) and share of the full batch: small ones first, the size of inference late."""
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Pairs that are made at once. size: (H, W) px. batch: pairs of a step; steps: batches of the round; samples: of a
+    pixel; mirrors: as in `rendered_pairs`."""
+
+    size: tuple[int, int]
+    batch: int
+    steps: int
+    samples: int
+    mirrors: bool
+
+
+def plan(done: float, args: argparse.Namespace, number: int) -> Round:
+    """Small images first, the size of inference late. number: of the round."""
+    samples = args.samples if number % 2 else 1
     if args.size:
-        return (args.size[0], args.size[1]), 1.0
-    small = (320, 416) if step % 4 else (416, 320)
-    large = (480, 640) if step % 4 else (640, 480)
-    if done > 0.75:
-        return large if step % 2 else small, 0.5 if step % 2 else 1.0
-    if done > 0.35:
-        return (large, 0.5) if step % 6 == 5 else (small, 1.0)
-    return small, 1.0
-
-
-def scaled(shares: Shares, part: float) -> Shares:
-    """The same mixture with fewer pairs."""
-    return Shares(*(round(part * getattr(shares, name)) for name in Shares.__slots__))
+        return Round((args.size[0], args.size[1]), args.batch, args.round, samples, number % 4 == 1)
+    small = (320, 416) if number % 4 else (416, 320)
+    large = (480, 640) if number % 3 else (640, 480)
+    if (done > 0.78 and number % 2) or (0.3 < done <= 0.78 and number % 5 == 4):
+        return Round(large, args.batch // 2, args.round, samples, number % 4 == 1)
+    return Round(small, args.batch, args.round, samples, number % 4 == 1)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -203,31 +222,49 @@ def run(args: argparse.Namespace) -> None:
     ready = time.monotonic()
     print(f"ready after {ready - begin:.1f} s; {sum(p.numel() for p in state.model.parameters())} parameters", flush=True)
     log: list[Tensor] = []
-    saved, pairs, since, last_pairs = ready, 0, ready, 0
+    saved, pairs, since, last_pairs, number = ready, 0, ready, 0, 0
+    making = 0.0
     with (args.out / "log.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "seconds", "pairs", "coarse", "fine", "log_confidence", "gradient"])
-        while True:
-            now = time.monotonic()
-            length = args.seconds - (ready - begin)
-            done = state.step / args.steps if args.steps else (now - ready) / length
-            if done >= 1:
-                break
-            size, part = plan(done, args, state.step)
+        done = 0.0
+        while done < 1:
+            start = time.monotonic()
+            part = plan(done, args, number)
+            number += 1
+            wanted = shares.times(part.steps * part.batch / args.batch)
             difficulty = Difficulty.at(args.easy + (1 - args.easy) * done)
-            batch = sources.batch(state.draws, scaled(shares, part), size, difficulty, samples=args.samples)
-            log.append(state.train_on(batch, done))
-            pairs += len(batch.image0)
-            if state.step in (1, 2, 3, 5, 10) or state.step % args.log_every == 0:
-                row = torch.stack(log).mean(dim=0).tolist()
-                log = []
+            made = sources.batch(
+                state.draws, wanted, part.size, difficulty, samples=part.samples, mirrors=part.mirrors
+            )
+            batches = made.split(part.batch)
+            del made
+            if state.device.type == "cuda":
+                torch.cuda.synchronize()
+            making += time.monotonic() - start
+            for batch in batches:
                 now = time.monotonic()
-                writer.writerow([state.step, f"{now - begin:.1f}", pairs, *(f"{v:.4f}" for v in row)])
-                file.flush()
+                length = args.seconds - (ready - begin)
+                done = state.step / args.steps if args.steps else (now - ready) / length
+                if done >= 1:
+                    break
+                log.append(state.train_on(batch, done))
+                pairs += len(batch.image0)
+            row = torch.stack(log).mean(dim=0).tolist() if log else [0.0] * 4
+            now = time.monotonic()
+            writer.writerow([state.step, f"{now - begin:.1f}", pairs, *(f"{v:.4f}" for v in row)])
+            file.flush()
+            if number < 6 or number % args.log_every == 0:
                 rate = (pairs - last_pairs) / (now - since)
-                print(f"{state.step} {now - begin:.1f}s {size} {rate:.0f} pairs/s " + " ".join(f"{v:.3f}" for v in row), flush=True)
-                since, last_pairs = now, pairs
-            if time.monotonic() - saved > args.save_every:
+                made_share = making / (now - since)
+                print(
+                    f"{state.step} {now - begin:.1f}s {part} {rate:.0f} pairs/s, making {made_share:.0%} "
+                    + " ".join(f"{v:.3f}" for v in row),
+                    flush=True,
+                )
+                since, last_pairs, making = now, pairs, 0.0
+            log = []
+            if now - saved > args.save_every:
                 state.save()
                 saved = time.monotonic()
     state.save()
@@ -248,13 +285,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, nargs=2)
-    parser.add_argument("--shares", type=int, nargs=6, default=[16, 16, 8, 8, 8, 8])
+    parser.add_argument("--shares", type=int, nargs=6, default=[18, 3, 1, 1, 8, 8])
+    parser.add_argument("--batch", type=int, default=64, help="pairs of a step")
+    parser.add_argument("--round", type=int, default=8, help="steps whose pairs are made at once")
     parser.add_argument("--samples", type=int, default=2)
     parser.add_argument("--rate", type=float, default=1.0)
     parser.add_argument("--easy", type=float, default=0.0, help="part of the curriculum that is over at the start")
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--fine-matches", type=int, default=48)
-    parser.add_argument("--log-every", type=int, default=50)
+    parser.add_argument("--log-every", type=int, default=10)
     parser.add_argument("--save-every", type=float, default=110)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--compile-loss", action="store_true")
