@@ -40,6 +40,7 @@ from sfm.matchers.base import Matcher
 LONGER_SIDE_PX = 640
 THRESHOLD_PX = 1.0
 SEEDS = 5
+KEPT = 40  # views whose features are held, some 20 MB each
 THRESHOLDS_DEG = (5.0, 10.0, 20.0)
 ROTATIONS_DEG = ((0.0, 15.0), (15.0, 30.0), (30.0, 60.0))
 SETS = {  # name: (scenes, rotation in degrees below which a pair belongs to the set)
@@ -213,14 +214,16 @@ def evaluate_matcher(match_fn: MatchFn, pairs: Iterable[PosedPair], *, seeds: in
 
 
 def cached(encode: Callable[[View], Any]) -> Callable[[View], Any]:
-    """The same function, called once a view."""
+    """The same function, called once a view while not more than KEPT others have been asked for since."""
     known: dict[tuple[str, str], Any] = {}
 
     def encode_once(view: View) -> Any:
         key = (view.scene, view.name)
-        if key not in known:
-            known[key] = encode(view)
-        return known[key]
+        features = known.pop(key) if key in known else encode(view)
+        known[key] = features  # the last in order
+        if len(known) > KEPT:
+            del known[next(iter(known))]
+        return features
 
     return encode_once
 
