@@ -112,9 +112,13 @@ def times(names: Sequence[str], datasets: Path) -> str:
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.wide_baseline", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.wide_baseline", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--datasets", type=Path, default=DATASETS, help="folder of the scenes")
-    parser.add_argument("--weights", nargs="*", default=["compact"], metavar="NAME|FILE", help="ours, the old ones first")
+    parser.add_argument(
+        "--weights", nargs="*", default=["compact"], metavar="NAME|FILE", help="ours, the old ones first"
+    )
     parser.add_argument("--confidence", type=float, nargs="+", default=[0.2], metavar="C")
     sets = ("room", "strecha", "dino", "temple")
     parser.add_argument("--sets", nargs="+", choices=sets, default=sets)

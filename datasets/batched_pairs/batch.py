@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,18 +45,17 @@ class PairBatch:
         values["b_ids"] = torch.cat([part.b_ids + start for part, start in zip(parts, starts, strict=True)])
         return cls(**values)
 
-
     def split(self, size: int) -> list[PairBatch]:
         """The pairs shuffled, in batches of `size`; what is left over is left out."""
         order = torch.randperm(len(self.image0), device=self.image0.device)
         parts = []
-        for ids in order[: len(order) // size * size].split(size):
+        for ids in torch.split(order[: len(order) // size * size], size):
             place = torch.full_like(order, -1)
             place[ids] = torch.arange(size, device=order.device)
             b_ids = place[self.b_ids]
             keep = b_ids >= 0
-            dense = (getattr(self, f.name)[ids] for f in fields(PairBatch)[:6])
-            parts.append(PairBatch(*dense, self.points0[keep], self.points1[keep], b_ids[keep]))
+            dense: Any = (getattr(self, f.name)[ids] for f in fields(PairBatch)[:6])
+            parts.append(PairBatch(*(*dense, self.points0[keep], self.points1[keep], b_ids[keep])))
         return parts
 
 

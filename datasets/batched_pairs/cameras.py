@@ -33,7 +33,7 @@ class Cameras:
         return self.centre[:, None].expand(-1, num, 3)
 
     def project(self, xyz: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels (B, N, 2) and depths (B, N) of points (B, N, 3); pixels mean nothing where the depth is not positive."""
+        """Pixels (B, N, 2) and depths (B, N) of points (B, N, 3); pixels mean nothing behind the camera."""
         height, width = self.size
         local = torch.einsum("bij,bnj->bni", self.rotation, xyz - self.centre[:, None])
         depth = local[..., 2]
@@ -48,7 +48,7 @@ class Cameras:
 
 
 def looking_at(centre: Tensor, target: Tensor, roll: Tensor, focal: Tensor, size: tuple[int, int]) -> Cameras:
-    """Cameras at `centre` (B, 3) with `target` (B, 3) in the middle; roll: (B,) rad about the optical axis, 0 upright."""
+    """Cameras at `centre` (B, 3) with `target` (B, 3) in the middle; roll: (B,) rad about the axis, 0 upright."""
     z = torch.nn.functional.normalize(target - centre, dim=1)
     up = torch.zeros_like(z)
     up[:, 2] = 1

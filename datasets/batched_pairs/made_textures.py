@@ -118,4 +118,4 @@ def _spines(rng: np.random.Generator) -> Float:
 
 def _marble(rng: np.random.Generator) -> Float:
     base = _clouds(rng, 1.6)
-    return np.asarray(-np.abs(base) ** 0.4 + 0.3 * _clouds(rng, 1.0))
+    return np.asarray(-(np.abs(base) ** 0.4) + 0.3 * _clouds(rng, 1.0))

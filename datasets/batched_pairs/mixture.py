@@ -18,7 +18,6 @@ from sfm.datasets.batched_pairs.scene_views import rendered_pairs
 from sfm.datasets.batched_pairs.textures import TextureBank
 from sfm.datasets.batched_pairs.track_pairs import SharedTracks, track_pairs
 
-
 FLAT = 0.006  # standard deviation of grey values about a cell, below which it shows nothing
 LOOK = 41  # px across of what is about a cell
 
@@ -71,7 +70,13 @@ class Sources:
     tracks: SharedTracks | None = None
 
     def batch(
-        self, draws: Draws, shares: Shares, size: tuple[int, int], difficulty: Difficulty, *, samples: int = 2,
+        self,
+        draws: Draws,
+        shares: Shares,
+        size: tuple[int, int],
+        difficulty: Difficulty,
+        *,
+        samples: int = 2,
         mirrors: bool = True,
     ) -> PairBatch:
         """A batch of pairs of images of size (H, W) px, multiples of 32, in all kinds of light."""
@@ -80,7 +85,14 @@ class Sources:
         if sum(rendered):
             parts.append(
                 rendered_pairs(
-                    draws, bank, self.textures, self.kernels, rendered, size, difficulty, samples=samples,
+                    draws,
+                    bank,
+                    self.textures,
+                    self.kernels,
+                    rendered,
+                    size,
+                    difficulty,
+                    samples=samples,
                     mirrors=mirrors,
                 )
             )

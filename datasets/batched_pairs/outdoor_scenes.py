@@ -37,7 +37,9 @@ def object_scenes(draws: Draws, textures: Textures, batch: int) -> Scenes:
     centre[..., 2] += 1
     round_share = draws.uniform(batch, 1)
     kind = torch.where(
-        draws.uniform(batch, LUMPS + rest) < round_share, BALL, torch.where(draws.chance(0.5, batch, LUMPS + rest), BOX, CYLINDER)
+        draws.uniform(batch, LUMPS + rest) < round_share,
+        BALL,
+        torch.where(draws.chance(0.5, batch, LUMPS + rest), BOX, CYLINDER),
     )
     turn = rotations_about(draws.directions(batch * (LUMPS + rest)), draws.uniform(batch * (LUMPS + rest), high=6.3))
     turn = turn.reshape(batch, LUMPS + rest, 3, 3)
@@ -52,7 +54,14 @@ def object_scenes(draws: Draws, textures: Textures, batch: int) -> Scenes:
 
 def _table(draws: Draws, batch: int, centre: Tensor) -> Group:
     """The box under the object; in a third of the scenes there is none."""
-    half = torch.stack([draws.uniform(batch, low=0.8, high=2), draws.uniform(batch, low=0.8, high=2), draws.uniform(batch, low=0.05, high=0.4)], dim=1)
+    half = torch.stack(
+        [
+            draws.uniform(batch, low=0.8, high=2),
+            draws.uniform(batch, low=0.8, high=2),
+            draws.uniform(batch, low=0.05, high=0.4),
+        ],
+        dim=1,
+    )
     place = torch.zeros(batch, 3, device=draws.device)
     place[:, 2] = torch.where(draws.chance(0.35, batch), -500.0, draws.uniform(batch, low=-0.3, high=0.5) - half[:, 2])
     kind = torch.zeros(batch, 1, dtype=torch.long, device=draws.device)
@@ -132,9 +141,16 @@ def _ornaments(draws: Draws, batch: int, num: int) -> Group:
     stretch = draws.chance(0.4, *shape, 1) & long & (torch.arange(3, device=draws.device) != 1)
     half = torch.where(stretch, half * draws.uniform(*shape, 1, low=2, high=7), half)
     centre = torch.stack(
-        [draws.uniform(*shape, low=-5, high=5), -(draws.uniform(*shape) ** 2) * 1.5, draws.uniform(*shape, low=0, high=6)], dim=-1
+        [
+            draws.uniform(*shape, low=-5, high=5),
+            -(draws.uniform(*shape) ** 2) * 1.5,
+            draws.uniform(*shape, low=0, high=6),
+        ],
+        dim=-1,
     )
-    axis = torch.where(draws.chance(0.7, batch * num, 1), torch.tensor([0.0, 0, 1], device=draws.device), draws.directions(batch * num))
+    axis = torch.where(
+        draws.chance(0.7, batch * num, 1), torch.tensor([0.0, 0, 1], device=draws.device), draws.directions(batch * num)
+    )
     angle = torch.where(draws.chance(0.5, batch * num), 0.0, draws.uniform(batch * num, high=6.3))
     turn = rotations_about(axis, angle).reshape(batch, num, 3, 3)
     return Group(draws.integers(3, *shape), centre, half, turn)
@@ -147,7 +163,11 @@ def _front_materials(draws: Draws, textures: Textures, batch: int) -> Materials:
     texture = torch.where(one, skin.texture[:, BODIES + 3 : BODIES + 4], skin.texture)
     density = torch.where(one, 60 + 120 * draws.uniform(batch, 1), skin.density * 0.4)
     contrast = torch.where(one, draws.uniform(batch, 1, low=0.2, high=1.0), skin.contrast)
-    albedo = torch.where(one, draws.uniform(batch, 1, low=0.3, high=0.7) * (1 + 0.15 * draws.normal(batch, BODIES + 6)).clamp(0.5, 1.5), skin.albedo)
+    albedo = torch.where(
+        one,
+        draws.uniform(batch, 1, low=0.3, high=0.7) * (1 + 0.15 * draws.normal(batch, BODIES + 6)).clamp(0.5, 1.5),
+        skin.albedo,
+    )
     offset = torch.where(one[..., None], skin.offset[:, :1], skin.offset)
     planar = one.expand(-1, BODIES + 6).clone()
     planar[:, BODIES + 4 :] = False

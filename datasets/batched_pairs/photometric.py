@@ -36,7 +36,9 @@ def _shade(draws: Draws, batch: int, height: int, width: int) -> Tensor:
     angle, edge = draws.uniform(batch, 1, 1, high=2 * math.pi), draws.uniform(batch, 1, 1, low=-0.6, high=0.6)
     side = torch.cos(angle) * x + torch.sin(angle) * y - edge
     along = torch.cos(angle) * y - torch.sin(angle) * x
-    side = side + 0.15 * torch.sin(draws.uniform(batch, 1, 1, low=1, high=5) * along + draws.uniform(batch, 1, 1, high=6))
+    side = side + 0.15 * torch.sin(
+        draws.uniform(batch, 1, 1, low=1, high=5) * along + draws.uniform(batch, 1, 1, high=6)
+    )
     depth = draws.uniform(batch, 1, 1, low=0.2, high=0.6) * draws.chance(0.2, batch, 1, 1)
     shadow = torch.sigmoid(side / draws.uniform(batch, 1, 1, low=0.01, high=0.15))
     return (vignette * (1 - depth * shadow))[:, None]

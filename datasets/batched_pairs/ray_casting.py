@@ -100,8 +100,8 @@ def nearest(
     near, far = intervals(kind, turn, centre, half, origins, directions)
     hit = (near < far) & (near > 1e-4)
     t, body = torch.where(hit, near, FAR).min(dim=2)
-    inverse = _reciprocal(directions)
-    towards = (torch.where(directions > 0, high[:, None], low[:, None]) - origins) * inverse  # (B, N, 3)
+    wall_ahead = torch.where(directions > 0, high[:, None], low[:, None]) - origins
+    towards = torch.where(directions.abs() < 1e-9, FAR, wall_ahead * _reciprocal(directions))  # (B, N, 3)
     wall, axis = towards.min(dim=2)
     face = 2 * axis + (torch.gather(directions, 2, axis[..., None])[..., 0] > 0).long()
     on_wall = wall < t

@@ -6,9 +6,9 @@ The cast of rays over bodies is all that costs; `Kernels` holds it plain, or com
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ CUDA_ELEMENTS = 1 << 27
 class Materials:
     """Of each body and each face of the room, (B, P + 6). texture: i64; density: texels per metre; offset: (.., 2)
     texels; albedo: mean reflectance; contrast: how much of the texture shows, 0 is plain; relief: m from black to
-    white, as a bump; glow: light of its own; gloss: part that is mirrored; planar: bool, laid on along the world's y."""
+    white, as a bump; glow: light of its own; gloss: part that is mirrored; planar: bool, laid on along y."""
 
     texture: Tensor
     density: Tensor
@@ -56,6 +56,9 @@ class Lights:
     reach: Tensor
 
 
+_Columns = TypeVar("_Columns")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scenes:
     """B scenes."""
@@ -67,11 +70,17 @@ class Scenes:
     @classmethod
     def joined(cls, parts: list[Scenes]) -> Scenes:
         """Several batches as one."""
-        groups = []
-        for name, kind in (("bodies", Bodies), ("materials", Materials), ("lights", Lights)):
-            values = [getattr(part, name) for part in parts]
-            groups.append(kind(*(torch.cat([getattr(v, f.name) for v in values]) for f in fields(kind))))
-        return cls(*groups)
+        return cls(
+            _joined(Bodies, [p.bodies for p in parts]),
+            _joined(Materials, [p.materials for p in parts]),
+            _joined(Lights, [p.lights for p in parts]),
+        )
+
+
+def _joined(kind: type[_Columns], parts: Sequence[Any]) -> _Columns:
+    """One of several, column by column."""
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    return kind(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 Kernel = Callable[..., Tensor]
@@ -124,7 +133,7 @@ def _chunked(function: Callable[..., Any], num_of_rays: int) -> Callable[..., An
         scene, rays = args[:-num_of_rays], args[-num_of_rays:]
         most = CUDA_ELEMENTS if scene[0].is_cuda else PLAIN_ELEMENTS
         size = max(1, most // (len(scene[0]) * scene[0].shape[1]))
-        parts = [function(*scene, *pieces) for pieces in zip(*(r.split(size, dim=1) for r in rays), strict=True)]
+        parts = [function(*scene, *pieces) for pieces in zip(*(torch.split(r, size, dim=1) for r in rays), strict=True)]
         if isinstance(parts[0], tuple):
             return tuple(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True))
         return torch.cat(parts, dim=1)
@@ -139,11 +148,10 @@ def _of_hit(table: Tensor, body: Tensor) -> Tensor:
     return found.reshape(*body.shape, *table.shape[2:])
 
 
-def surface(
-    kind: Tensor, turn: Tensor, centre: Tensor, half: Tensor, points: Tensor, body: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def surface(shape: tuple[Tensor, ...], points: Tensor, body: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The place of a hit: normal (B, N, 3) outwards, place (B, N, 3) along the axes of the texture's frame, m;
     axis (B, N) i64 along which a texture is laid on; to_world (B, N, 3, 3); normal in that frame (B, N, 3)."""
+    kind, turn, centre, half = shape
     num = kind.shape[1]
     face = body - num
     on_room = face >= 0
@@ -180,21 +188,21 @@ def _skin(*args: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     shape, rest, (points, body, footprint) = args[:4], args[4:-3], args[-3:]
     texture, density, offset, albedo, contrast, relief, _, _, planar = (_of_hit(table, body) for table in rest[:9])
     mean, bank = rest[9], rest[10:]
-    smooth, place, axis, to_world, inner = surface(*shape, points, body)
+    smooth, place, axis, to_world, inner = surface(shape, points, body)
     place = torch.where(planar[..., None], points, place)
     axis = torch.where(planar, 1, axis)
     u = torch.where(axis == 0, place[..., 1], place[..., 0])
     v = torch.where(axis == 2, place[..., 1], -place[..., 2])
     xy = torch.stack([u, v], dim=-1) * density[..., None] + offset + 37.0 * axis[..., None]
     texels = footprint * density
-    here = sampled(*bank, texture, xy, texels)
+    here = sampled(bank, texture, xy, texels)
     grey = albedo * (1 + contrast * (here / mean[texture].clamp(min=0.05) - 1)).clamp(min=0.02)
     step = texels.clamp(min=1.0)
     none = torch.zeros_like(step)
     right, down = torch.stack([step, none], dim=-1), torch.stack([none, step], dim=-1)
     steep = relief * density / step
-    slope_u = (steep * (sampled(*bank, texture, xy + right, texels) - here)).clamp(-1.5, 1.5)
-    slope_v = (steep * (sampled(*bank, texture, xy + down, texels) - here)).clamp(-1.5, 1.5)
+    slope_u = (steep * (sampled(bank, texture, xy + right, texels) - here)).clamp(-1.5, 1.5)
+    slope_v = (steep * (sampled(bank, texture, xy + down, texels) - here)).clamp(-1.5, 1.5)
     axes = torch.arange(3, device=points.device)
     along_u = (axes == torch.where(axis == 0, 1, 0)[..., None]) * slope_u[..., None]
     along_v = (axes == torch.where(axis == 2, 1, 2)[..., None]) * torch.where(axis == 2, -slope_v, slope_v)[..., None]
@@ -212,10 +220,9 @@ def _skin_at(
     return kernels.skin(*shape, *look, bank.mean, *bank.tensors(), points, body, footprint)
 
 
-def _light(
-    scenes: Scenes, kernels: Kernels, points: Tensor, normals: tuple[Tensor, Tensor], wobble: float
-) -> Tensor:
-    """(B, N) light that falls on points. normals: with bumps and without. wobble: which part of the lamps this sample sees, -1 to 1."""
+def _light(scenes: Scenes, kernels: Kernels, points: Tensor, normals: tuple[Tensor, Tensor], wobble: float) -> Tensor:
+    """(B, N) light that falls on points. normals: with bumps and without. wobble: which part of the lamps this
+    sample sees, -1 to 1."""
     b, lights = scenes.bodies, scenes.lights
     normal, smooth = normals
     start = points + 2e-3 * smooth
@@ -300,18 +307,19 @@ def seen(bodies: Bodies, kernels: Kernels, camera: Cameras, xy: Tensor) -> Seen:
     origins = camera.origins(len(xy))
     t, body = kernels.nearest(*bodies.tensors(), origins, directions)
     points = origins + t[..., None] * directions
-    normal = surface(bodies.kind, bodies.turn, bodies.centre, bodies.half, points, body)[0]
+    normal = surface((bodies.kind, bodies.turn, bodies.centre, bodies.half), points, body)[0]
     return Seen(points, normal, _flat(normal, directions))
 
 
 def _flat(normal: Tensor, directions: Tensor) -> Tensor:
-    return (normal * directions).sum(dim=2).abs() < MIN_COSINE * directions.norm(dim=2)
+    flat: Tensor = (normal * directions).sum(dim=2).abs() < MIN_COSINE * directions.norm(dim=2)
+    return flat
 
 
 def warp(bodies: Bodies, kernels: Kernels, here: Seen, camera1: Cameras) -> Tensor:
     """Where what one camera sees lies in another: (B, N, 2) px, NaN where it is not seen there."""
     there, depth = camera1.project(here.points)
-    towards = here.points - camera1.centre[:, None]
+    towards: Tensor = here.points - camera1.centre[:, None]
     t1, _ = kernels.nearest(*bodies.tensors(), camera1.origins(towards.shape[1]), towards)
     same = ((t1 - 1).abs() < SAME_DEPTH) & ~here.flat & ~_flat(here.normal, towards)
     return torch.where((camera1.inside(there, depth) & same)[..., None], there, torch.nan)

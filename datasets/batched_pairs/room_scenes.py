@@ -46,7 +46,11 @@ _MOST = ((1.1, 0.6, 0.8), (0.8, 0.4, 1.3), (0.8, 0.25, 2.1), (1.2, 0.6, 0.95), (
 def room_scenes(draws: Draws, textures: Textures, batch: int) -> Scenes:
     """`batch` rooms with the world's origin in the middle of the floor."""
     room = torch.stack(
-        [draws.uniform(batch, low=2.4, high=7), draws.uniform(batch, low=2.4, high=7), draws.uniform(batch, low=2.2, high=3.2)],
+        [
+            draws.uniform(batch, low=2.4, high=7),
+            draws.uniform(batch, low=2.4, high=7),
+            draws.uniform(batch, low=2.2, high=3.2),
+        ],
         dim=1,
     )
     low, high = -room / 2, room / 2

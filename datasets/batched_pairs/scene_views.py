@@ -64,9 +64,7 @@ def rendered_pairs(
     hits = [seen(scenes.bodies, kernels, camera, anchors) for camera in cameras]
     parts = []
     for k, m in PAIRS:
-        warps = tuple(
-            warp(scenes.bodies, kernels, hits[a], cameras[b]).reshape(grid) for a, b in ((k, m), (m, k))
-        )
+        warps = tuple(warp(scenes.bodies, kernels, hits[a], cameras[b]).reshape(grid) for a, b in ((k, m), (m, k)))
         certain = torch.ones(grid[:3], dtype=torch.bool, device=draws.device)
         parts.append(PairBatch.dense((images[k], images[m]), (warps[0], warps[1]), (certain, certain)))
     return PairBatch.joined(parts)
@@ -85,7 +83,12 @@ def _in_room(draws: Draws, bodies: Bodies, kernels: Kernels) -> _Standpoint:
     space = kernels.distance(
         bodies.kind, bodies.turn, bodies.centre, bodies.half, bodies.room_low, bodies.room_high, centres
     )
-    score = 5 * space.clamp(max=0.3) + t.clamp(max=1.8) + 0.8 * (body < bodies.kind.shape[1]) + 0.5 * draws.uniform(batch, CHOICES)
+    score = (
+        5 * space.clamp(max=0.3)
+        + t.clamp(max=1.8)
+        + 0.8 * (body < bodies.kind.shape[1])
+        + 0.5 * draws.uniform(batch, CHOICES)
+    )
     best = score.argmax(dim=1)
     rows = torch.arange(batch, device=draws.device)
     centre, direction = centres[rows, best], towards[rows, best]
@@ -115,7 +118,8 @@ def _before_front(draws: Draws, bodies: Bodies, kernels: Kernels) -> _Standpoint
     flat = torch.cos(pitch)
     out = torch.stack([flat * torch.sin(yaw), -flat * torch.cos(yaw), torch.sin(pitch)], dim=-1)
     target = torch.stack(
-        [draws.uniform(batch, low=-3, high=3), -0.2 * draws.uniform(batch), draws.uniform(batch, low=1.2, high=4)], dim=1
+        [draws.uniform(batch, low=-3, high=3), -0.2 * draws.uniform(batch), draws.uniform(batch, low=1.2, high=4)],
+        dim=1,
     )
     centre = target + away[:, None] * out
     centre[:, 2] = centre[:, 2].clamp(min=0.8)
@@ -134,7 +138,7 @@ def _cameras(
     size: tuple[int, int],
     difficulty: Difficulty,
 ) -> list[Cameras]:
-    """VIEWS cameras: the first, and others whose overlaps with it are nearest, of CANDIDATES each, to what was drawn."""
+    """VIEWS cameras: the first, and others, each of CANDIDATES the one whose overlap is nearest to a drawn one."""
     batch, tried = len(point.focal), CANDIDATES * (VIEWS - 1)
     many = batch * tried
     focal0 = point.focal * max(size)
@@ -164,9 +168,10 @@ def _cameras(
 
 
 def _cost(draws: Draws, bodies: Bodies, kernels: Kernels, first: Cameras, other: Cameras, tried: int) -> Tensor:
-    """(B * tried,): how far each camera's overlap with the first is from a drawn one; much where it stands in a body."""
+    """(B * tried,): how far each camera's overlap with the first is from a drawn one; much for one in a body."""
     grid = anchor_grid(first.size, draws.device, COARSE_STRIDE)
-    grown = Cameras(*(x.repeat_interleave(tried, 0) for x in (first.rotation, first.centre, first.focal)), first.size)
+    rotation, centre, focal = (x.repeat_interleave(tried, 0) for x in (first.rotation, first.centre, first.focal))
+    grown = Cameras(rotation, centre, focal, first.size)
     there = warp(bodies, kernels, seen(bodies, kernels, grown, grid), other)
     overlap = torch.isfinite(there[..., 0]).float().mean(dim=1)
     space = kernels.distance(

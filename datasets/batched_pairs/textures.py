@@ -50,17 +50,16 @@ class TextureBank:
 
         texture: i64. xy: (..., 2) f32 texels of the full size. footprint: texels from one sample to the next.
         """
-        return sampled(*self.tensors(), texture, xy, footprint)
+        return sampled(self.tensors(), texture, xy, footprint)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """What `sampled` reads from."""
         return self.texels, self.start, self.width, self.height
 
 
-def sampled(
-    texels: Tensor, starts: Tensor, widths: Tensor, heights: Tensor, texture: Tensor, xy: Tensor, footprint: Tensor
-) -> Tensor:
+def sampled(tensors: tuple[Tensor, ...], texture: Tensor, xy: Tensor, footprint: Tensor) -> Tensor:
     """`TextureBank.sample`, on tensors alone."""
+    texels, starts, widths, heights = tensors
     level = torch.log2(footprint.clamp(min=1e-6)).round().clamp(0, LEVELS - 1).long()
     start, width, height = (table[texture, level] for table in (starts, widths, heights))
     x = xy[..., 0] * (width / widths[texture, 0]) - 0.5

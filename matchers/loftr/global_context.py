@@ -103,7 +103,8 @@ class GlobalContext(nn.Module):
             p=PATCH,
             q=PATCH,
         )
-        return cells[:, :h, :w].flatten(1, 2)
+        messages: Tensor = cells[:, :h, :w].flatten(1, 2)
+        return messages
 
 
 def _both(

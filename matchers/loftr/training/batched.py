@@ -106,6 +106,8 @@ def fine_term(
     model: LoFTR, feats: tuple[Tensor, Tensor], fine: Tensor, dense: Supervision, chosen: Tensor, columns: int
 ) -> Tensor:
     """Squared error of the sub-pixel offsets in half windows, weighted by certainty, both directions."""
+    if not len(chosen):
+        return fine.sum().float() * 0
     window, num = model.config.fine_window, len(feats[0])
     b_ids, sides = dense.b_ids[chosen], []
     for feat, maps, cells in ((feats[0], fine[:num], dense.i_ids[chosen]), (feats[1], fine[num:], dense.j_ids[chosen])):
@@ -135,7 +137,7 @@ def losses(
     tokens = model.loftr_coarse.encode(model.tokens(coarse))
     feat0, feat1 = model.pair_tokens(tokens[:num], tokens[num:], hw, hw)
     with full_precision(feat0):
-        scaled = model.coarse_matching._scaled(feat0, feat1)
+        scaled = model.coarse_matching.scaled(feat0, feat1)
         coarse_loss, confidence = focal_loss(terms(*scaled), truth)  # type: ignore[operator]
     found = len(truth.dense.b_ids)
     chosen = torch.randint(0, max(1, found), (fine_matches * num if found else 0,), device=fine.device)

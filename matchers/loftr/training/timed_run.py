@@ -63,12 +63,12 @@ def read_sources(data: Path, device: torch.device, *, compiled: bool) -> Sources
     table = np.load(data / "frames.npz")
     depth = np.stack([_pixels(data / "depth" / f"{path.stem}.png") for path in frame_paths])
     metres = torch.from_numpy(depth.astype(np.float32) * DEPTH_UNIT_M).half()
+    tensors = {key: torch.from_numpy(table[key]).to(device) for key in ("cam_from_world", "K", "angle_deg", "weight")}
     frames = RgbdFrames(
-        len(photos) + len(scenes) + MADE,
-        metres.to(device),
-        *(torch.from_numpy(table[key]).to(device) for key in ("cam_from_world", "K")),
-        torch.from_numpy(table["pairs"].astype(np.int64)).to(device),
-        *(torch.from_numpy(table[key]).to(device) for key in ("angle_deg", "weight")),
+        first=len(photos) + len(scenes) + MADE,
+        depth=metres.to(device),
+        pairs=torch.from_numpy(table["pairs"].astype(np.int64)).to(device),
+        **tensors,
     )
     textures = Textures(len(photos) + len(scenes), len(photos) + len(scenes) + MADE)
     kernels = Kernels.compiled() if compiled else Kernels.plain()
@@ -106,7 +106,8 @@ def _compile_for(layers: nn.ModuleList, tokens: int) -> None:
 
     def forward(layer: nn.Module, x: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
         chosen = fused if x.shape[1] == tokens and mask is None else plain
-        return chosen(layer, x, source, mask)
+        out: Tensor = chosen(layer, x, source, mask)
+        return out
 
     for layer in layers:
         layer.forward = partial(forward, layer)
@@ -126,12 +127,17 @@ class Run:
         self.rates = batched.Rates(*(args.rate * r for r in (1.5e-3, 8e-4, 4e-4)))
         fused = self.device.type == "cuda"
         self.optimiser = torch.optim.AdamW(
-            self.rates.groups(self.model), lr=1e-9, betas=(0.9, 0.99), fused=fused  # type: ignore[arg-type]
+            self.rates.groups(self.model),
+            lr=1e-9,
+            betas=(0.9, 0.99),
+            fused=fused,  # type: ignore[arg-type]
         )
         if args.moments:
             self._restore(args.moments)
         self.step = 0
-        self.terms: Any = torch.compile(batched.coarse_terms, dynamic=True) if args.compile_loss else batched.coarse_terms
+        self.terms: Any = (
+            torch.compile(batched.coarse_terms, dynamic=True) if args.compile_loss else batched.coarse_terms
+        )
         if args.compile_layers:
             height, width = args.size or (320, 416)
             _compile_for(self.model.loftr_coarse.layers, height * width // 64)
@@ -210,6 +216,33 @@ def plan(done: float, args: argparse.Namespace, number: int) -> Round:
     return Round(small, args.batch, args.round, samples, number % 4 == 1)
 
 
+class _Log:
+    """log.csv, and what is printed now and then."""
+
+    def __init__(self, path: Path, begin: float, every: int) -> None:
+        self._path, self._begin, self._every = path, begin, every
+        self._since, self._pairs, self._making = time.monotonic(), 0, 0.0
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerow(["step", "seconds", "pairs", "coarse", "fine", "log_confidence", "gradient"])
+
+    def add(self, number: int, step: int, pairs: int, values: list[Tensor], making: float) -> None:
+        """One round: its number, steps and pairs so far, what its steps returned, and the seconds of making pairs."""
+        if not values:
+            return
+        row, now = torch.stack(values).mean(dim=0).tolist(), time.monotonic()
+        with self._path.open("a", newline="") as file:
+            csv.writer(file).writerow([step, f"{now - self._begin:.1f}", pairs, *(f"{v:.4f}" for v in row)])
+        self._making += making
+        if number < 5 or number % self._every == 0:
+            passed = now - self._since
+            print(
+                f"{step} {now - self._begin:.1f} s, {(pairs - self._pairs) / passed:.0f} pairs/s, "
+                f"making {self._making / passed:.0%}: " + " ".join(f"{v:.3f}" for v in row),
+                flush=True,
+            )
+            self._since, self._pairs, self._making = now, pairs, 0.0
+
+
 def run(args: argparse.Namespace) -> None:
     """Trains until the time or the steps are over."""
     begin = time.monotonic() - args.used
@@ -218,58 +251,43 @@ def run(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     state = Run(args)
     sources = read_sources(args.data, state.device, compiled=args.compile)
-    shares = Shares(*args.shares)
-    ready = time.monotonic()
-    print(f"ready after {ready - begin:.1f} s; {sum(p.numel() for p in state.model.parameters())} parameters", flush=True)
-    log: list[Tensor] = []
-    saved, pairs, since, last_pairs, number = ready, 0, ready, 0, 0
-    making = 0.0
-    with (args.out / "log.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", "seconds", "pairs", "coarse", "fine", "log_confidence", "gradient"])
-        done = 0.0
-        while done < 1:
-            start = time.monotonic()
-            part = plan(done, args, number)
-            number += 1
-            wanted = shares.times(part.steps * part.batch / args.batch)
-            difficulty = Difficulty.at(args.easy + (1 - args.easy) * done)
-            made = sources.batch(
-                state.draws, wanted, part.size, difficulty, samples=part.samples, mirrors=part.mirrors
-            )
-            batches = made.split(part.batch)
-            del made
-            if state.device.type == "cuda":
-                torch.cuda.synchronize()
-            making += time.monotonic() - start
-            for batch in batches:
-                now = time.monotonic()
-                length = args.seconds - (ready - begin)
-                done = state.step / args.steps if args.steps else (now - ready) / length
-                if done >= 1:
-                    break
-                log.append(state.train_on(batch, done))
-                pairs += len(batch.image0)
-            row = torch.stack(log).mean(dim=0).tolist() if log else [0.0] * 4
-            now = time.monotonic()
-            writer.writerow([state.step, f"{now - begin:.1f}", pairs, *(f"{v:.4f}" for v in row)])
-            file.flush()
-            if number < 6 or number % args.log_every == 0:
-                rate = (pairs - last_pairs) / (now - since)
-                made_share = making / (now - since)
-                print(
-                    f"{state.step} {now - begin:.1f}s {part} {rate:.0f} pairs/s, making {made_share:.0%} "
-                    + " ".join(f"{v:.3f}" for v in row),
-                    flush=True,
-                )
-                since, last_pairs, making = now, pairs, 0.0
-            log = []
-            if now - saved > args.save_every:
-                state.save()
-                saved = time.monotonic()
+    ready = saved = time.monotonic()
+    print(
+        f"ready after {ready - begin:.1f} s; {sum(p.numel() for p in state.model.parameters())} parameters", flush=True
+    )
+    log, pairs, number, done = _Log(args.out / "log.csv", begin, args.log_every), 0, 0, 0.0
+    while done < 1:
+        start = time.monotonic()
+        batches = _made(state, sources, plan(done, args, number), done)
+        making = time.monotonic() - start
+        values = []
+        for batch in batches:
+            length = args.seconds - (ready - begin)
+            done = state.step / args.steps if args.steps else (time.monotonic() - ready) / length
+            if done >= 1:
+                break
+            values.append(state.train_on(batch, done))
+            pairs += len(batch.image0)
+        log.add(number, state.step, pairs, values, making)
+        number += 1
+        if time.monotonic() - saved > args.save_every:
+            state.save()
+            saved = time.monotonic()
     state.save()
     peak = torch.cuda.max_memory_allocated() / 2**30 if state.device.type == "cuda" else 0.0
     print(f"done: {state.step} steps, {pairs} pairs, {time.monotonic() - begin:.1f} s, peak {peak:.1f} GiB", flush=True)
+
+
+def _made(state: Run, sources: Sources, part: Round, done: float) -> list[PairBatch]:
+    """The batches of a round."""
+    args = state.args
+    shares = Shares(*args.shares).times(part.steps * part.batch / args.batch)
+    difficulty = Difficulty.at(args.easy + (1 - args.easy) * done)
+    made = sources.batch(state.draws, shares, part.size, difficulty, samples=part.samples, mirrors=part.mirrors)
+    batches = made.split(part.batch)
+    if state.device.type == "cuda":
+        torch.cuda.synchronize()
+    return batches
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
