@@ -42,6 +42,7 @@ from sfm.matchers.base import Matcher
 LONGER_SIDE_PX = 640
 THRESHOLD_PX = 1.0
 SEEDS = 5
+KEPT = 40  # views whose features are held, some 20 MB each
 SETS = {  # name: (scenes, rotation in degrees below which a pair belongs to the set)
     "strecha": (("strecha_fountain_p11", "strecha_herzjesu_p8"), 60.0),
     "dino": (("dino_sparse_ring",), 50.0),
@@ -197,14 +198,16 @@ def evaluate_matcher(match_fn: MatchFn, pairs: Iterable[PosedPair], *, seeds: in
 
 
 def cached(encode: Callable[[View], Any]) -> Callable[[View], Any]:
-    """The same function, called once a view."""
+    """The same function, called once a view while not more than KEPT others have been asked for since."""
     known: dict[tuple[str, str], Any] = {}
 
     def encode_once(view: View) -> Any:
         key = (view.scene, view.name)
-        if key not in known:
-            known[key] = encode(view)
-        return known[key]
+        features = known.pop(key) if key in known else encode(view)
+        known[key] = features  # the last in order
+        if len(known) > KEPT:
+            del known[next(iter(known))]
+        return features
 
     return encode_once
 

@@ -80,7 +80,7 @@ class MatchingOptions:
     )
     weights: str = option(
         "auto",
-        "of the network: outdoor, indoor, indoor_new, compact, a checkpoint file, or auto (outdoor on a GPU, else "
+        "of the network: outdoor, indoor, indoor_new, compact, compact-wide, a checkpoint file, or auto (outdoor on a GPU, else "
         "compact); see loftr-sfm weights list",
         metavar="NAME|FILE",
     )

@@ -71,6 +71,14 @@ REGISTRY: dict[str, Weights] = {
         size=4_244_680,
         sha256="e59ba8ec76730e410e04e9ef786e1d8dce1fb09005c4b80a051c601785a554b5",
     ),
+    "compact-wide": Weights(
+        name="compact-wide",
+        purpose="our own, shipped as well: for rooms, wide baselines and images rotated by any angle",
+        config="compact-wide",
+        file_names=("loftr_compact_wide.safetensors",),
+        size=8_076_864,
+        sha256="543ae655e204de41b0db9a9e49e21ce296b7d95cf564f573110b76901a114e22",
+    ),
 }
 
 

@@ -58,7 +58,7 @@ class CoarseMatching(nn.Module):
         if config.learned_temperature:
             self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
 
-    def _scaled(self, feat0: Tensor, feat1: Tensor) -> tuple[Tensor, Tensor]:
+    def scaled(self, feat0: Tensor, feat1: Tensor) -> tuple[Tensor, Tensor]:
         """Features in fp32 whose dot products are the similarities."""
         scale = 1.0 / feat0.shape[-1]
         if self.config.match_type == "dual_softmax":
@@ -69,7 +69,7 @@ class CoarseMatching(nn.Module):
 
     def log_confidence_matrix(self, feat0: Tensor, feat1: Tensor) -> Tensor:
         """The plain dual-softmax: (B, L, C), (B, S, C) → (B, L, S) log confidence. For training and tests."""
-        feat0, feat1 = self._scaled(feat0, feat1)
+        feat0, feat1 = self.scaled(feat0, feat1)
         similarity = torch.einsum("blc,bsc->bls", feat0, feat1)
         return torch.log_softmax(similarity, dim=1) + torch.log_softmax(similarity, dim=2)
 
@@ -89,7 +89,7 @@ class CoarseMatching(nn.Module):
         """
         ids0, ids1 = _ids(len(feat0), valid0, feat0.device), _ids(len(feat1), valid1, feat1.device)
         with full_precision(feat0):
-            found = self._mutual(*self._scaled(feat0[ids0], feat1[ids1]))
+            found = self._mutual(*self.scaled(feat0[ids0], feat1[ids1]))
         i_ids, j_ids = ids0[found.i_ids], ids1[found.j_ids]
         border = self.config.border
         inside = _off_border(i_ids, hw0, border) & _off_border(j_ids, hw1, border)

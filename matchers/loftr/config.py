@@ -6,6 +6,7 @@ not in a checkpoint, and a wrong one loads without an error and only degrades th
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
@@ -21,6 +22,8 @@ class LoFTRConfig:
     backbone: "resnet_fpn" (published) or "compact" (XFeat's shape, Potje et al., CVPR 2024).
     initial_dim, block_dims: channels of the ResNet-FPN at 1/2 and of its three stages.
     d_coarse, num_heads_coarse, coarse_layers: the transformer over the cells of the coarse grid.
+    global_layers, d_global, num_heads_global: attention in full over patches of the grid, between the coarse
+    transformer's first round and the rest; none as published.
     d_fine, num_heads_fine, fine_layers, fine_window: the transformer over windows of the fine map.
     temp_bug_fix: position encoding with the corrected frequency formula.
     match_type: "dual_softmax" or "sinkhorn" (optimal transport, section 3.3).
@@ -36,6 +39,9 @@ class LoFTRConfig:
     d_coarse: int = 256
     num_heads_coarse: int = 8
     coarse_layers: tuple[Literal["self", "cross"], ...] = ("self", "cross") * 4
+    global_layers: tuple[Literal["self", "cross"], ...] = ()
+    d_global: int = 192
+    num_heads_global: int = 6
     d_fine: int = 128
     num_heads_fine: int = 8
     fine_layers: tuple[Literal["self", "cross"], ...] = ("self", "cross")
@@ -53,6 +59,8 @@ class LoFTRConfig:
     def __post_init__(self) -> None:
         if self.d_coarse % (4 * self.num_heads_coarse) or self.d_fine % self.num_heads_fine:
             raise ValueError("LoFTRConfig: d_coarse must divide by 4 and by its heads, d_fine by its heads")
+        if self.d_global % (4 * self.num_heads_global):
+            raise ValueError("LoFTRConfig: d_global must divide by 4 and by its heads")
         dims = (self.initial_dim, self.block_dims[0], self.block_dims[2])
         if self.backbone == "resnet_fpn" and dims != (self.d_fine, self.d_fine, self.d_coarse):
             raise ValueError(
@@ -77,4 +85,20 @@ COMPACT = LoFTRConfig(
     position_gain=0.1,
     border=1,
 )
-CONFIGS = MappingProxyType({"outdoor": OUTDOOR, "indoor": INDOOR, "indoor_new": INDOOR_NEW, "compact": COMPACT})
+COMPACT_WIDE = replace(COMPACT, global_layers=("self", "cross") * 4)
+CONFIGS = MappingProxyType(
+    {
+        "outdoor": OUTDOOR,
+        "indoor": INDOOR,
+        "indoor_new": INDOOR_NEW,
+        "compact": COMPACT,
+        "compact-wide": COMPACT_WIDE,
+    }
+)
+
+
+def config_from_json(text: str) -> LoFTRConfig:
+    """The configuration in the header of a weights file; TypeError or ValueError when it is none."""
+    values = json.loads(text)
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    return replace(LoFTRConfig(), **(values | lists))

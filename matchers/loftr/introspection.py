@@ -61,7 +61,8 @@ def trace(model: LoFTR, image0: Tensor, image1: Tensor) -> Inside:
     feat0, feat1 = model.tokens(coarse0), model.tokens(coarse1)  # (1, h * w, C)
     layers = []
     transformer = model.loftr_coarse
-    for layer, name in zip(transformer.layers, transformer.layer_names, strict=True):
+    grids = [(coarse.shape[2], coarse.shape[3]) for coarse in (coarse0, coarse1)]
+    for index, (layer, name) in enumerate(zip(transformer.layers, transformer.layer_names, strict=True)):
         assert isinstance(layer, EncoderLayer)
         layers.append(Layer(name, layer, feat0[0], (feat0 if name == "self" else feat1)[0]))
         if name == "self":
@@ -69,6 +70,8 @@ def trace(model: LoFTR, image0: Tensor, image1: Tensor) -> Inside:
         else:
             feat0 = layer(feat0, feat1)
             feat1 = layer(feat1, feat0)
+        if model.config.global_layers and index == transformer.num_leading_self:
+            feat0, feat1 = model.global_context(feat0, feat1, *grids)
     before0, before1 = (rearrange(coarse[0].float(), "c h w -> (h w) c") for coarse in (coarse0, coarse1))
     (h0, w0), (h1, w1) = coarse0.shape[2:], coarse1.shape[2:]
     return Inside((h0, w0), (h1, w1), before0, before1, feat0[0], feat1[0], tuple(layers))

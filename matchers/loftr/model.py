@@ -25,6 +25,7 @@ from sfm.matchers.loftr.fine_matching import (
     padded_fine_map,
     windows_at,
 )
+from sfm.matchers.loftr.global_context import GlobalContext
 from sfm.matchers.loftr.position_encoding import position_encoding
 from sfm.matchers.loftr.transformer import LocalFeatureTransformer
 
@@ -83,6 +84,8 @@ class LoFTR(nn.Module):
         self.config = config
         self.backbone = build_backbone(config)
         self.loftr_coarse = LocalFeatureTransformer(config.d_coarse, config.num_heads_coarse, config.coarse_layers)
+        if config.global_layers:
+            self.global_context = GlobalContext(config)
         self.coarse_matching = CoarseMatching(config)
         self.fine_preprocess = FinePreprocess(config)
         self.loftr_fine = LocalFeatureTransformer(config.d_fine, config.num_heads_fine, config.fine_layers)
@@ -114,8 +117,31 @@ class LoFTR(nn.Module):
         """Matches of each pair; sizes may differ between pairs and within them."""
         feat0, valid0 = _padded([f0 for f0, _ in pairs])
         feat1, valid1 = _padded([f1 for _, f1 in pairs])
-        feat0, feat1 = self.loftr_coarse(feat0, feat1, valid0, valid1)
+        hws0, hws1 = [f0.hw for f0, _ in pairs], [f1.hw for _, f1 in pairs]
+        if self.config.global_layers and (len(set(hws0)) > 1 or len(set(hws1)) > 1):
+            return [found for pair in pairs for found in self.match([pair])]  # patches need one grid
+        feat0, feat1 = self.pair_tokens(feat0, feat1, hws0[0], hws1[0], valid0, valid1)
         return [self._match_one(f0, f1, feat0[b], feat1[b]) for b, (f0, f1) in enumerate(pairs)]
+
+    def pair_tokens(
+        self,
+        feat0: Tensor,
+        feat1: Tensor,
+        hw0: tuple[int, int],
+        hw1: tuple[int, int],
+        valid0: Tensor | None = None,
+        valid1: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The work of pairs up to the similarities: tokens of `encode` (B, L, C), (B, S, C) → as they are matched.
+
+        valid0: (B, L), valid1: (B, S) bool or None. hw0, hw1: the grids, which only the global stage asks for.
+        """
+        if not self.config.global_layers:
+            return self.loftr_coarse(feat0, feat1, valid0, valid1)  # type: ignore[no-any-return]
+        first = self.loftr_coarse.num_leading_self
+        feat0, feat1 = self.loftr_coarse.part(slice(first, first + 1), feat0, feat1, valid0, valid1)
+        feat0, feat1 = self.global_context(feat0, feat1, hw0, hw1, valid0, valid1)
+        return self.loftr_coarse.part(slice(first + 1, None), feat0, feat1, valid0, valid1)
 
     def forward(self, image0: Tensor, image1: Tensor) -> list[PairMatches]:
         """Matches of B pairs of images, each side of one size: (B, 1, H0, W0), (B, 1, H1, W1) in [0, 1]."""

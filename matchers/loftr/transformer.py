@@ -90,8 +90,13 @@ class LocalFeatureTransformer(nn.Module):
         self, feat0: Tensor, feat1: Tensor, mask0: Tensor | None = None, mask1: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The layers that remain after `encode`. feat0: (B, L, C), feat1: (B, S, C), masks (B, L), (B, S)."""
-        start = self.num_leading_self
-        for layer, name in zip(self.layers[start:], self.layer_names[start:], strict=True):
+        return self.part(slice(self.num_leading_self, None), feat0, feat1, mask0, mask1)
+
+    def part(
+        self, which: slice, feat0: Tensor, feat1: Tensor, mask0: Tensor | None = None, mask1: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Some of the layers in a row; arguments as of `forward`."""
+        for layer, name in zip(self.layers[which], self.layer_names[which], strict=True):
             if name == "self":
                 feat0, feat1 = layer(feat0, feat0, mask0), layer(feat1, feat1, mask1)
             else:  # as published, image 1 looks at image 0 as this layer left it

@@ -9,7 +9,7 @@ from sfm.weights.registry import REGISTRY, by_checksum
 
 
 def test_every_entry_is_whole() -> None:
-    assert list(REGISTRY) == ["outdoor", "indoor", "indoor_new", "compact"]
+    assert list(REGISTRY) == ["outdoor", "indoor", "indoor_new", "compact", "compact-wide"]
     for name, weights in REGISTRY.items():
         assert weights.name == name
         assert weights.config in CONFIGS
@@ -27,6 +27,7 @@ def test_position_encoding_is_bound() -> None:
         "indoor": False,
         "indoor_new": True,
         "compact": True,
+        "compact-wide": True,
     }
 
 

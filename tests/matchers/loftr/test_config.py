@@ -26,4 +26,8 @@ def test_number_of_parameters(name: str, millions: float) -> None:
 
 
 def test_only_indoor_new_has_the_corrected_positions() -> None:
-    assert {name for name, config in CONFIGS.items() if config.temp_bug_fix} == {"indoor_new", "compact"}
+    assert {name for name, config in CONFIGS.items() if config.temp_bug_fix} == {
+        "indoor_new",
+        "compact",
+        "compact-wide",
+    }
