@@ -1,6 +1,6 @@
 """Both images at a glance: softmax attention over patches of 4 x 4 cells, between the rounds over the cells.
 
-At 1/32 of the image a 640 x 480 photo is 300 tokens, so attention in full (Vaswani et al., NeurIPS 2017) costs
+At 1/32 of the image a 640 x 480 image is 300 tokens, so attention in full (Vaswani et al., NeurIPS 2017) costs
 little, and what a token says of its sixteen cells is added to each of them on its own. After Efficient LoFTR (Wang
 et al., CVPR 2024), which attends at this resolution too. The last projection starts at zero: a network that is given
 this stage matches at first as it did without.
