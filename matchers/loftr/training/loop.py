@@ -170,7 +170,7 @@ def batch_losses(model: LoFTR, batch: Batch, options: TrainingOptions) -> tuple[
     coarse, fine = model.backbone(torch.cat([batch.image0, batch.image1]))
     hw = (coarse.shape[2], coarse.shape[3])
     tokens = model.loftr_coarse.encode(model.tokens(coarse))
-    feat0, feat1 = model.loftr_coarse(tokens[:num], tokens[num:])
+    feat0, feat1 = model.pair_tokens(tokens[:num], tokens[num:], hw, hw)
     log_confidence = model.coarse_matching.log_confidence_matrix(feat0, feat1)
     if isinstance(batch, SparseBatch):
         return _sparse_loss(log_confidence, batch, hw), log_confidence.new_zeros(())

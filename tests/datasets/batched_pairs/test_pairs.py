@@ -158,6 +158,7 @@ def test_tracks_keep_their_points(bank):
             assert ratio.std() < 1e-3 * ratio.mean() + 1e-4
 
 
+@pytest.mark.slow
 def test_a_mixed_batch_splits_into_whole_batches(bank):
     tracks = SharedTracks(torch.tensor([[0, 1]]), torch.rand(1, 30, 4) * 200 + 60, torch.ones(1))
     sources = Sources(bank, Textures(4, 8), Kernels.plain(), frames(bank), tracks)
