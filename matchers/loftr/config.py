@@ -6,7 +6,6 @@ not in a checkpoint, and a wrong one loads without an error and only degrades th
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
@@ -95,10 +94,3 @@ CONFIGS = MappingProxyType(
         "compact-wide": COMPACT_WIDE,
     }
 )
-
-
-def config_from_json(text: str) -> LoFTRConfig:
-    """The configuration in the header of a weights file; TypeError or ValueError when it is none."""
-    values = json.loads(text)
-    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    return replace(LoFTRConfig(), **(values | lists))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,13 +21,13 @@ WRITTEN = (  # all that a run writes into its output folder
 )
 
 
-def check_writable(out: Path) -> None:
-    """BadFile unless files can be made in `out`, which is made where absent."""
+def check_writable(out: Path, written: Iterable[str] = WRITTEN) -> None:
+    """BadFile unless files can be made in `out`, which is made where absent. written: all that will be written."""
     if out.exists() and not out.is_dir():
         raise BadFile(f"{out}: is a file; give a folder for the results")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        refuse_links(out, WRITTEN)
+        refuse_links(out, written)
         with tempfile.TemporaryFile(dir=out):
             pass
     except OSError as error:

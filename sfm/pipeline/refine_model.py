@@ -6,8 +6,6 @@ camera, else as it is displayed.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -27,12 +25,15 @@ from sfm.images.decoding import eight_bit, mask_path, opened, read_mask
 from sfm.images.exif import TRANSPOSE_OF, orientation_left
 from sfm.matchers.registry import device_of
 from sfm.options import MatchingOptions
+from sfm.pipeline.output_folder import check_writable
 from sfm.pipeline.refine_options import RefineOptions
+from sfm.refinement.checkpoint import rounds_folder
 from sfm.refinement.model_refinement import PixelSource, RefinedModel, has_rigs, model_input, refine_model
 from sfm.results.files import DATABASE
 from sfm.system import memory
 from sfm.system.hashing import json_digest, size_and_time
-from sfm.system.safe_paths import leads_out, refuse_links
+from sfm.system.safe_paths import leads_out
+from sfm.system.tables import write_json
 from sfm.types import ImageRecord
 
 RECORD = "refine.json"
@@ -139,7 +140,7 @@ def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions |
     if len(sources) > 1:
         record["warnings"].append(f"of the {len(sources)} models there the one of most images was refined, {source}")
     record |= {"seconds": round(time.perf_counter() - started, 1)}
-    _write(out / RECORD, record)
+    write_json(out / RECORD, record)
     shutil.rmtree(out / ".refinement", ignore_errors=True)
     return text(record, out)
 
@@ -166,40 +167,28 @@ def _largest(sources: Sequence[Path]) -> tuple[Path, pycolmap.Reconstruction]:
 
 def _check_output(out: Path, sources: Sequence[Path]) -> None:
     """BadFile or BadOption unless results can be written there without the loss of others."""
-    if out.exists() and not out.is_dir():
-        raise BadFile(f"{out}: is a file; give a folder for the results")
     if any(source.resolve().is_relative_to((out / "sparse").resolve()) for source in sources):
         raise BadOption(f"{out}: holds the model itself; give another folder for the results")
     was_killed = (out / ".refinement").is_dir() and not (out / DATABASE).exists()  # runs have a database of their own
     if (out / "sparse").exists() and not (out / RECORD).is_file() and not was_killed:
         raise BadOption(f"{out}: holds models that are no results of refine; give another folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
-    refuse_links(out, WRITTEN)
+    check_writable(out, WRITTEN)
     remove_leftovers(out)
 
 
 def _scratch(out: Path, source: Path, own: ModelImages, options: RefineOptions) -> Path:
-    """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
+    """Where the rounds of this call are kept (rounds_folder)."""
     masks = options.refinement.masks
     usable = [name for name in own.records if name not in own.unusable]
     files = [own.folder / name for name in usable]
     if masks is not None:
         files += [path for name in usable if (path := mask_path(masks, name)) is not None]
     values = asdict(options.refinement), options.machine.seed, model_digest(source), dict(own.unusable)
-    folder = (
-        out / ".refinement" / json_digest([__version__, *values, [(str(path), *size_and_time(path)) for path in files]])
-    )
-    for other in folder.parent.glob("*"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+    key = json_digest([__version__, *values, [(str(path), *size_and_time(path)) for path in files]])
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        return rounds_folder(out, key)
     except OSError as error:
         raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
-    return folder
 
 
 # --- what was done ---------------------------------------------------------------------------------
@@ -215,7 +204,7 @@ def _record(
         "version": __version__,
         "model": str(source),
         "images_folder": str(own.folder),
-        "options": json.loads(json.dumps(asdict(options), default=str)),
+        "options": asdict(options),
         "images": after.num_reg_images(),
         "rounds": state.rounds,
         "points3D": {"before": before.num_points3D(), "after": after.num_points3D()},
@@ -275,12 +264,3 @@ def text(record: Mapping[str, Any], out: Path) -> str:
         f"{record['seconds']:.0f} s; {out / RECORD} has all of this",
     ]
     return "\n".join(lines)
-
-
-def _write(path: Path, value: Any) -> None:
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise BadFile(f"{path}: cannot be written ({error.strerror}); free some space and run again") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -37,6 +38,16 @@ class Refined:
     num_rejected: int = 0
     moved: float = 0.0
     settled: bool = False
+
+
+def rounds_folder(out: Path, key: str) -> Path:
+    """OUT/.refinement/KEY, where rounds are kept. key: of all that they depend on; rounds of other keys go."""
+    folder = out / ".refinement" / key
+    for other in folder.parent.glob("*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def save_round(state: Refined, folder: Path) -> None:

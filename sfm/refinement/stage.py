@@ -16,6 +16,7 @@ from sfm.colmap.model_reader import has_foreign, read_models
 from sfm.colmap.model_writer import UNREFINED, ReadRGB, colour_points, write_models, write_ply
 from sfm.errors import BadFile
 from sfm.mapping.inputs import write_database
+from sfm.refinement.checkpoint import rounds_folder
 from sfm.refinement.rounds import Refiner, calibrate, refine
 from sfm.refinement.track_completion import refined_input
 from sfm.system.hashing import files_digest, json_bytes
@@ -23,15 +24,10 @@ from sfm.types import StageSummary
 
 
 def scratch_folder(output: Path, refiner: Refiner) -> Path:
-    """OUT/.refinement/KEY, where the key is of all that the rounds depend on; those of other keys go."""
+    """Where the rounds of this stage are kept (rounds_folder)."""
     depends_on = json_bytes([__version__, asdict(refiner.options), refiner.mapping.seed], sort_keys=False)
     digest = files_digest(sorted((output / UNREFINED).rglob("*.bin")), start=depends_on)
-    folder = output / ".refinement" / digest[:16]
-    for other in folder.parent.glob("*"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return rounds_folder(output, digest[:16])
 
 
 def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tuple[str, str], ...]) -> StageSummary:

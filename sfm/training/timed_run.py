@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -35,7 +34,8 @@ from sfm.datasets.batched_pairs.scenes.rendering import Kernels
 from sfm.datasets.batched_pairs.scenes.scene_parts import Draws, Textures
 from sfm.datasets.batched_pairs.textures import TextureBank
 from sfm.datasets.batched_pairs.track_pairs import SharedTracks
-from sfm.matchers.loftr.config import COMPACT, COMPACT_WIDE, config_from_json
+from sfm.matchers.loftr import checkpoint
+from sfm.matchers.loftr.config import COMPACT_WIDE
 from sfm.matchers.loftr.model import LoFTR
 from sfm.training import batched_steps as batched
 
@@ -86,12 +86,10 @@ def _grey(path: Path) -> NDArray[np.uint8]:
 
 def read_network(init: Path) -> LoFTR:
     """Weights of the compact network or of this one; what they lack starts as the network is made."""
-    with safe_open(init, "pt") as file:
-        text = (file.metadata() or {}).get("config")
-    known = config_from_json(text) if text else COMPACT
-    model = LoFTR(replace(known, global_layers=known.global_layers or COMPACT_WIDE.global_layers))
+    known = checkpoint.choose(str(init), device="cpu", offline=True)
+    model = LoFTR(replace(known.config, global_layers=known.config.global_layers or COMPACT_WIDE.global_layers))
     state = model.state_dict()
-    loaded = {key: value.float() for key, value in load_file(init).items()}
+    loaded = {key: value.float() for key, value in checkpoint.read_tensors(known.path).items()}
     if unknown := set(loaded) - set(state):
         raise ValueError(f"{init}: weights of another network ({sorted(unknown)[0]})")
     model.load_state_dict(state | loaded)

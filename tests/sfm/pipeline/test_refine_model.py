@@ -13,6 +13,7 @@ from sfm.cli.main import main
 from sfm.options import ImageOptions, MappingOptions, Options, RefinementOptions
 from sfm.pipeline.run import reconstruct
 from sfm.pipeline.stages import HlocFiles
+from sfm.refinement.rounds import Refiner
 from tests.support.plane_scene import HEIGHT, NAMES, PARAMS, WIDTH, make_model, perturbed, rendered, surface_points
 from tests.support.refinement_scene import largest_error_deg, mapped
 
@@ -201,44 +202,39 @@ def test_what_would_be_lost_is_not_overwritten(noisy, image_folder, tmp_path, ca
         assert sorted(p.name for p in out.iterdir()) == ["sparse"]
 
 
-@pytest.mark.slow
-def test_a_killed_call_goes_on_where_it_was(noisy, image_folder, tmp_path, monkeypatch):
-    from sfm.refinement.rounds import Refiner
-
-    model, numbers, next_round = written(noisy, tmp_path / "model"), [], Refiner.next_round
+@pytest.fixture
+def rounds(monkeypatch):
+    """Numbers of the rounds that are begun, from now on; the second one is interrupted."""
+    begun, next_round = [], Refiner.next_round
 
     def killed(self, before, scratch):
-        numbers.append(before.rounds)
-        if len(numbers) == 2:
+        begun.append(before.rounds)
+        if len(begun) == 2:
             raise KeyboardInterrupt
         return next_round(self, before, scratch)
 
     monkeypatch.setattr(Refiner, "next_round", killed)
+    return begun
+
+
+@pytest.mark.slow
+def test_a_killed_call_goes_on_where_it_was(noisy, image_folder, tmp_path, rounds):
+    model = written(noisy, tmp_path / "model")
     assert refine(model, image_folder, tmp_path / "out") == 130
     assert refine(model, image_folder, tmp_path / "out") == 0
-    assert numbers[:3] == [0, 1, 1]
+    assert rounds[:3] == [0, 1, 1]
     assert refine(model, image_folder, tmp_path / "undisturbed") == 0
     first, second = (tmp_path / out / "sparse" / "0" / "images.bin" for out in ("out", "undisturbed"))
     assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.slow
-def test_a_call_with_other_images_does_not_go_on_with_the_rounds_of_a_killed_one(noisy, images, tmp_path, monkeypatch):
-    from sfm.refinement.rounds import Refiner
-
-    model, numbers, next_round = written(noisy, tmp_path / "model"), [], Refiner.next_round
-
-    def killed(self, before, scratch):
-        numbers.append(before.rounds)
-        if len(numbers) == 2:
-            raise KeyboardInterrupt
-        return next_round(self, before, scratch)
-
-    monkeypatch.setattr(Refiner, "next_round", killed)
+def test_a_call_with_other_images_does_not_go_on_with_the_rounds_of_a_killed_one(noisy, images, tmp_path, rounds):
+    model = written(noisy, tmp_path / "model")
     assert refine(model, images, tmp_path / "out") == 130
     write_image(images / NAMES[0], np.roll(rendered(0), 1, axis=1))
     assert refine(model, images, tmp_path / "out") == 0
-    assert numbers[:3] == [0, 1, 0]
+    assert rounds[:3] == [0, 1, 0]
 
 
 def test_a_call_that_was_killed_while_it_wrote_is_made_again(noisy, image_folder, tmp_path, monkeypatch):
