@@ -57,7 +57,7 @@ def cells_rotated_back(
     xy = np.stack([(column + anchor) * rotated_grid.cell_width, (row + anchor) * rotated_grid.cell_height], axis=1)
     back = points_rotated_back(xy, rotation, size) / (grid.cell_width, grid.cell_height)
     nearest = np.rint(back - anchor).astype(np.int64)
-    inside = ((nearest >= 0) & (nearest < (grid.columns, round(size[1] / grid.cell_height)))).all(axis=1)
+    inside = ((nearest >= 0) & (nearest < (grid.columns, grid.num_rows(size[1])))).all(axis=1)
     return np.where(inside, nearest[:, 1] * grid.columns + nearest[:, 0], -1)
 
 

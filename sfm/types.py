@@ -41,6 +41,10 @@ class Grid(NamedTuple):
         """px of the image a network px; the larger one of both directions."""
         return max(self.cell_width, self.cell_height) / self.stride
 
+    def num_rows(self, height: int) -> int:
+        """Rows of cells on an image of this height, px."""
+        return round(height / self.cell_height)
+
 
 @dataclass(frozen=True, slots=True)
 class MatcherTraits:

@@ -53,7 +53,7 @@ def keys_by_rotation(matcher: Matcher, options: MatchingOptions) -> list[str]:
 def num_cells(records: Mapping[str, ImageRecord], grids: Mapping[str, Grid | None]) -> dict[str, int]:
     """Cells of each image's grid; 0 for a detector."""
     return {
-        name: grid.columns * round(records[name].height / grid.cell_height) if grid is not None else 0
+        name: grid.columns * grid.num_rows(records[name].height) if grid is not None else 0
         for name, grid in grids.items()
     }
 

@@ -175,7 +175,7 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
 
 def _num_cells(images: Records, grids: Sequence[Grid | None]) -> int:
     """Cells of the smaller grid; 1 for a detector."""
-    cells = [1 if g is None else g[2] * round(p.height / g[1]) for p, g in zip(images, grids, strict=True)]
+    cells = [1 if g is None else g.columns * g.num_rows(p.height) for p, g in zip(images, grids, strict=True)]
     return min(cells)
 
 
