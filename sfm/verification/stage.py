@@ -1,14 +1,20 @@
-"""Two-view geometry of every pair (sfm.geometry.two_view), with the error that its matcher allows."""
+"""Two-view geometry of every pair (sfm.geometry.two_view), with the error that its matcher allows.
+
+What stands still in a set of images while the rest moves is looked for first, and left out (sfm.verification.still).
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sfm.colmap.camera import prior_camera
+from sfm.geometry.evidence import Blocks
 from sfm.geometry.pixels import allowed_error
 from sfm.geometry.two_view import verify_pair
 from sfm.options import VerificationOptions
@@ -16,10 +22,12 @@ from sfm.system.hashing import json_digest
 from sfm.system.parallel import Workers
 from sfm.system.progress import progress_bar
 from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary, TwoViewGeometry
+from sfm.verification.still import StillParts, StillVotes, rows_of
 
 if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
 
+REVISION = 2  # of the stage: raised when the geometries of the same matches change
 BLOCK = 256  # pairs whose matches are in memory at once; a run that is killed does at most so many again
 
 
@@ -30,21 +38,26 @@ def verify(
     options: VerificationOptions,
     *,
     traits: MatcherTraits,
+    still: StillParts = StillParts(),  # noqa: B008
     seed: int = 0,
     on_pair: Callable[[], object] = lambda: None,
 ) -> list[TwoViewGeometry]:
     """Geometry of every pair, in order, in threads (pycolmap gives up the interpreter's lock while it works).
 
-    grids, traits: of the matcher. on_pair: called when a pair is done.
+    grids, traits: of the matcher. still: what is left out. on_pair: called when a pair is done.
     """
 
     def one(item: tuple[ImagePair, Matches]) -> TwoViewGeometry:
         pair, matches = item
         cameras = prior_camera(records[pair.name0]), prior_camera(records[pair.name1])
-        own = grids.get(pair.name0), grids.get(pair.name1)
-        max_error = allowed_error(own, traits, options.max_error)
-        min_ratio = options.min_inlier_ratio if traits.dense else 0.0
-        return verify_pair(pair, matches, cameras, options, max_error=max_error, min_ratio=min_ratio, seed=seed)
+        grid0, grid1 = grids.get(pair.name0), grids.get(pair.name1)
+        max_error = allowed_error((grid0, grid1), traits, options.max_error)
+        blocks = (Blocks.of(grid0, grid1) if grid0 and grid1 else Blocks.UNKNOWN) if traits.dense else None
+        rows = still.moving_rows(pair, matches, max_error, _diagonal(records[pair.name0]), seed=seed)
+        if len(rows) < len(matches):
+            matches = rows_of(matches, rows)
+        found = verify_pair(pair, matches, cameras, options, max_error=max_error, blocks=blocks, seed=seed)
+        return replace(found, inliers=rows[found.inliers].astype(np.uint32))
 
     result = []
     with Workers(os.cpu_count() or 1) as pool:
@@ -52,6 +65,29 @@ def verify(
             result.append(geometry)
             on_pair()
     return result
+
+
+def _diagonal(record: ImageRecord) -> float:
+    return float(np.hypot(record.width, record.height))
+
+
+def still_parts(
+    items: Iterable[tuple[ImagePair, Matches]],
+    records: Mapping[str, ImageRecord],
+    grids: Mapping[str, Grid | None],
+    options: VerificationOptions,
+    *,
+    traits: MatcherTraits,
+    seed: int = 0,
+) -> StillParts:
+    """What stands still in the images while the rest moves, by the matches of their pairs; nothing for a detector's."""
+    if not traits.dense:
+        return StillParts()
+    votes = StillVotes(records, grids)
+    for pair, matches in items:
+        max_error = allowed_error((grids.get(pair.name0), grids.get(pair.name1)), traits, options.max_error)
+        votes.add(pair, matches, max_error, seed=seed)
+    return votes.result()
 
 
 def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> StageSummary:
@@ -62,10 +98,12 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
     pairs, key = db.read_pairs(), _key(db, options, seed)
     done = {geometry.pair: geometry for geometry in db.verified_so_far(key)}
     todo = [pair for pair in pairs if pair not in done]
+    all_items = ((pair, db.read_matches(pair)) for pair in pairs)
+    still = still_parts(all_items, records, grids, options, traits=traits, seed=seed)
     with progress_bar(len(pairs), desc="verifying", unit="pair", initial=len(pairs) - len(todo)) as bar:
         for begin in range(0, len(todo), BLOCK):
             items = [(pair, db.read_matches(pair)) for pair in todo[begin : begin + BLOCK]]
-            found = verify(items, records, grids, options, traits=traits, seed=seed, on_pair=bar.update)
+            found = verify(items, records, grids, options, traits=traits, still=still, seed=seed, on_pair=bar.update)
             done |= {geometry.pair: geometry for geometry in found}
             if begin + BLOCK < len(todo):  # the last are written with all
                 db.keep_verified(found, key=key)
@@ -76,10 +114,11 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
         "verified": sum(len(g.inliers) > 0 for g in geometries),
         "inliers": sum(len(g.inliers) for g in geometries),
     }
-    return StageSummary("verification", counts, time.perf_counter() - started)
+    note = still.note(len(records))
+    return StageSummary("verification", counts, time.perf_counter() - started, notes=(note,) if note else ())
 
 
 def _key(db: FeatureDatabase, options: VerificationOptions, seed: int) -> str:
     """Digest of all that the geometries depend on."""
     read = [db.fingerprint(stage) for stage in ("images", "matching")]
-    return json_digest([read, asdict(options), seed], sort_keys=False)
+    return json_digest([REVISION, read, asdict(options), seed], sort_keys=False)
