@@ -7,9 +7,9 @@ matches come in thousands, where COLMAP's fixed minimum of 15 inliers is reached
 The wrong matches of a network are not independent of each other: a patch that is mistaken for another takes its
 neighbours along, and the best of all geometries fits up to a third of a pair's matches where nothing is common. So
 matches of the same two blocks of the images count as one (`Blocks`), and a pair needs either far fewer false alarms
-than one, or matches that are mostly explained: their share, each counted by its confidence, must be above what chance
-gathers at the lower end of its interval for so many blocks. Many matches may be explained in part, as where little is
-common to two images; a few must be explained for the most part.
+than one, or most of its matches explained: of their share, each counted by its confidence, the lower end of the
+interval for so many blocks. Many matches may be explained in part, as where little is common to two images; of a few,
+those that the matcher is sure of must agree.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from sfm.types import Float64, Grid, Int64, Matches
 CHANCE_SAMPLES = 5000
 BLOCK_CELLS = 4  # side of a block, cells of the matcher's grid
 DEVIATIONS = 2.0  # of the interval's lower end
-# Of the confidence of wrong pairs the best geometry explains at most 0.38 (lower end; temple, dino, fountain, herzjesu,
-# room and two synthetic scenes, 72 wrong and 300 right pairs); false alarms of wrong pairs are at least 1e-12
-EXPLAINED = 0.4
-FAR_BEYOND = -20.0  # log10 of the false alarms, by blocks
+# 338 right pairs (four fifths of the inliers on true epipolar lines) and 72 wrong ones (less than half) of temple,
+# dino, fountain, herzjesu, a room and two synthetic scenes: 303 right and 2 wrong are convincing, 288 and 4 had half of
+# their matches verified; the poses of 79 % are within 10 degrees, either way
+EXPLAINED = 0.5  # most of what the matcher is sure of
+FAR_BEYOND = -40.0  # log10 of the false alarms, by blocks; of wrong pairs of real images at least 1e-29
 
 
 def log_false_alarms(num_inliers: int, num_matches: int, probability: float) -> float:
