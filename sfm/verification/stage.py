@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
 
 REVISION = 2  # of the stage: raised when the geometries of the same matches change
+PROBES, TWO_MOTIONS = 200, 0.02  # pairs that are tried for two motions, and what share of them calls for the others
 BLOCK = 256  # pairs whose matches are in memory at once; a run that is killed does at most so many again
 
 
@@ -72,7 +73,8 @@ def _diagonal(record: ImageRecord) -> float:
 
 
 def still_parts(
-    items: Iterable[tuple[ImagePair, Matches]],
+    pairs: Sequence[ImagePair],
+    read_matches: Callable[[ImagePair], Matches],
     records: Mapping[str, ImageRecord],
     grids: Mapping[str, Grid | None],
     options: VerificationOptions,
@@ -80,13 +82,22 @@ def still_parts(
     traits: MatcherTraits,
     seed: int = 0,
 ) -> StillParts:
-    """What stands still in the images while the rest moves, by the matches of their pairs; nothing for a detector's."""
+    """What stands still in the images while the rest moves, by the matches of their pairs; nothing for a detector's.
+
+    pairs: those with most matches first. Of many, some are tried, and the others only if these speak of two motions.
+    """
     if not traits.dense:
         return StillParts()
     votes = StillVotes(records, grids)
-    for pair, matches in items:
-        max_error = allowed_error((grids.get(pair.name0), grids.get(pair.name1)), traits, options.max_error)
-        votes.add(pair, matches, max_error, seed=seed)
+    step = max(1, len(pairs) // 2 // PROBES)
+    probes = pairs[: len(pairs) // 2 : step] if step > 1 else pairs
+    tried = set(probes)
+    for part in (probes, [pair for pair in pairs if pair not in tried]):
+        for pair in part:
+            max_error = allowed_error((grids.get(pair.name0), grids.get(pair.name1)), traits, options.max_error)
+            votes.add(pair, read_matches(pair), max_error, seed=seed)
+        if votes.num_two < TWO_MOTIONS * len(part):
+            break
     return votes.result()
 
 
@@ -98,8 +109,9 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
     pairs, key = db.read_pairs(), _key(db, options, seed)
     done = {geometry.pair: geometry for geometry in db.verified_so_far(key)}
     todo = [pair for pair in pairs if pair not in done]
-    all_items = ((pair, db.read_matches(pair)) for pair in pairs)
-    still = still_parts(all_items, records, grids, options, traits=traits, seed=seed)
+    counts_of = db.match_counts()
+    by_matches = sorted(pairs, key=lambda pair: (-counts_of.get(pair, 0), pair))
+    still = still_parts(by_matches, db.read_matches, records, grids, options, traits=traits, seed=seed)
     with progress_bar(len(pairs), desc="verifying", unit="pair", initial=len(pairs) - len(todo)) as bar:
         for begin in range(0, len(todo), BLOCK):
             items = [(pair, db.read_matches(pair)) for pair in todo[begin : begin + BLOCK]]

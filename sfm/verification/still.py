@@ -155,12 +155,10 @@ def rows_of(matches: Matches, rows: Int64) -> Matches:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StillParts:
-    """What stands still. cells: by image, one bool a cell of its grid. pairs: those of two motions, of all that were
-    looked at."""
+    """What stands still. cells: by image, one bool a cell of its grid. pairs: those of two motions."""
 
     cells: Mapping[str, Bool] = field(default_factory=dict)
     pairs: frozenset[ImagePair] = frozenset()
-    num_pairs: int = 0
 
     def moving_rows(
         self, pair: ImagePair, matches: Matches, max_error: float, diagonal: float, *, seed: int = 0
@@ -197,13 +195,17 @@ class StillVotes:
         self._still = self._zeros()
         self._moving = self._zeros()
         self._two: set[ImagePair] = set()
-        self._num_pairs = 0
 
     def _zeros(self) -> dict[str, Int64]:
         return {
             name: np.zeros((grid.num_rows(self._sizes[name][1]), grid.columns), np.int64)
             for name, grid in self._grids.items()
         }
+
+    @property
+    def num_two(self) -> int:
+        """Pairs of two motions so far."""
+        return len(self._two)
 
     def comparable(self, pair: ImagePair) -> bool:
         """Whether a pixel of one image is the same pixel of the other: equal sizes and grids."""
@@ -217,7 +219,6 @@ class StillVotes:
         grid = self._grids[pair.name0]
         diagonal = float(np.hypot(*self._sizes[pair.name0]))
         found = motions(matches, Blocks.of(grid, grid), max_error, diagonal, seed=seed)
-        self._num_pairs += 1
         for name, cells in ((pair.name0, matches.cells0), (pair.name1, matches.cells1)):
             if found.two:
                 self._count(self._still[name], cells[found.still])
@@ -242,5 +243,5 @@ class StillVotes:
             if cells.mean() >= SEEN:
                 parts[name] = cells.reshape(-1)
         if len(parts) < FEW_IMAGES:
-            return StillParts(num_pairs=self._num_pairs)
-        return StillParts(parts, frozenset(self._two), self._num_pairs)
+            return StillParts()
+        return StillParts(parts, frozenset(self._two))

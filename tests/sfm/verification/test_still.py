@@ -5,9 +5,10 @@ import pytest
 
 from sfm.options import VerificationOptions
 from sfm.types import MatcherTraits
+from sfm.verification import stage
 from sfm.verification.stage import still_parts, verify
 from tests.support.mapping_scene import HEIGHT, WIDTH
-from tests.support.two_motions import GRID, ball, image_set, pose, seen, turntable
+from tests.support.two_motions import ball, image_set, pose, seen, turntable
 
 OPTIONS = VerificationOptions()
 DENSE = MatcherTraits(dense=True)
@@ -18,9 +19,10 @@ def room(seed=0, num=900, low=4.0, high=8.0):
     return np.random.default_rng(seed).uniform([-6, -4, low], [6, 4, high], (num, 3))
 
 
-def found(scene):
+def found(scene, traits=DENSE):
     items, records, grids = scene
-    return still_parts(items, records, grids, OPTIONS, traits=DENSE)
+    matches = dict(items)
+    return still_parts(list(matches), matches.__getitem__, records, grids, OPTIONS, traits=traits)
 
 
 def outside_ball(background, xy):
@@ -133,7 +135,7 @@ def around_an_object():
 )
 def test_ordinary_sets_lose_nothing(scene):
     items, records, grids = scene()
-    still = still_parts(items, records, grids, OPTIONS, traits=DENSE)
+    still = found((items, records, grids))
     assert still.cells == {}
     assert still.note(NUM) is None
     for pair, matches in items:
@@ -142,7 +144,22 @@ def test_ordinary_sets_lose_nothing(scene):
 
 def test_matches_of_a_detector_and_images_of_two_sizes_are_not_looked_at():
     items, records, grids = before_a_background(0.0)
-    assert still_parts(items, records, grids, OPTIONS, traits=MatcherTraits()).cells == {}
-    assert still_parts(items, records, dict.fromkeys(grids), OPTIONS, traits=DENSE).cells == {}
-    assert still_parts([], records, grids, OPTIONS, traits=DENSE).cells == {}
-    assert GRID in grids.values()
+    assert found((items, records, grids), traits=MatcherTraits()).cells == {}
+    assert found((items, records, dict.fromkeys(grids))).cells == {}
+    assert found(([], records, grids)).cells == {}
+
+
+def test_of_many_pairs_some_are_tried(monkeypatch):
+    monkeypatch.setattr(stage, "PROBES", 3)
+    for scene, others_too in ((before_a_background(0.0), True), (pure_rotation(), False)):
+        items, records, grids = scene
+        matches, read = dict(items), []
+
+        def read_matches(pair, matches=matches, read=read):
+            read.append(pair)
+            return matches[pair]
+
+        still_parts(list(matches), read_matches, records, grids, OPTIONS, traits=DENSE)
+        assert (len(read) == len(matches)) == others_too
+        assert others_too or len(read) == 4
+        assert len(set(read)) == len(read)
