@@ -32,6 +32,7 @@ DEVIATIONS = 2.0  # of the interval's lower end
 # their matches verified; the poses of 79 % are within 10 degrees, either way
 EXPLAINED = 0.5  # most of what the matcher is sure of
 FAR_BEYOND = -40.0  # log10 of the false alarms, by blocks; of wrong pairs of real images at least 1e-29
+IN_DOUBT = -15.0  # up to here a pair may connect images that nothing else does; 64 of the 72 wrong pairs are beyond
 
 
 def log_false_alarms(num_inliers: int, num_matches: int, probability: float) -> float:
@@ -113,10 +114,18 @@ def least_explained(confidence: NDArray[np.floating], explained: NDArray[np.bool
     return max(0.0, (share * num + z * z / 2 - spread) / (num + z * z))
 
 
-def is_convincing(matches: Matches, inliers: Int64, F: Float64 | None, max_error: float, blocks: Blocks) -> bool:
+def is_convincing(
+    matches: Matches,
+    inliers: Int64,
+    F: Float64 | None,
+    max_error: float,
+    blocks: Blocks,
+    *,
+    false_alarms: float = FAR_BEYOND,
+) -> bool:
     """Whether two images with these matches of a network show the same place, by the inlier rows of their geometry.
 
-    F: where the geometry has one. max_error: px of the images.
+    F: where the geometry has one. max_error: px of the images. false_alarms: log10 of how many are too many.
     """
     if len(inliers) == 0:
         return False
@@ -128,4 +137,4 @@ def is_convincing(matches: Matches, inliers: Int64, F: Float64 | None, max_error
     if F is None:
         return False
     right = int(np.count_nonzero(2 * np.bincount(numbers, explained) > sizes))
-    return log_false_alarms(right, len(sizes), chance(matches, F, max_error)) < FAR_BEYOND * log(10.0)
+    return log_false_alarms(right, len(sizes), chance(matches, F, max_error)) < false_alarms * log(10.0)

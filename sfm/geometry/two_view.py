@@ -18,7 +18,7 @@ import numpy as np
 import pycolmap
 
 from sfm.geometry.epipolar import epipolar_distance
-from sfm.geometry.evidence import Blocks, is_convincing, is_meaningful
+from sfm.geometry.evidence import IN_DOUBT, Blocks, is_convincing, is_meaningful
 from sfm.options import VerificationOptions
 from sfm.types import Float64, ImagePair, Int64, Matches, TwoViewGeometry
 
@@ -93,7 +93,7 @@ def verify_pair(
     """Verified geometry of one pair; kind "degenerate", no inliers and a reason where there is none to be trusted.
 
     cameras: of both images. max_error: px of the images. blocks: of a network's matches, None for a detector's, whose
-    wrong matches are independent.
+    wrong matches are independent. A pair in doubt has its geometry, and "little evidence" as its reason.
     """
 
     def rejected(reason: str) -> TwoViewGeometry:
@@ -118,11 +118,16 @@ def verify_pair(
         return rejected("chance")
     if kind in REJECTED:
         return rejected("no geometry")
-    if blocks is not None and not is_convincing(matches, inliers, geometry.F, max_error, blocks):
-        return rejected("little evidence")
-    if blocks is not None and len(inliers) < options.min_inlier_ratio * len(matches):
-        return rejected("small share")
-    return TwoViewGeometry(pair, inliers.astype(np.uint32), kind, unit_pose(geometry.cam2_from_cam1), geometry.F)
+    reason = ""
+    if blocks is not None:
+        if len(inliers) < options.min_inlier_ratio * len(matches):
+            return rejected("small share")
+        if not is_convincing(matches, inliers, geometry.F, max_error, blocks):
+            reason = "little evidence"
+            if not is_convincing(matches, inliers, geometry.F, max_error, blocks, false_alarms=IN_DOUBT):
+                return rejected(reason)
+    pose = unit_pose(geometry.cam2_from_cam1)
+    return TwoViewGeometry(pair, inliers.astype(np.uint32), kind, pose, geometry.F, reason)
 
 
 def unit_pose(cam1_from_cam0: pycolmap.Rigid3d | None) -> Float64 | None:

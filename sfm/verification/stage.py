@@ -41,11 +41,47 @@ def verify(
     traits: MatcherTraits,
     still: StillParts = StillParts(),  # noqa: B008
     seed: int = 0,
+) -> list[TwoViewGeometry]:
+    """Geometry of every pair of a set, in order. grids, traits: of the matcher. still: what is left out."""
+    return settle(_verify(items, records, grids, options, traits=traits, still=still, seed=seed))
+
+
+def settle(geometries: Sequence[TwoViewGeometry]) -> list[TwoViewGeometry]:
+    """Decides on the pairs in doubt of a set: kept where they connect images that nothing else connects."""
+    groups: dict[str, str] = {}
+
+    def group(name: str) -> str:
+        while groups.setdefault(name, name) != name:
+            name = groups[name]
+        return name
+
+    for geometry in geometries:
+        if not geometry.reason and len(geometry.inliers):
+            groups[group(geometry.pair.name0)] = group(geometry.pair.name1)
+    settled = []
+    for geometry in geometries:
+        if geometry.reason and len(geometry.inliers):
+            connects = group(geometry.pair.name0) != group(geometry.pair.name1)
+            rejected = TwoViewGeometry(geometry.pair, geometry.inliers[:0], "degenerate", reason=geometry.reason)
+            geometry = replace(geometry, reason="") if connects else rejected
+        settled.append(geometry)
+    return settled
+
+
+def _verify(
+    items: Sequence[tuple[ImagePair, Matches]],
+    records: Mapping[str, ImageRecord],
+    grids: Mapping[str, Grid | None],
+    options: VerificationOptions,
+    *,
+    traits: MatcherTraits,
+    still: StillParts,
+    seed: int = 0,
     on_pair: Callable[[], object] = lambda: None,
 ) -> list[TwoViewGeometry]:
     """Geometry of every pair, in order, in threads (pycolmap gives up the interpreter's lock while it works).
 
-    grids, traits: of the matcher. still: what is left out. on_pair: called when a pair is done.
+    on_pair: called when a pair is done.
     """
 
     def one(item: tuple[ImagePair, Matches]) -> TwoViewGeometry:
@@ -115,11 +151,11 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
     with progress_bar(len(pairs), desc="verifying", unit="pair", initial=len(pairs) - len(todo)) as bar:
         for begin in range(0, len(todo), BLOCK):
             items = [(pair, db.read_matches(pair)) for pair in todo[begin : begin + BLOCK]]
-            found = verify(items, records, grids, options, traits=traits, still=still, seed=seed, on_pair=bar.update)
+            found = _verify(items, records, grids, options, traits=traits, still=still, seed=seed, on_pair=bar.update)
             done |= {geometry.pair: geometry for geometry in found}
             if begin + BLOCK < len(todo):  # the last are written with all
                 db.keep_verified(found, key=key)
-    geometries = [done[pair] for pair in pairs]
+    geometries = settle([done[pair] for pair in pairs])
     db.write_two_view(geometries)
     counts: dict[str, int | float] = {
         "pairs": len(pairs),

@@ -5,7 +5,7 @@ import pytest
 
 from sfm.geometry.epipolar import fundamental_matrix
 from sfm.options import VerificationOptions
-from sfm.types import Grid, ImagePair, MatcherTraits, Matches
+from sfm.types import Grid, ImagePair, MatcherTraits, Matches, TwoViewGeometry
 from sfm.verification import stage as V
 from tests.support.pair_scene import PAIR, POSE, K, record, two_views
 
@@ -70,3 +70,24 @@ def test_a_detectors_matches_keep_colmaps_error():
     (network,) = V.verify([(PAIR, off)], records, GRIDS, OPTIONS, traits=DENSE)
     assert np.count_nonzero(detector.inliers < num_true) > 0.8 * num_true
     assert np.count_nonzero(network.inliers < num_true) < 0.6 * num_true  # those of one side
+
+
+def test_a_pair_in_doubt_is_kept_only_where_it_connects_images_that_nothing_else_connects():
+    def geometry(a, b, reason="", num=20):
+        return TwoViewGeometry(ImagePair(a, b), np.arange(num), "calibrated", reason=reason)
+
+    weak = "little evidence"
+    found = [
+        geometry("a", "b"),
+        geometry("b", "c"),
+        geometry("a", "c", weak),  # connected already
+        geometry("d", "e"),
+        geometry("c", "d", weak),
+        geometry("a", "e", weak),  # between the same two groups
+        geometry("b", "e", "chance", 0),
+    ]
+    settled = V.settle(found)
+    assert [len(g.inliers) for g in settled] == [20, 20, 0, 20, 20, 20, 0]
+    assert [g.reason for g in settled] == ["", "", weak, "", "", "", "chance"]
+    assert [g.kind for g in settled[2:5]] == ["degenerate", "calibrated", "calibrated"]
+    assert V.settle(settled)[:2] == settled[:2]
