@@ -130,7 +130,10 @@ class VerificationOptions:
     )
     min_inliers: int = option(15, "drop pairs with fewer verified matches", metavar="N")
     min_inlier_ratio: float = option(
-        0.5, "drop detector-free pairs of which a smaller share of matches is verified, 0 to 1", metavar="R"
+        0.0,
+        "also drop detector-free pairs of which a smaller share of matches is verified, 0 to 1; 0: a pair needs "
+        "evidence beyond chance and no share",
+        metavar="R",
     )
 
     def __post_init__(self) -> None:

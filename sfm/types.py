@@ -163,13 +163,24 @@ class Matches:
         return cls(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0))  # type: ignore[arg-type]
 
 
+REJECTIONS = {  # why a pair of images is not verified; new ones go to the end, since files hold their numbers
+    "": "",
+    "few matches": "too few matches for a geometry",
+    "chance": "no geometry fits more matches than chance would give",
+    "no geometry": "COLMAP finds no geometry",
+    "little evidence": "the best geometry explains no more of these matches than of images without a common part",
+    "small share": "a smaller share of the matches is verified than --min-inlier-ratio asks for",
+}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TwoViewGeometry:
     """Verified geometry of one pair. inliers: (K,) u32 rows of the pair's Matches, ascending.
 
     kind: COLMAP's configuration name in lower case ("calibrated", "uncalibrated", "planar",
     "panoramic", "planar_or_panoramic", "degenerate", "watermark", "multiple", "undefined").
-    cam1_from_cam0: (3, 4) f64, translation of unit length, or None. F: (3, 3) f64, or None.
+    cam1_from_cam0: (3, 4) f64, translation of unit length, or None. F: (3, 3) f64, or None. reason: why the pair is
+    not verified, a key of REJECTIONS; "" where it is.
     """
 
     pair: ImagePair
@@ -177,9 +188,12 @@ class TwoViewGeometry:
     kind: str
     cam1_from_cam0: Float64 | None = None
     F: Float64 | None = None
+    reason: str = ""
 
     def __post_init__(self) -> None:
         _set(self, "inliers", np.uint32, (None,))
+        if self.reason not in REJECTIONS:
+            raise ValueError(f"TwoViewGeometry.reason: {self.reason!r}, expected one of {', '.join(REJECTIONS)}")
         if self.cam1_from_cam0 is not None:
             _set(self, "cam1_from_cam0", np.float64, (3, 4))
         if self.F is not None:

@@ -207,12 +207,14 @@ STAGES = (
         ("images", "pairs"),
         lambda run: [run.matcher_provenance, run.options.matching.turns],
         _run_matching,
+        revision=2,
     ),
     Stage(
         "verification",
         ("images", "matching"),
         lambda run: [asdict(run.options.verification), run.options.mapping.seed],
         lambda run: verification.run(run.db, run.options.verification, seed=run.options.mapping.seed),
+        revision=verification.REVISION,
     ),
     Stage(
         "tracks",

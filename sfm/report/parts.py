@@ -20,7 +20,7 @@ from sfm.drawing.scene import Scene
 from sfm.errors import BadImage
 from sfm.images.decoding import read_thumbnail
 from sfm.report.html import data_url, pack, pack_fractions
-from sfm.types import ImagePair, Int64, Matches, TwoViewGeometry
+from sfm.types import REJECTIONS, ImagePair, Int64, Matches, TwoViewGeometry
 
 MAX_POINTS = 300_000  # in the 3D view; of more, a fair sample
 MAX_KEYPOINTS = 1500  # an image
@@ -263,6 +263,13 @@ def drawn_part(
     return [_drawn(role, pair, matches[pair], geometries.get(pair), images) for role, pair in chosen]
 
 
+def _kind(geometry: TwoViewGeometry | None) -> str:
+    """A pair's geometry, or why it has none."""
+    if geometry is None:
+        return ""
+    return REJECTIONS[geometry.reason] or geometry.kind.replace("_", " ")
+
+
 def _drawn(
     role: str, pair: ImagePair, matches: Matches, geometry: TwoViewGeometry | None, images: PageImages
 ) -> dict[str, Any]:
@@ -276,7 +283,7 @@ def _drawn(
         "j": images.numbers[pair.name1],
         "matches": len(matches),
         "inliers": int(inlier.sum()),
-        "kind": geometry.kind.replace("_", " ") if geometry is not None else "",
+        "kind": _kind(geometry),
         "a": pack_fractions(matches.points0[rows], images.sizes[pair.name0]),
         "b": pack_fractions(matches.points1[rows], images.sizes[pair.name1]),
         "confidence": pack(np.rint(matches.confidence[rows] * 255), "u1"),

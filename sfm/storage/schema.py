@@ -19,6 +19,7 @@ from sfm.storage.hdf5_columns import Array, Columns, check_offsets, offsets_of
 from sfm.system.safe_paths import leads_out
 from sfm.system.untrusted_files import NUMBER, has_shape
 from sfm.types import (
+    REJECTIONS,
     CameraPrior,
     Grid,
     ImagePair,
@@ -55,6 +56,7 @@ SCHEMA: dict[str, Columns] = {
         "inliers": ("u4", ("K",)),
         "cam1_from_cam0": ("f8", ("P", 3, 4)),  # NaN: none
         "F": ("f8", ("P", 3, 3)),  # NaN: none
+        "reason": ("u1?", ("P",)),  # place in REJECTIONS; 0: verified
     },
     "keypoints": {"offsets": ("i8", ("I+1",)), "xy": ("f4", ("N", 2)), "score": ("f4", ("N",))},
     "keypoint_matches": {
@@ -77,6 +79,7 @@ KINDS = frozenset(  # of two-view geometries, as TwoViewGeometry names them
         *("planar", "panoramic", "planar_or_panoramic", "watermark", "multiple"),
     )
 )
+_REASONS = tuple(REJECTIONS)
 # the stage that makes each group
 STAGE_OF = {
     "images": "images",
@@ -222,6 +225,7 @@ def two_view_columns(geometries: Sequence[TwoViewGeometry], rows: Mapping[str, i
         "inliers": _stack([g.inliers for g in geometries], ()),
         "cam1_from_cam0": _or_nan([g.cam1_from_cam0 for g in geometries], (3, 4)),
         "F": _or_nan([g.F for g in geometries], (3, 3)),
+        "reason": [_REASONS.index(g.reason) for g in geometries],
     }
 
 
@@ -230,8 +234,14 @@ def two_view(c: Row, names: Sequence[str]) -> tuple[TwoViewGeometry, ...]:
     if unknown := set(map(str, c["kind"])) - KINDS:
         raise ValueError(f"two_view: kind {min(unknown)!r}")
     inliers = _split(c["inliers"], c["inlier_offsets"], "two_view")
-    each = zip(pairs(c["image_idx"], names), inliers, c["kind"], c["cam1_from_cam0"], c["F"], strict=True)
-    return tuple(TwoViewGeometry(p, rows, str(kind), _or_none(pose), _or_none(F)) for p, rows, kind, pose, F in each)
+    numbers = c.get("reason", np.zeros(len(c["kind"]), np.uint8)).tolist()
+    if numbers and max(numbers) >= len(_REASONS):
+        raise ValueError(f"two_view: reason {max(numbers)}")
+    reasons = [_REASONS[number] for number in numbers]
+    each = zip(pairs(c["image_idx"], names), inliers, c["kind"], c["cam1_from_cam0"], c["F"], reasons, strict=True)
+    return tuple(
+        TwoViewGeometry(p, rows, str(k), _or_none(pose), _or_none(F), why) for p, rows, k, pose, F, why in each
+    )
 
 
 def keypoints_columns(keypoints: Sequence[Keypoints]) -> dict[str, Any]:

@@ -149,7 +149,7 @@ class DrawnPair {
     this.canvas = el("canvas", {});
     this.holder = el("div", { class: "pair-holder" }, this.canvas);
     const names = page.images.names;
-    const verified = pair.inliers ? `${count(pair.inliers)} of ${count(pair.matches)} matches verified (${pair.kind})` : `none of ${count(pair.matches)} matches verified`;
+    const verified = pair.inliers ? `${count(pair.inliers)} of ${count(pair.matches)} matches verified (${pair.kind})` : `none of ${count(pair.matches)} matches verified${pair.kind ? `: ${pair.kind}` : ""}`;
     this.element = el("figure", { class: "pair" }, this.holder,
       el("figcaption", {}, el("b", {}, `${names[pair.i]} – ${names[pair.j]}`), ` ${verified}`));
     for (const name of ["a", "b", "confidence", "inlier"]) this[name] = unpack(pair[name]);

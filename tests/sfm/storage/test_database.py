@@ -450,6 +450,27 @@ def test_unwritable_folder(tmp_path):
         FeatureDatabase.open(tmp_path / "absent" / "features.h5")
 
 
+def test_why_a_pair_is_not_verified_is_kept_and_older_files_do_not_say(tmp_path):
+    path = tmp_path / "features.h5"
+    reasons = ["", "little evidence", "chance"]
+    with FeatureDatabase.open(path) as db:
+        db.write_images([record(name) for name in NAMES])
+        kinds = ["calibrated", "degenerate", "degenerate"]
+        db.write_two_view(
+            [TwoViewGeometry(p, np.arange(0), k, reason=r) for p, k, r in zip(PAIRS, kinds, reasons, strict=True)]
+        )
+        assert [g.reason for g in db.read_two_view()] == reasons
+        commit(db, "verification")
+    with h5py.File(path, "r+", libver=("v108", "latest")) as file:
+        file["two_view/reason"][1] = 200
+    with FeatureDatabase.open(path, "r") as db, pytest.raises(BadFile, match="reason 200"):
+        db.read_two_view()
+    with h5py.File(path, "r+", libver=("v108", "latest")) as file:
+        del file["two_view/reason"]
+    with FeatureDatabase.open(path, "r") as db:
+        assert [g.reason for g in db.read_two_view()] == ["", "", ""]
+
+
 def tampered(db, path, change):
     """Committed database of three images, five tracks; then `change(h5py.File)` on it."""
     keypoints = [Keypoints(np.ones((5, 2)), np.ones(5))] * 3
