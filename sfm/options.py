@@ -44,9 +44,11 @@ class ImageOptions:
     )
     intrinsics: str | None = option(
         None,
-        "known intrinsics of every image, as COLMAP's parameters, which are then kept: f,cx,cy,k for SIMPLE_RADIAL "
-        "(default: EXIF, or estimated)",
-        metavar="P1,P2,...",
+        "known intrinsics, which are then kept (default: EXIF, or estimated). One camera, in COLMAP's order: f,cx,cy,k "
+        "for SIMPLE_RADIAL, fx,fy,cx,cy for PINHOLE, fx,fy,cx,cy,k1,k2,p1,p2 for OPENCV, fx,fy,cx,cy,k1,k2,k3,k4 for "
+        "OPENCV_FISHEYE (--camera-model). Several: COLMAP's cameras.txt (with its images.txt beside it, or by size), or "
+        "a JSON of names, folders or patterns (docs/cameras.md)",
+        metavar="P1,P2,...|FILE",
     )
     masks: Path | None = option(
         None,

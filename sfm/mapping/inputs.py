@@ -30,6 +30,7 @@ class MappingInput:
     """All that mapping reads: images in order, and their keypoints, verified pairs and matches.
 
     grids, traits: of the matcher. known_intrinsics: the user gave the cameras' parameters; they stay as they are.
+    estimated_focals: camera groups whose focal length is not from EXIF, but was estimated from the pairs.
     """
 
     images: tuple[ImageRecord, ...]
@@ -39,6 +40,7 @@ class MappingInput:
     grids: Mapping[str, Grid | None]
     known_intrinsics: bool = False
     traits: MatcherTraits = MatcherTraits()
+    estimated_focals: frozenset[str] = frozenset()
 
     @property
     def sigma(self) -> float:
@@ -95,9 +97,10 @@ class Strategy:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run of COLMAP's mapping. hold_distortion: only focal lengths are refined."""
+    """One run of COLMAP's mapping. hold_distortion: only focal lengths are refined. hold_focal: nor are these."""
 
     name: str
     strategy: Strategy
     data: MappingInput
     hold_distortion: bool = False
+    hold_focal: bool = False

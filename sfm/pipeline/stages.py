@@ -15,6 +15,7 @@ from sfm.export import hloc
 from sfm.images import decoding, index
 from sfm.images import stage as images
 from sfm.images.discovery import find_images
+from sfm.images.given_intrinsics import intrinsics_files
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
 from sfm.mapping.inputs import MappingInput, read_input
@@ -95,7 +96,8 @@ def _images_depend_on(run: Run) -> Any:
     """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
     folders = [run.folder] + ([options.masks] if options.masks is not None else [])
-    return [asdict(options), [_listing(folder) for folder in folders]]
+    given = intrinsics_files(options.intrinsics)
+    return [asdict(options), [_listing(folder) for folder in folders], *([files_digest(given)] if given else [])]
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
