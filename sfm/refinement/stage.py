@@ -17,7 +17,7 @@ from sfm.colmap.model_writer import UNREFINED, ReadRGB, colour_points, write_mod
 from sfm.errors import BadFile
 from sfm.mapping.inputs import write_database
 from sfm.refinement.checkpoint import rounds_folder
-from sfm.refinement.rounds import Refiner, calibrate, refine
+from sfm.refinement.rounds import Refiner, calibrate, focal_evidence, refine, with_weak_cameras
 from sfm.refinement.track_completion import refined_input
 from sfm.system.hashing import files_digest, json_bytes
 from sfm.types import StageSummary
@@ -40,10 +40,14 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
     if has_foreign(models, refiner.data.sigmas):
         raise BadFile(f"{output / UNREFINED}: models of other images; delete it and run again")
     states, notes = [refiner.start(model) for model in models], ()
+    evidence = focal_evidence(refiner, models[0])
     if refiner.data.traits.refinable and not refiner.options.no_refine:
         scratch = scratch_folder(output, refiner)
-        states = [refine(refiner, model, scratch / str(i)) for i, model in enumerate(models)]
-        models, reports = zip(*(calibrate(refiner, state) for state in states), strict=True)
+        held = [with_weak_cameras(refiner, model) for model in models]
+        states = [refine(own, model, scratch / str(i)) for i, (own, model) in enumerate(held)]
+        models, reports = zip(
+            *(calibrate(own, state) for (own, _), state in zip(held, states, strict=True)), strict=True
+        )
         notes = reports[0]
         write_database(scratch / "database.db", refined_input(refiner.data, models[0]))
         place_database(scratch / "database.db", output / "database.db")
@@ -66,5 +70,6 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         "rejected": states[0].num_rejected,
         "newly_registered": states[0].num_registered,
     }
+    notes = (*notes, *(str(one) for one in evidence if one.is_weak or one.is_false))
     skipped = tuple((name, reason) for name, reason in left_out if name not in registered)
     return StageSummary("refinement", counts, time.perf_counter() - started, skipped, notes=notes)
