@@ -8,8 +8,8 @@ So that much of it counts as unknown: a smooth error over each image, of half a 
 
 Where the images say less than EXIF and do not contradict it, the most probable focal length of both is taken and held,
 and no further parameter is freed on the strength of the same data. Where they contradict it strongly (the odds
-are 20 to 1 that the entry is false), EXIF is what is doubted. Elsewhere nothing is done: refinement finds what EXIF would not
-change.
+are 20 to 1 that the entry is false), EXIF is what is doubted. Elsewhere nothing is done: refinement finds what EXIF
+would not change.
 
 Fraser, Automatic camera calibration in close range photogrammetry, 2013; James and Robson, Mitigating systematic error
 in topographic models derived from UAV and ground-based image networks, 2014 (both on weak networks).
@@ -23,8 +23,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pycolmap
 
-from sfm.calibration.intrinsics_posterior import Noise, Prior, State, Views, adjust, covariance_of, information
-from sfm.calibration.intrinsics_posterior import noise_px, residuals
+from sfm.calibration.intrinsics_posterior import (
+    Noise,
+    Prior,
+    State,
+    Views,
+    adjust,
+    covariance_of,
+    information,
+    noise_px,
+    residuals,
+)
 from sfm.calibration.self_calibration import (
     PATCHES,
     SMOOTH_SHARE,

@@ -1,7 +1,7 @@
 """Intrinsics that the user gives: parameters of one camera, or a file that says which image has which camera.
 
-A file is COLMAP's cameras.txt, or JSON: {"NAME, FOLDER/ or GLOB": {"model": "PINHOLE", "params": [fx, fy, cx, cy]}}, with
-"width" and "height" where the parameters are of another size of the images. Pixels are COLMAP's (sfm.types).
+A file is COLMAP's cameras.txt, or JSON: {"NAME, FOLDER/ or GLOB": {"model": "PINHOLE", "params": [fx, fy, cx, cy]}},
+with "width" and "height" where the parameters are of another size of the images. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ MAX_SIDE = 1 << 24  # px
 FOCAL_RANGE = (0.1, 50.0)  # of the longer side; no lens has a focal length outside
 MAX_SHAPE = 1.5  # of the larger over the smaller of two focal lengths
 MIDDLE = (0.2, 0.8)  # of the width and of the height, where the principal point of any camera is
-MAX_DISTORTION, MAX_BENT = 1.0, 0.5  # a first radial term and, in the corner, by how much of the radius it moves a point
+MAX_DISTORTION, MAX_BENT = (
+    1.0,
+    0.5,
+)  # a first radial term and, in the corner, by how much of the radius it moves a point
 POLYNOMIAL = ("k", "k1", "k2", "p1", "p2")  # parameters that are small, as they are of a polynomial
 USUAL = ("PINHOLE", "SIMPLE_RADIAL", "SIMPLE_PINHOLE", "RADIAL", "OPENCV", "OPENCV_FISHEYE", "THIN_PRISM_FISHEYE")
 
@@ -153,9 +156,7 @@ def _fitted(path: Path, given: GivenCamera, name: str, size: tuple[int, int]) ->
     fault = fault_of(given.model, given.params, own)
     if fault is not None:
         more = _suggestion(given.params, given.model, own).replace("add --camera-model", "the model is")
-        raise BadOption(
-            f"--intrinsics {path}: {given.key}: {fault}; {given.model} is {_order(given.model)}{more}"
-        )
+        raise BadOption(f"--intrinsics {path}: {given.key}: {fault}; {given.model} is {_order(given.model)}{more}")
     camera = pycolmap.Camera(model=given.model, width=own[0], height=own[1], params=given.params)
     if own != size:
         camera.rescale(*size)
@@ -218,7 +219,9 @@ def _of_cameras_txt(path: Path, images: Sequence[Named]) -> dict[str, GivenCamer
             camera_id, size = int(fields[0]), (int(fields[2]), int(fields[3]))
             params = [float(field) for field in fields[4:]]
         except (IndexError, ValueError):
-            raise BadFile(f"{path}: {line[:60]!r} is no camera; a line is CAMERA_ID MODEL WIDTH HEIGHT PARAMS") from None
+            raise BadFile(
+                f"{path}: {line[:60]!r} is no camera; a line is CAMERA_ID MODEL WIDTH HEIGHT PARAMS"
+            ) from None
         cameras[camera_id] = _checked(path, f"camera {camera_id}", fields[1], params, size)
     if not cameras:
         raise BadFile(f"{path}: no camera in it; a line is CAMERA_ID MODEL WIDTH HEIGHT PARAMS")

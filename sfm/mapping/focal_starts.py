@@ -1,7 +1,7 @@
 """Further starts of mapping where the focal length that it began with, or ended at, is doubtful.
 
-Three cases. A camera that drives ahead, without EXIF: its fundamental matrices give a biased focal length, and while few
-images are registered distortion takes up what is wrong of it; mapping then stays in the wrong valley. An EXIF focal
+Three cases. A camera that drives ahead, without EXIF: its fundamental matrices give a biased focal length, and while
+few images are registered distortion takes up what is wrong of it; mapping then stays in the wrong valley. An EXIF focal
 length that mapping ran away from, to what is hardly a lens: few images, or a rotation, determine neither. An EXIF focal
 length with which less than half of the images are registered: it may be false.
 

@@ -184,7 +184,9 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
     started = time.perf_counter()
     data = read_input(db, known_intrinsics=known_intrinsics)
     focals = estimate_focals(data.images, data.geometries) if options.known_poses is None else {}
-    data = replace(data, images=replace_focals(data.images, focals), estimated_focals=frozenset(focals))
+    data = replace(
+        data, images=replace_focals(data.images, focals), estimated_focals=data.estimated_focals | set(focals)
+    )
     mapped = reconstruct(data, options, output)
     best = mapped.models[0]
     counts: dict[str, int | float] = {

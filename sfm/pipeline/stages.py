@@ -23,7 +23,7 @@ from sfm.mapping.registry import MAPPERS
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
-from sfm.options import Options
+from sfm.options import AUTO, Options
 from sfm.pairs import stage as pairs
 from sfm.pairs.registry import PAIR_SELECTORS
 from sfm.refinement import stage as refinement
@@ -69,6 +69,14 @@ class Run:
     def known_intrinsics(self) -> bool:
         """The user gave the cameras' parameters."""
         return self.options.images.intrinsics is not None
+
+    @property
+    def lenses(self) -> str:
+        """What verification may find out of the lenses."""
+        options = self.options
+        if options.images.intrinsics is not None or options.mapping.known_poses is not None:
+            return "keep"
+        return "find" if options.images.camera_model == AUTO else "width"
 
     @cached_property
     def matcher(self) -> Matcher:
@@ -213,8 +221,10 @@ STAGES = (
     Stage(
         "verification",
         ("images", "matching"),
-        lambda run: [asdict(run.options.verification), run.options.mapping.seed],
-        lambda run: verification.run(run.db, run.options.verification, seed=run.options.mapping.seed),
+        lambda run: [asdict(run.options.verification), run.options.mapping.seed, run.lenses],
+        lambda run: verification.run(
+            run.db, run.options.verification, seed=run.options.mapping.seed, lenses=run.lenses
+        ),
     ),
     Stage(
         "tracks",

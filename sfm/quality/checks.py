@@ -234,4 +234,5 @@ def _images_of_cameras(model: pycolmap.Reconstruction) -> dict[int, set[str]]:
 def _prior(data: MappingInput, names: Collection[str]) -> float | None:
     """Focal length px from EXIF or the user for a camera's images, None without."""
     record = next((r for r in data.images if r.name in names), None)
-    return prior_focal(record) if record is not None and record.camera.has_focal_prior else None
+    known = record is not None and record.camera.has_focal_prior and record.camera.group not in data.estimated_focals
+    return prior_focal(record) if record is not None and known else None

@@ -29,7 +29,6 @@ from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
 from sfm.refinement.params import RefinementParams
 from sfm.refinement.patch_warps import references
-from sfm.calibration.self_calibration import calibrated_cameras
 from sfm.refinement.track_completion import add_proposals, complete, on_usable, propose, refined_input
 from sfm.system.memory import give_back
 from sfm.types import Float64, Int64
@@ -281,7 +280,8 @@ def focal_evidence(refiner: Refiner, model: pycolmap.Reconstruction) -> tuple[Fo
     data = refiner.data
     if data.known_intrinsics or refiner.mapping.known_poses is not None or not refiner.with_priors:
         return ()
-    priors = {r.name: prior_focal(r) for r in data.images if r.camera.has_focal_prior}
+    exif = (r for r in data.images if r.camera.has_focal_prior and r.camera.group not in data.estimated_focals)
+    priors = {record.name: prior_focal(record) for record in exif}
     images = (model.images[i] for i in sorted(model.reg_image_ids()))
     return evidence_of_priors(model, {i.camera_id: priors[i.name] for i in images if i.name in priors})
 

@@ -13,7 +13,7 @@ from sfm.datasets.courtyard.scene import courtyard, rich_materials
 from sfm.datasets.courtyard.synthetic import arc_of_cameras
 
 SIZE = (480, 360)
-PARAMS = (172.0, 172.0, 240.0, 180.0, 0.03, -0.008, 0.0, 0.0)  # OPENCV_FISHEYE; 100 degrees wide in half the diagonal
+PARAMS = (205.0, 205.0, 240.0, 180.0, 0.02, -0.004, 0.0, 0.0)  # OPENCV_FISHEYE; 163 degrees over the diagonal
 
 
 def lens(size: tuple[int, int] = SIZE) -> pycolmap.Camera:

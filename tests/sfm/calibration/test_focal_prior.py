@@ -40,9 +40,7 @@ def around() -> MappingInput:
 def tilted_nadir() -> MappingInput:
     """A plane from the front, hardly tilted, with a smooth error over each image as a rolling shutter makes."""
     rng = np.random.default_rng(4)
-    poses = [
-        pose(rng.uniform(-3, 3, 2), np.array([0.7 * (i % 5) - 1.4, 0.8 * (i // 5) - 0.4, 0.0])) for i in range(10)
-    ]
+    poses = [pose(rng.uniform(-3, 3, 2), np.array([0.7 * (i % 5) - 1.4, 0.8 * (i // 5) - 0.4, 0.0])) for i in range(10)]
     data = input_of([(poses, plane())], focal_prior=True)
     keypoints = []
     for own in data.keypoints:
@@ -59,8 +57,10 @@ def test_false_exif_is_doubted_and_the_model_is_good(around, ratio, tmp_path):
     model = mapping.reconstruct(data, OPTIONS, tmp_path).models[0]
     assert model.cameras[1].mean_focal_length() == pytest.approx(FOCAL, rel=0.02)
     (evidence,) = focal_evidence(refiner(data), model)
-    assert evidence.is_false and not evidence.is_weak
-    assert evidence.found == pytest.approx(FOCAL, rel=0.02) and evidence.deviation < 0.03
+    assert evidence.is_false
+    assert not evidence.is_weak
+    assert evidence.found == pytest.approx(FOCAL, rel=0.02)
+    assert evidence.deviation < 0.03
     assert str(evidence).startswith(f"EXIF is doubted: camera 1: EXIF says {ratio * FOCAL:.0f} px")
     assert warnings(Evidence(model, model, (), data)) == ()
     assert with_weak_cameras(refiner(data), model)[1] is model
@@ -70,7 +70,8 @@ def test_exif_that_is_nearly_right_is_not_mentioned(around, tmp_path):
     data = with_exif(around, 1.04 * FOCAL)
     model = mapping.reconstruct(data, OPTIONS, tmp_path).models[0]
     (evidence,) = focal_evidence(refiner(data), model)
-    assert not evidence.is_false and not evidence.is_weak
+    assert not evidence.is_false
+    assert not evidence.is_weak
     assert model.cameras[1].mean_focal_length() == pytest.approx(FOCAL, rel=0.01)
 
 
@@ -80,14 +81,16 @@ def test_exif_holds_where_a_plane_from_the_front_says_little(tilted_nadir, ratio
     model = mapping.reconstruct(data, OPTIONS, tmp_path).models[0]
     own, held = with_weak_cameras(refiner(data), model)
     (evidence,) = own.weak
-    assert evidence.deviation > P.WEAK and "EXIF's more than the images'" in str(evidence)
+    assert evidence.deviation > P.WEAK
+    assert "EXIF's more than the images'" in str(evidence)
     focal = held.cameras[1].mean_focal_length()
     assert abs(np.log(focal / (ratio * FOCAL))) < abs(np.log(evidence.found / (ratio * FOCAL))) + 1e-9
     assert focal == pytest.approx(ratio * FOCAL, rel=2.5 * P.EXIF_SD)
     assert own.freedom(held).fixed_cameras == {1}
     final, reports = calibrate(own, own.start(held))
     assert final.cameras[1].model_name == "SIMPLE_RADIAL"  # no further parameters on the strength of the same data
-    assert "f " in reports[0] and "the images hardly determine the focal length" in reports[0]
+    assert "f " in reports[0]
+    assert "the images hardly determine the focal length" in reports[0]
     deviation = float(reports[0].split("±")[1].split()[0].rstrip(","))
     assert abs(final.cameras[1].mean_focal_length() - FOCAL) < 3 * deviation < 3 * 1.1 * P.EXIF_SD * FOCAL
 
@@ -107,7 +110,9 @@ def test_too_few_images_leave_exif(around, tmp_path):
     for image_id in sorted(pair.reg_image_ids())[2:]:
         pair.deregister_frame(pair.image(image_id).frame_id)
     evidence = P.focal_evidence(pair, 1, FOCAL)
-    assert evidence.deviation == np.inf and evidence.is_weak and not evidence.is_false
+    assert evidence.deviation == np.inf
+    assert evidence.is_weak
+    assert not evidence.is_false
     assert P.most_probable(pair, evidence)[0].mean_focal_length() == FOCAL
 
 

@@ -6,8 +6,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sfm.calibration import self_calibration as C
-from sfm.refinement.bundle_adjustment import Freedom, adjust
 from sfm.calibration.intrinsics_posterior import Prior
+from sfm.refinement.bundle_adjustment import Freedom, adjust
 
 WIDTH, HEIGHT, FOCAL = 800, 600, 700.0
 CENTRE = np.array([WIDTH / 2, HEIGHT / 2])

@@ -1,4 +1,4 @@
-"""What `--intrinsics` may be: parameters that a camera can have, in the model's order, or a file with several cameras."""
+"""What `--intrinsics` may be: parameters that a camera can have, in the model's order, or a file of cameras."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_absurd_parameters_are_refused_with_the_order(
     with pytest.raises(BadOption, match=fault) as raised:
         cameras(numbers, model=model)
     message = str(raised.value)
-    assert "\n" not in message and "f" in message.partition(f"{model} is ")[2] or f"{model} has" in message
+    assert ("\n" not in message and "f" in message.partition(f"{model} is ")[2]) or f"{model} has" in message
     assert (f"--camera-model {suggested}" in message) if suggested else "--camera-model" not in message
 
 
@@ -75,7 +75,8 @@ def test_single_with_two_sizes_does_not_blame_intrinsics() -> None:
     images = [ImageHeader("1.jpg", (64, 48), Exif()), ImageHeader("2.jpg", (48, 64), Exif())]
     with pytest.raises(BadOption) as raised:
         cameras_of(images, ImageOptions(camera="single"))
-    assert "intrinsics" not in str(raised.value) and str(raised.value).endswith("use --camera auto")
+    assert "intrinsics" not in str(raised.value)
+    assert str(raised.value).endswith("use --camera auto")
 
 
 # --- files
@@ -92,9 +93,11 @@ TWO = "1 PINHOLE 1024 683 900 901 512 341\n2 OPENCV_FISHEYE 640 480 300 300 320 
 
 
 def test_cameras_txt_by_images_txt(tmp_path: Path) -> None:
-    spec = write(tmp_path, TWO.replace("640 480", "1024 683").replace("320 240", "512 341"), (
-        "1 1 0 0 0 0 0 0 2 left/a b.jpg\n1.0 2.0 -1\n2 1 0 0 0 0 0 0 1 right/a.jpg\n\n3 1 0 0 0 0 0 0 2 c.jpg\n"
-    ))
+    spec = write(
+        tmp_path,
+        TWO.replace("640 480", "1024 683").replace("320 240", "512 341"),
+        ("1 1 0 0 0 0 0 0 2 left/a b.jpg\n1.0 2.0 -1\n2 1 0 0 0 0 0 0 1 right/a.jpg\n\n3 1 0 0 0 0 0 0 2 c.jpg\n"),
+    )
     found = cameras(spec, ("left/a b.jpg", SIZE), ("right/a.jpg", SIZE), ("c.jpg", SIZE))
     assert [found[n].model for n in found] == ["OPENCV_FISHEYE", "PINHOLE", "OPENCV_FISHEYE"]
     assert found["left/a b.jpg"].group == found["c.jpg"].group != found["right/a.jpg"].group

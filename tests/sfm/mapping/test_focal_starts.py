@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sfm.geometry.focal_from_F import estimate_focals, groups_ahead, moves_ahead
-from sfm.geometry.epipolar import fundamental_matrix
 from sfm.colmap.camera import replace_focals
+from sfm.geometry.epipolar import fundamental_matrix
+from sfm.geometry.focal_from_F import estimate_focals, groups_ahead, moves_ahead
 from sfm.mapping import focal_starts as S
 from sfm.mapping import retry_strategy, stage
 from sfm.mapping.inputs import Attempt, MappingInput
 from tests.support.degenerate_scenes import input_of, pose
-from tests.support.mapping_scene import FOCAL, HEIGHT, K, OPTIONS, WIDTH
+from tests.support.mapping_scene import FOCAL, HEIGHT, OPTIONS, WIDTH, K
 
 
 def corridor(num=2500, seed=7):
