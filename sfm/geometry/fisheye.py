@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pycolmap
+from numpy.typing import NDArray
 
 from sfm.geometry.epipolar import essential_matrix, ray_epipolar_distance
 from sfm.geometry.two_view import CANDIDATE_FACTOR, REJECTED, SCREEN_ROWS, SCREEN_TRIALS, log_false_alarms, unit_pose
@@ -30,7 +31,7 @@ def fisheye_camera(diagonal_deg: float, width: int, height: int) -> pycolmap.Cam
     return pycolmap.Camera(model="SIMPLE_FISHEYE", width=width, height=height, params=[focal, width / 2, height / 2])
 
 
-def rays_of(camera: pycolmap.Camera, xy: Float64) -> Float64:
+def rays_of(camera: pycolmap.Camera, xy: NDArray[np.floating]) -> Float64:
     """Unit rays (N, 3) in the camera of pixels (N, 2); NaN where the camera sees none, or COLMAP cannot tell it.
 
     COLMAP's fisheye models end at 90 degrees from the axis; its solver gives another ray there.

@@ -196,14 +196,14 @@ def _json_camera(path: Path, key: str, value: Any) -> GivenCamera:
     fault = f"{path}: {key}: must have a model and params, as in docs/cameras.md"
     if not isinstance(value, dict) or not {"model", "params"} <= set(value) <= {"model", "params", "width", "height"}:
         raise BadFile(fault)
-    params, size = value["params"], (value.get("width"), value.get("height"))
+    params, width, height = value["params"], value.get("width"), value.get("height")
     if not isinstance(value["model"], str) or not isinstance(params, list) or not all(map(_is_number, params)):
         raise BadFile(fault)
-    if size == (None, None):
+    if width is None and height is None:
         return _checked(path, key, value["model"].upper(), params, None)
-    if not all(isinstance(side, int) and not isinstance(side, bool) for side in size):
+    if type(width) is not int or type(height) is not int:  # a bool is none
         raise BadFile(f"{path}: {key}: width and height are whole numbers, and both or none")
-    return _checked(path, key, value["model"].upper(), params, (size[0], size[1]))
+    return _checked(path, key, value["model"].upper(), params, (width, height))
 
 
 def _is_number(value: Any) -> bool:

@@ -39,7 +39,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
     models: Sequence[pycolmap.Reconstruction] = read_models(output / UNREFINED)
     if has_foreign(models, refiner.data.sigmas):
         raise BadFile(f"{output / UNREFINED}: models of other images; delete it and run again")
-    states, notes = [refiner.start(model) for model in models], ()
+    states, notes = [refiner.start(model) for model in models], tuple[str, ...]()
     evidence = focal_evidence(refiner, models[0])
     if refiner.data.traits.refinable and not refiner.options.no_refine:
         scratch = scratch_folder(output, refiner)

@@ -301,7 +301,7 @@ class FeatureDatabase:
             return schema.traits(self._read("grids"), self._h5["grids"].attrs)
 
     def write_two_view(self, geometries: Sequence[TwoViewGeometry], *, lenses: Sequence[CameraPrior] = ()) -> None:
-        """Write the verified pairs, in the order given. lenses: cameras that the matches show, and the images did not."""
+        """Write the verified pairs, in the order given. lenses: cameras that the matches showed."""
         columns = schema.two_view_columns(geometries, self._rows)
         self._write("two_view", columns, schema.lenses_attributes(lenses))
         with self._writing():

@@ -282,7 +282,7 @@ def lenses_attributes(lenses: Sequence[CameraPrior]) -> dict[str, str]:
 def lenses(attributes: Mapping[str, Any]) -> dict[str, CameraPrior]:
     """By camera group the cameras that were found with the verified pairs. ValueError for damaged ones."""
     text = attributes.get(_LENSES, "[]")
-    found = json.loads(text) if isinstance(text, str) else None
+    found: Any = json.loads(text) if isinstance(text, str) else None
     if not has_shape(found, [{"group": str, "model": str, "params": [NUMBER]}]):
         raise ValueError("lenses")
     if any(len(lens["params"]) != NUM_PARAMS.get(lens["model"]) for lens in found):

@@ -50,7 +50,7 @@ class LensEvidence:
 
 def chosen_pairs(counts: Mapping[ImagePair, int], names: frozenset[str]) -> list[ImagePair]:
     """A few of the pairs between images of these names, of most matches, no image in many of them."""
-    used, chosen = dict.fromkeys(names, 0), []
+    used, chosen = dict.fromkeys(names, 0), list[ImagePair]()
     for pair in sorted((p for p in counts if p.name0 in names and p.name1 in names), key=lambda p: (-counts[p], p)):
         if max(used[pair.name0], used[pair.name1]) < PAIRS_OF_AN_IMAGE and len(chosen) < MAX_PAIRS:
             used[pair.name0] += 1
