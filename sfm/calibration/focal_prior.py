@@ -53,6 +53,7 @@ FALSE_SD = 0.7  # of one that is false
 SMOOTH = 5e-4  # of the longer side: a smooth error that residuals do not show, standard deviation
 WEAK = 0.03  # deviation of the log of the focal length by the images alone, from which EXIF is asked
 DETERMINED = 0.1  # deviation up to which images can contradict EXIF
+FAR = 3 * EXIF_SD  # of the log of a focal length over EXIF's
 MIN_IMAGES = 3
 
 
@@ -69,6 +70,10 @@ class FocalEvidence:
     def is_false(self) -> bool:
         """Whether the images contradict EXIF: strongly, and with a focal length that they determine."""
         return self.deviation <= DETERMINED and log_odds_of_false(self.prior, self.found, self.deviation) > STRONG
+
+    def is_of(self, focal: float) -> bool:
+        """Whether the images alone determine a focal length, px, and it is this one."""
+        return self.is_false and abs(np.log(focal / self.found)) < FAR
 
     @property
     def is_weak(self) -> bool:
@@ -111,7 +116,7 @@ def focal_evidence(model: pycolmap.Reconstruction, camera_id: int, prior: float)
     free = _focal_prior(problem.prior, float(state.theta[0]), 10.0)
     try:
         deviation = _deviation(views, state, free)
-        if deviation > WEAK:  # the model may have held it, or not have come to the end of a flat valley
+        if deviation > WEAK or abs(np.log(found / prior)) > FAR:  # the model may have held it, or be in a flat valley
             state = adjust(views, state, free, _noise(views, state))
             deviation = _deviation(views, state, free)
     except np.linalg.LinAlgError:

@@ -2,8 +2,8 @@
 
 Three cases. A camera that drives ahead, without EXIF: its fundamental matrices give a biased focal length, and while
 few images are registered distortion takes up what is wrong of it; mapping then stays in the wrong valley. An EXIF focal
-length that mapping ran away from, to what is hardly a lens: few images, or a rotation, determine neither. An EXIF focal
-length with which less than half of the images are registered: it may be false.
+length that mapping ran away from, and that the images do not determine: few of them, or hardly any motion. An EXIF
+focal length with which less than half of the images are registered, and which their pairs contradict.
 
 Runs are compared by what their models explain beyond what they assume: a wrong focal length fits pairs, but breaks
 tracks, so that the same matches need more points (Torr, An assessment of information criteria for motion model
@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from sfm.calibration.focal_prior import evidence_of_priors
 from sfm.colmap.camera import prior_focal, replace_focals
 from sfm.geometry.focal_from_F import estimate_focals, groups_ahead
 from sfm.mapping.inputs import Attempt, MappingInput
@@ -72,8 +71,11 @@ def further_starts(best: Outcome, num_reachable: int) -> Iterator[Attempt]:
     exif = frozenset(r.camera.group for r in data.images if r.camera.has_focal_prior) - data.estimated_focals
     if exif and (few or ran_away(best, exif)):
         yield replace(first, name="EXIF focal", hold_distortion=True, hold_focal=True)
-    if exif and few:
-        yield replace(first, name="without EXIF", data=without_exif(data, exif), hold_distortion=True)
+    other = pair_focals(data, exif) if exif and few else {}
+    if other:
+        images = replace_focals(data.images, other)
+        without = replace(data, images=images, estimated_focals=data.estimated_focals | set(other))
+        yield replace(first, name="without EXIF", data=without, hold_distortion=True)
 
 
 def _ahead(data: MappingInput) -> dict[str, int]:
@@ -88,27 +90,35 @@ def _ahead(data: MappingInput) -> dict[str, int]:
 
 
 def ran_away(outcome: Outcome, groups: frozenset[str]) -> bool:
-    """Whether the largest model has a camera of these groups whose focal length is far from its prior."""
+    """Whether the largest model has a camera of these groups whose focal length is far from its prior, and not what the
+    images determine."""
     if not outcome.models:
         return False
     records = {record.name: record for record in outcome.attempt.data.images}
-    model = outcome.models[0]
+    model, priors = outcome.models[0], dict[int, float]()
     for image_id in model.reg_image_ids():
         image = model.image(image_id)
         record = records[image.name]
-        ratio = model.cameras[image.camera_id].mean_focal_length() / prior_focal(record)
-        if record.camera.group in groups and not 1 / MAX_RATIO <= ratio <= MAX_RATIO:
-            return True
-    return False
+        if record.camera.group in groups:
+            priors[image.camera_id] = prior_focal(record)
+    away = {i: prior for i, prior in priors.items() if _is_far(_focal(model, i), prior)}
+    determined = {e.camera_id for e in evidence_of_priors(model, away) if e.is_of(_focal(model, e.camera_id))}
+    return bool(set(away) - determined)
 
 
-def without_exif(data: MappingInput, groups: frozenset[str]) -> MappingInput:
-    """The same with the focal lengths of some cameras from their pairs, or the guess where these say nothing."""
+def _focal(model: pycolmap.Reconstruction, camera_id: int) -> float:
+    return float(model.cameras[camera_id].mean_focal_length())
+
+
+def _is_far(focal: float, prior: float) -> bool:
+    return not 1 / MAX_RATIO <= focal / prior <= MAX_RATIO
+
+
+def pair_focals(data: MappingInput, groups: frozenset[str]) -> dict[str, float]:
+    """Focal lengths, px, of those of the camera groups whose pairs determine one, far from EXIF's."""
     plain = tuple(
-        replace(r, camera=replace(r.camera, has_focal_prior=False)) if r.camera.group in groups else r
-        for r in data.images
+        replace(r, camera=replace(r.camera, has_focal_prior=r.camera.group not in groups)) for r in data.images
     )
-    sides = {r.camera.group: max(r.width, r.height) for r in data.images if r.camera.group in groups}
-    found = {g: f for g, f in estimate_focals(plain, data.geometries).items() if g in groups and np.isfinite(f)}
-    images = replace_focals(data.images, {group: GUESS * side for group, side in sides.items()} | found)
-    return replace(data, images=images, estimated_focals=data.estimated_focals | groups)
+    exif = {r.camera.group: prior_focal(r) for r in data.images}
+    found = estimate_focals(plain, data.geometries)
+    return {group: focal for group, focal in found.items() if _is_far(focal, exif[group])}

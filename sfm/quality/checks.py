@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pycolmap
 
-from sfm.calibration.focal_prior import DETERMINED, focal_evidence
+from sfm.calibration.focal_prior import focal_evidence
 from sfm.calibration.self_calibration import focal_deviation
 from sfm.colmap.camera import prior_focal
 from sfm.colmap.model_arrays import ModelColumns
@@ -198,7 +198,7 @@ def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator
                 "absurd focal length", f"camera {camera_id}: {focal:.0f} px at {side} px; give --intrinsics"
             )
         elif prior is not None and not 1 / MAX_PRIOR_RATIO <= focal / prior <= MAX_PRIOR_RATIO:
-            if low <= focal <= high and focal_evidence(model, camera_id, prior).deviation <= DETERMINED:
+            if low <= focal <= high and focal_evidence(model, camera_id, prior).is_of(focal):
                 continue  # EXIF is what is doubted, and the summary says so
             yield ModelWarning(
                 "absurd focal length",

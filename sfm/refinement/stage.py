@@ -11,6 +11,7 @@ from pathlib import Path
 import pycolmap
 
 from sfm import __version__
+from sfm.calibration.focal_prior import FocalEvidence
 from sfm.colmap.database import place_database
 from sfm.colmap.model_reader import has_foreign, read_models
 from sfm.colmap.model_writer import UNREFINED, ReadRGB, colour_points, write_models, write_ply
@@ -40,7 +41,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
     if has_foreign(models, refiner.data.sigmas):
         raise BadFile(f"{output / UNREFINED}: models of other images; delete it and run again")
     states, notes = [refiner.start(model) for model in models], tuple[str, ...]()
-    evidence = focal_evidence(refiner, models[0])
+    weak: tuple[FocalEvidence, ...] = ()
     if refiner.data.traits.refinable and not refiner.options.no_refine:
         scratch = scratch_folder(output, refiner)
         held = [with_weak_cameras(refiner, model) for model in models]
@@ -48,7 +49,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         models, reports = zip(
             *(calibrate(own, state) for (own, _), state in zip(held, states, strict=True)), strict=True
         )
-        notes = reports[0]
+        notes, weak = reports[0], held[0][0].weak
         write_database(scratch / "database.db", refined_input(refiner.data, models[0]))
         place_database(scratch / "database.db", output / "database.db")
     for model in models:
@@ -70,6 +71,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         "rejected": states[0].num_rejected,
         "newly_registered": states[0].num_registered,
     }
-    notes = (*notes, *(str(one) for one in evidence if one.is_weak or one.is_false))
+    false = (one for one in focal_evidence(refiner, best) if one.is_false)
+    notes = (*notes, *map(str, weak), *map(str, false))
     skipped = tuple((name, reason) for name, reason in left_out if name not in registered)
     return StageSummary("refinement", counts, time.perf_counter() - started, skipped, notes=notes)

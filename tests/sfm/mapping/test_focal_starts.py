@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pycolmap
 import pytest
 
 from sfm.colmap.camera import replace_focals
@@ -13,7 +14,7 @@ from sfm.geometry.focal_from_F import estimate_focals, groups_ahead, moves_ahead
 from sfm.mapping import focal_starts as S
 from sfm.mapping import retry_strategy, stage
 from sfm.mapping.inputs import Attempt, MappingInput
-from tests.support.degenerate_scenes import input_of, pose
+from tests.support.degenerate_scenes import input_of, pose, room
 from tests.support.mapping_scene import FOCAL, HEIGHT, OPTIONS, WIDTH, K
 
 
@@ -73,17 +74,34 @@ def test_exif_is_kept_to_where_mapping_ran_away_from_it(mapped, mapping_data):
     good = outcome(mapping_data, mapped[1].models)
     assert list(S.further_starts(good, len(mapping_data.images))) == []
     exif = [replace(r.camera, params=np.array([FOCAL / 5, WIDTH / 2, HEIGHT / 2, 0.0])) for r in mapping_data.images]
-    wrong = replace(mapping_data, images=tuple(map(lambda r, c: replace(r, camera=c), mapping_data.images, exif)))
-    (attempt,) = S.further_starts(outcome(wrong, mapped[1].models), len(mapping_data.images))
+    images = (replace(r, camera=camera) for r, camera in zip(mapping_data.images, exif, strict=True))
+    wrong = replace(mapping_data, images=tuple(images))
+    assert list(S.further_starts(outcome(wrong, mapped[1].models), 6)) == []  # it is EXIF that is false
+    away = pycolmap.Reconstruction(mapped[1].models[0])
+    away.cameras[1].focal_length = 10 * FOCAL
+    (attempt,) = S.further_starts(outcome(mapping_data, (away,)), len(mapping_data.images))
     assert (attempt.name, attempt.hold_focal, attempt.hold_distortion) == ("EXIF focal", True, True)
     assert list(S.further_starts(outcome(replace(wrong, known_intrinsics=True), mapped[1].models), 6)) == []
 
 
-def test_false_exif_with_which_hardly_anything_is_registered_is_left(mapping_data):
-    attempts = list(S.further_starts(outcome(mapping_data), len(mapping_data.images)))
-    assert [a.name for a in attempts] == ["EXIF focal", "without EXIF"]
-    assert attempts[1].data.images[0].camera.params[0] == S.GUESS * WIDTH  # pairs of an arc do not determine it
-    assert attempts[1].data.estimated_focals == {"one"}
+@pytest.fixture(scope="module")
+def turning() -> MappingInput:
+    """Cameras that look everywhere as they move sideways: pairs determine the focal length."""
+    rng = np.random.default_rng(6)
+    poses = [pose(rng.uniform(-25, 25, 2), rng.uniform([-2, -1, -0.5], [2, 1, 0.5])) for _ in range(9)]
+    return input_of([(poses, room(num=2500))], focal_prior=True)
+
+
+def test_false_exif_with_which_hardly_anything_is_registered_is_left(mapping_data, turning):
+    num, camera = len(mapping_data.images), mapping_data.images[0].camera
+    (kept,) = S.further_starts(outcome(mapping_data), num)
+    assert kept.name == "EXIF focal"  # which the pairs do not contradict
+    wrong = replace(camera, params=np.array([4 * FOCAL, WIDTH / 2, HEIGHT / 2, 0.0]))
+    data = replace(turning, images=tuple(replace(r, camera=wrong) for r in turning.images))
+    kept, other = S.further_starts(outcome(data), num)
+    assert other.name == "without EXIF"
+    assert other.data.images[0].camera.params[0] == pytest.approx(FOCAL, rel=0.1)
+    assert other.data.estimated_focals == {"one"}
 
 
 def test_what_is_explained_needs_long_tracks_that_fit(mapped):

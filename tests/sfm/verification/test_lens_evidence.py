@@ -99,9 +99,7 @@ def test_random_matches_are_no_pair():
     rng = np.random.default_rng(0)
     a, b, none = rng.uniform(0, SIZE, (400, 2)), rng.uniform(0, SIZE, (400, 2)), np.full(400, -1)
     matches = Matches(a, b, np.ones(400), none, none)
-    found = verify_fisheye_pair(
-        ImagePair("a", "b"), matches, (FISHEYE, FISHEYE), VerificationOptions(), max_error=2.0
-    )
+    found = verify_fisheye_pair(ImagePair("a", "b"), matches, (FISHEYE, FISHEYE), VerificationOptions(), max_error=2.0)
     assert found.kind == "degenerate"
 
 
