@@ -237,6 +237,7 @@ STAGES = (
         ("images", "verification", "tracks"),
         _mapping_depends_on,
         _run_mapping,
+        revision=2,
         files=(f"{UNREFINED}/0/images.bin", "database.db"),
     ),
     Stage(
@@ -244,6 +245,7 @@ STAGES = (
         ("mapping",),
         lambda run: asdict(run.options.refinement),
         _run_refinement,
+        revision=2,
         files=("sparse/0/images.bin", "points.ply", "database.db"),
     ),
 )
