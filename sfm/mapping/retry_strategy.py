@@ -29,8 +29,9 @@ STRATEGIES = (
     Strategy("narrow", 50, 8.0, 20, 0.20),
     Strategy("weak", 25, 4.0, 15, 0.20),
 )
+EARLIER = "earlier model"  # of sfm.mapping.earlier_model
 ATTEMPTS = (
-    *("default", "narrow", "refined focal", "long focal", "longest focal", "weak", "known poses"),
+    *("default", "narrow", "refined focal", "long focal", "longest focal", "weak", "known poses", EARLIER),
     *("held distortion", "wide focal", "guessed focal", "EXIF focal", "without EXIF"),
 )
 LONG_FOCALS = {"long focal": 2.5, "longest focal": 5.0}  # of the longer side; a guess is 1.2
@@ -139,18 +140,19 @@ def evaluated_run(attempt: Attempt, options: MappingOptions, folder: Path) -> tu
     Misregistered images are taken out of that, where they are the fewer, and registered again.
     """
     models = tuple(run_mapper(attempt, options, folder))
-    outcome, wrong = _evaluate(attempt, models, folder)
+    outcome, wrong = evaluate(attempt, models, folder)
     if not 0 < 2 * len(outcome.misregistered) < outcome.num_well_registered:
         return outcome, wrong
     model = pycolmap.Reconstruction(models[0])
     drop_images(model, outcome.misregistered)
-    again = _evaluate(attempt, (register_more(attempt, options, folder, model), *models[1:]), folder)
+    again = evaluate(attempt, (register_more(attempt, options, folder, model), *models[1:]), folder)
     return again if again[0].support > outcome.support else (outcome, wrong)
 
 
-def _evaluate(
+def evaluate(
     attempt: Attempt, models: tuple[pycolmap.Reconstruction, ...], folder: Path
 ) -> tuple[Outcome, frozenset[ImagePair]]:
+    """The outcome of an attempt that gave these models, and the pairs that contradict the largest one."""
     data = attempt.data
     if not models:
         return Outcome(attempt, models, frozenset(), folder), frozenset()
