@@ -16,6 +16,7 @@ from typing import Any, TypedDict, get_args, get_type_hints
 
 from sfm.errors import BadOption
 
+AUTO = "auto"
 STAGE_NAMES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")  # in their order
 
 
@@ -35,7 +36,12 @@ def require(ok: bool, message: str) -> None:
 class ImageOptions:
     """Finding and reading images, and what is assumed of their cameras."""
 
-    camera_model: str = option("SIMPLE_RADIAL", "COLMAP camera model of every image", metavar="MODEL")
+    camera_model: str = option(
+        AUTO,
+        "COLMAP camera model of every image, or auto: OPENCV_FISHEYE where EXIF names a fisheye lens or the matches "
+        "show one, else SIMPLE_RADIAL",
+        metavar="MODEL",
+    )
     camera: str = option(
         "auto",
         "which images share intrinsics: auto (same device, size and focal length), single, per-folder, per-image",
@@ -44,9 +50,11 @@ class ImageOptions:
     )
     intrinsics: str | None = option(
         None,
-        "known intrinsics of every image, as COLMAP's parameters, which are then kept: f,cx,cy,k for SIMPLE_RADIAL "
-        "(default: EXIF, or estimated)",
-        metavar="P1,P2,...",
+        "known intrinsics, which are then kept (default: EXIF, or estimated). One camera, in COLMAP's order: f,cx,cy,k "
+        "for SIMPLE_RADIAL, fx,fy,cx,cy for PINHOLE, fx,fy,cx,cy,k1,k2,p1,p2 for OPENCV, fx,fy,cx,cy,k1,k2,k3,k4 for "
+        "OPENCV_FISHEYE (--camera-model). Several: COLMAP's cameras.txt (with its images.txt beside it, or by size), "
+        "or a JSON of names, folders or patterns (docs/cameras.md)",
+        metavar="P1,P2,...|FILE",
     )
     masks: Path | None = option(
         None,

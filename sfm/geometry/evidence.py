@@ -117,15 +117,15 @@ def least_explained(confidence: NDArray[np.floating], explained: NDArray[np.bool
 def is_convincing(
     matches: Matches,
     inliers: Int64,
-    F: Float64 | None,
-    max_error: float,
+    probability: float | None,
     blocks: Blocks,
     *,
     false_alarms: float = FAR_BEYOND,
 ) -> bool:
     """Whether two images with these matches of a network show the same place, by the inlier rows of their geometry.
 
-    F: where the geometry has one. max_error: px of the images. false_alarms: log10 of how many are too many.
+    probability: that a wrong match fits the geometry (`chance`); None where it is not known. false_alarms: log10 of how
+    many are too many.
     """
     if len(inliers) == 0:
         return False
@@ -134,7 +134,7 @@ def is_convincing(
     sizes = np.bincount(numbers)
     if least_explained(matches.confidence.astype(np.float64), explained, len(sizes)) > EXPLAINED:
         return True
-    if F is None:
+    if probability is None:
         return False
     right = int(np.count_nonzero(2 * np.bincount(numbers, explained) > sizes))
-    return log_false_alarms(right, len(sizes), chance(matches, F, max_error)) < false_alarms * log(10.0)
+    return log_false_alarms(right, len(sizes), probability) < false_alarms * log(10.0)

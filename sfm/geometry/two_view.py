@@ -18,7 +18,7 @@ import numpy as np
 import pycolmap
 
 from sfm.geometry.epipolar import epipolar_distance
-from sfm.geometry.evidence import IN_DOUBT, Blocks, is_convincing, is_meaningful
+from sfm.geometry.evidence import IN_DOUBT, Blocks, chance, is_convincing, is_meaningful
 from sfm.options import VerificationOptions
 from sfm.types import Float64, ImagePair, Int64, Matches, TwoViewGeometry
 
@@ -63,9 +63,10 @@ def shows_same_place(matches: Matches, max_error: float, blocks: Blocks, *, seed
     if len(matches) < SAMPLE:
         return False
     found = _of_most_confident(matches, max_error, seed)
-    return found is not None and is_convincing(
-        matches, np.flatnonzero(found[1] <= max_error), found[0], max_error, blocks
-    )
+    if found is None:
+        return False
+    F, distance = found
+    return is_convincing(matches, np.flatnonzero(distance <= max_error), chance(matches, F, max_error), blocks)
 
 
 def _estimate(
@@ -122,9 +123,10 @@ def verify_pair(
     if blocks is not None:
         if len(inliers) < options.min_inlier_ratio * len(matches):
             return rejected("small share")
-        if not is_convincing(matches, inliers, geometry.F, max_error, blocks):
+        probability = chance(matches, geometry.F, max_error) if geometry.F is not None else None
+        if not is_convincing(matches, inliers, probability, blocks):
             reason = "little evidence"
-            if not is_convincing(matches, inliers, geometry.F, max_error, blocks, false_alarms=IN_DOUBT):
+            if not is_convincing(matches, inliers, probability, blocks, false_alarms=IN_DOUBT):
                 return rejected(reason)
     pose = unit_pose(geometry.cam2_from_cam1)
     return TwoViewGeometry(pair, inliers.astype(np.uint32), kind, pose, geometry.F, reason)

@@ -35,7 +35,7 @@ def incremental_options(attempt: Attempt, options: MappingOptions) -> pycolmap.I
     mapper.init_min_tri_angle = strategy.init_min_tri_angle
     mapper.abs_pose_min_num_inliers = strategy.abs_pose_min_num_inliers
     mapper.abs_pose_min_inlier_ratio = strategy.abs_pose_min_inlier_ratio
-    if data.known_intrinsics:
+    if data.known_intrinsics or attempt.hold_focal:
         result.ba_refine_focal_length = mapper.abs_pose_refine_focal_length = False
     if data.known_intrinsics or attempt.hold_distortion:
         result.ba_refine_extra_params = mapper.abs_pose_refine_extra_params = False
@@ -73,7 +73,7 @@ def global_options(attempt: Attempt, options: MappingOptions) -> pycolmap.Global
         mapper.global_positioning.min_num_view_per_track = 2
         mapper.retriangulation.ignore_two_view_tracks = False
     adjustment = mapper.bundle_adjustment
-    adjustment.refine_focal_length = not data.known_intrinsics
+    adjustment.refine_focal_length = not (data.known_intrinsics or attempt.hold_focal)
     adjustment.refine_extra_params = not (data.known_intrinsics or attempt.hold_distortion)
     if data.traits.dense:  # COLMAP's own, a hundredth of the focal length, is made for what is sparse
         focal = float(np.median([prior_focal(record) for record in data.images]))

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pycolmap
 
-from sfm.geometry.epipolar import epipolar_distance, fundamental_matrix
+from sfm.geometry.epipolar import epipolar_distance, essential_matrix, fundamental_matrix, ray_epipolar_distance
+from sfm.geometry.fisheye import is_fisheye, rays_of
 from sfm.geometry.poses import relative_pose
 from sfm.types import Float64, ImagePair, Int64, KeypointMatches, Keypoints
 
@@ -108,24 +109,51 @@ def pair_votes(
     A match agrees where it is within max_error px of its epipolar lines.
     """
     images = {model.image(i).name: model.image(i) for i in model.reg_image_ids()}
+    fisheye = {name for name, image in images.items() if is_fisheye(_camera(image).model_name)}
     views = {name: _pinhole_px(image, keypoints[name]) for name, image in images.items()}
     result = {}
     for own in matches:
         name0, name1 = own.pair.name0, own.pair.name1
         if name0 not in images or name1 not in images or len(own.indices) == 0:
             continue
-        (points0, K0), (points1, K1) = views[name0], views[name1]
         pose0, pose1 = (images[name].cam_from_world().matrix() for name in (name0, name1))
-        F = fundamental_matrix(K0, K1, relative_pose(pose0, pose1))
-        distance = epipolar_distance(points0[own.indices[:, 0]], points1[own.indices[:, 1]], F)
+        motion = relative_pose(pose0, pose1)
+        if name0 in fisheye or name1 in fisheye:
+            distance = _angular_px(images[name0], images[name1], keypoints, own, motion)
+        else:
+            (points0, K0), (points1, K1) = views[name0], views[name1]
+            F = fundamental_matrix(K0, K1, motion)
+            distance = epipolar_distance(points0[own.indices[:, 0]], points1[own.indices[:, 1]], F)
         result[own.pair] = int(2 * np.count_nonzero(distance <= max_error) - len(distance))
     return result
 
 
 def _pinhole_px(image: pycolmap.Image, keypoints: Keypoints) -> tuple[Float64, Float64]:
     """Keypoints (N, 2) px of the same camera without distortion, principal point at 0, and its K (3, 3)."""
-    camera = image.camera
-    assert camera is not None
+    camera = _camera(image)
     focal = camera.mean_focal_length()
     rays = camera.cam_from_img(np.ascontiguousarray(keypoints.xy, np.float64))
     return focal * np.asarray(rays, np.float64).reshape(-1, 2), np.diag([focal, focal, 1.0])
+
+
+def _angular_px(
+    image0: pycolmap.Image,
+    image1: pycolmap.Image,
+    keypoints: Mapping[str, Keypoints],
+    matches: KeypointMatches,
+    cam1_from_cam0: Float64,
+) -> Float64:
+    """Distances of matches (M,) to a pose's epipolar planes, px at the middle of the images."""
+    cameras = _camera(image0), _camera(image1)
+    rays = [
+        rays_of(camera, keypoints[image.name].xy[matches.indices[:, side]])
+        for side, (image, camera) in enumerate(zip((image0, image1), cameras, strict=True))
+    ]
+    focal = (cameras[0].mean_focal_length() + cameras[1].mean_focal_length()) / 2
+    return np.asarray(focal * ray_epipolar_distance(rays[0], rays[1], essential_matrix(cam1_from_cam0)))
+
+
+def _camera(image: pycolmap.Image) -> pycolmap.Camera:
+    camera = image.camera
+    assert camera is not None
+    return camera

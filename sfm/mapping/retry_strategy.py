@@ -2,7 +2,8 @@
 
 A run is evaluated by what its largest model explains (`support`), of which misregistered images
 (sfm.mapping.consistency) are no part. Where pairs contradict a model, the same run is made once more without
-them; where images are missing, further runs lower thresholds or begin at other focal lengths.
+them; where the focal length is doubtful (sfm.mapping.focal_starts) or images are missing, further runs lower
+thresholds or begin at other focal lengths.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sfm.colmap.camera import replace_focals
 from sfm.colmap.log import adjust_bundle
 from sfm.mapping.colmap_mapper import INIT_ERROR, register_more
 from sfm.mapping.consistency import misregistered, pair_votes
+from sfm.mapping.focal_starts import better, further_starts
 from sfm.mapping.inputs import Attempt, MappingInput, Strategy
 from sfm.mapping.registry import run_mapper
 from sfm.options import MappingOptions
@@ -27,8 +29,11 @@ STRATEGIES = (
     Strategy("narrow", 50, 8.0, 20, 0.20),
     Strategy("weak", 25, 4.0, 15, 0.20),
 )
-ATTEMPTS = ("default", "narrow", "refined focal", "long focal", "longest focal", "weak", "known poses", "earlier model")
-EARLIER = ATTEMPTS[-1]  # of sfm.mapping.earlier_model
+EARLIER = "earlier model"  # of sfm.mapping.earlier_model
+ATTEMPTS = (
+    *("default", "narrow", "refined focal", "long focal", "longest focal", "weak", "known poses", EARLIER),
+    *("held distortion", "wide focal", "guessed focal", "EXIF focal", "without EXIF"),
+)
 LONG_FOCALS = {"long focal": 2.5, "longest focal": 5.0}  # of the longer side; a guess is 1.2
 
 
@@ -93,6 +98,9 @@ def map_images(data: MappingInput, options: MappingOptions, scratch: Path) -> Ou
     """
     first = Attempt(STRATEGIES[0].name, STRATEGIES[0], data)
     best = _attempt(first, options, scratch)
+    for attempt in tuple(further_starts(best, num_reachable(data))):
+        outcome = _attempt(attempt, options, scratch)
+        best = outcome if better(outcome, best) else best
     for stage in (narrower, other_focals, weaker):
         start = replace(best.attempt, data=replace(best.attempt.data, geometries=data.geometries, matches=data.matches))
         for attempt in () if _complete(best) else tuple(stage(replace(best, attempt=start), options)):

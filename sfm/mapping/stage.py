@@ -97,7 +97,7 @@ def _mapped(data: MappingInput, options: MappingOptions, scratch: Path, output: 
     outcome = continued(data, options, scratch, output) or map_images(data, options, scratch)
     os.replace(outcome.folder / "database.db", scratch / "database.db")
     left_out = drop_misregistered(outcome)
-    for model in outcome.models if outcome.attempt.hold_distortion else ():
+    for model in outcome.models if outcome.attempt.hold_distortion and not outcome.attempt.hold_focal else ():
         free_distortion(model, options.threads)
     return Mapped(outcome.models, outcome.attempt.name, left_out, outcome.removed_pairs)
 
@@ -196,7 +196,9 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
     started = time.perf_counter()
     data = read_input(db, known_intrinsics=known_intrinsics)
     focals = estimate_focals(data.images, data.geometries) if options.known_poses is None else {}
-    data = replace(data, images=replace_focals(data.images, focals))
+    data = replace(
+        data, images=replace_focals(data.images, focals), estimated_focals=data.estimated_focals | set(focals)
+    )
     mapped = reconstruct(data, options, output)
     best = mapped.models[0]
     counts: dict[str, int | float] = {

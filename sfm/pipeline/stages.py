@@ -15,6 +15,7 @@ from sfm.export import hloc
 from sfm.images import decoding, index
 from sfm.images import stage as images
 from sfm.images.discovery import find_images
+from sfm.images.given_intrinsics import intrinsics_files
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
 from sfm.mapping.inputs import MappingInput, read_input
@@ -22,7 +23,7 @@ from sfm.mapping.registry import MAPPERS
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
-from sfm.options import Options
+from sfm.options import AUTO, Options
 from sfm.pairs import stage as pairs
 from sfm.pairs.registry import PAIR_SELECTORS
 from sfm.refinement import stage as refinement
@@ -69,6 +70,14 @@ class Run:
         """The user gave the cameras' parameters."""
         return self.options.images.intrinsics is not None
 
+    @property
+    def lenses(self) -> str:
+        """What verification may find out of the lenses."""
+        options = self.options
+        if options.images.intrinsics is not None or options.mapping.known_poses is not None:
+            return "keep"
+        return "find" if options.images.camera_model == AUTO else "width"
+
     @cached_property
     def matcher(self) -> Matcher:
         """The matcher that the options name."""
@@ -95,7 +104,8 @@ def _images_depend_on(run: Run) -> Any:
     """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
     folders = [run.folder] + ([options.masks] if options.masks is not None else [])
-    return [asdict(options), [_listing(folder) for folder in folders]]
+    given = intrinsics_files(options.intrinsics)
+    return [asdict(options), [_listing(folder) for folder in folders], *([files_digest(given)] if given else [])]
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
@@ -212,8 +222,10 @@ STAGES = (
     Stage(
         "verification",
         ("images", "matching"),
-        lambda run: [asdict(run.options.verification), run.options.mapping.seed],
-        lambda run: verification.run(run.db, run.options.verification, seed=run.options.mapping.seed),
+        lambda run: [asdict(run.options.verification), run.options.mapping.seed, run.lenses],
+        lambda run: verification.run(
+            run.db, run.options.verification, seed=run.options.mapping.seed, lenses=run.lenses
+        ),
         revision=verification.REVISION,
     ),
     Stage(
@@ -227,6 +239,7 @@ STAGES = (
         ("images", "verification", "tracks"),
         _mapping_depends_on,
         _run_mapping,
+        revision=2,
         files=(f"{UNREFINED}/0/images.bin", "database.db"),
     ),
     Stage(
@@ -234,6 +247,7 @@ STAGES = (
         ("mapping",),
         lambda run: asdict(run.options.refinement),
         _run_refinement,
+        revision=2,
         files=("sparse/0/images.bin", "points.ply", "database.db"),
     ),
 )

@@ -88,6 +88,7 @@ def refine_model(
         pixels.device,
         unusable=pixels.unusable,
         write_database=partial(_write_database, data),
+        with_priors=False,
     )
     state = refine(refiner, before, scratch)
     if state.model.num_points3D() == 0:

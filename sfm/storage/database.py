@@ -38,6 +38,7 @@ from sfm.storage.schema import SCHEMA, STAGE_OF
 from sfm.system.file_lock import FileLock
 from sfm.system.untrusted_files import refuse_holes
 from sfm.types import (
+    CameraPrior,
     Grid,
     ImagePair,
     ImageRecord,
@@ -299,9 +300,10 @@ class FeatureDatabase:
         with reading(self.path, REMEDY):
             return schema.traits(self._read("grids"), self._h5["grids"].attrs)
 
-    def write_two_view(self, geometries: Sequence[TwoViewGeometry]) -> None:
-        """Write the verified pairs, in the order given."""
-        self._write("two_view", schema.two_view_columns(geometries, self._rows))
+    def write_two_view(self, geometries: Sequence[TwoViewGeometry], *, lenses: Sequence[CameraPrior] = ()) -> None:
+        """Write the verified pairs, in the order given. lenses: cameras that the matches showed."""
+        columns = schema.two_view_columns(geometries, self._rows)
+        self._write("two_view", columns, schema.lenses_attributes(lenses))
         with self._writing():
             verified_parts.drop(self._h5)
 
@@ -322,6 +324,12 @@ class FeatureDatabase:
         """The verified pairs, in the order written."""
         with reading(self.path, REMEDY):
             return schema.two_view(self._read("two_view"), self._names)
+
+    def read_lenses(self) -> dict[str, CameraPrior]:
+        """By camera group the cameras that were found with the verified pairs; none in an older file."""
+        with reading(self.path, REMEDY):
+            self._read("two_view")
+            return schema.lenses(self._h5["two_view"].attrs)
 
     def write_keypoints(self, keypoints: Sequence[Keypoints]) -> None:
         """Write the keypoints of every image, in image order."""

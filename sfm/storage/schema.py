@@ -34,6 +34,7 @@ from sfm.types import (
 SCHEMA_VERSION = 1
 Row = Mapping[str, Array]
 _STRIDE, _TRAITS = "stride", "traits"  # attributes of `grids`
+_LENSES = "lenses"  # attribute of `two_view`
 
 # I images, P pairs, G grids, N keypoints of all images, K rows of all pairs, T tracks, O observations
 SCHEMA: dict[str, Columns] = {
@@ -280,3 +281,20 @@ def check_keypoint_idx(image_idx: Array, keypoint_idx: Array, counts: Array) -> 
     """ValueError unless each keypoint_idx (...,) is below the count of its image_idx (...,)."""
     if (keypoint_idx >= counts[image_idx]).any():
         raise ValueError("a keypoint's number is beyond its image's keypoints")
+
+
+def lenses_attributes(lenses: Sequence[CameraPrior]) -> dict[str, str]:
+    """Attributes of `two_view`: the cameras that were found with it."""
+    found = [{"group": c.group, "model": c.model, "params": c.params.tolist()} for c in lenses]
+    return {_LENSES: json.dumps(found)} if found else {}
+
+
+def lenses(attributes: Mapping[str, Any]) -> dict[str, CameraPrior]:
+    """By camera group the cameras that were found with the verified pairs. ValueError for damaged ones."""
+    text = attributes.get(_LENSES, "[]")
+    found: Any = json.loads(text) if isinstance(text, str) else None
+    if not has_shape(found, [{"group": str, "model": str, "params": [NUMBER]}]):
+        raise ValueError("lenses")
+    if any(len(lens["params"]) != NUM_PARAMS.get(lens["model"]) for lens in found):
+        raise ValueError("lenses of other parameters than their models have")
+    return {lens["group"]: CameraPrior(lens["model"], np.array(lens["params"]), True, lens["group"]) for lens in found}

@@ -15,13 +15,15 @@ import numpy as np
 
 from sfm.colmap.camera import prior_camera
 from sfm.geometry.evidence import Blocks
+from sfm.geometry.fisheye import is_fisheye, verify_fisheye_pair
 from sfm.geometry.pixels import allowed_error
 from sfm.geometry.two_view import verify_pair
 from sfm.options import VerificationOptions
 from sfm.system.hashing import json_digest
 from sfm.system.parallel import Workers
 from sfm.system.progress import progress_bar
-from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary, TwoViewGeometry
+from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary, TwoViewGeometry
+from sfm.verification.lens_evidence import chosen_pairs, fisheye_prior, fisheye_widths, lens_evidence
 from sfm.verification.still import StillParts, StillVotes, rows_of
 
 if TYPE_CHECKING:
@@ -93,7 +95,9 @@ def _verify(
         rows = still.moving_rows(pair, matches, max_error, _diagonal(records[pair.name0]), seed=seed)
         if len(rows) < len(matches):
             matches = rows_of(matches, rows)
-        found = verify_pair(pair, matches, cameras, options, max_error=max_error, blocks=blocks, seed=seed)
+        fisheye = any(is_fisheye(camera.model_name) for camera in cameras)
+        how = verify_fisheye_pair if fisheye else verify_pair
+        found = how(pair, matches, cameras, options, max_error=max_error, blocks=blocks, seed=seed)
         return replace(found, inliers=rows[found.inliers].astype(np.uint32))
 
     result = []
@@ -137,12 +141,21 @@ def still_parts(
     return votes.result()
 
 
-def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> StageSummary:
-    """The stage: reads images, grids and matches, writes one geometry for every matched pair."""
+def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0, lenses: str = "keep") -> StageSummary:
+    """The stage: reads images, grids and matches, writes one geometry for every matched pair.
+
+    lenses: "keep" takes cameras as they are, "width" finds the width of fisheye lenses, "find" also which lenses are
+    fisheyes (sfm.verification.lens_evidence). What was found is kept with the geometries.
+    """
     started = time.perf_counter()
     records = {record.name: record for record in db.read_images()}
     grids, traits = db.read_grids(), db.read_traits()
     pairs, key = db.read_pairs(), _key(db, options, seed)
+    found_lenses = found_cameras(db, records, options, seed=seed, how=lenses)
+    records = {
+        name: replace(record, camera=found_lenses.get(record.camera.group, record.camera))
+        for name, record in records.items()
+    }
     done = {geometry.pair: geometry for geometry in db.verified_so_far(key)}
     todo = [pair for pair in pairs if pair not in done]
     counts_of = db.match_counts()
@@ -156,14 +169,41 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0) -> 
             if begin + BLOCK < len(todo):  # the last are written with all
                 db.keep_verified(found, key=key)
     geometries = settle([done[pair] for pair in pairs])
-    db.write_two_view(geometries)
+    db.write_two_view(geometries, lenses=tuple(found_lenses.values()))
     counts: dict[str, int | float] = {
         "pairs": len(pairs),
         "verified": sum(len(g.inliers) > 0 for g in geometries),
         "inliers": sum(len(g.inliers) for g in geometries),
     }
+    if found_lenses:
+        counts["fisheye_lenses"] = len(found_lenses)
     note = still.note(len(records))
     return StageSummary("verification", counts, time.perf_counter() - started, notes=(note,) if note else ())
+
+
+def found_cameras(
+    db: FeatureDatabase, records: Mapping[str, ImageRecord], options: VerificationOptions, *, seed: int, how: str
+) -> dict[str, CameraPrior]:
+    """The fisheye cameras that the matches show, by group."""
+    groups: dict[str, list[ImageRecord]] = {}
+    for record in records.values() if how != "keep" else ():
+        groups.setdefault(record.camera.group, []).append(record)
+    counts, grids, traits = db.match_counts(), db.read_grids(), db.read_traits()
+    found = {}
+    for group, members in groups.items():
+        pairs = chosen_pairs(counts, frozenset(record.name for record in members))
+        known = is_fisheye(members[0].camera.model)
+        if not pairs or not (known or how == "find"):
+            continue
+        items = [(pair, db.read_matches(pair)) for pair in pairs]
+        error = allowed_error((grids.get(pairs[0].name0), grids.get(pairs[0].name1)), traits, options.max_error)
+        size = members[0].width, members[0].height
+        if known:
+            widths = fisheye_widths(items, size, error, seed=seed)
+            found[group] = fisheye_prior(members[0], max(widths, key=lambda deg: widths[deg]))
+        elif (evidence := lens_evidence(items, size, error, seed=seed)).is_fisheye:
+            found[group] = fisheye_prior(members[0], evidence.diagonal_deg)
+    return found
 
 
 def _key(db: FeatureDatabase, options: VerificationOptions, seed: int) -> str:

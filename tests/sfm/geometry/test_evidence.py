@@ -15,7 +15,7 @@ BLOCKS = E.Blocks.of(GRID, GRID)
 
 def convincing(matches, max_error=3.0):
     inliers = np.flatnonzero(epipolar_distance(matches.points0, matches.points1, F) <= max_error)
-    return E.is_convincing(matches, inliers, F, max_error, BLOCKS)
+    return E.is_convincing(matches, inliers, E.chance(matches, F, max_error), BLOCKS)
 
 
 def patches(num_patches, each, share_true, seed=0):
@@ -90,5 +90,5 @@ def test_a_wrong_patch_counts_once_however_many_matches_it_has():
 
 
 def test_nothing_explained_convinces_of_nothing():
-    assert not E.is_convincing(two_views()[0], np.zeros(0, np.int64), F, 3.0, BLOCKS)
-    assert not E.is_convincing(two_views(share_false=1.0)[0], np.arange(20), None, 3.0, BLOCKS)
+    assert not E.is_convincing(two_views()[0], np.zeros(0, np.int64), 0.01, BLOCKS)
+    assert not E.is_convincing(two_views(share_false=1.0)[0], np.arange(20), None, BLOCKS)

@@ -244,6 +244,28 @@ def test_traits_that_are_none_are_refused(db, path, text):
         db.read_traits()
 
 
+def test_lenses_come_back_with_the_verified_pairs(db):
+    db.write_two_view([])
+    assert db.read_lenses() == {}
+    lens = CameraPrior("OPENCV_FISHEYE", np.arange(8.0), True, "group of a")
+    db.write_two_view([], lenses=[lens])
+    (found,) = db.read_lenses().values()
+    assert_same(found, lens)
+    db.write_two_view([])
+    assert db.read_lenses() == {}
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '[{"group": "a"}]', '[{"group": "a", "model": "RADIAL", "params": [1]}]'])
+def test_damaged_lenses_are_refused(db, path, text):
+    db.write_two_view([])
+    commit(db, "verification")
+    db.close()
+    with h5py.File(path, "r+") as file:
+        file["two_view"].attrs["lenses"] = text
+    with FeatureDatabase.open(path, "r") as db, pytest.raises(BadFile, match="damaged"):
+        db.read_lenses()
+
+
 def test_grids_have_one_stride(db):
     with pytest.raises(ValueError, match=r"different strides: \[8.0, 16\]"):
         db.write_grids({A: Grid(8.0, 8.0, 80), B: Grid(8.0, 8.0, 80, 16)})
