@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfm.errors import BadFile, BadOption
+from sfm.errors import BadFile, BadOption, MissingStage
 from sfm.system.safe_paths import leads_out_anywhere
 
 if TYPE_CHECKING:
@@ -67,6 +67,17 @@ class ExportSource:
         if self.run is None:
             raise BadFile(f"{self.model_dir}: keypoints and matches are in the output folder of a run; give that")
         return FeatureDatabase.open(self.run / DATABASE, "r")
+
+    def value_ranges(self) -> dict[str, tuple[float, float]]:
+        """By the names of the images of more than 8 bits, the values that become black and white; none where no run
+        says so."""
+        if self.run is None:
+            return {}
+        try:
+            with self.database() as db:
+                return {one.name: one.value_range for one in db.read_images() if one.value_range is not None}
+        except (BadFile, MissingStage):
+            return {}
 
 
 GL_FROM_CV = np.diag([1.0, -1, -1, 1])  # OpenGL cameras look along -z, y up

@@ -28,7 +28,7 @@ from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
 from sfm.geometry.two_view import unit_pose, verify_pair
 from sfm.images.camera_priors import GUESSED_FOCAL, ImageHeader, cameras_of
 from sfm.images.decoding import read_grey
-from sfm.images.index import check_image
+from sfm.images.index import check_images
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.rotated import RotatingMatcher
@@ -181,12 +181,15 @@ def _num_cells(images: Records, grids: Sequence[Grid | None]) -> int:
 
 def read_images(a: Path, b: Path, options: TwoImageOptions) -> Records:
     """Records of two different images, named by their paths, with the cameras that the options or EXIF give."""
-    (image0, digest0), (image1, digest1) = check_image(a), check_image(b)
+    (image0, digest0, range0), (image1, digest1, range1) = check_images([a, b])
     if digest0 == digest1:
         what = "is the same file as" if a.resolve() == b.resolve() else "is a copy of"
         raise BadOption(f"{b}: {what} {a}; give two different images")
     camera0, camera1 = _cameras(image0, image1, options)
-    return ImageRecord(str(a), *image0.size, camera0, digest0), ImageRecord(str(b), *image1.size, camera1, digest1)
+    return (
+        ImageRecord(str(a), *image0.size, camera0, digest0, value_range=range0),
+        ImageRecord(str(b), *image1.size, camera1, digest1, value_range=range1),
+    )
 
 
 def _cameras(image0: ImageHeader, image1: ImageHeader, options: TwoImageOptions) -> list[CameraPrior]:
