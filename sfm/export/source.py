@@ -103,8 +103,13 @@ def size_of(image: pycolmap.Image) -> tuple[int, int]:
 def protect_images(images_dir: Path, written: Path) -> None:
     """BadOption when writing into `written` could overwrite one of the images."""
     source, target = images_dir.resolve(), written.resolve()
-    if source == target or source in target.parents or target in source.parents:
+    if source == target or target in source.parents or (source in target.parents and not _beside_results(target)):
         raise BadOption(f"{written}: overlaps the images in {images_dir}; give another output folder")
+
+
+def _beside_results(written: Path) -> bool:
+    """Whether OUT/FORMAT/images is written in the output folder of a run, where no images are searched."""
+    return (written.parent.parent / "features.h5").is_file() and not any(written.parent.glob("*.jpg"))
 
 
 def refuse_white_space(images: Iterable[pycolmap.Image], format: str) -> None:

@@ -13,7 +13,7 @@ from sfm.colmap.log import quiet
 from sfm.errors import BadImage
 from sfm.export.source import ExportSource, protect_images, registered_images, size_of
 from sfm.export.upright_copies import format_for_pycolmap, name_of_copy, place_upright, pycolmap_reads
-from sfm.images.value_range import Range
+from sfm.images.files.value_range import Range
 from sfm.system.safe_paths import refuse_links
 
 

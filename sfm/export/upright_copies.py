@@ -16,8 +16,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from sfm.errors import BadFile, BadImage
 from sfm.images.exif import TRANSPOSE_OF, orientation_left, read_exif
-from sfm.images.formats import is_deep, opened
-from sfm.images.value_range import Range, eight_bit
+from sfm.images.files.formats import is_deep, opened
+from sfm.images.files.value_range import Range, eight_bit
 
 _ORIENTATION = 0x0112  # EXIF tag
 _UNDISTORTABLE = ("JPEG", "PNG", "TIFF")  # what pycolmap reads by content

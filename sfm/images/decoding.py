@@ -19,8 +19,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from sfm.errors import BadImage
 from sfm.images.exif import TRANSPOSE_OF, orientation_left
-from sfm.images.formats import is_deep, opened
-from sfm.images.value_range import eight_bit
+from sfm.images.files.formats import is_deep, opened
+from sfm.images.files.value_range import eight_bit
 from sfm.types import ImageRecord
 
 

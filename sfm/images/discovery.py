@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from sfm.errors import BadFile
-from sfm.images import suffixes
+from sfm.images.files import suffixes
 
 MAX_BYTES = 16 << 30  # 500 megapixels at 16 bytes each, and more; a larger file would take minutes to read
 RAW_EXTRA = "pip install 'loftr-sfm[raw]'"

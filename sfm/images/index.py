@@ -20,9 +20,9 @@ from sfm.images.camera_priors import ImageHeader, cameras_of
 from sfm.images.decoding import draft, mask_path, read_mask_file
 from sfm.images.discovery import FoundImages, find_images, unusable_file
 from sfm.images.exif import orientation_left, read_exif
-from sfm.images.formats import opened
+from sfm.images.files.formats import opened
+from sfm.images.files.value_range import Range, Sketch, is_stretched, sketch, used_ranges
 from sfm.images.notes import index_notes, masks_of_nothing
-from sfm.images.value_range import Range, Sketch, is_stretched, sketch, used_ranges
 from sfm.options import ImageOptions
 from sfm.system.hashing import files_digest, json_digest
 from sfm.system.parallel import Workers

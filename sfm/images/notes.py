@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sfm.images.discovery import FoundImages, find_images
-from sfm.images.value_range import Range, is_stretched
+from sfm.images.files.value_range import Range, is_stretched
 from sfm.wording import counted, some
 
 

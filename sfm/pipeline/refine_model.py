@@ -23,8 +23,8 @@ from sfm.colmap.model_writer import colour_points, remove_leftovers, write_model
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.images.decoding import draft, mask_path, read_mask
 from sfm.images.exif import TRANSPOSE_OF, orientation_left
-from sfm.images.formats import opened
-from sfm.images.value_range import Sketch, eight_bit, sketch, used_ranges
+from sfm.images.files.formats import opened
+from sfm.images.files.value_range import Sketch, eight_bit, sketch, used_ranges
 from sfm.matchers.registry import device_of
 from sfm.options import MatchingOptions
 from sfm.pipeline.output_folder import check_writable
@@ -37,6 +37,7 @@ from sfm.system.hashing import json_digest, size_and_time
 from sfm.system.safe_paths import leads_out
 from sfm.system.tables import write_json
 from sfm.types import ImageRecord
+from sfm.wording import counted
 
 RECORD = "refine.json"
 WRITTEN = ("sparse", "points.ply", RECORD, f"{RECORD}.part", ".refinement")
@@ -120,7 +121,8 @@ def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions |
     started, options = time.perf_counter(), options or RefineOptions()
     sources = model_folders(model)
     if not images.is_dir():
-        raise BadFile(f"{images}: no such folder; give the folder of the model's images")
+        what = "is a file" if images.exists() else "no such folder"
+        raise BadFile(f"{images}: {what}; give the folder of the model's images")
     _check_output(out, sources)
     source, before = _largest(sources)
     if not before.num_reg_images():
@@ -155,7 +157,7 @@ def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions |
 def _pixel_source(own: ModelImages, options: RefineOptions) -> PixelSource:
     masks, machine = options.refinement.masks, options.machine
     if masks is not None and not masks.is_dir():
-        raise BadFile(f"{masks}: no such folder of masks")
+        raise BadFile(f"--masks {masks}: no such folder; give the folder of masks, which holds NAME.png for image NAME")
     device = device_of(MatchingOptions(device=machine.device))
     return PixelSource(
         lambda name: own.read(name, "L"),
@@ -261,10 +263,10 @@ def text(record: Mapping[str, Any], out: Path) -> str:
     """What refine.json says, for people."""
     points, observations, error = (record[k] for k in ("points3D", "observations", "mean_reprojection_error_px"))
     lines = [
-        f"{out / 'sparse' / '0'}: {record['images']} images, {points['after']:,} points (before: {points['before']:,}),"
+        f"{out / 'sparse' / '0'}: {counted(record['images'], 'image')}, {counted(points['after'], 'point')} (before: {points['before']:,}),"
         f" {observations['after']:,} observations (before: {observations['before']:,})",
         f"{observations['moved']:,} observations moved, median {observations['median_move_px']:.2f} px; "
-        f"{observations['rejected']:,} rejected; {record['rounds']} rounds",
+        f"{observations['rejected']:,} rejected; {counted(record['rounds'], 'round')}",
         f"mean reprojection error: {error['before']:.2f} px before, {error['after']:.2f} px after",
         *record["intrinsics"],
         *(f"warning: {line}" for line in record["warnings"]),

@@ -36,6 +36,7 @@ from sfm.matching.rotations import CLEARLY, ROTATIONS, strength
 from sfm.options import ImageOptions, VerificationOptions
 from sfm.two_view.options import TwoImageOptions
 from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
+from sfm.wording import counted
 
 Records = tuple[ImageRecord, ImageRecord]
 
@@ -308,7 +309,7 @@ def _remarks(
     if kind in FLAT_KINDS:
         found.append("the matches are on a plane, or the camera only rotated: F is undetermined, the pose may be wrong")
     if num_inliers < FEW_INLIERS:
-        found.append(f"only {num_inliers} inliers")
+        found.append(f"only {counted(num_inliers, 'inlier')}")
     if num_inliers < LOW_RATIO * num:
         found.append(f"only {num_inliers / num:.0%} of the matches are inliers")
     if parallax is not None and parallax < LITTLE_PARALLAX_DEG:

@@ -14,7 +14,7 @@ from sfm import __version__
 from sfm.errors import BadFile, BadOption
 from sfm.images.decoding import read_grey, read_rgb
 from sfm.matchers.base import Matcher
-from sfm.matchers.registry import make_matcher
+from sfm.matchers.registry import check_choice, make_matcher
 from sfm.two_view.api import Records, TwoViewResult, match_records, read_images, result_dict, result_text
 from sfm.two_view.canvas import Sheet, short_name
 from sfm.two_view.figures import RgbPair, epipolar_figure, match_figure
@@ -47,6 +47,7 @@ def default_folder(a: Path, b: Path) -> Path:
 def match_to_folder(a: Path, b: Path, out: Path | None, options: MatchOptions) -> str:
     """Matches two images, writes the folder and returns what to print. Raises SfMError for input to correct."""
     out = out if out is not None else default_folder(a, b)
+    check_choice(options.matching)
     images = read_images(a, b, options.matching)
     _check(images, options)
     _prepare(out)

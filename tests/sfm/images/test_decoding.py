@@ -10,8 +10,8 @@ from PIL import Image
 
 from sfm.errors import BadImage
 from sfm.images.decoding import read_grey, read_mask, read_rgb, read_thumbnail
+from sfm.images.files.value_range import is_stretched
 from sfm.images.index import check_image
-from sfm.images.value_range import is_stretched
 from sfm.types import CameraPrior, ImageRecord
 from tests.support.pictures import H, W, index, oriented, picture, save
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from sfm.errors import BadFile, BadImage, BadOption
-from sfm.images import formats
 from sfm.images.decoding import read_rgb
+from sfm.images.files import formats
 from sfm.images.index import check_image, read_images_index
 from sfm.options import ImageOptions
 from tests.support.folders import SHARED

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sfm.images.decoding import read_grey
+from sfm.images.files.value_range import eight_bit, is_stretched, sketch, used_ranges
 from sfm.images.index import check_images, check_unchanged, index_images
-from sfm.images.value_range import eight_bit, is_stretched, sketch, used_ranges
 from sfm.options import ImageOptions
 from sfm.types import ImageRecord
 from tests.support.folders import SHARED

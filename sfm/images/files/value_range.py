@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sfm.images.formats import is_deep
+from sfm.images.files.formats import is_deep
 
 Range = tuple[float, float]
 LEFT_OUT = 0.001  # of the values, at either end: defective pixels, reflections of the sun

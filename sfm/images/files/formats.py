@@ -23,8 +23,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from sfm.errors import BadImage, one_line
-from sfm.images import suffixes
 from sfm.images.discovery import RAW_EXTRA, has_raw_extra, unusable_status
+from sfm.images.files import suffixes
 
 MAX_PIXELS = 500_000_000  # a larger image is refused: it would take gigabytes to decode
 MAX_SCANS = 20 * MAX_PIXELS  # pixels times scans of a progressive JPEG, which takes some 10 s a 10 billion
@@ -131,7 +131,7 @@ def _avif(stream: BinaryIO) -> AbstractContextManager[Image.Image]:
 def _raw(stream: BinaryIO) -> AbstractContextManager[Image.Image]:
     if not has_raw_extra():
         raise BadImage(f"RAW images need {RAW_EXTRA}")
-    from sfm.images.raw_files import raw_image
+    from sfm.images.files.raw import raw_image
 
     return raw_image(stream, MAX_PIXELS, _check_jpeg)
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from sfm.errors import BadImage
-from sfm.images import formats
 from sfm.images.decoding import read_grey, read_rgb, read_thumbnail
-from sfm.images.formats import opened
+from sfm.images.files import formats
+from sfm.images.files.formats import opened
 from sfm.images.index import check_image
 from tests.support.phone_images import FOCAL_35MM, FOCAL_MM, MAKE, MODEL, save_phone_image
 from tests.support.pictures import H, W, index, picture

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sfm.errors import BadImage
-from sfm.images import formats
 from sfm.images.decoding import read_rgb
+from sfm.images.files import formats
 from sfm.images.index import check_image
 from tests.support.odd_images import stored_for
 from tests.support.phone_images import FOCAL_35MM, MAKE, MODEL, dng
