@@ -50,8 +50,8 @@ class ImageOptions:
     )
     masks: Path | None = option(
         None,
-        "folder of masks of the images' sizes: of a/IMG.jpg it is a/IMG.jpg.png or a/IMG.png; nothing is matched where it is "
-        "black, and an image without one is used whole",
+        "folder of masks of the images' sizes: of a/IMG.jpg it is a/IMG.jpg.png or a/IMG.png; nothing is matched where "
+        "it is black, and an image without one is used whole",
         metavar="FOLDER",
     )
 

@@ -263,7 +263,8 @@ def text(record: Mapping[str, Any], out: Path) -> str:
     """What refine.json says, for people."""
     points, observations, error = (record[k] for k in ("points3D", "observations", "mean_reprojection_error_px"))
     lines = [
-        f"{out / 'sparse' / '0'}: {counted(record['images'], 'image')}, {counted(points['after'], 'point')} (before: {points['before']:,}),"
+        f"{out / 'sparse' / '0'}: {counted(record['images'], 'image')}, "
+        f"{counted(points['after'], 'point')} (before: {points['before']:,}),"
         f" {observations['after']:,} observations (before: {observations['before']:,})",
         f"{observations['moved']:,} observations moved, median {observations['median_move_px']:.2f} px; "
         f"{observations['rejected']:,} rejected; {counted(record['rounds'], 'round')}",

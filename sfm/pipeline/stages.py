@@ -95,7 +95,7 @@ def _images_depend_on(run: Run) -> Any:
     """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
     listings = [_listing(run.folder, index.excluded(options, [run.out]))]
-    listings += [_listing(options.masks)] if options.masks is not None else []
+    listings += [_listing(options.masks)] if options.masks is not None and options.masks.is_dir() else []
     return [asdict(options), listings]
 
 
