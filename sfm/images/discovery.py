@@ -6,6 +6,7 @@ No file is opened here. One that cannot be used is left out with a reason.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,13 @@ _RESULTS = (  # what lies together in a folder of results of ours
     {"run.json", "sparse"},
     {"refine.json", "sparse"},
     {"two_view.json", "matches.npz"},
+)
+
+
+_HIDDEN = re.compile(r"\..*|__MACOSX", re.DOTALL)
+_HIDDEN_OR_OWN = re.compile(  # what a run writes into its output folder
+    rf"{_HIDDEN.pattern}|(features\.h5|run\.json|report\.html)(\..*)?|database\.db.*|points\.ply|sparse|unrefined",
+    re.DOTALL,
 )
 
 
@@ -90,8 +98,9 @@ def _walk(folder: Path, exclude: Sequence[Path], unreadable: list[OSError], resu
             results.append(Path(root))
             folders.clear()
             continue
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+        left_out = _HIDDEN_OR_OWN if "features.h5" in files else _HIDDEN  # an output folder that holds its images
+        folders[:] = sorted(name for name in folders if not left_out.fullmatch(name))
+        yield from (Path(root, name) for name in sorted(files) if not left_out.fullmatch(name))
 
 
 def _is_results(folder: Path, place: Path, held: set[str]) -> bool:

@@ -20,6 +20,7 @@ Range = tuple[float, float]
 LEFT_OUT = 0.001  # of the values, at either end: defective pixels, reflections of the sun
 KEPT = 0.5  # a format's own range is kept where the values use so much of it
 STEPS = 64  # a used range is widened to multiples of 1/64 to 1/32 of it: a few images more leave it as it is
+MANY = 16  # different values that make an image of what is measured
 FILL = 0.01  # share of pixels of one value far from all others, from which on it means "no value"
 _NATURAL = {"integers": (65535.0,), "floats": (1.0, 255.0, 65535.0)}
 _NUM_QUANTILES = 1000
@@ -82,7 +83,7 @@ def _without_fill(values: NDArray[np.float64]) -> NDArray[np.float64]:
     a rectified image, what a sensor did not see."""
     num = int(np.searchsorted(values, values[0], side="right"))
     rest = values[num:]
-    if num < FILL * len(values) or len(rest) < FILL * len(values):
+    if num < FILL * len(values) or len(np.unique(rest)) < MANY:  # of a drawing in few colours each may be far away
         return values
     return rest if rest[0] - values[0] > 2 * (rest[-1] - rest[0]) else values
 
