@@ -28,18 +28,20 @@ def index_notes(
     for name, what_and_advice in found.others:
         by_kind.setdefault(what_and_advice, []).append(name)
     notes += [_left_out(what, names, advice) for (what, advice), names in sorted(by_kind.items())]
-    for kind, value_range in sorted(ranges.items()):
-        if is_stretched(value_range):
-            low, high = (f"{value:,.6g}" for value in value_range)
-            deep = counted(kinds.count(kind), "image")
-            notes.append(
-                f"{deep} of more than 8 bits: the values {low} to {high}, which they use, are stretched to black to "
-                "white, the same for all of them"
-            )
+    notes += [range_note(kinds.count(kind), own) for kind, own in sorted(ranges.items()) if is_stretched(own)]
     if folder is not None:
         used = f"masks: {len(masks):,} of {counted(num_images, 'image')} have one, each of its image's size"
         notes.append(used + masks_of_nothing(folder, masks))
     return tuple(notes)
+
+
+def range_note(num_images: int, value_range: Range) -> str:
+    """What is said of images of more than 8 bits whose used range is stretched."""
+    low, high = (f"{value:,.6g}" for value in value_range)
+    return (
+        f"{counted(num_images, 'image')} of more than 8 bits: the values {low} to {high}, which they use, are "
+        "stretched to black to white, the same for all of them"
+    )
 
 
 def _left_out(what: str, names: Sequence[str], advice: str = "") -> str:

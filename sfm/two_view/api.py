@@ -187,10 +187,8 @@ def read_images(a: Path, b: Path, options: TwoImageOptions) -> Records:
         what = "is the same file as" if a.resolve() == b.resolve() else "is a copy of"
         raise BadOption(f"{b}: {what} {a}; give two different images")
     camera0, camera1 = _cameras(image0, image1, options)
-    return (
-        ImageRecord(str(a), *image0.size, camera0, digest0, value_range=range0),
-        ImageRecord(str(b), *image1.size, camera1, digest1, value_range=range1),
-    )
+    record0 = ImageRecord(str(a), *image0.size, camera0, digest0, value_range=range0)
+    return record0, ImageRecord(str(b), *image1.size, camera1, digest1, value_range=range1)
 
 
 def _cameras(image0: ImageHeader, image1: ImageHeader, options: TwoImageOptions) -> list[CameraPrior]:

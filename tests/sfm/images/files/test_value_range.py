@@ -83,7 +83,9 @@ def test_pixels_without_a_value_do_not_count(fill: float) -> None:
 def test_an_image_of_two_values_keeps_both() -> None:
     values = np.full((100, 100), 28_900, np.uint16)
     values[:50] = 29_920
-    assert sorted(np.unique(np.asarray(eight_bit(Image.fromarray(values), "L")))) == pytest.approx([0, 255], abs=9)
+    low, high = np.unique(np.asarray(eight_bit(Image.fromarray(values), "L"))).tolist()
+    assert low < 9
+    assert high > 246
 
 
 def test_few_defective_pixels_do_not_count() -> None:
