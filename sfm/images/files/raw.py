@@ -25,8 +25,19 @@ _ORIENTATION_OF_FLIP = {3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF orientation
 def raw_image(stream: BinaryIO, max_pixels: int, check: Callable[[JpegImageFile, BinaryIO], None]) -> Image.Image:
     """The image, upright, RGB or grey, with EXIF of no orientation. check: of an embedded JPEG, before it is decoded.
 
-    Raises BadImage for more pixels than `max_pixels`; what LibRaw raises for damaged files is propagated.
+    Raises BadImage for more pixels than `max_pixels` and for damaged files.
     """
+    import rawpy
+
+    try:
+        return _upright(stream, max_pixels, check)
+    except rawpy.LibRawError as error:
+        said = error.args[0] if error.args else ""
+        reason = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+        raise BadImage(f"RAW cannot be decoded ({reason}): convert to JPEG") from error
+
+
+def _upright(stream: BinaryIO, max_pixels: int, check: Callable[[JpegImageFile, BinaryIO], None]) -> Image.Image:
     import rawpy
 
     with rawpy.imread(stream) as raw:
