@@ -58,7 +58,8 @@ class ImageOptions:
     )
     masks: Path | None = option(
         None,
-        "folder of masks, NAME.png for image NAME as in COLMAP: nothing is matched where a mask is black",
+        "folder of masks of the images' sizes: of a/IMG.jpg it is a/IMG.jpg.png or a/IMG.png; nothing is matched where "
+        "it is black, and an image without one is used whole",
         metavar="FOLDER",
     )
 
@@ -74,6 +75,9 @@ class PairOptions:
         other="FILE (two names per line, as in hloc), or auto (exhaustive)",
         metavar="HOW",
     )
+
+    def __post_init__(self) -> None:
+        require(bool(self.pairs.strip()), "--pairs: is empty; give auto, a selector or a file of pairs")
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,13 +101,15 @@ class CameraPrior:
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageRecord:
     """One usable image. name: POSIX path relative to the image folder. width, height: px after EXIF
-    rotation. digest: hex SHA-256 of the file's bytes (and of its mask's, where it has one)."""
+    rotation. digest: hex SHA-256 of the file's bytes (and of its mask's, where it has one, and of a stretched range).
+    value_range: of an image of more than 8 bits, the values that become 0 and 255; None for others."""
 
     name: str
     width: int
     height: int
     camera: CameraPrior
     digest: str
+    value_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -41,6 +41,7 @@ from sfm.calibration.intrinsics_posterior import (
     select,
 )
 from sfm.types import Float64
+from sfm.wording import counted
 
 MIN_IMAGES, MAX_IMAGES = 5, 80  # of one camera
 MIN_OBSERVATIONS, MAX_OBSERVATIONS = 200, 12_000
@@ -90,7 +91,7 @@ class CameraReport:
     def __str__(self) -> str:
         values = [f"{e.name} {_digits(e)}" for e in self.estimated]
         parts = ([", ".join(values)] if values else []) + [f"{name} held: {reason}" for name, reason in self.held]
-        return f"camera {self.camera_id} ({self.num_images} images): " + "; ".join(parts)
+        return f"camera {self.camera_id} ({counted(self.num_images, 'image')}): " + "; ".join(parts)
 
 
 def _digits(estimate: Estimate) -> str:

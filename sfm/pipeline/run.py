@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from sfm.colmap.model_writer import remove_leftovers
 from sfm.errors import BadFile, BadOption, NoModel
 from sfm.mapping import known_poses
+from sfm.matchers.registry import check_choice
 from sfm.options import Options, RunKeywords
 from sfm.pipeline.output_folder import check_writable, disk_errors
 from sfm.pipeline.reuse import bring_up_to_date
@@ -139,7 +140,10 @@ def _options(options: Options | None, keywords: RunKeywords) -> Options:
 def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | None) -> Iterator[Run]:
     """The state of a run whose folders and known poses were checked, with its database open."""
     if not folder.is_dir():
-        raise BadFile(f"{folder}: no such folder; give the folder of your images")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise BadFile(f"{folder}: {what}; give the folder of your images")
+    if imported is None:
+        check_choice(options.matching)  # what is wrong with it is said before the images are read
     check_writable(out)
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching

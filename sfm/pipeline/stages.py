@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,19 +103,22 @@ class Stage:
 def _images_depend_on(run: Run) -> Any:
     """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
-    folders = [run.folder] + ([options.masks] if options.masks is not None else [])
+    listings = [_listing(run.folder, index.excluded(options, [run.out]))]
+    listings += [_listing(options.masks)] if options.masks is not None and options.masks.is_dir() else []
     given = intrinsics_files(options.intrinsics)
-    return [asdict(options), [_listing(folder) for folder in folders], *([files_digest(given)] if given else [])]
+    return [asdict(options), listings, *([files_digest(given)] if given else [])]
 
 
-def _listing(folder: Path) -> list[tuple[str, int, int]]:
-    found = find_images(folder)
-    return [(name, *size_and_time(folder / name)) for name in found.names] + [(name, 0, 0) for name, _ in found.skipped]
+def _listing(folder: Path, exclude: Sequence[Path] = ()) -> list[tuple[str, int, int]]:
+    """What can be known of the files of a folder without reading them."""
+    found = find_images(folder, exclude=exclude)
+    unread = [*(name for name, _ in (*found.skipped, *found.others)), *found.videos, *found.results]
+    return [(name, *size_and_time(folder / name)) for name in found.names] + [(name, 0, 0) for name in unread]
 
 
 def _run_images(run: Run) -> StageSummary:
     before = images_content(run.db)
-    summary = images.run(run.db, run.folder, run.options.images)
+    summary = images.run(run.db, run.folder, run.options.images, exclude=[run.out])
     if images_content(run.db) != before:  # what other stages hold of other images counts no more, whatever comes
         for stage in STAGES[1:]:
             run.db.invalidate(stage.name)
@@ -210,7 +213,7 @@ def _run_refinement(run: Run) -> StageSummary:
 
 
 STAGES = (
-    Stage("images", (), _images_depend_on, _run_images),
+    Stage("images", (), _images_depend_on, _run_images, revision=2),
     Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs, run.folder)),
     Stage(
         "matching",

@@ -52,6 +52,9 @@ def read_run(out: Path, images: Path | None = None) -> Run:
     record = read_run_json(out)
     if missing := [name for name in FIGURES if name not in record]:
         raise BadFile(f"{out / RUN_JSON}: holds no {missing[0]}; give the output folder of a run")
+    if images is not None and not images.is_dir():
+        what = "is a file" if images.exists() else "no such folder"
+        raise BadFile(f"--images {images}: {what}; give the folder of the images")
     folder = images or Path(str(record.get("images_folder", "")))
     sizes: dict[str, tuple[int, int]] = {}
     counts: dict[ImagePair, int] = {}

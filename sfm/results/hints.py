@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
+
+from sfm.results.shell import path_word
 
 
 def next_commands(folder: Path, out: Path, matcher: str) -> list[str]:
     """Commands that follow a run of the images in `folder` into `out`, a line each, with what they do."""
-    images, here, sift = (shlex.quote(str(path)) for path in (folder, out, f"{out}-sift"))
+    images, here, sift = (path_word(path) for path in (folder, out, f"{out}-sift"))
     beside = [
         (f"loftr-sfm {images} {sift} --matcher sift", "the same images by COLMAP's SIFT, and then"),
         (f"loftr-sfm compare {here} {sift}", "both side by side, as a table and in the browser"),

@@ -16,6 +16,7 @@ from sfm import __version__
 from sfm.errors import BadFile
 from sfm.options import Options
 from sfm.results.files import RUN_JSON
+from sfm.results.shell import path_word
 from sfm.system.machine import machine
 from sfm.system.safe_paths import is_path, leads_out_anywhere
 from sfm.system.untrusted_files import NUMBER, has_shape, read_json
@@ -92,8 +93,8 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
 
 def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] = ()) -> str:
     """The shell command that makes this run again: what differs from the defaults."""
-    words = ["loftr-sfm", *(["import"] if imported else []), str(folder), str(out)]
-    words += [
+    start = ["loftr-sfm", *(["import"] if imported else []), path_word(folder), path_word(out)]
+    words = [
         word for flag, path in zip(("--features", "--matches"), imported, strict=False) for word in (flag, str(path))
     ]
     for group in fields(options):
@@ -104,7 +105,7 @@ def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] 
                 words += (
                     [flag] if value is True else [f"{flag}={value}"] if str(value)[:1] == "-" else [flag, str(value)]
                 )
-    return shlex.join(words)
+    return " ".join([*start, *map(shlex.quote, words)])
 
 
 def _stage_dict(stage: StageSummary) -> dict[str, Any]:

@@ -123,8 +123,11 @@ class FeatureDatabase:
             self._disk.close()
 
     def _load_images(self) -> None:
-        group = subgroup(self._h5, "images")
-        self._set_images(schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ())
+        group, ranges = subgroup(self._h5, "images"), subgroup(self._h5, "value_ranges")
+        records = schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ()
+        if ranges is not None:
+            records = schema.with_value_ranges(records, read_columns(ranges, SCHEMA["value_ranges"]))
+        self._set_images(records)
 
     def _set_images(self, records: tuple[ImageRecord, ...]) -> None:
         self._images = records
@@ -228,6 +231,8 @@ class FeatureDatabase:
                 for name in self._h5.keys() & (SCHEMA.keys() - {"images"}):
                     del self._h5[name]
         self._write("images", schema.images_columns(records))
+        if "value_ranges" in self._h5 or any(record.value_range is not None for record in records):
+            self._write("value_ranges", schema.value_ranges_columns(records))
         self._set_images(tuple(records))
         self._matches.use_images(self._digests)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ SCHEMA: dict[str, Columns] = {
         "params_offsets": ("i8", ("I+1",)),
         "params": ("f8", ("p",)),  # px, COLMAP's order
     },
+    "value_ranges": {"image_idx": ("u4", ("V",)), "range": ("f8", ("V", 2))},  # of images of more than 8 bits
     "pairs": {"image_idx": ("u4", ("P", 2))},
     "grids": {"image_idx": ("u4", ("G",)), "grid": ("f8", ("G", 3))},  # as Grid; NaN: none
     "two_view": {
@@ -84,6 +85,7 @@ _REASONS = tuple(REJECTIONS)
 # the stage that makes each group
 STAGE_OF = {
     "images": "images",
+    "value_ranges": "images",
     "pairs": "pairs",
     "grids": "matching",
     "matches": "matching",
@@ -137,6 +139,25 @@ def images_columns(records: Sequence[ImageRecord]) -> dict[str, Any]:
         "params_offsets": offsets_of([len(r.camera.params) for r in records]),
         "params": _stack([r.camera.params for r in records], ()),
     }
+
+
+def value_ranges_columns(records: Sequence[ImageRecord]) -> dict[str, Any]:
+    """Columns of `value_ranges`."""
+    found = [(row, record.value_range) for row, record in enumerate(records) if record.value_range is not None]
+    return {
+        "image_idx": np.array([row for row, _ in found], np.uint32),
+        "range": np.array([own for _, own in found], np.float64).reshape(-1, 2),
+    }
+
+
+def with_value_ranges(records: Sequence[ImageRecord], c: Row) -> tuple[ImageRecord, ...]:
+    """The images with their ranges of values."""
+    if (c["image_idx"] >= len(records)).any() or not (c["range"][:, 0] < c["range"][:, 1]).all():
+        raise ValueError("value_ranges: of no image, or empty")
+    own = dict(zip(c["image_idx"].tolist(), c["range"].tolist(), strict=True))
+    return tuple(
+        replace(record, value_range=tuple(own[row])) if row in own else record for row, record in enumerate(records)
+    )
 
 
 def images(c: Row) -> tuple[ImageRecord, ...]:

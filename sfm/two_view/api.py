@@ -27,7 +27,7 @@ from sfm.geometry.poses import rotation_angle_deg
 from sfm.geometry.two_view import verify_pair
 from sfm.images.camera_priors import GUESSED_FOCAL, ImageHeader, cameras_of
 from sfm.images.decoding import read_grey
-from sfm.images.index import check_image
+from sfm.images.index import check_images
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.rotated import RotatingMatcher
@@ -36,6 +36,7 @@ from sfm.options import ImageOptions, VerificationOptions
 from sfm.two_view.options import TwoImageOptions
 from sfm.two_view.relative_pose import FLAT_KINDS, Records, estimate_pose, parallax_deg, pose_spread_deg
 from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
+from sfm.wording import counted
 
 GIVEN, ESTIMATED = "given", "estimated"  # groups of cameras: by the user, from F
 WEAK = 0.05  # share of cells with strong matches below which B is rotated; upright pairs that match have 0.04 to 0.3
@@ -182,12 +183,13 @@ def _num_cells(images: Records, grids: Sequence[Grid | None]) -> int:
 
 def read_images(a: Path, b: Path, options: TwoImageOptions) -> Records:
     """Records of two different images, named by their paths, with the cameras that the options or EXIF give."""
-    (image0, digest0), (image1, digest1) = check_image(a), check_image(b)
+    (image0, digest0, range0), (image1, digest1, range1) = check_images([a, b])
     if digest0 == digest1:
         what = "is the same file as" if a.resolve() == b.resolve() else "is a copy of"
         raise BadOption(f"{b}: {what} {a}; give two different images")
     camera0, camera1 = _cameras(image0, image1, options)
-    return ImageRecord(str(a), *image0.size, camera0, digest0), ImageRecord(str(b), *image1.size, camera1, digest1)
+    record0 = ImageRecord(str(a), *image0.size, camera0, digest0, value_range=range0)
+    return record0, ImageRecord(str(b), *image1.size, camera1, digest1, value_range=range1)
 
 
 def _cameras(image0: ImageHeader, image1: ImageHeader, options: TwoImageOptions) -> list[CameraPrior]:
@@ -284,7 +286,7 @@ def _remarks(
     if kind in FLAT_KINDS:
         found.append("the matches are on a plane, or the camera only rotated: F is undetermined, the pose may be wrong")
     if num_inliers < FEW_INLIERS:
-        found.append(f"only {num_inliers} inliers")
+        found.append(f"only {counted(num_inliers, 'inlier')}")
     if num_inliers < LOW_RATIO * num:
         found.append(f"only {num_inliers / num:.0%} of the matches are inliers")
     if parallax is not None and parallax < LITTLE_PARALLAX_DEG:

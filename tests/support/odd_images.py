@@ -279,7 +279,7 @@ def _cuts() -> list[Kind]:
     ]
 
 
-NOT_A_IMAGE = "not a JPEG, PNG, TIFF or WebP image"
+NOT_A_IMAGE = "not a JPEG, PNG, TIFF, WebP, HEIC, AVIF or RAW image"
 CONTROL = "its name has a line break or another control character: rename it"
 
 BROKEN = [
@@ -293,9 +293,10 @@ BROKEN = [
     Kind("JPEG behind junk", "late.jpg", changed(lambda data: b"junk" + data), NOT_A_IMAGE),
     Kind("JPEG as a text mode download spoils it", "crlf.jpg",
          changed(lambda data: data.replace(b"\xff\xd8\xff", b"\xef\xbf\xbd" * 3)), NOT_A_IMAGE),
-    Kind("HEIC", "phone.heic", raw(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC is not supported: convert to JPEG"),
-    Kind("HEIC named .jpg", "phone.jpg", raw(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC is not supported"),
-    Kind("AVIF named .jpg", "web.jpg", lambda p, a: p.write_bytes(encoded(a, "AVIF")), "AVIF is not supported"),
+    Kind("HEIC", "phone.heic", raw(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC cannot be decoded"),
+    Kind("HEIC named .jpg", "phone.jpg", raw(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC cannot be decoded"),
+    Kind("MP4 named .jpg", "clip.jpg", raw(b"\0\0\0\x18ftypisom" + bytes(99)), "a video, no image"),
+    Kind("AVIF cut", "cut.avif", lambda p, a: p.write_bytes(encoded(a, "AVIF")[:-200]), "AVIF cannot be decoded"),
     Kind("animated GIF", "dance.gif", frames("GIF"), "GIF is not supported: convert to JPEG"),
     Kind("animated GIF named .jpg", "dance.jpg", frames("GIF"), NOT_A_IMAGE),
     Kind("BMP named .png", "paint.png", saved("BMP"), NOT_A_IMAGE),

@@ -177,6 +177,11 @@ def test_a_run_does_not_fail_of_its_report(tmp_path: Path, caplog: pytest.LogCap
     assert not (out / "report.html").exists()
 
 
+def test_images_that_are_not_there_are_an_error_where_they_were_named(run_folder: Path, tmp_path: Path):
+    with pytest.raises(BadFile, match=r"--images .*nosuch: no such folder; give the folder of the images"):
+        write_report(run_folder, tmp_path / "nosuch")
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
     with pytest.raises(BadFile, match=r"run\.json: missing or damaged; give the output folder of a run"):
         write_report(tmp_path)
