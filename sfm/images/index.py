@@ -61,7 +61,9 @@ def read_images_index(
     if options.masks is not None and not any(one.has_mask for one in checked):
         raise BadFile(f"{options.masks}: no mask for any image; the mask of {found.names[0]} is {found.names[0]}.png")
     cameras = cameras_of([one.header for one in checked], options)
-    records = tuple(ImageRecord(p.name, *p.size, cameras[p.name], digest) for p, digest, _ in checked)
+    records = tuple(
+        ImageRecord(p.name, *p.size, cameras[p.name], digest, p.exif.gps, p.exif.taken_at) for p, digest, _ in checked
+    )
     return records, skipped
 
 

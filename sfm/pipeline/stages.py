@@ -200,7 +200,7 @@ def _run_refinement(run: Run) -> StageSummary:
 
 
 STAGES = (
-    Stage("images", (), _images_depend_on, _run_images),
+    Stage("images", (), _images_depend_on, _run_images, revision=2),
     Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs, run.folder)),
     Stage(
         "matching",

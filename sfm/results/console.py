@@ -45,6 +45,8 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, mat
         f"mean track length       {summary.track_length:.2f}",
         f"mean reprojection error {summary.reprojection_error:.2f} px",
     ]
+    if summary.georeference is not None:
+        lines.append(f"frame                   {summary.georeference['text']}")
     if len(summary.models) > 1:
         others = ", ".join(f"{path.parent.name}/{path.name} ({num} images)" for path, num in summary.models[1:])
         lines.append(f"other models            {others}")

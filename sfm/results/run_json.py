@@ -85,6 +85,7 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
         "mean_reprojection_error_px": summary.reprojection_error,
         "models": [{"path": path.relative_to(out).as_posix(), "images": num} for path, num in summary.models],
         "unregistered": [{"image": name, "reason": reason} for name, reason in summary.unregistered],
+        "georeference": None if summary.georeference is None else dict(summary.georeference),
         "warnings": [{"sign": warning.sign, "text": warning.text} for warning in summary.warnings],
         "stages": [_stage_dict(stage) for stage in summary.stages],
     }

@@ -123,7 +123,10 @@ class FeatureDatabase:
 
     def _load_images(self) -> None:
         group = subgroup(self._h5, "images")
-        self._set_images(schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ())
+        records = schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ()
+        if (positions := subgroup(self._h5, "positions")) is not None:  # older files have none
+            records = schema.with_positions(records, read_columns(positions, SCHEMA["positions"]))
+        self._set_images(records)
 
     def _set_images(self, records: tuple[ImageRecord, ...]) -> None:
         self._images = records
@@ -227,6 +230,7 @@ class FeatureDatabase:
                 for name in self._h5.keys() & (SCHEMA.keys() - {"images"}):
                     del self._h5[name]
         self._write("images", schema.images_columns(records))
+        self._write("positions", schema.positions_columns(records))
         self._set_images(tuple(records))
         self._matches.use_images(self._digests)
 
