@@ -81,35 +81,34 @@ class RobustFit:
 
 
 def robust_similarity(
-    source: Float64, target: Float64, sigma: Float64, *, reflect: bool = False, seed: int = 0
+    source: Float64, target: Float64, sigma: Float64, *, share: float = 0.5, seed: int = 0
 ) -> RobustFit | None:
     """The similarity of most points (N, 3) and their targets (N, 3), whose standard deviations are sigma (N, 3).
 
     Least median of squares over samples of three (Rousseeuw 1984), then least squares of the points that fit.
-    Deterministic for a seed. reflect: the source is mirrored. None for fewer than four points, or all on one spot.
+    Deterministic for a seed. share: of the points that are right, where they may be fewer than half. None for fewer
+    than four points, or all on one spot.
     """
     if len(source) < 4:
         return None
-    if reflect:
-        source = source * [1.0, 1.0, -1.0]
     found = [fit for rows in _samples(len(source), seed) if (fit := fit_similarity(source[rows], target[rows]))]
     if (overall := fit_similarity(source, target)) is not None:
         found.append(overall)
     found = [fit for fit in found if np.isfinite(fit.scale) and fit.scale > 0]
     if not found:
         return None
-    best = min(found, key=lambda fit: float(np.median(_errors(fit(source) - target, sigma))))
+    best = min(found, key=lambda fit: float(np.quantile(_errors(fit(source) - target, sigma), share)))
     inlier = np.ones(len(source), bool)
     for _ in range(20):
         errors = _errors(best(source) - target, sigma)
-        noise = _noise(errors)
+        noise = _noise(errors, share)
         before, inlier = inlier, errors <= LIMIT * noise**2
         if (inlier == before).all() or inlier.sum() < 3:
             break
         best = _least_squares(best, source[inlier], target[inlier], sigma[inlier])
     residuals = best(source) - target
     errors = _errors(residuals, sigma)
-    noise = _noise(errors)
+    noise = _noise(errors, share)
     return RobustFit(best, noise, errors <= LIMIT * noise**2, residuals)
 
 
@@ -120,17 +119,17 @@ def _samples(num: int, seed: int) -> NDArray[np.int64]:
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, num, (2 * TRIALS, 3))
     different = (rows[:, 0] != rows[:, 1]) & (rows[:, 0] != rows[:, 2]) & (rows[:, 1] != rows[:, 2])
-    return rows[different][:TRIALS]
+    return np.asarray(rows[different][:TRIALS])
 
 
 def _errors(residuals: Float64, sigma: Float64) -> Float64:
     return np.asarray(((residuals / sigma) ** 2).sum(axis=1))
 
 
-def _noise(errors: Float64) -> float:
-    """Of the median, with Rousseeuw's correction for few points."""
+def _noise(errors: Float64, share: float) -> float:
+    """Of a quantile, the median of as many points as are right, with Rousseeuw's correction for few points."""
     correction = 1 + 5 / max(len(errors) - 3, 1)
-    return max(correction * float(np.sqrt(np.median(errors) / MEDIAN)), LEAST_NOISE)
+    return max(correction * float(np.sqrt(np.quantile(errors, min(share, 0.5)) / MEDIAN)), LEAST_NOISE)
 
 
 def _jacobian(local: Float64) -> Float64:
@@ -153,7 +152,7 @@ def _least_squares(start: Similarity, source: Float64, target: Float64, sigma: F
         centre = moved.mean(axis=0)
         jacobian = (_jacobian(moved - centre) / sigma[:, :, None]).reshape(-1, 7)
         step = np.linalg.lstsq(jacobian, ((target - moved) / sigma).reshape(-1), rcond=1e-9)[0]
-        turn, growth = _rotation(step[:3]), float(np.exp(np.clip(step[3], -1, 1)))
+        turn, growth = _rotation(np.asarray(step[:3], np.float64)), float(np.exp(np.clip(step[3], -1, 1)))
         rotation = turn @ best.rotation
         translation = growth * turn @ (best.translation - centre) + centre + step[4:]
         best = Similarity(best.scale * growth, rotation, translation)

@@ -84,24 +84,21 @@ class GPSFit:
     @cached_property
     def reason(self) -> str:
         """Why the similarity is not to be used, for the user; "" where it is."""
-        num = len(self.names)
-        if num < LEAST or self.robust is None:
-            return f"only {num} of its images have a GPS position of their own ({LEAST} are needed)"
+        num, sigma = len(self.names), float(np.median(self.sigma[:, 0])) if len(self.sigma) else 0.0
         scale, tilt = self.deviations
-        sigma = float(np.median(self.sigma[:, 0]))
-        if self.extent < sigma or scale > MAX_SCALE_DEVIATION:
-            return (
-                f"the GPS positions lie within {2 * self.extent:.1f} m, too close for errors of about {sigma:.1f} m"
-                + (f" (scale ± {scale:.0%})" if scale < 1 else "")
-            )
+        close = f"the GPS positions lie within {2 * self.extent:.1f} m, too close for errors of about {sigma:.1f} m"
+        if num < LEAST:
+            return f"only {num} of its images have a GPS position of their own ({LEAST} are needed)"
+        if self.extent < sigma:
+            return close
+        if self.robust is None or (tilt > MAX_TILT_DEG and scale <= MAX_SCALE_DEVIATION):
+            return "the GPS positions lie on a line, about which they do not determine a rotation"
         if self.explained.sum() < MOST * num:
             return (
                 f"only {int(self.explained.sum())} of {num} GPS positions fit the model's shape (residual median "
                 f"{np.median(self.horizontal):.1f} m)"
             )
-        if tilt > MAX_TILT_DEG:
-            return "the GPS positions lie on a line, about which they do not determine a rotation"
-        return ""
+        return f"{close} (scale ± {scale:.0%})" if scale > MAX_SCALE_DEVIATION else ""
 
     @property
     def similarity(self) -> Similarity:
@@ -126,8 +123,8 @@ class GPSFit:
         }
 
 
-def fit_gps(names: Sequence[str], centres: Float64, positions: Positions, *, reflect: bool = False) -> GPSFit:
-    """The fit of camera centres (N, 3) of images `names` to their positions. reflect: of the mirrored model."""
+def fit_gps(names: Sequence[str], centres: Float64, positions: Positions) -> GPSFit:
+    """The fit of camera centres (N, 3) of images `names` to their positions."""
     place = {name: i for i, name in enumerate(positions.names)}
     common = sorted(name for name in names if name in place)
     row_of = {name: i for i, name in enumerate(names)}
@@ -136,5 +133,5 @@ def fit_gps(names: Sequence[str], centres: Float64, positions: Positions, *, ref
     origin = positions.origin if len(positions.names) else np.zeros(3)
     source, sigma = np.asarray(centres, np.float64)[rows].reshape(-1, 3), positions.sigmas[own].reshape(-1, 3)
     target = positions.enu(origin)[own].reshape(-1, 3) if common else np.zeros((0, 3))
-    robust = robust_similarity(source, target, sigma, reflect=reflect) if len(common) >= LEAST else None
+    robust = robust_similarity(source, target, sigma) if len(common) >= LEAST else None
     return GPSFit(tuple(common), source, target, sigma, origin, robust)

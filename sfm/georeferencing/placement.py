@@ -22,7 +22,7 @@ from sfm.georeferencing.gps_fit import GPSFit, fit_gps
 from sfm.georeferencing.scale_bars import MeasuredBar, ScaleBars, measure, scale_of
 from sfm.images.positions import Positions, positions_of
 from sfm.system.hashing import json_digest
-from sfm.types import Float64, ImageRecord
+from sfm.types import ImageRecord
 
 REVISION = 1  # raised when other frames are found
 SHOWN = 5  # outliers in the record
@@ -115,6 +115,8 @@ def _frame_of(
     else:
         similarity = _similarity(fit, None)
     located = fit is not None and not fit.reason
+    if not record:
+        return _Found(None, {})
     record["text"] = _text(fit, record, located, similarity)
     record |= {"frame": "ENU" if located else "metres" if similarity is not None else "own"}
     if similarity is None:
@@ -179,9 +181,9 @@ def _text(fit: GPSFit | None, record: dict[str, Any], located: bool, similarity:
     if fit is not None and located:
         total, level, height = (fit.spreads()[name] for name in ("total", "horizontal", "vertical"))
         said.append(
-            f"metres, x east, y north, z up, origin {_place_text(fit.origin)}: {int(fit.explained.sum())} of "
-            f"{len(fit.names)} GPS positions fit, residual median {total.median:.2f} m (horizontal {level.median:.2f}, "
-            f"vertical {height.median:.2f}), 90 % within {total.p90:.2f} m, scale ± {fit.deviations[0]:.1%}"
+            f"metres, x east, y north, z up, by {int(fit.explained.sum())} of {len(fit.names)} GPS positions; they are "
+            f"{total.median:.2f} m off in the median (horizontally {level.median:.2f}, vertically {height.median:.2f}), "
+            f"90 % within {total.p90:.2f} m"
         )
         if fit.outliers:
             said.append(f"not fitting: {', '.join(fit.outliers[:SHOWN])}{', ...' if len(fit.outliers) > SHOWN else ''}")
@@ -196,10 +198,6 @@ def _text(fit: GPSFit | None, record: dict[str, Any], located: bool, similarity:
     if similarity is None:
         said.append("the model keeps a frame and a scale of its own")
     return "; ".join(said)
-
-
-def _place_text(origin: Float64) -> str:
-    return f"{origin[0]:.6f}, {origin[1]:.6f}, {origin[2]:.1f} m"
 
 
 def _bars_text(record: dict[str, Any]) -> str:

@@ -90,7 +90,7 @@ def _angle(value: Any, ref: Any, negative: str) -> float:
     parts = [_number(part) for part in _parts(value)]
     if not 1 <= len(parts) <= 3:
         return math.nan
-    degrees = sum(abs(part) / 60**i for i, part in enumerate(parts))
+    degrees = math.fsum(abs(part) / 60.0**i for i, part in enumerate(parts))
     return -degrees if _text(ref).upper().startswith(negative) or math.copysign(1, parts[0]) < 0 else degrees
 
 

@@ -32,6 +32,7 @@ RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is 
         "warnings": [{"text": str}],
         "doubts": [{"text": str}],  # what 0.1.0 called them
         "options": {str: dict},
+        "georeference": object,
         **dict.fromkeys(("versions", "machine", "matcher"), dict),
     }
 )

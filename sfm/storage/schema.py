@@ -195,7 +195,7 @@ def with_positions(records: Sequence[ImageRecord], c: Row) -> tuple[ImageRecord,
     table = np.column_stack([c["wgs84"], c["sigma"], c["relative_altitude"], c["gimbal"]])
     if np.isinf(table).any() or np.isinf(c["taken_at"]).any():
         raise ValueError("positions: not finite")
-    tags = [None if np.isnan(row[0]) else GPSTag(*row[:6], gimbal=tuple(row[6:])) for row in table.tolist()]
+    tags = [None if np.isnan(row[0]) else GPSTag(*row[:6], (row[6], row[7], row[8])) for row in table.tolist()]
     times = [None if np.isnan(time) else time for time in c["taken_at"].tolist()]
     return tuple(replace(r, gps=tag, taken_at=time) for r, tag, time in zip(records, tags, times, strict=True))
 
