@@ -88,12 +88,15 @@ def test_time_of_the_satellites_where_there_is_no_other():
 def test_files_of_every_format(suffix, tmp_path):
     if suffix == "heic":
         pytest.importorskip("pillow_heif").register_heif_opener()
+    gps = {1: "S", 2: (46.0, 30.0, 15.0), 3: "W", 4: (8.0, 15.0, 30.0), 5: b"\0", 6: 640.5}
+    taken = {0x9003: "2013:06:04 13:37:29"}
     exif = Image.Exif()
     exif[0x010F] = "DJI"  # without it Pillow takes EXIF for empty
-    exif.get_ifd(0x8825).update({1: "S", 2: (46.0, 30.0, 15.0), 3: "W", 4: (8.0, 15.0, 30.0), 5: b"\0", 6: 640.5})
-    exif.get_ifd(0x8769)[0x9003] = "2013:06:04 13:37:29"
+    exif.get_ifd(0x8825).update(gps)
+    exif.get_ifd(0x8769).update(taken)
     path = tmp_path / f"a.{suffix}"
-    Image.new("RGB", (64, 48), (90, 120, 60)).save(path, exif=exif)
+    more = {"tiffinfo": {0x8825: gps, 0x8769: taken}} if suffix == "tif" else {"exif": exif}
+    Image.new("RGB", (64, 48), (90, 120, 60)).save(path, **more)
     with Image.open(path) as image:
         found = read_exif(image)
     np.testing.assert_allclose(
