@@ -1,5 +1,5 @@
-"""GPS positions as COLMAP's pose priors: what its feature extraction writes (src/colmap/controllers/image_reader.cc), and
-what it does not read: how exact they are, and where down is in a drone's images.
+"""GPS positions as COLMAP's pose priors: what its feature extraction writes (src/colmap/controllers/image_reader.cc),
+and what it does not read: how exact they are, and where down is in a drone's images.
 """
 
 from __future__ import annotations

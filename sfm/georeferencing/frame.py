@@ -16,7 +16,14 @@ from sfm.system.untrusted_files import NUMBER, has_shape, read_json
 from sfm.types import Float64
 
 FRAME_FILE = "frame.json"
-_SHAPE = {"frame": str, "key": str, "scale": NUMBER, "rotation": [[NUMBER]], "translation": [NUMBER], "record": {str: object}}
+_SHAPE = {
+    "frame": str,
+    "key": str,
+    "scale": NUMBER,
+    "rotation": [[NUMBER]],
+    "translation": [NUMBER],
+    "record": {str: object},
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """The models of a run are brought into metres: a similarity each, which changes no model's shape.
 
-Where it is applied, a model's folder holds frame.json beside the model, written with it in one step: a run that is killed
-in between carries on, one with other options undoes the similarity before it applies another.
+Where it is applied, a model's folder holds frame.json beside the model, written with it in one step: a run that is
+killed in between carries on, one with other options undoes the similarity before it applies another.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ def _after(second: Similarity, first: Similarity) -> Similarity:
 
 
 def _transform(model: pycolmap.Reconstruction, similarity: Similarity) -> None:
-    model.transform(
-        pycolmap.Sim3d(similarity.scale, pycolmap.Rotation3d(similarity.rotation), similarity.translation)
-    )
+    model.transform(pycolmap.Sim3d(similarity.scale, pycolmap.Rotation3d(similarity.rotation), similarity.translation))
 
 
 def model_fit(model: pycolmap.Reconstruction, positions: Positions, back: Similarity | None = None) -> GPSFit:
@@ -182,7 +180,7 @@ def _text(fit: GPSFit | None, record: dict[str, Any], located: bool, similarity:
         total, level, height = (fit.spreads()[name] for name in ("total", "horizontal", "vertical"))
         said.append(
             f"metres, x east, y north, z up, by {int(fit.explained.sum())} of {len(fit.names)} GPS positions; they are "
-            f"{total.median:.2f} m off in the median (horizontally {level.median:.2f}, vertically {height.median:.2f}), "
+            f"{total.median:.2f} m off in the median (horizontal {level.median:.2f}, vertical {height.median:.2f}), "
             f"90 % within {total.p90:.2f} m"
         )
         if fit.outliers:

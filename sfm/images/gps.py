@@ -146,7 +146,7 @@ def _seconds(text: str) -> float | None:
     if found is None:
         return None
     year, month, day, hour, minute, second = map(int, found.groups())
-    if not (1970 <= year and 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
+    if not (year >= 1970 and 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
         return None
     return float(calendar.timegm(time.struct_time((year, month, day, hour, minute, second, 0, 0, 0))))
 

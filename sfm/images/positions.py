@@ -47,8 +47,8 @@ def positions_of(records: Sequence[ImageRecord], *, keep_repeated: bool = False)
     """The positions of those images that have one, without repeated ones.
 
     A phone that has lost its fix writes its last position into image after image; no two fixes are equal to a
-    centimetre otherwise. Of images with exactly the same latitude and longitude the first by time, then by name, counts.
-    keep_repeated: all of them count, as where only neighbours are wanted.
+    centimetre otherwise. Of images with exactly the same latitude and longitude the first by time, then by name,
+    counts. keep_repeated: all of them count, as where only neighbours are wanted.
     """
     tagged = sorted((r for r in records if r.gps is not None), key=lambda r: (_time(r), r.name))
     first: dict[tuple[float, float], str] = {}

@@ -1,8 +1,8 @@
 """Whether a model contradicts the GPS positions of its images, and which of both is to be doubted.
 
 Errors of GPS are each image's own, or drift slowly by some metres. A group of images that lies far from its positions,
-and yet fits them by a similarity of its own, is a piece of the model that is in the wrong place: a model that is folded,
-bent or split. Single images that are far off, or positions that no shape fits, are the receiver's fault and no
+and yet fits them by a similarity of its own, is a piece of the model that is in the wrong place: a model that is
+folded, bent or split. Single images that are far off, or positions that no shape fits, are the receiver's fault and no
 sign against the model.
 """
 
@@ -106,7 +106,9 @@ def _looks_elsewhere(
     model: pycolmap.Reconstruction, records: Sequence[ImageRecord], similarity: Similarity
 ) -> Iterator[ModelWarning]:
     """Cameras look elsewhere than a drone's gimbal did, as in a model of a plane that is upside down."""
-    looks = {r.name: look for r in records if r.gps is not None and np.isfinite(look := _gimbal_look(r.gps.gimbal)).all()}
+    looks = {
+        r.name: look for r in records if r.gps is not None and np.isfinite(look := _gimbal_look(r.gps.gimbal)).all()
+    }
     images = [image for i in sorted(model.reg_image_ids()) if (image := model.image(i)).name in looks]
     if len(images) < LEAST:
         return
@@ -115,7 +117,8 @@ def _looks_elsewhere(
     if angle > MAX_TURN_DEG:
         yield ModelWarning(
             "contradicts GPS",
-            f"the cameras look {angle:.0f} degrees away from where the drone's gimbal says: the model is probably mirrored",
+            f"the cameras look {angle:.0f} degrees away from where the drone's gimbal says: the model is probably "
+            "mirrored",
         )
 
 

@@ -165,7 +165,9 @@ def duration(seconds: float) -> str:
 def tiles(record: Mapping[str, Any]) -> list[list[str]]:
     """The figures: label and value."""
     residuals = ((record.get("georeference") or {}).get("gps") or {}).get("residuals_m")
-    located = [["off GPS, median", f"{residuals['total']['median']:.2f} m"]] if is_in_metres(record) and residuals else []
+    located = (
+        [["off GPS, median", f"{residuals['total']['median']:.2f} m"]] if is_in_metres(record) and residuals else []
+    )
     return [
         ["images registered", f"{record['registered']} / {record['images']}"],
         ["3D points", f"{record['points3D']:,}"],

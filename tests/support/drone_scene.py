@@ -10,7 +10,9 @@ from sfm.types import CameraPrior, GPSTag, ImageRecord
 
 ORIGIN = np.array([46.5, 8.25, 640.0])
 WIDTH, HEIGHT, FOCAL = 640, 480, 600.0
-OWN_FRAME = Similarity(1 / 37.0, Rotation.from_euler("xyz", [20, -35, 110], degrees=True).as_matrix(), np.array([3.0, -1, 2]))
+OWN_FRAME = Similarity(
+    1 / 37.0, Rotation.from_euler("xyz", [20, -35, 110], degrees=True).as_matrix(), np.array([3.0, -1, 2])
+)
 
 
 def strips(num_strips=4, length=10, spacing=20.0, apart=30.0, height=60.0):

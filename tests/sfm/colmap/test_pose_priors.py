@@ -29,7 +29,9 @@ def test_priors_are_those_that_colmap_writes(tmp_path):
     for i in range(2):
         exif = Image.Exif()
         exif[0x010F] = "DJI"
-        exif.get_ifd(0x8825).update({1: "S", 2: (46.0, 30.0, 15.0 + i), 3: "W", 4: (8.0, 15.0, 30.0), 5: b"\0", 6: 640.5})
+        exif.get_ifd(0x8825).update(
+            {1: "S", 2: (46.0, 30.0, 15.0 + i), 3: "W", 4: (8.0, 15.0, 30.0), 5: b"\0", 6: 640.5}
+        )
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(folder / f"{i}.jpg", exif=exif)
     pycolmap.extract_features(tmp_path / "theirs.db", folder)
     data = make_input()

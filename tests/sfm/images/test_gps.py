@@ -113,7 +113,7 @@ def test_a_drone_of_dji(has_exif, tmp_path):
     else:
         exif[0x010F] = "DJI"
     more = "" if has_exif else ' drone-dji:GpsLatitude="46.504166667" drone-dji:GpsLongtitude="8.258333333"'
-    xmp = DJI.replace(' drone-dji:RelativeAltitude', more + ' drone-dji:RelativeAltitude')
+    xmp = DJI.replace(" drone-dji:RelativeAltitude", more + " drone-dji:RelativeAltitude")
     Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg", exif=exif, xmp=xmp.encode())
     with Image.open(tmp_path / "a.jpg") as image:
         gps = read_exif(image).gps

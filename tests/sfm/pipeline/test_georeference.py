@@ -10,6 +10,7 @@ import pycolmap
 import pytest
 from PIL import Image
 
+from sfm.drawing.scene import read_scene, upright
 from sfm.errors import BadOption
 from sfm.export.registry import export
 from sfm.export.source import ExportSource
@@ -41,7 +42,9 @@ def tagged(folder):
         path = folder / f"{i}.png"
         exif = Image.Exif()
         exif[0x010F] = "Drone"
-        exif.get_ifd(0x8825).update({1: "N", 2: dms(latitude), 3: "E", 4: dms(longitude), 5: b"\0", 6: altitude, 0x1F: 0.1})
+        exif.get_ifd(0x8825).update(
+            {1: "N", 2: dms(latitude), 3: "E", 4: dms(longitude), 5: b"\0", 6: altitude, 0x1F: 0.1}
+        )
         with Image.open(path) as image:
             image.copy().save(path, exif=exif)
     return folder
@@ -74,9 +77,18 @@ def test_a_run_is_in_metres_east_north_and_up(located, tmp_path):
     assert f"element vertex {len(xyz)}".encode() in head
     export(ExportSource.of_run(out), tmp_path / "ns", "nerfstudio")
     frames = json.loads((tmp_path / "ns/transforms.json").read_text())["frames"]
-    applied = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
     found = np.array([np.array(f["transform_matrix"])[:3, 3] for f in sorted(frames, key=lambda f: f["file_path"])])
-    np.testing.assert_allclose(found, centres_of(out / "sparse/0") @ applied.T, atol=1e-9)
+    np.testing.assert_allclose(found, centres_of(out / "sparse/0"), atol=1e-9)
+    shown = upright(read_scene(out / "sparse/0")).cameras  # north stays north
+    turned = shown.cam_from_world[:, :, :3] @ np.swapaxes(
+        [
+            pycolmap.Reconstruction(out / "sparse/0").find_image_with_name(n).cam_from_world().rotation.matrix()
+            for n in shown.names
+        ],
+        1,
+        2,
+    )
+    np.testing.assert_allclose(turned, np.tile(np.eye(3), (NUM, 1, 1)), atol=1e-6)
     assert "metres, x east" in (out / "report.html").read_text()
 
 

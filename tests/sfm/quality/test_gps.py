@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from sfm.geometry.similarity import Similarity
 from sfm.quality.gps import contradicts_gps
-from tests.support.drone_scene import model_of, names_of, nadir_rotations, records_of, strips, tags_of
+from tests.support.drone_scene import model_of, nadir_rotations, names_of, records_of, strips, tags_of
 
 ENU = strips()
 NOISE = (2.0, 5.0)
