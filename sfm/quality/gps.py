@@ -22,7 +22,10 @@ from sfm.images.positions import positions_of
 from sfm.types import Float64, ImageRecord, ModelWarning
 
 PIECE = 0.3  # of the positions: the least share that the largest piece of a model has
-RIGID = 0.7  # of the images beyond the tolerance, that one similarity has to explain
+RIGID = 0.85  # of the images beyond the tolerance, that one similarity has to explain
+# A piece is off by so many times what it leaves of its own, and fits its positions nearly as well as the others do
+# theirs: between houses positions drift together, but no shape fits them.
+CLEARLY, AS_WELL = 4.0, 2.0
 SCALES = (0.33, 3.0)  # of a piece, over the model's: at others its positions only happen to be near
 SHOWN = 5  # images in a warning
 NOISE = 2.0  # residuals over the standard deviations of GPS, from which on those do not explain them
@@ -55,10 +58,14 @@ def contradicts_gps(model: pycolmap.Reconstruction, records: Sequence[ImageRecor
         yield from _looks_elsewhere(model, records, largest)
 
 
+def _off(fit: GPSFit, similarity: Similarity) -> Float64:
+    """(N,) m, horizontal distances from the positions that a similarity leaves."""
+    return np.asarray(np.linalg.norm((similarity(fit.centres) - fit.enu)[:, :2], axis=1))
+
+
 def _explained(fit: GPSFit, similarity: Similarity) -> NDArray[np.bool_]:
     """(N,) which positions a similarity brings near."""
-    off = np.linalg.norm((similarity(fit.centres) - fit.enu)[:, :2], axis=1)
-    return np.asarray(off <= fit.tolerance)
+    return np.asarray(_off(fit, similarity) <= fit.tolerance)
 
 
 def _is_wide(fit: GPSFit, rows: NDArray[np.bool_]) -> bool:
@@ -88,11 +95,16 @@ def _moved_piece(fit: GPSFit, placed: NDArray[np.bool_], largest: Similarity) ->
     moved = _explained(fit, found.similarity) & ~placed
     if moved.sum() < max(LEAST, RIGID * len(rows)) or not _is_wide(fit, moved):
         return nothing
-    return moved
+    own, usual = (
+        float(np.quantile(_off(fit, similarity)[which], 0.75))
+        for similarity, which in ((found.similarity, rows), (largest, placed))
+    )
+    as_well = own <= AS_WELL * max(usual, 0.2 * float(np.median(fit.sigma[moved, 0])))
+    return moved if as_well and np.median(_off(fit, largest)[moved]) > CLEARLY * own else nothing
 
 
 def _pieces(fit: GPSFit, moved: NDArray[np.bool_], largest: Similarity) -> ModelWarning:
-    off = np.linalg.norm((largest(fit.centres) - fit.enu)[:, :2], axis=1)
+    off = _off(fit, largest)
     names = [fit.names[i] for i in np.flatnonzero(moved)]
     some = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     return ModelWarning(

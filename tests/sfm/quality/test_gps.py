@@ -78,6 +78,19 @@ def test_positions_that_stay_at_one_place_are_no_sign_against_the_model():
     assert warnings(ENU, tags_of(shaken)) == []
 
 
+def drifted(seed):
+    """A walk between houses: the positions of twelve images in a row drift away together."""
+    rng, measured = np.random.default_rng(seed), ENU.copy()
+    measured[20:32, :2] += np.cumsum(rng.normal(0, 9, (12, 2)), axis=0)
+    measured[20:32, :2] += [25, 15]
+    return tags_of(measured, NOISE, seed)
+
+
+def test_positions_that_drift_together_are_hardly_ever_a_sign_against_the_model():
+    warned = [seed for seed in range(20) if warnings(ENU, drifted(seed))]
+    assert len(warned) <= 1  # a drift may happen to be a rotation
+
+
 def test_positions_within_their_errors_say_nothing():
     small = moved_strip() * 0.02
     assert warnings(small, tags_of(ENU * 0.02, NOISE)) == []
