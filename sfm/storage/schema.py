@@ -188,6 +188,11 @@ def _position_row(gps: GPSTag) -> tuple[float, ...]:
     return gps.latitude, gps.longitude, gps.altitude, *of_sensor, *gps.gimbal
 
 
+def _tag(*row: float) -> GPSTag:
+    latitude, longitude, altitude, horizontal, vertical, relative, *gimbal = row
+    return GPSTag(latitude, longitude, altitude, horizontal, vertical, relative, (gimbal[0], gimbal[1], gimbal[2]))
+
+
 def with_positions(records: Sequence[ImageRecord], c: Row) -> tuple[ImageRecord, ...]:
     """The images with their positions and times."""
     if len(c["taken_at"]) != len(records):
@@ -195,7 +200,7 @@ def with_positions(records: Sequence[ImageRecord], c: Row) -> tuple[ImageRecord,
     table = np.column_stack([c["wgs84"], c["sigma"], c["relative_altitude"], c["gimbal"]])
     if np.isinf(table).any() or np.isinf(c["taken_at"]).any():
         raise ValueError("positions: not finite")
-    tags = [None if np.isnan(row[0]) else GPSTag(*row[:6], (row[6], row[7], row[8])) for row in table.tolist()]
+    tags = [None if np.isnan(row[0]) else _tag(*row) for row in table.tolist()]
     times = [None if np.isnan(time) else time for time in c["taken_at"].tolist()]
     return tuple(replace(r, gps=tag, taken_at=time) for r, tag, time in zip(records, tags, times, strict=True))
 
