@@ -219,6 +219,25 @@ class RefinementOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class GeoreferencingOptions:
+    """Models in metres: a similarity of the finished model, which changes nothing else of it."""
+
+    gps: str = option(
+        "auto",
+        "auto: models are put into metres, x east, y north, z up, where enough of the images' GPS positions fit them, "
+        "and are doubted where they contradict them; off: models keep a frame of their own",
+        choices=("auto", "off"),
+        metavar="HOW",
+    )
+    scale_bar: str | None = option(
+        None,
+        "a known distance: between the cameras of two images, or several and between marked points in a FILE of lines "
+        "POINT,IMAGE,X,Y and A,B,METRES",
+        metavar="A,B,METRES|FILE",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ReportOptions:
     """The page report.html."""
 
@@ -256,6 +275,8 @@ class RunKeywords(TypedDict, total=False):
     rounds: int
     align_size: int
     fix_principal_point: bool
+    gps: str
+    scale_bar: str | None
     no_report: bool
 
 
@@ -293,6 +314,7 @@ class Options:
     tracks: TrackOptions = field(default_factory=TrackOptions)
     mapping: MappingOptions = field(default_factory=MappingOptions)
     refinement: RefinementOptions = field(default_factory=RefinementOptions)
+    georeferencing: GeoreferencingOptions = field(default_factory=GeoreferencingOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
 
     @classmethod
@@ -313,7 +335,7 @@ class Options:
                 )
             if name in ("masks", "known_poses"):
                 value = None if value is None else Path(value)
-            elif name in ("pairs", "weights") and isinstance(value, PathLike):
+            elif name in ("pairs", "weights", "scale_bar") and isinstance(value, PathLike):
                 value = fspath(value)
             own[stage_of[name]][name] = _checked(get_type_hints(cls)[stage_of[name]], name, value)
         return cls(**{stage: kind(**own[stage]) for stage, kind in get_type_hints(cls).items()})

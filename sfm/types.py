@@ -8,6 +8,8 @@ Counts M, K, N, T, O, P may all be zero.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,11 +100,34 @@ class CameraPrior:
         _set(self, "params", np.float64, (None,))
 
 
+@dataclass(frozen=True, slots=True)
+class GPSTag:
+    """Where an image was taken, as its file says; NaN where it says nothing.
+
+    latitude, longitude: degrees, WGS84. altitude: m, above sea level or the ellipsoid, whichever the device writes.
+    horizontal_sigma, vertical_sigma: standard deviations, m. relative_altitude: m above where a drone took off.
+    gimbal: yaw from north to the east, pitch and roll of the camera, degrees; pitch is -90 straight down.
+    """
+
+    latitude: float
+    longitude: float
+    altitude: float = math.nan
+    horizontal_sigma: float = math.nan
+    vertical_sigma: float = math.nan
+    relative_altitude: float = math.nan
+    gimbal: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+
+    def __post_init__(self) -> None:
+        if not (abs(self.latitude) <= 90 and abs(self.longitude) <= 180):
+            raise ValueError(f"GPSTag: latitude {self.latitude}, longitude {self.longitude}")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageRecord:
     """One usable image. name: POSIX path relative to the image folder. width, height: px after EXIF
     rotation. digest: hex SHA-256 of the file's bytes (and of its mask's, where it has one, and of a stretched range).
-    value_range: of an image of more than 8 bits, the values that become 0 and 255; None for others."""
+    value_range: of an image of more than 8 bits, the values that become 0 and 255; None for others. gps: where it was
+    taken. taken_at: when, seconds since 1970 in UTC, or in local time where the file names no time zone."""
 
     name: str
     width: int
@@ -110,6 +135,8 @@ class ImageRecord:
     camera: CameraPrior
     digest: str
     value_range: tuple[float, float] | None = None
+    gps: GPSTag | None = None
+    taken_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -283,7 +310,8 @@ class ModelWarning:
 class ReconstructionSummary:
     """What the end of a run prints. reprojection_error: mean over points, px. models: (folder, images) of
     every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason). warnings: signs
-    that the largest model is probably bad."""
+    that the largest model is probably bad. georeference: how the largest model was brought into metres, or why not,
+    with a `text` for the user; None where nothing is known of its scale."""
 
     images: int
     registered: int
@@ -296,6 +324,7 @@ class ReconstructionSummary:
     models: tuple[tuple[Path, int], ...]
     model_dir: Path
     warnings: tuple[ModelWarning, ...] = ()
+    georeference: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ import numpy as np
 import pycolmap
 
 from sfm.colmap.camera import prior_camera
+from sfm.colmap.pose_priors import write_pose_priors
 from sfm.types import ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
 
 
@@ -37,6 +38,7 @@ def write_colmap_database(
         for i, (record, own) in enumerate(zip(images, keypoints, strict=True)):
             _write_image(database, i + 1, cameras[record.camera.group], record.name)
             database.write_keypoints(i + 1, np.ascontiguousarray(own.xy, np.float32))
+        write_pose_priors(database, images)
         _write_matches(database, {record.name: i + 1 for i, record in enumerate(images)}, geometries, matches)
     finally:
         database.close()

@@ -14,6 +14,7 @@ from sfm.errors import BadFile
 from sfm.export.ply import points_of, write_ply
 from sfm.export.source import GL_FROM_CV, ExportSource, protect_images, registered_images, size_of
 from sfm.export.upright_copies import copy_format, name_of_copy, place_upright
+from sfm.georeferencing.frame import read_frame
 from sfm.system.safe_paths import refuse_links
 from sfm.types import Float64
 
@@ -45,8 +46,10 @@ _FISHEYE = MappingProxyType(
 
 
 def nerfstudio(source: ExportSource, dest: Path) -> Path:
-    """transforms.json and what it names."""
+    """transforms.json and what it names. A geographic frame, whose z is up already, stays as it is."""
     model, images_dir = source.model(), source.images_dir()
+    frame = read_frame(source.model_dir)
+    applied = _APPLIED_TRANSFORM if frame is None or frame.origin is None else np.eye(3, 4)
     refuse_links(dest, ["images", "transforms.json", "sparse_pc.ply"])
     protect_images(images_dir, dest / "images")
     images = registered_images(model)
@@ -61,18 +64,18 @@ def nerfstudio(source: ExportSource, dest: Path) -> Path:
     frames = [
         {
             "file_path": f"images/{names[image.name]}",
-            "transform_matrix": _nerfstudio_pose(image).tolist(),
+            "transform_matrix": _nerfstudio_pose(image, applied).tolist(),
             "colmap_im_id": image.image_id,
             **(intrinsics[image.camera_id] if len(intrinsics) > 1 else {}),
         }
         for image in images
     ]
     xyz, rgb = points_of(model)
-    write_ply(dest / "sparse_pc.ply", xyz @ _APPLIED_TRANSFORM[:, :3].T, rgb)
+    write_ply(dest / "sparse_pc.ply", xyz @ applied[:, :3].T, rgb)
     document = {
         **shared,
         "frames": frames,
-        "applied_transform": _APPLIED_TRANSFORM.tolist(),
+        "applied_transform": applied.tolist(),
         "ply_file_path": "sparse_pc.ply",
     }
     path = dest / "transforms.json"
@@ -109,9 +112,8 @@ def _nerfstudio_camera(camera: pycolmap.Camera, dest: Path) -> dict[str, Any]:
     return {"w": camera.width, "h": camera.height, **zeros, **values, "camera_model": kind}
 
 
-def _nerfstudio_pose(image: pycolmap.Image) -> Float64:
-    """(4, 4) nerfstudio's world from OpenGL camera."""
+def _nerfstudio_pose(image: pycolmap.Image, applied: Float64) -> Float64:
+    """(4, 4) nerfstudio's world from OpenGL camera. applied: (3, 4), its world from the model's."""
     world_from_cv = np.vstack([image.cam_from_world().inverse().matrix(), [0, 0, 0, 1]])
-    applied = np.vstack([_APPLIED_TRANSFORM, [0, 0, 0, 1]])
-    pose: Float64 = applied @ world_from_cv @ GL_FROM_CV
+    pose: Float64 = np.vstack([applied, [0, 0, 0, 1]]) @ world_from_cv @ GL_FROM_CV
     return pose

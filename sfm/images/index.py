@@ -110,8 +110,10 @@ def _instead(found: FoundImages) -> str:
 
 def _record(one: _Checked, camera: CameraPrior, ranges: Mapping[str, Range]) -> ImageRecord:
     value_range = None if one.values is None else ranges[one.values.kind]
+    exif = one.header.exif
+    digest = _ranged(one.digest, value_range)
     return ImageRecord(
-        one.header.name, *one.header.size, camera, _ranged(one.digest, value_range), value_range=value_range
+        one.header.name, *one.header.size, camera, digest, value_range, gps=exif.gps, taken_at=exif.taken_at
     )
 
 

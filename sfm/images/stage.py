@@ -29,4 +29,6 @@ def run(db: _ImageStore, folder: Path, options: ImageOptions, *, exclude: Sequen
         "cameras": len({record.camera.group for record in records}),
         "focal_priors": sum(record.camera.has_focal_prior for record in records),
     }
+    if located := sum(record.gps is not None for record in records):
+        counts["gps_positions"] = located
     return StageSummary("images", counts, time.perf_counter() - start, skipped, notes=notes)

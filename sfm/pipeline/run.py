@@ -9,15 +9,17 @@ with open_run("images", "out") as run:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sfm.colmap.model_writer import remove_leftovers
 from sfm.errors import BadFile, BadOption, NoModel
+from sfm.georeferencing.placement import place
+from sfm.georeferencing.scale_bars import read_scale_bars
 from sfm.mapping import known_poses
 from sfm.matchers.registry import check_choice
 from sfm.options import Options, RunKeywords
@@ -116,7 +118,9 @@ def reconstruct(
         if failure is not None:
             summaries = (*summaries, without_model(run.db))
             on_stage(summaries[-1])
-        result = replace(summarise(out, summaries), warnings=() if failure is not None else warnings_of(run, summaries))
+        georeference = _placed(run, summaries) if failure is None else None
+        warnings = warnings_of(run, summaries) if failure is None else ()
+        result = replace(summarise(out, summaries), warnings=warnings, georeference=georeference)
         _write_run_json(run, result, failure)
     if stop_after in (None, STAGE_NAMES[-1]) and not options.report.no_report:
         report.refresh(out)
@@ -147,6 +151,8 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
     check_writable(out)
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching
+    if options.georeferencing.scale_bar is not None:
+        read_scale_bars(options.georeferencing.scale_bar, folder)  # as above
     with disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
         remove_leftovers(out)
         yield Run(db, folder, out, options, imported)
@@ -162,6 +168,15 @@ def _run_stages(run: OpenRun, stop_after: str | None, on_stage: Callable[[StageS
         if stage.name == stop_after:
             break
     return None
+
+
+def _placed(run: Run, summaries: Sequence[StageSummary]) -> dict[str, Any] | None:
+    """Brings the final models into metres. Known poses have the user's frame, which is kept."""
+    if summaries[-1].stage != STAGE_NAMES[-1] or run.options.mapping.known_poses is not None:
+        return None
+    options = run.options.georeferencing
+    bars = None if options.scale_bar is None else read_scale_bars(options.scale_bar, run.folder)
+    return place(run.out, run.db.read_images(), gps=options.gps == "auto", bars=bars)
 
 
 def _write_run_json(run: Run, summary: ReconstructionSummary, error: str | None) -> None:

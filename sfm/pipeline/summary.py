@@ -54,7 +54,8 @@ def warnings_of(run: Run, stages: Sequence[StageSummary]) -> tuple[ModelWarning,
     data = read_input(run.db, known_intrinsics=run.known_intrinsics)
     model, *others = read_models(run.out / kept)
     mapped = read_models(run.out / UNREFINED)[0]
-    return checks.warnings(checks.Evidence(model, mapped, tuple(others), data, known_poses=posed))
+    located = run.options.georeferencing.gps == "auto"
+    return checks.warnings(checks.Evidence(model, mapped, tuple(others), data, known_poses=posed, gps=located))
 
 
 def _unregistered(by_name: Mapping[str, StageSummary]) -> tuple[tuple[str, str], ...]:

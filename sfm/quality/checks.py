@@ -19,6 +19,7 @@ from sfm.colmap.model_arrays import ModelColumns
 from sfm.mapping.colmap_mapper import INIT_ERROR
 from sfm.mapping.consistency import groups_apart, pair_votes, point_votes
 from sfm.mapping.inputs import MappingInput
+from sfm.quality.gps import contradicts_gps
 from sfm.quality.parallax import rotation_share, triangulation_angles
 from sfm.types import ModelWarning
 
@@ -40,13 +41,14 @@ APART = 0.1  # of the images; at least two
 class Evidence:
     """What the checks read. model: the largest one, final. mapped: the same before refinement, to which the matches
     refer. others: smaller models. data: the input of mapping: all readable images with their camera priors.
-    known_poses: the user gave the poses."""
+    known_poses: the user gave the poses. gps: the images' GPS positions count."""
 
     model: pycolmap.Reconstruction
     mapped: pycolmap.Reconstruction
     others: tuple[pycolmap.Reconstruction, ...]
     data: MappingInput
     known_poses: bool = False
+    gps: bool = True
 
     @property
     def elsewhere(self) -> int:
@@ -80,6 +82,8 @@ def _warnings(evidence: Evidence) -> Iterator[ModelWarning]:
         yield from absurd_focal(model, data)
         yield from free_focal(model, data)
     yield from (poses_contradicted if evidence.known_poses else contradicted)(evidence.mapped, data)
+    if evidence.gps:
+        yield from contradicts_gps(model, data.images)
 
 
 def _is_finite(columns: ModelColumns) -> bool:

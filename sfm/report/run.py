@@ -167,14 +167,24 @@ def duration(seconds: float) -> str:
 
 def tiles(record: Mapping[str, Any]) -> list[list[str]]:
     """The figures: label and value."""
+    residuals = ((record.get("georeference") or {}).get("gps") or {}).get("residuals_m")
+    located = (
+        [["off GPS, median", f"{residuals['total']['median']:.2f} m"]] if is_in_metres(record) and residuals else []
+    )
     return [
         ["images registered", f"{record['registered']} / {record['images']}"],
         ["3D points", f"{record['points3D']:,}"],
         ["observations", f"{record['observations']:,}"],
         ["mean track length", f"{record['mean_track_length']:.2f}"],
         ["mean reprojection error", f"{record['mean_reprojection_error_px']:.2f} px"],
+        *located,
         ["time of all stages", duration(total_seconds(record))],
     ]
+
+
+def is_in_metres(record: Mapping[str, Any]) -> bool:
+    """Whether the models have a frame in metres."""
+    return (record.get("georeference") or {}).get("frame") in ("ENU", "metres")
 
 
 def warnings(run: Run, side: Mapping[str, Any]) -> list[str]:
@@ -193,8 +203,10 @@ def warnings(run: Run, side: Mapping[str, Any]) -> list[str]:
 
 
 def remarks(run: Run, num_thumbnails: int, num_shown: int) -> list[str]:
-    """What this page leaves out."""
+    """What this page leaves out, and the frame of the model."""
     found = []
+    if text := (run.record.get("georeference") or {}).get("text"):
+        found.append(f"frame of the model: {text}")
     if num_thumbnails == 0:
         found.append(f"no thumbnails: the images are not in {run.record.get('images_folder')} any more")
     elif num_shown < len(run.images.names):

@@ -67,6 +67,8 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, mat
     ]
     if line := cameras_line(read_figures(summary.model_dir)):
         lines.append(f"{'camera':<24}{line}")
+    if summary.georeference is not None:
+        lines.append(f"frame                   {summary.georeference['text']}")
     if len(summary.models) > 1:
         others = ", ".join(
             f"{path.parent.name}/{path.name} ({counted(num, 'image')})" for path, num in summary.models[1:]

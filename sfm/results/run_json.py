@@ -33,6 +33,7 @@ RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is 
         "warnings": [{"text": str}],
         "doubts": [{"text": str}],  # what 0.1.0 called them
         "options": {str: dict},
+        "georeference": object,
         **dict.fromkeys(("versions", "machine", "matcher"), dict),
     }
 )
@@ -86,6 +87,7 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
         "mean_reprojection_error_px": summary.reprojection_error,
         "models": [{"path": path.relative_to(out).as_posix(), "images": num} for path, num in summary.models],
         "unregistered": [{"image": name, "reason": reason} for name, reason in summary.unregistered],
+        "georeference": None if summary.georeference is None else dict(summary.georeference),
         "warnings": [{"sign": warning.sign, "text": warning.text} for warning in summary.warnings],
         "stages": [_stage_dict(stage) for stage in summary.stages],
     }

@@ -123,10 +123,12 @@ class FeatureDatabase:
             self._disk.close()
 
     def _load_images(self) -> None:
-        group, ranges = subgroup(self._h5, "images"), subgroup(self._h5, "value_ranges")
+        group = subgroup(self._h5, "images")
         records = schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ()
-        if ranges is not None:
+        if (ranges := subgroup(self._h5, "value_ranges")) is not None:
             records = schema.with_value_ranges(records, read_columns(ranges, SCHEMA["value_ranges"]))
+        if (positions := subgroup(self._h5, "positions")) is not None:  # older files have none
+            records = schema.with_positions(records, read_columns(positions, SCHEMA["positions"]))
         self._set_images(records)
 
     def _set_images(self, records: tuple[ImageRecord, ...]) -> None:
@@ -233,6 +235,7 @@ class FeatureDatabase:
         self._write("images", schema.images_columns(records))
         if "value_ranges" in self._h5 or any(record.value_range is not None for record in records):
             self._write("value_ranges", schema.value_ranges_columns(records))
+        self._write("positions", schema.positions_columns(records))
         self._set_images(tuple(records))
         self._matches.use_images(self._digests)
 

@@ -21,6 +21,7 @@ from sfm.system.untrusted_files import NUMBER, has_shape
 from sfm.types import (
     REJECTIONS,
     CameraPrior,
+    GPSTag,
     Grid,
     ImagePair,
     ImageRecord,
@@ -49,6 +50,13 @@ SCHEMA: dict[str, Columns] = {
         "params": ("f8", ("p",)),  # px, COLMAP's order
     },
     "value_ranges": {"image_idx": ("u4", ("V",)), "range": ("f8", ("V", 2))},  # of images of more than 8 bits
+    "positions": {  # NaN: none
+        "wgs84": ("f8", ("I", 3)),  # latitude, longitude, degrees; altitude, m
+        "sigma": ("f8", ("I", 2)),  # horizontal, vertical, m
+        "relative_altitude": ("f8", ("I",)),  # m
+        "gimbal": ("f8", ("I", 3)),  # yaw, pitch, roll, degrees
+        "taken_at": ("f8", ("I",)),  # s since 1970
+    },
     "pairs": {"image_idx": ("u4", ("P", 2))},
     "grids": {"image_idx": ("u4", ("G",)), "grid": ("f8", ("G", 3))},  # as Grid; NaN: none
     "two_view": {
@@ -86,6 +94,7 @@ _REASONS = tuple(REJECTIONS)
 STAGE_OF = {
     "images": "images",
     "value_ranges": "images",
+    "positions": "images",
     "pairs": "pairs",
     "grids": "matching",
     "matches": "matching",
@@ -183,6 +192,42 @@ def images(c: Row) -> tuple[ImageRecord, ...]:
         ImageRecord(name, width, height, camera, str(digest))
         for name, (width, height), camera, digest in zip(names, sizes, cameras, c["digest"], strict=True)
     )
+
+
+def positions_columns(records: Sequence[ImageRecord]) -> dict[str, Any]:
+    """Columns of `positions`."""
+    nowhere = (np.nan,) * 9
+    rows = [nowhere if r.gps is None else _position_row(r.gps) for r in records]
+    table = np.array(rows, np.float64).reshape(-1, 9)
+    return {
+        "wgs84": table[:, :3],
+        "sigma": table[:, 3:5],
+        "relative_altitude": table[:, 5],
+        "gimbal": table[:, 6:],
+        "taken_at": np.array([np.nan if r.taken_at is None else r.taken_at for r in records], np.float64),
+    }
+
+
+def _position_row(gps: GPSTag) -> tuple[float, ...]:
+    of_sensor = gps.horizontal_sigma, gps.vertical_sigma, gps.relative_altitude
+    return gps.latitude, gps.longitude, gps.altitude, *of_sensor, *gps.gimbal
+
+
+def _tag(*row: float) -> GPSTag:
+    latitude, longitude, altitude, horizontal, vertical, relative, *gimbal = row
+    return GPSTag(latitude, longitude, altitude, horizontal, vertical, relative, (gimbal[0], gimbal[1], gimbal[2]))
+
+
+def with_positions(records: Sequence[ImageRecord], c: Row) -> tuple[ImageRecord, ...]:
+    """The images with their positions and times."""
+    if len(c["taken_at"]) != len(records):
+        raise ValueError("positions: of other images")
+    table = np.column_stack([c["wgs84"], c["sigma"], c["relative_altitude"], c["gimbal"]])
+    if np.isinf(table).any() or np.isinf(c["taken_at"]).any():
+        raise ValueError("positions: not finite")
+    tags = [None if np.isnan(row[0]) else _tag(*row) for row in table.tolist()]
+    times = [None if np.isnan(time) else time for time in c["taken_at"].tolist()]
+    return tuple(replace(r, gps=tag, taken_at=time) for r, tag, time in zip(records, tags, times, strict=True))
 
 
 def summary(value: Any) -> StageSummary:

@@ -344,7 +344,7 @@ def test_bad_input(tmp_path: Path) -> None:
     pycolmap.Reconstruction().write(str(tmp_path / "empty"))
     with pytest.raises(BadFile, match="no registered image"):
         export(ExportSource(tmp_path / "empty", tmp_path / "photos"), tmp_path / "out", "ply")
-    assert list(EXPORTS.built_in) == ["nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "hloc"]
+    assert list(EXPORTS.built_in) == ["nerfstudio", "undistorted", "ply", "text", "nvm", "bundler", "geo", "hloc"]
 
 
 def test_png_can_be_written_after_pycolmap_is_loaded() -> None:
