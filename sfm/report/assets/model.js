@@ -1,7 +1,6 @@
 "use strict";
 // A model's arrays, how large its cameras are drawn, and the shaders for points, lines and images.
 
-const CAMERA_COLOURS = ["#5aa9ff", "#ff9f43"];
 const SELECTED = "#ff4fa3";
 const RAMP = 9;
 
@@ -43,10 +42,10 @@ const PICTURE_FRAGMENT = `uniform sampler2D picture; varying vec2 at; void main(
 
 /** One model's arrays, decoded. */
 class Model {
-  constructor(part, colour) {
+  constructor(part, k) {
     this.title = part.title;
     this.total = part.total;
-    this.colour = colour;
+    this.colours = Object.fromEntries(Object.entries(MODEL_COLOURS).map(([theme, all]) => [theme, part.colour || all[k % all.length]]));
     this.outline = Boolean(part.outline);
     for (const name of ["xyz", "rgb", "error", "length"]) this[name] = unpack(part[name]);
     for (const name of ["image", "pose", "size", "focal", "principal"]) this[name] = unpack(part.cameras[name]);
@@ -74,16 +73,6 @@ class Model {
       return this.centre(row).map((c, k) => c + a * x[k] + b * y[k] + depth * z[k]);
     });
   }
-}
-
-/** How far (x, y) is from the lines of a camera: its centre and its four corners, joined. */
-function distanceToOutline(x, y, [centre, ...corners]) {
-  const lines = corners.flatMap((corner, k) => [[centre, corner], [corner, corners[(k + 1) % 4]]]);
-  return Math.min(...lines.map(([a, b]) => {
-    const [dx, dy] = [b[0] - a[0], b[1] - a[1]];
-    const along = Math.min(1, Math.max(0, ((x - a[0]) * dx + (y - a[1]) * dy) / (dx * dx + dy * dy || 1)));
-    return Math.hypot(a[0] + along * dx - x, a[1] + along * dy - y);
-  }));
 }
 
 /** How large to draw a model's cameras: small beside their distances from each other and from the points. */
