@@ -134,7 +134,7 @@ def comparison_document(
         "heading": _versus(titles),
         "verdict": {
             "level": "none" if ranking.best is None else "good",
-            "label": "Undecided" if ranking.best is None else titles[ranking.best],
+            "label": "Undecided" if ranking.best is None else "Better",
             "sentence": ranking.sentence,
             "problems": _problems(sides, ground_truth=true_scene is not None),
             "best": ranking.best,

@@ -36,7 +36,7 @@ FEW_OBSERVATIONS, LARGE_ERROR = 0.2, 2.0  # times the median over images
 
 STILL = 1200  # px, the still's width
 STILL_BACKGROUND = (244, 245, 247)
-MODEL_TINTS = ((29, 110, 214), (201, 98, 0), (0, 128, 96), (142, 68, 173), (176, 42, 72), (91, 102, 115))  # report.css
+MODEL_TINTS = ((29, 110, 214), (178, 84, 0), (0, 128, 96), (142, 68, 173), (176, 42, 72), (91, 102, 115))  # report.css
 
 Sizes = Mapping[str, tuple[int, int]]
 

@@ -75,7 +75,8 @@ def _by_figures(comparison: Comparison, titles: Sequence[str], among: Sequence[i
     if len(leading) == 1:
         rest = _and([f"{titles[k]} {images.texts[k]}" for k in among if k != leading[0]])
         return Ranking(leading[0], f"{titles[leading[0]]} has more of the images: {images.texts[leading[0]]}, {rest}.")
-    same = f"{_and([titles[k] for k in leading])} registered {images.texts[leading[0]]} images each"
+    who = "both" if len(leading) == 2 else "all" if len(leading) == len(titles) else str(len(leading))
+    same = f"{who} registered {images.texts[leading[0]]} images"
     own = [rows[label] for label in LABELS[1:]]
     winners = [{k for k in leading if _is_top(row, k, leading)} for row in own]
     all_round = set.intersection(*winners)
@@ -83,8 +84,9 @@ def _by_figures(comparison: Comparison, titles: Sequence[str], among: Sequence[i
     said = "; ".join(fact for fact in facts if fact)
     if len(all_round) == 1 and said:
         best = all_round.pop()
-        return Ranking(best, f"{titles[best]} looks better: {same}, and it leads in the rest. {said}.")
-    return Ranking(None, f"Neither is better in everything: {same}. {said}." if said else f"No difference: {same}.")
+        return Ranking(best, f"{titles[best]} looks better: {said}; {same}.")
+    none = "Neither" if len(leading) == 2 else "None"
+    return Ranking(None, f"{none} is best in everything: {said}; {same}." if said else f"No difference: {same}.")
 
 
 def _is_top(row: Row, k: int, among: Sequence[int]) -> bool:
@@ -98,7 +100,8 @@ def _fact(row: Row, titles: Sequence[str], among: Sequence[int]) -> str:
         return ""
     order = sorted(among, key=lambda k: -row.sign * row.values[k] if np.isfinite(row.values[k]) else np.inf)
     label, unit = (row.label.removesuffix(", px"), " px") if row.label.endswith(", px") else (row.label, "")
-    rest = _and([f"{row.texts[k]}{unit} ({titles[k]})" for k in order[1:]])
+    others = [row.texts[k] for k in order[1:]]
+    rest = others[0] if len(others) == 1 else f"{others[0]} to {others[-1]}"
     return f"{label} {row.texts[order[0]]}{unit} ({titles[order[0]]}) against {rest}"
 
 

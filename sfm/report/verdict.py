@@ -52,11 +52,11 @@ def run_verdict(record: Mapping[str, Any], reasons: Mapping[str, str], odd: int)
         return _no_model(record, reasons)
     total, registered = record["images"], record["registered"]
     bad = tuple(_warning(warning, text) for warning, text in _recorded(record))
-    problems = bad + _other_models(record) + _missing(reasons, total) + _odd(odd)
+    problems = bad + _other_models(record, lost=bool(reasons)) + _missing(reasons, total) + _odd(odd)
     if bad:
         sentence = f"{registered} of {total} images are in a model that is probably bad: read why before you use it."
         return Verdict("bad", sentence, problems)
-    if reasons or len(record["models"]) > 1:
+    if reasons:
         sentence = f"{registered} of {total} images are in the model; no check found a fault in it."
         return Verdict("gaps", sentence, problems)
     who = f"All {total} images are" if total > 1 else "The image is"
@@ -87,12 +87,14 @@ def _warning(sign: str, text: str) -> Problem:
     return Problem(f"{_capital(text)}.", f"{_capital(remedy)}." if remedy else "")
 
 
-def _other_models(record: Mapping[str, Any]) -> tuple[Problem, ...]:
+def _other_models(record: Mapping[str, Any], *, lost: bool) -> tuple[Problem, ...]:
     others = record["models"][1:]
     if not others:
         return ()
     named = ", ".join(f"{model['path']} ({model['images']} images)" for model in others[:MAX_REASONS])
     more = f" and {len(others) - MAX_REASONS} more" if len(others) > MAX_REASONS else ""
+    if not lost:
+        return (Problem(f"Of some of the images there are other models, too, which are not needed: {named}{more}."),)
     return (
         Problem(
             f"The images split into {len(others) + 1} models; this page shows the largest. The others: {named}{more}.",
@@ -106,7 +108,7 @@ def _missing(reasons: Mapping[str, str], total: int) -> tuple[Problem, ...]:
     if not reasons:
         return ()
     counts = Counter(reasons.values()).most_common()
-    said = _listed([f"{count} × {reason}" if len(counts) > 1 or count > 1 else reason for reason, count in counts])
+    said = _listed([f"{count} × {reason}" if len(counts) > 1 else reason for reason, count in counts])
     what = f"{len(reasons)} of {total} images {_are(len(reasons))} not in the model" if total else "Image by image"
     return (Problem(f"{what}: {said}.", "", "out"),)
 

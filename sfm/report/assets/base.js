@@ -36,7 +36,7 @@ function unpack(packed) {
 
 // Of models, by their number; in report.css as --m0, --m1, ..., and in sfm/report/parts.py.
 const MODEL_COLOURS = {
-  light: ["#1d6ed6", "#c96200", "#008060", "#8e44ad", "#b02a48", "#5b6673"],
+  light: ["#1d6ed6", "#b25400", "#008060", "#8e44ad", "#b02a48", "#5b6673"],
   dark: ["#6db1ff", "#ffab5c", "#3fcf9f", "#cf9bf0", "#ff8aa5", "#b4bfcc"],
 };
 

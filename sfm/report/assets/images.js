@@ -26,7 +26,7 @@ class Picture {
     const url = page.images.thumbnails[image];
     this.canvas = el("canvas", {});
     this.element = el("div", { class: "picture" },
-      url ? el("img", { alt: page.images.names[image], decoding: "async", src: url }) : null, this.canvas);
+      url ? el("img", { alt: page.images.names[image], decoding: "sync", src: url }) : null, this.canvas);
     this.element.style.aspectRatio = width ? `${width} / ${height}` : "4 / 3";
     if (!url) this.element.classList.add("gone");
   }

@@ -94,3 +94,29 @@ function spacing(model) {
     (i === j ? best : Math.min(best, Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]))), Infinity));
   return median(nearest.filter(Number.isFinite));
 }
+
+/** The selected camera's image, in its frustum. */
+function hangPicture(view, model, selected) {
+  if (model.picture) {
+    model.scene.remove(model.picture);
+    model.picture.geometry.dispose();
+    model.picture.material.uniforms.picture.value.dispose();
+    model.picture.material.dispose();
+    model.picture = null;
+  }
+  const url = selected === undefined || model.outline || view.cameraScale === 0 ? undefined : view.pictures.thumbnails[view.selected];
+  if (!url) return;
+  const [a, b, c, d] = model.corners(selected, 1.6 * view.baseSize * view.cameraScale);
+  const geometry = new THREE.BufferGeometry();
+  geometry.setAttribute("position", new THREE.BufferAttribute(new Float32Array([...a, ...d, ...b, ...b, ...d, ...c]), 3));
+  geometry.setAttribute("place", new THREE.BufferAttribute(new Float32Array([0, 1, 0, 0, 1, 1, 1, 1, 0, 0, 1, 0]), 2));
+  const picture = new Image();
+  const texture = new THREE.Texture(picture);
+  picture.onload = () => { texture.needsUpdate = true; view.render(); };
+  picture.src = url;
+  model.picture = new THREE.Mesh(geometry, new THREE.ShaderMaterial({
+    vertexShader: PICTURE_VERTEX, fragmentShader: PICTURE_FRAGMENT, uniforms: { picture: { value: texture } }, side: 2,
+  }));
+  model.picture.frustumCulled = false;
+  model.scene.add(model.picture);
+}

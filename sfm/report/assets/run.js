@@ -1,6 +1,12 @@
 "use strict";
 // How a run was made: command, stages, options, versions.
 
+/** The name of a count in words, of one thing in the singular. */
+function counted(name, value) {
+  const words = name.replaceAll("_", " ");
+  return value === 1 ? words.replace(/^match(es)/, "match").replace(/^([a-z]+[^s])s\b/, "$1") : words;
+}
+
 /** Stages: time, peak memory, what they counted. */
 function stagesTable(stages) {
   const slowest = Math.max(...stages.map((stage) => stage.seconds), 1e-9);
@@ -9,7 +15,7 @@ function stagesTable(stages) {
     el("b", {}, stage.stage),
     bar(stage.seconds / slowest, `${duration(stage.seconds)}${stage.reused ? ", reused" : ""}`),
     stage.peak_mb === null ? "–" : bar(stage.peak_mb / largest, `${count(Math.round(stage.peak_mb))} MB`),
-    Object.entries(stage.counts).map(([name, value]) => `${Number.isInteger(value) ? count(value) : value.toFixed(2)} ${name.replaceAll("_", " ")}`).join(", "),
+    Object.entries(stage.counts).map(([name, value]) => `${Number.isInteger(value) ? count(value) : value.toFixed(2)} ${counted(name, value)}`).join(", "),
   ]), { class: "stages" });
 }
 

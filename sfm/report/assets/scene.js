@@ -1,7 +1,7 @@
 "use strict";
 // The 3D view: points and cameras of one model, or of some in one frame, side by side or over each other. z is up.
 
-const MARGIN = 0.07;  // part of a pane's side that a view of the whole leaves free
+const MARGIN = 0.07, SPLIT_MARGIN = 0.11;  // part of a pane's side that a view of the whole leaves free
 
 class SceneView {
   /** parts: models of the page; titles of images and their thumbnails come from `pictures`. onSelect(image or null). */
@@ -12,12 +12,13 @@ class SceneView {
     this.shown = this.models.filter((model) => !model.outline);
     this.split = this.shown.length > 1;
     this.selected = null;
-    this.where = "home";
+    [this.where, this.across] = ["home", this.shown.length];
     this.tellDrawn = () => {};
     this.filter = { maxError: Infinity, minLength: 0 };
     this.canvas = el("canvas", { class: "scene-canvas", tabIndex: 0, ariaLabel: "3D view of points and cameras" });
     this.labels = el("div", { class: "pane-labels" },
       this.shown.map((model, k) => el("span", { class: `pane side-${k}` }, `${model.title} · ${plural(model.total, "point")}`)));
+    Array.from(this.labels.children, (label, k) => { label.style.color = modelColour(k); });
     this.panel = el("div", { class: "panel", hidden: true });
     this.still = document.getElementById("still");
     this.frame = el("div", { class: "scene-frame" }, this.still, this.canvas, this.split ? this.labels : null, this.panel);
@@ -43,6 +44,7 @@ class SceneView {
     this.element.append(this.controlsBar());
     this.listen();
     this.look("home");
+    window.scenes = [...(window.scenes || []), this];  // for whoever looks into the page
     new ResizeObserver(() => this.resize()).observe(this.frame);
     this.applyFilter();
   }
@@ -69,7 +71,7 @@ class SceneView {
       }));
       model.points.frustumCulled = false;
       model.lines = new THREE.LineSegments(new THREE.BufferGeometry(),
-        new THREE.ShaderMaterial({ vertexShader: LINES_VERTEX, fragmentShader: LINES_FRAGMENT }));
+        new THREE.ShaderMaterial({ vertexShader: LINES_VERTEX, fragmentShader: LINES_FRAGMENT, depthWrite: !model.outline }));
       model.lines.frustumCulled = false;
       model.scene.add(model.points, model.lines);
     }
@@ -99,7 +101,7 @@ class SceneView {
       geometry.setAttribute("colour", new THREE.BufferAttribute(new Float32Array(colours), 3));
       model.lines.geometry.dispose();
       model.lines.geometry = geometry;
-      this.hangPicture(model, selected);
+      hangPicture(this, model, selected);
     }
     this.render();
   }
@@ -110,32 +112,6 @@ class SceneView {
       const row = model.rowOf.get(image);
       if (row !== undefined) line(model.centre(selected), model.centre(row), rgb(SELECTED).map((c) => (0.6 * c) / 255));
     }
-  }
-
-  /** The selected camera's image, in its frustum. */
-  hangPicture(model, selected) {
-    if (model.picture) {
-      model.scene.remove(model.picture);
-      model.picture.geometry.dispose();
-      model.picture.material.uniforms.picture.value.dispose();
-      model.picture.material.dispose();
-      model.picture = null;
-    }
-    const url = selected === undefined || model.outline || this.cameraScale === 0 ? undefined : this.pictures.thumbnails[this.selected];
-    if (!url) return;
-    const [a, b, c, d] = model.corners(selected, 1.6 * this.baseSize * this.cameraScale);
-    const geometry = new THREE.BufferGeometry();
-    geometry.setAttribute("position", new THREE.BufferAttribute(new Float32Array([...a, ...d, ...b, ...b, ...d, ...c]), 3));
-    geometry.setAttribute("place", new THREE.BufferAttribute(new Float32Array([0, 1, 0, 0, 1, 1, 1, 1, 0, 0, 1, 0]), 2));
-    const picture = new Image();
-    const texture = new THREE.Texture(picture);
-    picture.onload = () => { texture.needsUpdate = true; this.render(); };
-    picture.src = url;
-    model.picture = new THREE.Mesh(geometry, new THREE.ShaderMaterial({
-      vertexShader: PICTURE_VERTEX, fragmentShader: PICTURE_FRAGMENT, uniforms: { picture: { value: texture } }, side: 2,
-    }));
-    model.picture.frustumCulled = false;
-    model.scene.add(model.picture);
   }
 
   controlsBar() {
@@ -178,19 +154,19 @@ class SceneView {
       this.labels.classList.toggle("over", !this.split);
       colour.box.value = this.split ? "0" : "3";
       this.colourBy(Number(colour.box.value));
-      this.resize();
+      this.look(this.where);
     }) : null;
     const names = Array.from(new Set(this.shown.flatMap((model) => Array.from(model.image)))).sort((a, b) => a - b);
     this.chooser = select("Camera", [["", "none"], ...names.map((image) => [image, this.pictures.names[image]])],
       (value) => this.choose(value === "" ? null : Number(value)));
+    this.allCameras = button("All cameras", () => this.look("all"), { hidden: true });
     const views = el("div", { class: "buttons" },
-      button("Reset view", () => { this.choose(null); this.look("home"); }), button("All cameras", () => this.look("all")), button("Top", () => this.look("top")),
-      button("Front", () => this.look("front")), button("Save picture", () => this.save()));
+      button("Reset view", () => { this.choose(null); this.look("home"); }), this.allCameras, button("Top", () => this.look("top")), button("Front", () => this.look("front")));
     this.colourBy(0);
     return el("div", { class: "scene-controls" },
       el("div", { class: "scene-foot" }, views, this.chooser, this.drawn),
       el("details", { class: "scene-options" }, el("summary", {}, "Filter, colour, size", this.split ? ", layout" : ""),
-        el("div", { class: "fields" }, layout, colour, error, length, size, cameras, background), this.legendPlace));
+        el("div", { class: "fields" }, layout, colour, error, length, size, cameras, background), this.legendPlace, button("Save picture", () => this.save())));
   }
 
   colourBy(mode) {
@@ -235,12 +211,13 @@ class SceneView {
     const height = { home: 0.42, all: 0.42, top: 1000, front: 0 }[where];
     const forward = unit([-front[0], -front[1], -height]);
     const { places, far } = landmarks(this.shown, this.baseSize * Math.max(this.cameraScale, 0.1), where === "all");
-    const slope = Math.tan((this.camera.fov * Math.PI) / 360) * (1 - 2 * MARGIN);
-    const { eye, target } = framed(forward, places, [slope * this.paneAspect(), slope]);
+    if (this.split) this.arrangePanes(forward, places);
+    const { eye, target } = framed(forward, places, [this.slope() * this.paneAspect(), this.slope()]);
     this.camera.position.set(...eye);
     this.controls.target.set(...target);
     this.controls.update();
     this.far = far;
+    this.allCameras.hidden = far === 0 && where !== "all";
     this.touched = false;
     this.where = where;
     this.tellDrawn();
@@ -332,13 +309,26 @@ class SceneView {
   /** Parts of the canvas, CSS pixels, and the models in each. */
   panes() {
     const [width, height] = [this.canvas.clientWidth, this.canvas.clientHeight];
-    if (!this.split) return [{ x: 0, y: 0, width, height, models: this.models }];
-    const num = this.shown.length;
-    const across = width >= height ? (num > 3 ? Math.ceil(num / 2) : num) : num > 3 ? 2 : 1;
+    if (!this.split) return [{ x: 0, y: 0, width, height, models: [...this.models].reverse() }];
+    const [num, across] = [this.shown.length, this.across];
     const own = { width: width / across, height: height / Math.ceil(num / across) };
-    this.labels.style.gridTemplateColumns = `repeat(${across}, 1fr)`;
     const truth = this.models.filter((model) => model.outline);
-    return this.shown.map((model, k) => ({ x: (k % across) * own.width, y: Math.floor(k / across) * own.height, ...own, models: [model, ...truth] }));
+    return this.shown.map((model, k) => ({ x: (k % across) * own.width, y: Math.floor(k / across) * own.height, ...own, models: [...truth, model] }));
+  }
+
+  /** Lays the panes out so that the models are seen largest. */
+  arrangePanes(forward, places) {
+    const [num, aspect, slope] = [this.shown.length, this.canvas.clientWidth / this.canvas.clientHeight || 1.6, this.slope()];
+    const off = (across) => {
+      const { eye, target } = framed(forward, places, [(slope * aspect * Math.ceil(num / across)) / across, slope]);
+      return Math.hypot(...eye.map((c, k) => c - target[k])) * Math.ceil(num / across);
+    };
+    this.across = Array.from({ length: num }, (_, k) => k + 1).sort((a, b) => off(a) - off(b))[0];
+    this.labels.style.gridTemplateColumns = `repeat(${this.across}, 1fr)`;
+  }
+
+  slope() {
+    return Math.tan((this.camera.fov * Math.PI) / 360) * (1 - 2 * (this.split ? SPLIT_MARGIN : MARGIN));
   }
 
   paneAspect() {
@@ -369,7 +359,6 @@ class SceneView {
     this.frame.classList.toggle("dark", dark);
     if (dark !== this.dark) {
       this.dark = dark;
-      this.shown.forEach((model, k) => { this.labels.children[k].style.color = model.colours[dark ? "dark" : "light"]; });
       this.drawCameras();
     }
     this.renderer.setScissorTest(false);
