@@ -139,7 +139,7 @@ def comparison_document(
             "problems": _problems(sides, ground_truth=true_scene is not None),
             "best": ranking.best,
         },
-        "next": comparison_steps(paths, ranking.best, ground_truth=true_scene is not None),
+        "next": comparison_steps(paths, titles, ranking.best, ground_truth=true_scene is not None),
         "remarks": _remarks(thumbnails, shown, images),
         "models": [parts.model_part(side.scene, images, most_points) for side in sides]
         + _ground_truth_part(true_scene, sides, images),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfm.drawing.scene import Scene
-from sfm.drawing.still import still
+from sfm.drawing.still import panels, still
 from sfm.errors import BadImage
 from sfm.images.decoding import read_thumbnail
 from sfm.report.html import data_url, pack, pack_fractions
@@ -90,14 +90,16 @@ def sample(num: int, most: int) -> Int64:
 
 def still_url(scenes: Sequence[Scene]) -> tuple[str, str]:
     """A picture of the models, upright and in one frame, as a URL, with what it shows in words."""
-    across = min(len(scenes), 3)
-    height = STILL * 9 // 16 if across == 1 else (STILL // across) * -(-len(scenes) // across)
+    across, down = panels(len(scenes))
+    height = int(STILL / across * (9 / 16 if across == 1 else 2 / 3)) * down
     tints = [MODEL_TINTS[k % len(MODEL_TINTS)] for k in range(len(scenes))]
     words = [
         f"{scene.title}: {len(scene.points.xyz):,} points and {len(scene.cameras.names):,} cameras" for scene in scenes
     ]
     picture = still(scenes, (STILL, height), tints, STILL_BACKGROUND)
-    return data_url(picture, quality=80), f"The model{'s' if across > 1 else ''}, drawn in space. {'; '.join(words)}."
+    return data_url(
+        picture, quality=80
+    ), f"The model{'s' if len(scenes) > 1 else ''}, drawn in space. {'; '.join(words)}."
 
 
 def histograms(scene: Scene) -> dict[str, Any]:

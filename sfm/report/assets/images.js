@@ -25,16 +25,18 @@ class Picture {
     const [width, height] = page.images.sizes[image];
     const url = page.images.thumbnails[image];
     this.canvas = el("canvas", {});
-    this.element = el("div", { class: "picture" },
-      url ? el("img", { alt: page.images.names[image], decoding: "sync", src: url }) : null, this.canvas);
+    this.thumbnail = url ? el("img", { alt: page.images.names[image], src: url }) : null;
+    this.element = el("div", { class: "picture" }, this.thumbnail, this.canvas);
     this.element.style.aspectRatio = width ? `${width} / ${height}` : "4 / 3";
     if (!url) this.element.classList.add("gone");
   }
 
-  draw() {
+  /** whole: the image too, for paper, where browsers leave out what they have not shown before. */
+  draw(whole = false) {
     const [width, height] = [this.element.clientWidth, this.element.clientHeight];
     if (!width) return;
     const context = fitCanvas(this.canvas, width, height);
+    if (whole && this.thumbnail && this.thumbnail.complete) context.drawImage(this.thumbnail, 0, 0, width, height);
     const seen = page.images.sides[this.side].seen[this.image];
     if (seen && this.show()) drawKeypoints(context, seen, width, height, Math.max(1.1, width / 260));
   }
@@ -106,6 +108,8 @@ class ImageGrid {
     this.dialog = el("dialog", { class: "large", on: { click: (event) => event.target === this.dialog && this.dialog.close() } });
     this.element = el("div", {}, this.toolbar(), this.grid, this.dialog);
     this.arrange();
+    addEventListener("beforeprint", () => this.cards.forEach((card) => card.pictures.forEach((picture) => picture.draw(true))));
+    addEventListener("afterprint", () => this.cards.forEach((card) => card.pictures.forEach((picture) => picture.draw())));
   }
 
   toolbar() {

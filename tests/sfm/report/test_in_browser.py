@@ -275,8 +275,11 @@ def test_it_prints_whole(browser: Browser, run_page: Path):
             assert browser.value(shown.format(selector)) == "none", selector
         assert browser.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
         assert browser.value("document.querySelectorAll('.pair svg image').length") == 24
-        drawn = "[...document.querySelectorAll('.card canvas')].map(c => c.width)"
-        assert min(browser.value(drawn)) > 100, "a canvas was never drawn on"
+        blank = (
+            "d => d.getContext('2d').getImageData(0, 0, d.width, d.height).data.every((v, k) => k % 4 < 3 || v === 255)"
+        )
+        drawn = browser.value(f"[...document.querySelectorAll('.card canvas')].map({blank})")
+        assert drawn == [True] * 9, "an image was left out"
         colours = num_colours(browser.picture(".pair svg"))
         assert colours > 500
         assert num_colours(browser.picture("#still")) > 100
