@@ -53,4 +53,4 @@ def _frustums(scene: Scene) -> Float64:
     away = np.linalg.norm(scene.cameras.centres, axis=1)
     radius = float(np.quantile(np.linalg.norm(scene.points.xyz, axis=1), 0.97)) if len(scene.points.xyz) else np.inf
     corners = image_corners(scene.cameras, frustum_size(scene))
-    return corners[away <= FAR_CAMERAS * radius].reshape(-1, 3)
+    return np.asarray(corners[away <= FAR_CAMERAS * radius].reshape(-1, 3))

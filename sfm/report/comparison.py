@@ -106,8 +106,11 @@ def _contender(path: Path) -> Contender:
 
 
 def _images_folder(sides: Sequence[Contender]) -> Path | None:
+    """Of the runs' folders of images the one that has most of the images."""
     folders = [Path(str(side.record["images_folder"])) for side in sides if "images_folder" in side.record]
-    return next((folder for folder in folders if folder.is_dir()), None)
+    names = {name for side in sides for name in side.sizes}
+    found = {folder: sum((folder / name).is_file() for name in names) for folder in folders if folder.is_dir()}
+    return max(found, key=lambda folder: found[folder], default=None)
 
 
 # The document

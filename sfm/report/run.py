@@ -222,12 +222,12 @@ def options_part(options: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
 # Writing
 
 
-def report_key(record: Mapping[str, Any]) -> str:
-    """What a report of this run is made from; that stages were reused makes no other report."""
+def report_key(record: Mapping[str, Any], out: Path) -> str:
+    """What a report of this run in OUT is made from; that stages were reused makes no other report."""
     plain = copy.deepcopy(dict(record))
     for stage in plain["stages"]:
         stage.pop("reused", None)
-    return key_of(plain)
+    return key_of([plain, str(out.resolve())])
 
 
 def write_report(out: Path, images: Path | None = None) -> Path:
@@ -238,7 +238,7 @@ def write_report(out: Path, images: Path | None = None) -> Path:
     run = read_run(out, images)
     document = report_document(run, read_drawn(run))
     picture = None if run.scene is None else parts.still_url([run.scene])
-    write_page(out / REPORT, page(document, "report.js", report_key(run.record), picture))
+    write_page(out / REPORT, page(document, "report.js", report_key(run.record, out), picture))
     return out / REPORT
 
 
@@ -246,7 +246,7 @@ def refresh(out: Path) -> None:
     """Writes the report of a run that has just ended, unless it is there. A run never fails of its report."""
     path = out / REPORT
     try:
-        if has_key(path, report_key(read_run_json(out))):
+        if has_key(path, report_key(read_run_json(out), out)):
             os.utime(path)  # found to be right
         else:
             write_report(out)

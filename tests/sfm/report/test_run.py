@@ -170,6 +170,12 @@ def test_a_report_is_rewritten_only_where_it_is_stale(tmp_path: Path):
     refresh(out)
     assert path.stat().st_ino == inode
     assert path.stat().st_mtime_ns >= (out / RUN_JSON).stat().st_mtime_ns
+    moved = out.rename(tmp_path / "moved")
+    refresh(moved)
+    assert f"loftr-sfm view {moved}" in (moved / "report.html").read_text(), "commands with the paths of before"
+    moved.rename(out)
+    refresh(out)
+    inode = path.stat().st_ino
     record["points3D"] += 1
     (out / RUN_JSON).write_text(json.dumps(record))
     refresh(out)
