@@ -25,3 +25,15 @@ def test_each_model_has_a_panel_with_its_points_and_its_own_cameras(num: int):
         assert near[k % 2] > 30 > near[1 - k % 2]
         edge = np.concatenate([panel[:2].reshape(-1, 3), panel[-2:].reshape(-1, 3), panel[:, :2].reshape(-1, 3)])
         assert (np.abs(edge - GREY).max(axis=1) <= 1).mean() > 0.97, "something is cut off"
+
+
+def test_a_model_without_points_or_cameras_is_a_picture_too():
+    model = synthetic_model(("0.jpg", "1.jpg"))
+    for point in list(model.points3D):
+        model.delete_point3D(point)
+    picture = np.asarray(still([upright(scene_of(model, ""))], (120, 80), [BLUE], GREY))
+    assert (picture == GREY).all(axis=2).mean() > 0.5
+    for image in model.images.values():
+        model.deregister_frame(image.frame_id)
+    empty = np.asarray(still([upright(scene_of(model, ""))], (120, 80), [BLUE], GREY))
+    assert (empty == GREY).all()

@@ -192,6 +192,8 @@ def test_a_click_inside_a_camera_shows_its_image(browser: Browser, run_page: Pat
         browser.click(*camera["middle"])
         assert not browser.value("document.querySelector('.panel').hidden")
         chosen.add(browser.value("document.querySelector('.panel h3').textContent"))
+        covered = "(b => {} > b.left && {} < b.right)(document.querySelector('.panel').getBoundingClientRect())"
+        assert not browser.value(covered.format(camera["middle"][0], camera["middle"][0])), "the panel hides the camera"
     assert chosen <= set(NASTY)
     assert len(chosen) >= 6  # one may be before another
     text = browser.value("document.querySelector('.panel').textContent")
