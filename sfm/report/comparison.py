@@ -136,7 +136,7 @@ def comparison_document(
         "title": f"{_versus(titles)} · loftr-sfm comparison",
         "heading": _versus(titles),
         "verdict": {
-            "level": "none" if ranking.best is None else "good",
+            "level": "plain" if ranking.best is None else "good",
             "label": "Undecided" if ranking.best is None else "Better",
             "sentence": ranking.sentence,
             "problems": _problems(sides, ground_truth=true_scene is not None),

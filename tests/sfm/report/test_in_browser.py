@@ -233,6 +233,7 @@ def test_nothing_is_cut_off(browser: Browser, run_page: Path, comparison_page: P
         browser.open(path)
         draw_all(browser, width)
         assert browser.value(CUT_OFF) == []
+        assert browser.value("(n => n.scrollWidth <= n.clientWidth)(document.querySelector('nav'))")
         scrolls = (
             "[...document.querySelectorAll('.table-holder')].filter(t => t.scrollWidth > t.clientWidth + 1).length"
         )
