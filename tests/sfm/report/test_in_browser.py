@@ -259,7 +259,7 @@ def test_a_run_without_a_model_shows_its_images_and_no_figures_of_a_model(browse
     out = write_run(tmp_path / "out", tmp_path / "images", error="no model: nothing overlaps; add images that overlap")
     browser.open(write_report(out))
     assert browser.value("document.querySelector('#verdict').textContent") == (
-        "No model Nothing overlaps.Add images that overlap.Image by image: matched nothing. Show them"
+        "No model Nothing overlaps.Add images that overlap.Image by image: matched nothing. Show themWhat to do next"
     )
     assert browser.value("document.querySelectorAll('.contact-sheet img').length") == 9
     assert "px" not in browser.value("document.querySelector('.tiles').textContent")
