@@ -15,7 +15,7 @@ import numpy as np
 from sfm.colmap.database import write_colmap_database
 from sfm.errors import BadFile
 from sfm.geometry.pixels import reduction
-from sfm.types import Grid, ImageRecord, KeypointMatches, Keypoints, MatcherTraits, TwoViewGeometry
+from sfm.types import CameraRig, Grid, ImageRecord, KeypointMatches, Keypoints, MatcherTraits, TwoViewGeometry
 
 if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
@@ -30,6 +30,8 @@ class MappingInput:
     """All that mapping reads: images in order, and their keypoints, verified pairs and matches.
 
     grids, traits: of the matcher. known_intrinsics: the user gave the cameras' parameters; they stay as they are.
+    known_groups: camera groups of which this holds, where it does not of all. rigs: of cameras whose poses in it are
+    known.
     """
 
     images: tuple[ImageRecord, ...]
@@ -39,6 +41,8 @@ class MappingInput:
     grids: Mapping[str, Grid | None]
     known_intrinsics: bool = False
     traits: MatcherTraits = MatcherTraits()
+    known_groups: frozenset[str] = frozenset()
+    rigs: tuple[CameraRig, ...] = ()
 
     @property
     def sigma(self) -> float:
@@ -76,7 +80,7 @@ def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
 
 def write_database(path: Path, data: MappingInput) -> None:
     """A new COLMAP database of all that mapping reads."""
-    write_colmap_database(path, data.images, data.keypoints, data.geometries, data.matches)
+    write_colmap_database(path, data.images, data.keypoints, data.geometries, data.matches, data.rigs)
 
 
 @dataclass(frozen=True, slots=True)

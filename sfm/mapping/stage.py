@@ -37,8 +37,9 @@ from sfm.mapping.retry_strategy import (
     map_images,
     strongest_pairs,
 )
+from sfm.mapping.rigs import with_known_rigs
 from sfm.options import MappingOptions
-from sfm.types import StageSummary
+from sfm.types import CameraRig, StageSummary
 
 if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
@@ -175,14 +176,21 @@ def repeated_structure(model: pycolmap.Reconstruction, data: MappingInput) -> tu
     )
 
 
-def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_intrinsics: bool = False) -> StageSummary:
+def run(
+    db: FeatureDatabase,
+    options: MappingOptions,
+    *,
+    output: Path,
+    known_intrinsics: bool = False,
+    rigs: Sequence[CameraRig] = (),
+) -> StageSummary:
     """The stage: reads keypoints and verified matches, writes COLMAP models under `output`.
 
     known_intrinsics: the user gave the cameras' parameters; they are not refined. For cameras
     without a prior mapping begins at the focal length that their pairs determine, if they do.
     """
     started = time.perf_counter()
-    data = read_input(db, known_intrinsics=known_intrinsics)
+    data = with_known_rigs(read_input(db, known_intrinsics=known_intrinsics), rigs)
     focals = estimate_focals(data.images, data.geometries) if options.known_poses is None else {}
     data = replace(data, images=replace_focals(data.images, focals))
     mapped = reconstruct(data, options, output)

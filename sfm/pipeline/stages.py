@@ -13,25 +13,28 @@ from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
 from sfm.images import decoding, index
-from sfm.images import stage as images
 from sfm.images.discovery import find_images
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
 from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.registry import MAPPERS
+from sfm.mapping.rigs import with_known_rigs
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
 from sfm.options import Options
 from sfm.pairs import stage as pairs
 from sfm.pairs.registry import PAIR_SELECTORS
+from sfm.pipeline import prepared_images
+from sfm.pipeline.prepared_images import has_panoramas
 from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
+from sfm.rigs.faces_folder import FACE_MASKS, FACES, is_face, panorama_rigs
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
 from sfm.system.hashing import files_digest, json_digest, size_and_time
 from sfm.tracks import stage as tracks
-from sfm.types import CameraPrior, ImageRecord, StageSummary
+from sfm.types import CameraPrior, CameraRig, ImageRecord, StageSummary
 from sfm.verification import stage as verification
 
 _Pixels = TypeVar("_Pixels")
@@ -66,8 +69,32 @@ class Run:
 
     @property
     def known_intrinsics(self) -> bool:
-        """The user gave the cameras' parameters."""
-        return self.options.images.intrinsics is not None
+        """The cameras' parameters are known: the user gave them, or all images are cube faces."""
+        return self.options.images.intrinsics is not None or (
+            self.panoramic and all(map(is_face, self.db.read_images()))
+        )
+
+    @property
+    def panoramic(self) -> bool:
+        """There are panoramas among the images, and so the images are cube faces and others in OUT."""
+        return has_panoramas(self.db)
+
+    @property
+    def pixels(self) -> Path:
+        """The folder of the images that stages read, once they are indexed."""
+        return self.out / FACES if self.panoramic else self.folder
+
+    @property
+    def masks(self) -> Path | None:
+        """The folder of their masks."""
+        masks = self.options.images.masks
+        return self.out / FACE_MASKS if masks is not None and self.panoramic else masks
+
+    @property
+    def rigs(self) -> tuple[CameraRig, ...]:
+        """Which of the images were taken by cameras that are, or may be, mounted together."""
+        records = self.db.read_images()
+        return panorama_rigs(records) if self.panoramic else ()
 
     @cached_property
     def matcher(self) -> Matcher:
@@ -105,7 +132,8 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
 
 def _run_images(run: Run) -> StageSummary:
     before = images_content(run.db)
-    summary = images.run(run.db, run.folder, run.options.images)
+    imported = run.imported is not None
+    summary = prepared_images.prepare(run.db, run.folder, run.out, run.options.images, imported=imported)
     if images_content(run.db) != before:  # what other stages hold of other images counts no more, whatever comes
         for stage in STAGES[1:]:
             run.db.invalidate(stage.name)
@@ -132,9 +160,13 @@ def _pairs_depend_on(run: Run) -> Any:
     return [spec, files_digest(listed), skipped.skipped if skipped else (), *PAIR_SELECTORS.version(spec)]
 
 
+def _run_pairs(run: Run) -> StageSummary:
+    return pairs.run(run.db, run.options.pairs, run.pixels, rigs=run.rigs)
+
+
 def _run_matching(run: Run) -> StageSummary:
     options = run.options
-    return matching.run(run.db, run.matcher, run.folder, options.matching, masks=options.images.masks)
+    return matching.run(run.db, run.matcher, run.pixels, options.matching, masks=run.masks)
 
 
 def _run_import(run: Run) -> StageSummary:
@@ -153,18 +185,30 @@ def _mapping_depends_on(run: Run) -> Any:
     options = run.options.mapping
     every_matcher = [] if run.db.read_traits().dense else ["every matcher"]
     poses = None if options.known_poses is None else model_digest(options.known_poses)
-    own = [*every_matcher, *MAPPERS.version(options.mapper)]
+    rigs = [[rig.prefixes, rig.frames, _plain(rig), rig.fixed] for rig in run.rigs]
+    own = [*every_matcher, *MAPPERS.version(options.mapper), *rigs]
     return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics, *own]
+
+
+def _plain(rig: CameraRig) -> Any:
+    return None if rig.cam_from_rig is None else [pose.tolist() for pose in rig.cam_from_rig]
 
 
 def _run_mapping(run: Run) -> StageSummary:
     run.db.invalidate("refinement")  # whose database.db is overwritten: an earlier one of these options is not whole
-    return mapping.run(run.db, run.options.mapping, output=run.out, known_intrinsics=run.known_intrinsics)
+    return mapping.run(
+        run.db, run.options.mapping, output=run.out, known_intrinsics=run.known_intrinsics, rigs=run.rigs
+    )
+
+
+def mapping_input(run: Run) -> MappingInput:
+    """What mapping reads."""
+    return with_known_rigs(read_input(run.db, known_intrinsics=run.known_intrinsics), run.rigs)
 
 
 def _mapped_input(run: Run) -> MappingInput:
     """What mapping read, with the cameras of the known poses where they were given."""
-    data, folder = read_input(run.db, known_intrinsics=run.known_intrinsics), run.options.mapping.known_poses
+    data, folder = mapping_input(run), run.options.mapping.known_poses
     if folder is None:
         return data
     return known_poses.posed_input(data, known_poses.read_known_model(folder), folder)[0]
@@ -172,14 +216,14 @@ def _mapped_input(run: Run) -> MappingInput:
 
 def _unchanged(run: Run, record: ImageRecord, read: Callable[[Path, ImageRecord], _Pixels]) -> _Pixels:
     """An image, if it is the one that was indexed. Raises BadImage."""
-    pixels = read(run.folder, record)
-    index.check_unchanged(run.folder, record, run.options.images.masks)
+    pixels = read(run.pixels, record)
+    index.check_unchanged(run.pixels, record, run.masks)
     return pixels
 
 
 def _run_refinement(run: Run) -> StageSummary:
     records = {record.name: record for record in run.db.read_images()}
-    masks = run.options.images.masks
+    masks = run.masks
     refiner = Refiner(
         _mapped_input(run),
         run.options.refinement,
@@ -201,7 +245,7 @@ def _run_refinement(run: Run) -> StageSummary:
 
 STAGES = (
     Stage("images", (), _images_depend_on, _run_images),
-    Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs, run.folder)),
+    Stage("pairs", ("images",), _pairs_depend_on, _run_pairs),
     Stage(
         "matching",
         ("images", "pairs"),

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from sfm.colmap.model_arrays import ModelColumns, delete_observations, move_observations
 from sfm.mapping.inputs import MappingInput, write_database
+from sfm.mapping.rigs import fixed_rigs, known_cameras
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
@@ -63,8 +64,11 @@ class Refiner:
     def freedom(self, model: pycolmap.Reconstruction) -> Freedom:
         """What bundle adjustment may change."""
         known_poses = self.mapping.known_poses is not None
-        fixed = model.cameras if self.data.known_intrinsics or known_poses else ()
-        return Freedom(poses=not known_poses, fixed_cameras=frozenset(fixed))
+        fixed = frozenset(model.cameras if self.data.known_intrinsics or known_poses else ())
+        if not self.data.rigs:
+            return Freedom(poses=not known_poses, fixed_cameras=fixed)
+        fixed |= known_cameras(self.data, model)
+        return Freedom(fixed_cameras=fixed, fixed_rigs=fixed_rigs(self.data, model))
 
     def start(self, model: pycolmap.Reconstruction) -> Refined:
         """A model before the first round."""

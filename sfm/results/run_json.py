@@ -46,15 +46,17 @@ def write_run_json(
     *,
     error: str | None = None,
     imported: Sequence[Path] = (),
+    pixels: Path | None = None,
 ) -> None:
     """OUT/run.json: all that the text says, with the options, the versions, the matcher and the machine.
 
     Appears whole. error: why there is no model. imported: hloc's feature and match files, where they were taken
-    instead of matching. Raises BadFile where it cannot be written.
+    instead of matching. pixels: folder of the images that the model names, where it is another one. Raises BadFile
+    where it cannot be written.
     """
     out = summary.model_dir.parent.parent
     part = out / (RUN_JSON + ".part")
-    value = run_dict(summary, folder, options, matcher) | {
+    value = run_dict(summary, pixels or folder, options, matcher) | {
         "machine": machine(),
         "command": command(folder, out, options, imported),
         "error": error,
