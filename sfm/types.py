@@ -134,6 +134,11 @@ class CameraRig:
             frozen = (_frozen(pose, np.float64, (3, 4), "CameraRig.cam_from_rig") for pose in self.cam_from_rig)
             object.__setattr__(self, "cam_from_rig", tuple(frozen))
 
+    @staticmethod
+    def taken(frame: tuple[str | None, ...]) -> dict[int, str]:
+        """The image names of a frame by camera."""
+        return {k: name for k, name in enumerate(frame) if name is not None}
+
     @property
     def names(self) -> frozenset[str]:
         """All its images."""

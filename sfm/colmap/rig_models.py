@@ -75,7 +75,8 @@ def _rig(poses: Mapping[int, Float64 | None]) -> pycolmap.Rig:
     rig = pycolmap.Rig(rig_id=reference)
     rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, reference))
     for camera_id in others:
-        rig.add_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, camera_id), pycolmap.Rigid3d(poses[camera_id]))
+        sensor, pose = pycolmap.sensor_t(pycolmap.SensorType.CAMERA, camera_id), poses[camera_id]
+        rig.add_sensor(sensor, pycolmap.Rigid3d(pose) if pose is not None else None)
     return rig
 
 

@@ -2,8 +2,8 @@
 
 The faces of panoramas are mapped as rigs from the start. Of others nothing is taken for granted: the images are mapped
 each with a pose of its own, and where the frames of that model agree on how the cameras are mounted
-(sfm.rigs.averaging), the model is made again with one pose a frame. Images that were missing get theirs through the rig,
-and all is adjusted. What fits no worse is kept.
+(sfm.rigs.averaging), the model is made again with one pose a frame. Images that were missing get theirs through the
+rig, and all is adjusted. What fits no worse is kept.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import pycolmap
 
 from sfm.colmap.camera import prior_camera
 from sfm.colmap.database import camera_ids
-from sfm.colmap.log import adjust_bundle, quiet
+from sfm.colmap.log import quiet
 from sfm.colmap.rig_models import with_rigs
 from sfm.geometry.poses import relative_pose, rotation_angle_deg
 from sfm.mapping.colmap_mapper import incremental_options
+from sfm.mapping.equal_cameras import cameras_as_mapped
 from sfm.mapping.inputs import Attempt, MappingInput, write_database
 from sfm.options import MappingOptions
 from sfm.rigs.averaging import MAX_OFFSET, MAX_ROTATION_DEG, MeasuredRig, frame_pose, measure_rig, square
@@ -56,9 +57,7 @@ def fixed_rigs(data: MappingInput, model: pycolmap.Reconstruction) -> frozenset[
 def split_cameras(data: MappingInput, rig: CameraRig) -> MappingInput | None:
     """The input in which each camera of the rig has a camera group of its own, as COLMAP needs it; None where the
     images of a camera were taken by several."""
-    prefix_of = {
-        name: prefix for frame in rig.frames for name, prefix in zip(frame, rig.prefixes, strict=True) if name
-    }
+    prefix_of = {name: prefix for frame in rig.frames for name, prefix in zip(frame, rig.prefixes, strict=True) if name}
     groups = {(prefix_of[r.name], r.camera.group) for r in data.images if r.name in prefix_of}
     if len(groups) > len({prefix for prefix, _ in groups}):
         return None
@@ -71,6 +70,7 @@ def split_cameras(data: MappingInput, rig: CameraRig) -> MappingInput | None:
 
 def as_mapped(data: MappingInput, model: pycolmap.Reconstruction, rigs: Sequence[CameraRig]) -> MappingInput:
     """The input with the cameras and the rigs with which a model was made of it, as the model has them now."""
+    data = cameras_as_mapped(data, model)
     for rig in rigs:
         if rig.fixed and rig.is_central:
             continue
@@ -95,6 +95,15 @@ def _mounted_poses(split: MappingInput, model: pycolmap.Reconstruction, rig: Cam
         result[k] = np.eye(4)[:3] if reference else np.array(own.sensor_from_rig(sensor).matrix())
     first = min(result, key=lambda k: not np.array_equal(result[k], np.eye(4)[:3]), default=None)
     return {} if first is None else {first: result[first], **result}
+
+
+def with_poses_of(data: MappingInput, model: pycolmap.Reconstruction) -> MappingInput:
+    """The input with the poses of cameras in rigs as a model has them now."""
+    rigs = []
+    for rig in data.rigs:
+        poses = {} if rig.fixed else _mounted_poses(data, model, rig)
+        rigs.append(_part_of(rig, poses) if len(poses) == len(rig.prefixes) else rig)
+    return replace(data, rigs=tuple(rigs))
 
 
 def _part_of(rig: CameraRig, poses: Mapping[int, Float64]) -> CameraRig:
@@ -131,7 +140,9 @@ def mount(
     database. hold_cameras: intrinsics stay as they are.
     """
     what = describe_rig(rig)
-    measured = measure_rig(rig, {free.image(i).name: free.image(i).cam_from_world().matrix() for i in free.reg_image_ids()})
+    measured = measure_rig(
+        rig, {free.image(i).name: free.image(i).cam_from_world().matrix() for i in free.reg_image_ids()}
+    )
     if not measured.is_rigid:
         return MountedModel(None, data, f"{what}: {_why_not(measured)}; each image has a pose of its own")
     split = split_cameras(data, rig)
@@ -151,7 +162,11 @@ def mount(
     start = _start(model, split, part)
     write_database(path, split)
     grown = _grow(start, replace(attempt, data=replace(split, known_groups=split.known_groups | held)), options, path)
-    of = "given poses" if rig.fixed else f"mounted within {measured.rotation_deg:.1f} degrees by {measured.num_frames} frames"
+    of = (
+        "given poses"
+        if rig.fixed
+        else f"mounted within {measured.rotation_deg:.1f} degrees by {measured.num_frames} frames"
+    )
     return MountedModel(grown, split, f"{what}: {len(poses)} cameras are a rig, {of}")
 
 
@@ -210,14 +225,17 @@ def _start(model: pycolmap.Reconstruction, data: MappingInput, rig: CameraRig) -
     mounted = dict(enumerate(rig.cam_from_rig))
     frames: list[tuple[list[int], Float64]] = []
     for frame in rig.frames:
-        pose = frame_pose({k: poses[name] for k, name in enumerate(frame) if name in poses}, mounted)
-        members = [row[name] + 1 for name in frame if name in row]
+        pose = frame_pose({k: poses[name] for k, name in rig.taken(frame).items() if name in poses}, mounted)
+        members = [row[name] + 1 for name in rig.taken(frame).values() if name in row]
         if pose is not None:
             frames.append((members, pose))
     inside = {image_id for members, _ in frames for image_id in members}
-    images = {i: (data.images[i - 1].name, ids[data.images[i - 1].camera.group]) for i in inside | set(model.reg_image_ids())}
+    images = {
+        i: (data.images[i - 1].name, ids[data.images[i - 1].camera.group]) for i in inside | set(model.reg_image_ids())
+    }
     points2D = {i: np.asarray(data.keypoints[i - 1].xy, np.float64) for i in images}
-    sensors = [next(ids[data.images[row[f[k]]].camera.group] for f in rig.frames if f[k] in row) for k in mounted]
+    first = {k: name for frame in reversed(rig.frames) for k, name in rig.taken(frame).items() if name in row}
+    sensors = [ids[data.images[row[first[k]]].camera.group] for k in mounted]
     return with_rigs(model, cameras, images, points2D, [(dict(zip(sensors, rig.cam_from_rig, strict=True)), frames)])
 
 
@@ -232,7 +250,9 @@ def _grow(
     database = pycolmap.Database.open(path)
     try:
         with quiet():
-            mapper = pycolmap.IncrementalMapper(pycolmap.DatabaseCache.create(database, pycolmap.DatabaseCacheOptions()))
+            mapper = pycolmap.IncrementalMapper(
+                pycolmap.DatabaseCache.create(database, pycolmap.DatabaseCacheOptions())
+            )
             mapper.begin_reconstruction(model)
             mapper.iterative_global_refinement(2, 5e-4, mapper_options, adjustment, triangulation, False)
             for _ in range(ROUNDS):

@@ -15,17 +15,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pycolmap
 
 from sfm.colmap.camera import replace_focals
-from sfm.colmap.database import place_database
+from sfm.colmap.database import camera_ids, place_database
 from sfm.colmap.model_writer import UNREFINED, write_models
+from sfm.colmap.rig_models import has_rigs
 from sfm.errors import BadFile, NoModel
 from sfm.geometry.focal_from_F import estimate_focals
 from sfm.mapping.consistency import point_votes
+from sfm.mapping.equal_cameras import with_equal_cameras
 from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.known_poses import REASON, posed_input, read_known_model, triangulate
 from sfm.mapping.retry_strategy import (
@@ -33,11 +35,13 @@ from sfm.mapping.retry_strategy import (
     STRATEGIES,
     Outcome,
     drop_images,
+    evaluate,
     free_distortion,
     map_images,
     strongest_pairs,
+    support,
 )
-from sfm.mapping.rigs import with_known_rigs
+from sfm.mapping.rigs import FEWEST_KEPT, describe_rig, mount, with_known_rigs
 from sfm.options import MappingOptions
 from sfm.types import CameraRig, StageSummary
 
@@ -45,17 +49,26 @@ if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
 
 CLEARLY, MANY = 10, 0.1  # matches more that contradict a model than agree with it; share of the pairs
+NOT_JOINED = "in a smaller model, which could not be joined through the rig"
 MISREGISTERED = "misregistered: it does not observe half of the points that its matches lead to"
 
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """Models, largest first, the name of the attempt that gave them, and images left out with their reasons."""
+    """Models, largest first, the name of the attempt that gave them, and images left out with their reasons.
+
+    data: the input, with the cameras that the models have. equal_cameras: some of those are one though they might be
+    several. focals_estimated: cameras whose focal length their pairs gave. notes: lines for the user.
+    """
 
     models: tuple[pycolmap.Reconstruction, ...]
     attempt: str
     left_out: dict[str, str]
+    data: MappingInput
     removed_pairs: int = 0
+    equal_cameras: bool = False
+    focals_estimated: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -72,15 +85,18 @@ def _scratch(output: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def reconstruct(data: MappingInput, options: MappingOptions, output: Path) -> Mapped:
-    """Maps the matches and writes OUT/database.db and OUT/unrefined/N.
+def reconstruct(data: MappingInput, options: MappingOptions, output: Path, rigs: Sequence[CameraRig] = ()) -> Mapped:
+    """Maps the matches and writes OUT/database.db and OUT/unrefined/N. rigs: that a model may show to be some.
 
     Raises BadFile where OUT cannot be written or the model of known poses cannot be used, NoModel
     where COLMAP makes no model.
     """
     known = read_known_model(options.known_poses) if options.known_poses is not None else None
     with _scratch(output) as scratch:
-        mapped = _mapped(data, options, scratch) if known is None else _triangulated(data, known, options, scratch)
+        if known is None:
+            mapped = _mapped(data, options, scratch, rigs)
+        else:
+            mapped = _triangulated(data, known, options, scratch)
         place_database(scratch / "database.db", output / "database.db")
         if not mapped.models:
             raise NoModel(no_model_message(data))
@@ -88,13 +104,67 @@ def reconstruct(data: MappingInput, options: MappingOptions, output: Path) -> Ma
     return mapped
 
 
-def _mapped(data: MappingInput, options: MappingOptions, scratch: Path) -> Mapped:
-    outcome = map_images(data, options, scratch)
-    os.replace(outcome.folder / "database.db", scratch / "database.db")
-    left_out = drop_misregistered(outcome)
-    for model in outcome.models if outcome.attempt.hold_distortion else ():
+def _mapped(data: MappingInput, options: MappingOptions, scratch: Path, rigs: Sequence[CameraRig]) -> Mapped:
+    outcome, found = _best_cameras(data, options, scratch)
+    for model in outcome.models if outcome.attempt.hold_distortion and not data.rigs else ():
         free_distortion(model, options.threads)
-    return Mapped(outcome.models, outcome.attempt.name, left_out, outcome.removed_pairs)
+    path = outcome.folder / "database.db"
+    for rig in rigs if outcome.models and not data.rigs else ():
+        if not has_rigs(found.models[0]):
+            found, path = _mounted(found, outcome, rig, options, scratch, path)
+    os.replace(path, scratch / "database.db")
+    return found
+
+
+def _best_cameras(data: MappingInput, options: MappingOptions, scratch: Path) -> tuple[Outcome, Mapped]:
+    """The best outcome, with a camera for each device, or one for all that may be of one kind."""
+    own, num = with_focals(data)
+    outcome, pooled = map_images(own, options, scratch), with_equal_cameras(data)
+    if pooled is not None:
+        pooled, num_pooled = with_focals(pooled)
+        other = map_images(pooled, options, scratch / "equal cameras")
+        if other.models and other.support >= outcome.support:
+            found = len(camera_ids(data.images)) - len(camera_ids(pooled.images)) + 1
+            note = f"{found} cameras without EXIF have one calibration: it explains the images as well as one for each"
+            return other, _found(other, pooled, num_pooled, equal_cameras=True, notes=(note,))
+    return outcome, _found(outcome, own, num)
+
+
+def _found(outcome: Outcome, data: MappingInput, num: int, **more: Any) -> Mapped:
+    left_out = drop_misregistered(outcome)
+    return Mapped(
+        outcome.models, outcome.attempt.name, left_out, data, outcome.removed_pairs, focals_estimated=num, **more
+    )
+
+
+def with_focals(data: MappingInput) -> tuple[MappingInput, int]:
+    """The input with the focal lengths that pairs of images determine, of cameras of which none is known; how many."""
+    focals = estimate_focals(data.images, data.geometries)
+    return replace(data, images=replace_focals(data.images, focals)), len(focals)
+
+
+def _mounted(
+    free: Mapped, outcome: Outcome, rig: CameraRig, options: MappingOptions, scratch: Path, path: Path
+) -> tuple[Mapped, Path]:
+    """The models with the rig, where it is one and explains as much, else those without; and their database."""
+    fresh = scratch / "rig.db"
+    attempt = replace(outcome.attempt, data=free.data, hold_distortion=False)
+    mounted = mount(free.models[0], free.data, rig, attempt, options, fresh, hold_cameras=free.equal_cameras)
+    notes = (*free.notes, mounted.note)
+    if mounted.model is None:
+        return replace(free, notes=notes), path
+    own, _ = evaluate(replace(attempt, data=mounted.data), (mounted.model,), scratch)
+    before = support(free.models[0])
+    if own.support < FEWEST_KEPT * before:
+        lost = f"{describe_rig(rig)}: no rig, with one pose for each time the model explains less"
+        return replace(free, notes=(*free.notes, lost)), path
+    left_out = drop_misregistered(own)
+    for model in free.models[1:]:
+        left_out |= {model.image(i).name: NOT_JOINED for i in model.reg_image_ids()}
+    num = mounted.model.num_reg_images() - free.models[0].num_reg_images()
+    gained = (f"{mounted.note}; {num} images more registered through it",) if num > 0 else (mounted.note,)
+    result = replace(free, models=(mounted.model,), left_out=left_out, data=mounted.data, notes=(*free.notes, *gained))
+    return result, fresh
 
 
 def drop_misregistered(outcome: Outcome) -> dict[str, str]:
@@ -110,7 +180,7 @@ def _triangulated(data: MappingInput, known: pycolmap.Reconstruction, options: M
     posed_data, posed = posed_input(data, known, options.known_poses)
     model = triangulate(posed_data, known, posed, options, scratch)
     left_out = {record.name: REASON for record in data.images if record.name not in posed}
-    return Mapped((model,) if model.num_points3D() else (), "known poses", left_out)
+    return Mapped((model,) if model.num_points3D() else (), "known poses", left_out, posed_data)
 
 
 def unregistered(
@@ -191,9 +261,7 @@ def run(
     """
     started = time.perf_counter()
     data = with_known_rigs(read_input(db, known_intrinsics=known_intrinsics), rigs)
-    focals = estimate_focals(data.images, data.geometries) if options.known_poses is None else {}
-    data = replace(data, images=replace_focals(data.images, focals))
-    mapped = reconstruct(data, options, output)
+    mapped = reconstruct(data, options, output, [rig for rig in rigs if not (rig.fixed and rig.is_central)])
     best = mapped.models[0]
     counts: dict[str, int | float] = {
         "models": len(mapped.models),
@@ -204,7 +272,7 @@ def run(
         "reprojection_error": best.compute_mean_reprojection_error(),
         "attempt": ATTEMPTS.index(mapped.attempt) + 1,
         "pairs_removed": mapped.removed_pairs,
-        "focals_estimated": len(focals),
+        "focals_estimated": mapped.focals_estimated,
         "focal_px": float(np.median([camera.mean_focal_length() for camera in best.cameras.values()])),
     }
     return StageSummary(
@@ -212,5 +280,5 @@ def run(
         counts,
         time.perf_counter() - started,
         unregistered(data, mapped.models, mapped.left_out),
-        notes=repeated_structure(best, data),
+        notes=(*mapped.notes, *repeated_structure(best, data)),
     )

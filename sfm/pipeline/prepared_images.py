@@ -10,6 +10,7 @@ from pathlib import Path
 from sfm.images import stage as images
 from sfm.options import ImageOptions
 from sfm.rigs.faces_folder import FACE_MASKS, FACES, describe, write_faces
+from sfm.rigs.layout import is_config, with_config_cameras
 from sfm.rigs.panoramas import EQUIRECTANGULAR, find_panoramas, required_panoramas
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImageRecord, StageSummary
@@ -26,6 +27,8 @@ def prepare(db: FeatureDatabase, folder: Path, out: Path, options: ImageOptions,
     panoramic = options.camera_model.upper() == EQUIRECTANGULAR
     own = replace(options, camera_model=PERSPECTIVE) if panoramic else options
     summary = images.run(db, folder, own)
+    if is_config(own.rig):
+        db.write_images(with_config_cameras(db.read_images(), Path(own.rig)))
     found = frozenset[str]() if imported else _panoramas(folder, db.read_images(), own, required=panoramic)
     if not found:
         for name in (FACES, FACE_MASKS):  # of other images, or options

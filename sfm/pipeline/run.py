@@ -27,6 +27,7 @@ from sfm.pipeline.summary import summarise, warnings_of, without_model
 from sfm.report import run as report
 from sfm.results.files import DATABASE
 from sfm.results.run_json import write_run_json
+from sfm.rigs.layout import is_config, read_rig_config
 from sfm.storage.database import FeatureDatabase
 from sfm.types import STAGE_NAMES, ReconstructionSummary, StageSummary
 
@@ -143,6 +144,8 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
     check_writable(out)
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching
+    if is_config(options.images.rig):
+        read_rig_config(Path(options.images.rig))
     with disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
         remove_leftovers(out)
         yield Run(db, folder, out, options, imported)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sfm.colmap.model_reader import model_digest
+from sfm.colmap.model_reader import model_digest, read_models
 from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
@@ -18,7 +18,7 @@ from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
 from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.registry import MAPPERS
-from sfm.mapping.rigs import with_known_rigs
+from sfm.mapping.rigs import as_mapped, with_known_rigs
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
@@ -30,6 +30,7 @@ from sfm.pipeline.prepared_images import has_panoramas
 from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
 from sfm.rigs.faces_folder import FACE_MASKS, FACES, is_face, panorama_rigs
+from sfm.rigs.layout import config_rigs, folder_rigs, is_config
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
 from sfm.system.hashing import files_digest, json_digest, size_and_time
@@ -93,8 +94,11 @@ class Run:
     @property
     def rigs(self) -> tuple[CameraRig, ...]:
         """Which of the images were taken by cameras that are, or may be, mounted together."""
-        records = self.db.read_images()
-        return panorama_rigs(records) if self.panoramic else ()
+        records, how = self.db.read_images(), self.options.images.rig
+        if self.panoramic:
+            return panorama_rigs(records)
+        names = [record.name for record in records]
+        return () if how == "off" else folder_rigs(names) if how == "auto" else config_rigs(Path(how), names)
 
     @cached_property
     def matcher(self) -> Matcher:
@@ -122,7 +126,8 @@ def _images_depend_on(run: Run) -> Any:
     """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
     folders = [run.folder] + ([options.masks] if options.masks is not None else [])
-    return [asdict(options), [_listing(folder) for folder in folders]]
+    config = [files_digest([Path(options.rig)])] if is_config(options.rig) else []
+    return [asdict(options), [_listing(folder) for folder in folders], *config]
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
@@ -201,16 +206,12 @@ def _run_mapping(run: Run) -> StageSummary:
     )
 
 
-def mapping_input(run: Run) -> MappingInput:
-    """What mapping reads."""
-    return with_known_rigs(read_input(run.db, known_intrinsics=run.known_intrinsics), run.rigs)
-
-
-def _mapped_input(run: Run) -> MappingInput:
-    """What mapping read, with the cameras of the known poses where they were given."""
-    data, folder = mapping_input(run), run.options.mapping.known_poses
+def mapped_input(run: Run) -> MappingInput:
+    """What mapping read, with the cameras and rigs that it found them to be, or those of known poses."""
+    rigs, folder = run.rigs, run.options.mapping.known_poses
+    data = with_known_rigs(read_input(run.db, known_intrinsics=run.known_intrinsics), rigs)
     if folder is None:
-        return data
+        return as_mapped(data, read_models(run.out / UNREFINED)[0], rigs)
     return known_poses.posed_input(data, known_poses.read_known_model(folder), folder)[0]
 
 
@@ -225,7 +226,7 @@ def _run_refinement(run: Run) -> StageSummary:
     records = {record.name: record for record in run.db.read_images()}
     masks = run.masks
     refiner = Refiner(
-        _mapped_input(run),
+        mapped_input(run),
         run.options.refinement,
         run.options.mapping,
         lambda name: _unchanged(run, records[name], decoding.read_grey),

@@ -10,7 +10,7 @@ from sfm.colmap.model_reader import read_models
 from sfm.colmap.model_writer import UNREFINED
 from sfm.mapping import stage as mapping
 from sfm.mapping.inputs import read_input
-from sfm.pipeline.stages import Run, mapping_input
+from sfm.pipeline.stages import Run
 from sfm.quality import checks
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ModelWarning, ReconstructionSummary, StageSummary
@@ -51,9 +51,9 @@ def warnings_of(run: Run, stages: Sequence[StageSummary]) -> tuple[ModelWarning,
     if kept is None:
         return ()
     posed = run.options.mapping.known_poses is not None
-    data = mapping_input(run)
     model, *others = read_models(run.out / kept)
     mapped = read_models(run.out / UNREFINED)[0]
+    data = read_input(run.db, known_intrinsics=run.known_intrinsics)
     return checks.warnings(checks.Evidence(model, mapped, tuple(others), data, known_poses=posed))
 
 

@@ -10,8 +10,7 @@ Cameras that are mounted together have one pose a frame, and each its own in the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyceres
@@ -41,7 +40,7 @@ class Freedom:
     extra_params: bool = True
     fixed_cameras: frozenset[int] = frozenset()
     fixed_rigs: frozenset[int] = frozenset()
-    equal_cameras: Mapping[int, int] = MappingProxyType({})
+    equal_cameras: Mapping[int, int] = field(default_factory=dict)
 
     def parameters_of(self, camera_id: int) -> int:
         """Id of the camera whose parameters a camera has."""

@@ -16,6 +16,7 @@ from sfm.colmap.model_reader import has_foreign, read_models
 from sfm.colmap.model_writer import UNREFINED, ReadRGB, colour_points, write_models, write_ply
 from sfm.errors import BadFile
 from sfm.mapping.inputs import write_database
+from sfm.mapping.rigs import with_poses_of
 from sfm.refinement.checkpoint import rounds_folder
 from sfm.refinement.rounds import Refiner, calibrate, refine
 from sfm.refinement.track_completion import refined_input
@@ -45,7 +46,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         states = [refine(refiner, model, scratch / str(i)) for i, model in enumerate(models)]
         models, reports = zip(*(calibrate(refiner, state) for state in states), strict=True)
         notes = reports[0]
-        write_database(scratch / "database.db", refined_input(refiner.data, models[0]))
+        write_database(scratch / "database.db", refined_input(with_poses_of(refiner.data, models[0]), models[0]))
         place_database(scratch / "database.db", output / "database.db")
     for model in models:
         colour_points(model, read_rgb)

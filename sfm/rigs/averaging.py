@@ -51,7 +51,7 @@ class MeasuredRig:
 
 def measure_rig(rig: CameraRig, poses: Poses) -> MeasuredRig:
     """How the cameras of a rig are mounted in a model with these poses."""
-    seen = [{k: poses[name] for k, name in enumerate(frame) if name in poses} for frame in rig.frames]
+    seen = [{k: poses[name] for k, name in rig.taken(frame).items() if name in poses} for frame in rig.frames]
     together = [frame for frame in seen if len(frame) >= 2]
     counts = [sum(k in frame for frame in together) for k in range(len(rig.prefixes))]
     reference = int(np.argmax(counts))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pycolmap
 
 from sfm.errors import BadFile
 from sfm.system.untrusted_files import NUMBER, has_shape, read_json
-from sfm.types import CameraRig, Float64
+from sfm.types import CameraPrior, CameraRig, Float64, ImageRecord
 
 OVERLAP, LEAST = 0.5, 2  # file names in common with the fullest folder: share of the folder's, and number
 MAX_CAMERAS = 1000  # of a rig
@@ -78,7 +78,7 @@ class RigConfig:
 
 _CAMERA = {"image_prefix": str}
 _VECTORS = {"cam_from_rig_rotation": 4, "cam_from_rig_translation": 3}  # w, x, y, z; x, y, z
-_REMEDY = "write it as COLMAP's rig_configurator reads it: [{\"cameras\": [{\"image_prefix\": ..., \"ref_sensor\": true}]}]"
+_REMEDY = 'write it as COLMAP\'s rig_configurator reads it: [{"cameras": [{"image_prefix": ..., "ref_sensor": true}]}]'
 
 
 def read_rig_config(path: Path) -> tuple[RigConfig, ...]:
@@ -132,6 +132,8 @@ def _camera(entry: dict[str, Any]) -> tuple[str, Float64] | None:
     name, params = entry.get("camera_model_name"), entry.get("camera_params")
     if name is None and params is None:
         return None
+    if not isinstance(params, list):
+        raise ValueError(f"camera_params of {entry['image_prefix']!r} are no numbers")
     models = [model for model in pycolmap.CameraModelId.__members__ if model != "INVALID"]
     if name not in models or not has_shape(params, [NUMBER]):
         raise ValueError(f"camera_model_name and camera_params of {entry['image_prefix']!r}")
@@ -139,6 +141,25 @@ def _camera(entry: dict[str, Any]) -> tuple[str, Float64] | None:
     if len(params) != expected:
         raise ValueError(f"{len(params)} camera_params of {entry['image_prefix']!r}, {name} has {expected}")
     return str(name), np.array(params, np.float64)
+
+
+def is_config(how: str) -> bool:
+    """Whether --rig names a file."""
+    return how not in ("auto", "off")
+
+
+def with_config_cameras(records: Sequence[ImageRecord], path: Path) -> tuple[ImageRecord, ...]:
+    """The images with the camera models and parameters that a rig_config.json gives, as priors. Raises BadFile."""
+    given = {prefix: own for config in read_rig_config(path) for prefix, own in config.cameras.items()}
+    result = []
+    for record in records:
+        prefix = next((prefix for prefix in given if record.name.startswith(prefix)), None)
+        if prefix is not None:
+            model, params = given[prefix]
+            group = f"rig camera {prefix}, {record.width}x{record.height}"
+            record = replace(record, camera=CameraPrior(model, params, True, group))
+        result.append(record)
+    return tuple(result)
 
 
 def config_rigs(path: Path, names: Collection[str]) -> tuple[CameraRig, ...]:

@@ -27,7 +27,7 @@ APART = 0.125  # of the width, from which on two columns have nothing to do with
 # for rounding), and of columns apart at most so much of what the most alike hundredth of them has.
 CONTINUED, ALIKE = 2.0, 0.5
 POLE = 0.25  # deviation of a pole's row, of that of a row in the middle
-TEXTURE = 4.0  # grey values, deviation of rows below which nothing can be told
+TEXTURE = 4.0  # grey values, deviation of rows and of the edges below which nothing can be told
 
 
 def is_twice_as_wide(width: int, height: int) -> bool:
@@ -42,7 +42,8 @@ def is_panorama(grey: NDArray[np.uint8]) -> bool:
     pixels = _reduced(grey)
     rows = float(np.median(pixels.std(axis=1)))
     poles = max(float(pixels[0].std()), float(pixels[-1].std()))
-    if rows < TEXTURE or poles > POLE * rows:
+    edges = min(float(pixels[:, 0].std()), float(pixels[:, -1].std()))
+    if min(rows, edges) < TEXTURE or poles > POLE * rows:  # of a blank edge nothing can be told, nor of a frame
         return False
     neighbours = (_difference(pixels, 0, 1) + _difference(pixels, -1, -2)) / 2
     seam = _difference(pixels, 0, -1)
