@@ -88,6 +88,11 @@ def num_reachable(data: MappingInput) -> int:
     return len(reached)
 
 
+def first_outcome(data: MappingInput, options: MappingOptions, scratch: Path) -> Outcome:
+    """The outcome of the first attempt alone, in a new folder: by which inputs can be compared."""
+    return _attempt(Attempt(STRATEGIES[0].name, STRATEGIES[0], data), options, scratch)
+
+
 def map_images(data: MappingInput, options: MappingOptions, scratch: Path) -> Outcome:
     """The best outcome; folders of all attempts are in scratch.
 

@@ -27,7 +27,9 @@ from sfm.options import MappingOptions
 from sfm.rigs.averaging import MAX_OFFSET, MAX_ROTATION_DEG, MeasuredRig, frame_pose, measure_rig, square
 from sfm.types import CameraPrior, CameraRig, Float64
 
-FEWEST_KEPT = 0.9  # of the support of the free model that one with a rig must have
+# Of the support of the free model that one with the rig must have. Poses that are free fit a little more, and wrong
+# matches too; but cameras that are no rig lose most of what one of them sees.
+FEWEST_KEPT = 0.75
 ROUNDS = 3  # of registration and adjustment
 
 
@@ -132,12 +134,12 @@ def mount(
     options: MappingOptions,
     path: Path,
     *,
-    hold_cameras: bool,
+    equal_cameras: bool,
 ) -> MountedModel:
     """A model in which the cameras of a rig have one pose a frame, made of one in which each image has its own.
 
     data: that the free model was made of. attempt: with the thresholds of registration. path: of the new COLMAP
-    database. hold_cameras: intrinsics stay as they are.
+    database. equal_cameras: those of the rig have one calibration.
     """
     what = describe_rig(rig)
     measured = measure_rig(
@@ -158,16 +160,19 @@ def mount(
         model.transform(pycolmap.Sim3d(scale, pycolmap.Rotation3d(), np.zeros(3)))
     part = _part_of(rig, poses)
     split = _with_cameras_of(replace(split, rigs=(*split.rigs, part)), free)
-    held = frozenset(r.camera.group for r in split.images if r.name in part.names) if hold_cameras else frozenset()
     start = _start(model, split, part)
     write_database(path, split)
-    grown = _grow(start, replace(attempt, data=replace(split, known_groups=split.known_groups | held)), options, path)
+    attempt = replace(attempt, data=split)
+    if equal_cameras:
+        _grow_equal(start, attempt, options, path)
+    else:
+        _grow(start, attempt, options, path)
     of = (
         "given poses"
         if rig.fixed
         else f"mounted within {measured.rotation_deg:.1f} degrees by {measured.num_frames} frames"
     )
-    return MountedModel(grown, split, f"{what}: {len(poses)} cameras are a rig, {of}")
+    return MountedModel(start, split, f"{what}: {len(poses)} cameras are a rig, {of}")
 
 
 def describe_rig(rig: CameraRig) -> str:
@@ -239,10 +244,25 @@ def _start(model: pycolmap.Reconstruction, data: MappingInput, rig: CameraRig) -
     return with_rigs(model, cameras, images, points2D, [(dict(zip(sensors, rig.cam_from_rig, strict=True)), frames)])
 
 
-def _grow(
-    model: pycolmap.Reconstruction, attempt: Attempt, options: MappingOptions, path: Path
-) -> pycolmap.Reconstruction:
-    """The model adjusted with its rigs, and with all images that can be registered through them."""
+def _grow_equal(model: pycolmap.Reconstruction, attempt: Attempt, options: MappingOptions, path: Path) -> None:
+    """As _grow, of cameras that have one calibration: what most of them say, and in the end all.
+
+    In COLMAP cameras of a rig cannot have one. The rig determines it better than single images did, and refinement
+    adjusts it as one.
+    """
+    ids = camera_ids(attempt.data.images)
+    mounted = frozenset(r.camera.group for r in attempt.data.images if r.name in attempt.data.rigs[-1].names)
+    held = replace(attempt, data=replace(attempt.data, known_groups=attempt.data.known_groups | mounted))
+    for _ in range(ROUNDS):
+        for each in (attempt, held):
+            _grow(model, each, options, path)
+            params = np.median([model.cameras[ids[group]].params for group in sorted(mounted)], axis=0)
+            for group in mounted:
+                model.cameras[ids[group]].params = params.tolist()
+
+
+def _grow(model: pycolmap.Reconstruction, attempt: Attempt, options: MappingOptions, path: Path) -> None:
+    """Adjusts a model with its rigs, and adds all images that can be registered through them, in place."""
     pipeline = incremental_options(attempt, options)
     mapper_options, triangulation = pipeline.get_mapper(), pipeline.get_triangulation()
     adjustment = pipeline.get_global_bundle_adjustment()
@@ -267,7 +287,6 @@ def _grow(
     finally:
         database.close()
     model.update_point_3d_errors()
-    return model
 
 
 def _register(

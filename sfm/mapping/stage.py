@@ -36,6 +36,7 @@ from sfm.mapping.retry_strategy import (
     Outcome,
     drop_images,
     evaluate,
+    first_outcome,
     free_distortion,
     map_images,
     strongest_pairs,
@@ -119,14 +120,18 @@ def _mapped(data: MappingInput, options: MappingOptions, scratch: Path, rigs: Se
 def _best_cameras(data: MappingInput, options: MappingOptions, scratch: Path) -> tuple[Outcome, Mapped]:
     """The best outcome, with a camera for each device, or one for all that may be of one kind."""
     own, num = with_focals(data)
-    outcome, pooled = map_images(own, options, scratch), with_equal_cameras(data)
-    if pooled is not None:
-        pooled, num_pooled = with_focals(pooled)
-        other = map_images(pooled, options, scratch / "equal cameras")
-        if other.models and other.support >= outcome.support:
+    equal = with_equal_cameras(data)
+    if equal is not None:
+        pooled, num_pooled = with_focals(equal)
+        first, other = (
+            first_outcome(each, options, scratch / name) for each, name in ((own, "cameras"), (pooled, "one camera"))
+        )
+        if other.models and other.support >= first.support:
             found = len(camera_ids(data.images)) - len(camera_ids(pooled.images)) + 1
             note = f"{found} cameras without EXIF have one calibration: it explains the images as well as one for each"
-            return other, _found(other, pooled, num_pooled, equal_cameras=True, notes=(note,))
+            outcome = map_images(pooled, options, scratch)
+            return outcome, _found(outcome, pooled, num_pooled, equal_cameras=True, notes=(note,))
+    outcome = map_images(own, options, scratch)
     return outcome, _found(outcome, own, num)
 
 
@@ -149,7 +154,7 @@ def _mounted(
     """The models with the rig, where it is one and explains as much, else those without; and their database."""
     fresh = scratch / "rig.db"
     attempt = replace(outcome.attempt, data=free.data, hold_distortion=False)
-    mounted = mount(free.models[0], free.data, rig, attempt, options, fresh, hold_cameras=free.equal_cameras)
+    mounted = mount(free.models[0], free.data, rig, attempt, options, fresh, equal_cameras=free.equal_cameras)
     notes = (*free.notes, mounted.note)
     if mounted.model is None:
         return replace(free, notes=notes), path

@@ -25,8 +25,9 @@ MIN_FRAMES = 2  # with at least two registered cameras: one says nothing of whet
 # Of the measurements, those within so many medians of the nearest to all count for the mean.
 NEAR = 2.5
 # A rig's median deviations: of rotations, degrees, and of centres, of the median distance between frames or cameras.
-# Folders that are no rig, but point the same way, differ in their centres as much as their frames do.
-MAX_ROTATION_DEG, MAX_OFFSET = 5.0, 0.2
+# Few images and unknown lenses make poses that are off by degrees; folders that are no rig differ by tens of them, or
+# where they point the same way, in their centres as much as their frames do. A model with the rig decides in the end.
+MAX_ROTATION_DEG, MAX_OFFSET = 10.0, 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,5 @@
-"""A textured room seen exactly, all around: each ray is cut with six walls, so a panorama and a pinhole image of it can be
-rendered from any place, and neither is made of the other."""
+"""A textured room seen exactly, all around: each ray is cut with six walls, so a panorama and a pinhole image of it can
+be rendered from any place, and neither is made of the other."""
 
 from __future__ import annotations
 
