@@ -2,7 +2,8 @@
 
 Files without EXIF in several folders are taken as a camera a folder. Where a folder holds so few images that they do
 not determine their camera, the images of all such folders are mapped once more with one camera, if it may be one: the
-same size, and nothing known of either. The model that explains more is kept, and of equal ones that of fewer cameras.
+same size, and nothing known of either. One calibration is kept unless it explains
+clearly less.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sfm.colmap.database import camera_ids
 from sfm.images.camera_priors import UNKNOWN_DEVICE
 from sfm.mapping.inputs import MappingInput
 
+AS_MUCH = 0.98  # of what several calibrations explain: one that explains so much is simpler
 FEW = 5  # images, which do not determine a camera; as many as self-calibration asks for
 
 

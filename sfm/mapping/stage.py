@@ -27,7 +27,7 @@ from sfm.colmap.rig_models import has_rigs
 from sfm.errors import BadFile, NoModel
 from sfm.geometry.focal_from_F import estimate_focals
 from sfm.mapping.consistency import point_votes
-from sfm.mapping.equal_cameras import with_equal_cameras
+from sfm.mapping.equal_cameras import AS_MUCH, with_equal_cameras
 from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.known_poses import REASON, posed_input, read_known_model, triangulate
 from sfm.mapping.retry_strategy import (
@@ -126,7 +126,7 @@ def _best_cameras(data: MappingInput, options: MappingOptions, scratch: Path) ->
         first, other = (
             first_outcome(each, options, scratch / name) for each, name in ((own, "cameras"), (pooled, "one camera"))
         )
-        if other.models and other.support >= first.support:
+        if other.models and other.support >= AS_MUCH * first.support:
             found = len(camera_ids(data.images)) - len(camera_ids(pooled.images)) + 1
             note = f"{found} cameras without EXIF have one calibration: it explains the images as well as one for each"
             outcome = map_images(pooled, options, scratch)

@@ -1,4 +1,4 @@
-"""Rigs in mapping: found in a free model, or not; images that only a rig can register; models that COLMAP goes on from."""
+"""Rigs in mapping: found in a free model, or not; images that only a rig registers; models that COLMAP goes on from."""
 
 from __future__ import annotations
 
