@@ -37,8 +37,9 @@ def run(db: _PairStore, options: PairOptions, folder: Path, *, rigs: Sequence[Ca
     chosen = choose(options.pairs, images)
     if chosen.note:
         log.warning("%s", chosen.note)
-    frame_of = {name: i for i, names in enumerate(_places(rigs)) for name in names}
-    pairs = [p for p in chosen.pairs if p.name0 not in frame_of or frame_of[p.name0] != frame_of.get(p.name1)]
+    spread = _with_frames(chosen.pairs, rigs) if options.pairs.partition(":")[0] == "sequential" else chosen.pairs
+    frame_of = _frame_of([rig for rig in rigs if rig.is_central])
+    pairs = [p for p in spread if p.name0 not in frame_of or frame_of[p.name0] != frame_of.get(p.name1)]
     db.write_pairs(pairs)
     counts: dict[str, int | float] = {
         "images": len(images.records),
@@ -48,6 +49,20 @@ def run(db: _PairStore, options: PairOptions, folder: Path, *, rigs: Sequence[Ca
     return StageSummary("pairs", counts, time.perf_counter() - start)
 
 
-def _places(rigs: Sequence[CameraRig]) -> list[list[str]]:
-    """The images that were taken in one place."""
-    return [[name for name in frame if name is not None] for rig in rigs if rig.is_central for frame in rig.frames]
+def _frame_of(rigs: Sequence[CameraRig]) -> dict[str, tuple[str, ...]]:
+    """Of each image those that were taken at the same time, itself among them."""
+    frames = (tuple(rig.taken(frame).values()) for rig in rigs for frame in rig.frames)
+    return {name: names for names in frames for name in names}
+
+
+def _with_frames(pairs: Sequence[ImagePair], rigs: Sequence[CameraRig]) -> list[ImagePair]:
+    """Images in a row follow each other in every camera of a rig: all of the one time with all of the other, and those
+    of one time with each other. Faces of panoramas follow each other as they are: there would be very many."""
+    frame_of = _frame_of([rig for rig in rigs if not rig.is_central])
+    found = dict.fromkeys(pairs)
+    for names in dict.fromkeys(frame_of.values()):
+        found |= dict.fromkeys(ImagePair.of(a, b) for i, a in enumerate(names) for b in names[:i])
+    for pair in pairs:
+        ends = frame_of.get(pair.name0, (pair.name0,)), frame_of.get(pair.name1, (pair.name1,))
+        found |= dict.fromkeys(ImagePair.of(a, b) for a in ends[0] for b in ends[1] if a != b)
+    return list(found)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import BadFile
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
-from sfm.rigs.faces_folder import FACE_MASKS, FACES
+from sfm.rigs.folders import FACE_MASKS, FACES
 from sfm.system.safe_paths import refuse_links
 
 _SAFE = "what was done is kept: free some space, or see to it that the folder can be written, and run again"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sfm.images import stage as images
 from sfm.options import ImageOptions
-from sfm.rigs.faces_folder import FACE_MASKS, FACES, describe, write_faces
+from sfm.rigs.faces_folder import describe, write_faces
+from sfm.rigs.folders import FACE_MASKS, FACES
 from sfm.rigs.layout import is_config, with_config_cameras
 from sfm.rigs.panoramas import EQUIRECTANGULAR, find_panoramas, required_panoramas
 from sfm.storage.database import FeatureDatabase

@@ -16,6 +16,7 @@ from sfm.images import decoding, index
 from sfm.images.discovery import find_images
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
+from sfm.mapping.equal_cameras import with_equal_cameras
 from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.registry import MAPPERS
 from sfm.mapping.rigs import as_mapped, with_known_rigs
@@ -29,7 +30,8 @@ from sfm.pipeline import prepared_images
 from sfm.pipeline.prepared_images import has_panoramas
 from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
-from sfm.rigs.faces_folder import FACE_MASKS, FACES, is_face, panorama_rigs
+from sfm.rigs.faces_folder import is_face, panorama_rigs
+from sfm.rigs.folders import FACE_MASKS, FACES
 from sfm.rigs.layout import config_rigs, folder_rigs, is_config
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
@@ -127,7 +129,8 @@ def _images_depend_on(run: Run) -> Any:
     options = run.options.images
     folders = [run.folder] + ([options.masks] if options.masks is not None else [])
     config = [files_digest([Path(options.rig)])] if is_config(options.rig) else []
-    return [asdict(options), [_listing(folder) for folder in folders], *config]
+    lost = ["cube faces are gone"] if run.panoramic and not run.pixels.is_dir() else []
+    return [asdict(options), [_listing(folder) for folder in folders], *config, *lost]
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
@@ -162,7 +165,8 @@ def _pairs_depend_on(run: Run) -> Any:
     spec = run.options.pairs.pairs
     skipped = run.db.summary("images")
     listed = [Path(spec)] if Path(spec).is_file() else []
-    return [spec, files_digest(listed), skipped.skipped if skipped else (), *PAIR_SELECTORS.version(spec)]
+    rigs = [[rig.prefixes, rig.frames] for rig in run.rigs]
+    return [spec, files_digest(listed), skipped.skipped if skipped else (), *PAIR_SELECTORS.version(spec), *rigs]
 
 
 def _run_pairs(run: Run) -> StageSummary:
@@ -211,7 +215,8 @@ def mapped_input(run: Run) -> MappingInput:
     rigs, folder = run.rigs, run.options.mapping.known_poses
     data = with_known_rigs(read_input(run.db, known_intrinsics=run.known_intrinsics), rigs)
     if folder is None:
-        return as_mapped(data, read_models(run.out / UNREFINED)[0], rigs)
+        may_differ = rigs or with_equal_cameras(data) is not None
+        return as_mapped(data, read_models(run.out / UNREFINED)[0], rigs) if may_differ else data
     return known_poses.posed_input(data, known_poses.read_known_model(folder), folder)[0]
 
 

@@ -16,6 +16,7 @@ from sfm import __version__
 from sfm.errors import BadFile
 from sfm.options import Options
 from sfm.results.files import RUN_JSON
+from sfm.rigs.folders import FACES
 from sfm.system.machine import machine
 from sfm.system.safe_paths import is_path, leads_out_anywhere
 from sfm.system.untrusted_files import NUMBER, has_shape, read_json
@@ -169,4 +170,5 @@ def images_folder(out: Path) -> Path:
     folder = read_run_json(out).get("images_folder")
     if not isinstance(folder, str):
         raise BadFile(f"{out / RUN_JSON}: names no folder of images; give --images FOLDER")
-    return Path(folder)
+    inside = out / FACES  # they go where the folder of the run goes
+    return inside if Path(folder).name == FACES and inside.is_dir() else Path(folder)

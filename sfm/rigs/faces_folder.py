@@ -20,11 +20,11 @@ from PIL import Image
 from sfm.images.decoding import mask_path, read_mask, read_rgb
 from sfm.images.index import check_unchanged
 from sfm.rigs.cube_faces import DIRECTIONS, FIELD_DEG, face_focal, face_rotation, face_side, render_face
+from sfm.rigs.folders import FACE_MASKS, FACES
 from sfm.system.hashing import files_digest
 from sfm.system.progress import progress_bar
 from sfm.types import CameraPrior, CameraRig, ImageRecord
 
-FACES, FACE_MASKS = "cube_faces", "cube_face_masks"  # folders in OUT
 CONFIG = "rig_config.json"
 QUALITY = 96  # of JPEG, colours at full resolution
 
