@@ -62,6 +62,19 @@ class ImageOptions:
         "it is black, and an image without one is used whole",
         metavar="FOLDER",
     )
+    rig: str = option(
+        "auto",
+        "cameras that are mounted together: auto (folders of equal file names, where the model shows that they are "
+        "rigid), off, or COLMAP's rig_config.json",
+        metavar="auto|off|FILE",
+    )
+    panoramas: str = option(
+        "auto",
+        "auto: images of the whole sphere (twice as wide as high, whose right edge continues in the left one) are "
+        "matched and mapped as the faces of a cube; off",
+        choices=("auto", "off"),
+        metavar="HOW",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +264,8 @@ class RunKeywords(TypedDict, total=False):
     camera: str
     intrinsics: str | None
     masks: str | PathLike[str] | None
+    rig: str | PathLike[str]
+    panoramas: str
     pairs: str
     matcher: str
     weights: str
@@ -335,7 +350,7 @@ class Options:
                 )
             if name in ("masks", "known_poses"):
                 value = None if value is None else Path(value)
-            elif name in ("pairs", "weights", "scale_bar") and isinstance(value, PathLike):
+            elif name in ("pairs", "weights", "scale_bar", "rig") and isinstance(value, PathLike):
                 value = fspath(value)
             own[stage_of[name]][name] = _checked(get_type_hints(cls)[stage_of[name]], name, value)
         return cls(**{stage: kind(**own[stage]) for stage, kind in get_type_hints(cls).items()})

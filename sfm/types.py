@@ -139,6 +139,46 @@ class ImageRecord:
     taken_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraRig:
+    """S cameras that are mounted together, and what they took at the same times.
+
+    prefixes: of the image names of each camera, as in COLMAP's rig_config.json; the first camera is the reference.
+    frames: F x S image names, None where a camera took no image. cam_from_rig: of each camera (3, 4), the reference's
+    is the identity; None where they are not known. fixed: the poses are known and stay.
+    """
+
+    prefixes: tuple[str, ...]
+    frames: tuple[tuple[str | None, ...], ...]
+    cam_from_rig: tuple[Float64, ...] | None = None
+    fixed: bool = False
+
+    def __post_init__(self) -> None:
+        num = len(self.prefixes)
+        if num < 2 or any(len(frame) != num for frame in self.frames):
+            raise ValueError(f"CameraRig.frames: expected names of {num} cameras, at least two")
+        if self.cam_from_rig is not None:
+            if len(self.cam_from_rig) != num:
+                raise ValueError(f"CameraRig.cam_from_rig: {len(self.cam_from_rig)} poses of {num} cameras")
+            frozen = (_frozen(pose, np.float64, (3, 4), "CameraRig.cam_from_rig") for pose in self.cam_from_rig)
+            object.__setattr__(self, "cam_from_rig", tuple(frozen))
+
+    @staticmethod
+    def taken(frame: tuple[str | None, ...]) -> dict[int, str]:
+        """The image names of a frame by camera."""
+        return {k: name for k, name in enumerate(frame) if name is not None}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All its images."""
+        return frozenset(name for frame in self.frames for name in frame if name is not None)
+
+    @property
+    def is_central(self) -> bool:
+        """Whether its cameras are known to be all in one place, as the faces of a panorama are."""
+        return self.cam_from_rig is not None and not any(pose[:, 3].any() for pose in self.cam_from_rig)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ImagePair:
     """Two image names, name0 < name1."""

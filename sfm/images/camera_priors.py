@@ -32,6 +32,7 @@ from sfm.types import CameraPrior
 
 GUESSED_FOCAL = 1.2  # of the longer side, COLMAP's default_focal_length_factor
 FISHEYE, GUESSED_DEG = "OPENCV_FISHEYE", 160.0
+UNKNOWN_DEVICE = "unknown device in folder"  # begins the group of images that name none
 FOCAL_RANGE = (0.1, 50.0)  # of the longer side; a focal length outside is a faulty EXIF entry
 
 
@@ -83,7 +84,7 @@ def _group_of(image: ImageHeader, how: str) -> str:
     if how == "single":
         return "single"
     exif = image.exif
-    device = " ".join(part for part in (exif.make, exif.model) if part) or f"unknown device in folder {folder}"
+    device = " ".join(part for part in (exif.make, exif.model) if part) or f"{UNKNOWN_DEVICE} {folder}"
     focal = exif.focal_mm or exif.focal_35mm
     parts = (device, exif.lens, f"{focal:.1f} mm" if focal else "", f"{image.size[0]}x{image.size[1]}")
     return ", ".join(part for part in parts if part)

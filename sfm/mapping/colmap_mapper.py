@@ -16,6 +16,7 @@ import numpy as np
 import pycolmap
 
 from sfm.colmap.camera import prior_focal
+from sfm.colmap.database import camera_ids, rig_ids
 from sfm.colmap.log import quiet
 from sfm.colmap.model_writer import save_model
 from sfm.mapping.inputs import Attempt, MappingInput
@@ -39,6 +40,10 @@ def incremental_options(attempt: Attempt, options: MappingOptions) -> pycolmap.I
         result.ba_refine_focal_length = mapper.abs_pose_refine_focal_length = False
     if data.known_intrinsics or attempt.hold_distortion:
         result.ba_refine_extra_params = mapper.abs_pose_refine_extra_params = False
+    if data.rigs:
+        ids = camera_ids(data.images)
+        result.constant_cameras = mapper.constant_cameras = {ids[group] for group in data.known_groups}
+        result.constant_rigs = mapper.constant_rigs = rig_ids(data.images, [rig for rig in data.rigs if rig.fixed])
     return result
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from sfm.colmap.database import write_colmap_database
 from sfm.errors import BadFile
 from sfm.geometry.pixels import reduction
-from sfm.types import Grid, ImageRecord, KeypointMatches, Keypoints, MatcherTraits, TwoViewGeometry
+from sfm.types import CameraRig, Grid, ImageRecord, KeypointMatches, Keypoints, MatcherTraits, TwoViewGeometry
 
 if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
@@ -31,6 +31,8 @@ class MappingInput:
 
     grids, traits: of the matcher. known_intrinsics: the user gave the cameras' parameters; they stay as they are.
     estimated_focals: camera groups whose focal length is not from EXIF, but from the pairs.
+    known_groups: camera groups of which this holds, where it does not of all. rigs: of cameras whose poses in it are
+    known.
     """
 
     images: tuple[ImageRecord, ...]
@@ -41,6 +43,8 @@ class MappingInput:
     known_intrinsics: bool = False
     traits: MatcherTraits = MatcherTraits()
     estimated_focals: frozenset[str] = frozenset()
+    known_groups: frozenset[str] = frozenset()
+    rigs: tuple[CameraRig, ...] = ()
 
     @property
     def sigma(self) -> float:
@@ -81,7 +85,7 @@ def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
 
 def write_database(path: Path, data: MappingInput) -> None:
     """A new COLMAP database of all that mapping reads."""
-    write_colmap_database(path, data.images, data.keypoints, data.geometries, data.matches)
+    write_colmap_database(path, data.images, data.keypoints, data.geometries, data.matches, data.rigs)
 
 
 @dataclass(frozen=True, slots=True)

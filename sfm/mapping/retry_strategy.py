@@ -85,9 +85,18 @@ def strongest_pairs(data: MappingInput) -> dict[str, tuple[int, str]]:
 
 
 def num_reachable(data: MappingInput) -> int:
-    """Images with a pair that the least demanding attempt can use."""
+    """Images with a pair that the least demanding attempt can use, and those that a rig registers with them."""
     least = STRATEGIES[-1].abs_pose_min_num_inliers
-    return sum(inliers >= least for inliers, _ in strongest_pairs(data).values())
+    reached = {name for name, (inliers, _) in strongest_pairs(data).items() if inliers >= least}
+    for frame in (frame for rig in data.rigs for frame in rig.frames):
+        together = {name for name in frame if name is not None}
+        reached |= together if together & reached else set()
+    return len(reached)
+
+
+def first_outcome(data: MappingInput, options: MappingOptions, scratch: Path) -> Outcome:
+    """The outcome of the first attempt alone, in a new folder: by which inputs can be compared."""
+    return _attempt(Attempt(STRATEGIES[0].name, STRATEGIES[0], data), options, scratch)
 
 
 def map_images(data: MappingInput, options: MappingOptions, scratch: Path) -> Outcome:
@@ -152,7 +161,7 @@ def evaluated_run(attempt: Attempt, options: MappingOptions, folder: Path) -> tu
 def evaluate(
     attempt: Attempt, models: tuple[pycolmap.Reconstruction, ...], folder: Path
 ) -> tuple[Outcome, frozenset[ImagePair]]:
-    """The outcome of an attempt that gave these models, and the pairs that contradict the largest one."""
+    """The outcome of an attempt that gave these models, and the pairs that contradict the first of them."""
     data = attempt.data
     if not models:
         return Outcome(attempt, models, frozenset(), folder), frozenset()
@@ -204,11 +213,13 @@ def _refined_focals(data: MappingInput, model: pycolmap.Reconstruction) -> dict[
 
 
 def drop_images(model: pycolmap.Reconstruction, names: frozenset[str]) -> None:
-    """Takes images out of a model, in place, and the points that are left with fewer than two observations."""
-    for image_id in sorted(model.reg_image_ids()):
-        image = model.image(image_id)
-        if image.name in names:
-            model.deregister_frame(image.frame_id)
+    """Takes images out of a model, in place, and the points that are left with fewer than two observations.
+
+    An image goes with all that were taken at the same time by cameras of its rig.
+    """
+    images = [model.image(image_id) for image_id in sorted(model.reg_image_ids())]
+    for frame_id in dict.fromkeys(image.frame_id for image in images if image.name in names):
+        model.deregister_frame(frame_id)
 
 
 def free_distortion(model: pycolmap.Reconstruction, threads: int) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sfm import __version__
 from sfm.colmap.model_reader import model_digest, model_folders, read_reconstruction
 from sfm.colmap.model_writer import colour_points, remove_leftovers, write_models, write_ply
+from sfm.colmap.rig_models import has_rigs
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.images.decoding import draft, mask_path, read_mask
 from sfm.images.exif import TRANSPOSE_OF, orientation_left
@@ -30,7 +31,7 @@ from sfm.options import MatchingOptions
 from sfm.pipeline.output_folder import check_writable
 from sfm.pipeline.refine_options import RefineOptions
 from sfm.refinement.checkpoint import rounds_folder
-from sfm.refinement.model_refinement import PixelSource, RefinedModel, has_rigs, model_input, refine_model
+from sfm.refinement.model_refinement import PixelSource, RefinedModel, model_input, refine_model
 from sfm.results.files import DATABASE
 from sfm.system import memory
 from sfm.system.hashing import json_digest, size_and_time

@@ -30,6 +30,7 @@ from sfm.pipeline.summary import summarise, warnings_of, without_model
 from sfm.report import run as report
 from sfm.results.files import DATABASE
 from sfm.results.run_json import write_run_json
+from sfm.rigs.layout import is_config, read_rig_config
 from sfm.storage.database import FeatureDatabase
 from sfm.types import STAGE_NAMES, ReconstructionSummary, StageSummary
 
@@ -153,6 +154,8 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching
     if options.georeferencing.scale_bar is not None:
         read_scale_bars(options.georeferencing.scale_bar, folder)  # as above
+    if is_config(options.images.rig):
+        read_rig_config(Path(options.images.rig))
     with disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
         remove_leftovers(out)
         yield Run(db, folder, out, options, imported)
@@ -182,4 +185,4 @@ def _placed(run: Run, summaries: Sequence[StageSummary]) -> dict[str, Any] | Non
 def _write_run_json(run: Run, summary: ReconstructionSummary, error: str | None) -> None:
     files = (run.imported.features, run.imported.matches) if run.imported is not None else ()
     matcher = dict(run.db.provenance("matching").get("matcher", {}))
-    write_run_json(summary, run.folder, run.options, matcher, error=error, imported=files)
+    write_run_json(summary, run.folder, run.options, matcher, error=error, imported=files, pixels=run.pixels)

@@ -17,7 +17,7 @@ from sfm.calibration.self_calibration import focal_deviation
 from sfm.colmap.camera import prior_focal
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.mapping.colmap_mapper import INIT_ERROR
-from sfm.mapping.consistency import groups_apart, pair_votes, point_votes
+from sfm.mapping.consistency import frames_of, groups_apart, pair_votes, point_votes
 from sfm.mapping.inputs import MappingInput
 from sfm.quality.gps import contradicts_gps
 from sfm.quality.parallax import rotation_share, triangulation_angles
@@ -138,7 +138,7 @@ def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterato
     """
     votes = point_votes(mapped, data.matches)
     names = sorted(_names(mapped))
-    apart = groups_apart(names, votes)
+    apart = groups_apart(names, votes, frames_of(mapped))
     if len(apart) >= max(2, APART * len(names)):
         some = ", ".join(sorted(apart)[:3]) + (", ..." if len(apart) > 3 else "")
         yield ModelWarning(

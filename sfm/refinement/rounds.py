@@ -11,6 +11,7 @@ CVPR 2024, with patches in the place of its network. Pixels are COLMAP's (sfm.ty
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,10 @@ from sfm.calibration.focal_prior import FocalEvidence, evidence_of_priors, most_
 from sfm.calibration.self_calibration import calibrated_cameras
 from sfm.colmap.camera import prior_focal
 from sfm.colmap.model_arrays import ModelColumns, delete_observations, move_observations
+from sfm.colmap.rig_models import without_rigs
+from sfm.mapping.equal_cameras import equal_cameras
 from sfm.mapping.inputs import MappingInput, write_database
+from sfm.mapping.rigs import fixed_rigs, known_cameras, with_poses_of
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
@@ -70,8 +74,12 @@ class Refiner:
         """What bundle adjustment may change."""
         known_poses = self.mapping.known_poses is not None
         weak = [evidence.camera_id for evidence in self.weak]
-        fixed = model.cameras if self.data.known_intrinsics or known_poses else weak
-        return Freedom(poses=not known_poses, fixed_cameras=frozenset(fixed))
+        fixed = frozenset(model.cameras if self.data.known_intrinsics or known_poses else weak)
+        if not self.data.rigs:
+            return Freedom(poses=not known_poses, fixed_cameras=fixed)
+        fixed |= known_cameras(self.data, model)
+        equal = equal_cameras(model) if len(fixed) < len(model.cameras) else {}
+        return Freedom(fixed_cameras=fixed, fixed_rigs=fixed_rigs(self.data, model), equal_cameras=equal)
 
     def start(self, model: pycolmap.Reconstruction) -> Refined:
         """A model before the first round."""
@@ -136,7 +144,7 @@ class Refiner:
         if self.write_database is not None:
             self.write_database(path, model)
         else:
-            write_database(path, refined_input(self.data, model))
+            write_database(path, refined_input(with_poses_of(self.data, model), model))
         num_registered = complete(
             model,
             self.data,
@@ -309,14 +317,23 @@ def calibrate(refiner: Refiner, state: Refined) -> tuple[pycolmap.Reconstruction
     weak = {evidence.camera_id: evidence for evidence in refiner.weak}
     if refiner.options.fix_principal_point or len(freedom.fixed_cameras) == len(state.model.cameras):
         return state.model, ()
-    cameras, reports = calibrated_cameras(state.model, fixed=freedom.fixed_cameras | frozenset(weak))
+    equal = freedom.equal_cameras
+    each = without_rigs(state.model, equal) if equal else state.model
+    cameras, reports = calibrated_cameras(each, fixed=freedom.fixed_cameras | frozenset(weak))
     found = {camera_id: most_probable(state.model, evidence) for camera_id, evidence in weak.items()}
     cameras |= {camera_id: camera for camera_id, (camera, _) in found.items()}
     reports = tuple(found[r.camera_id][1] if r.camera_id in found else r for r in reports)
     model = pycolmap.Reconstruction(state.model)
-    for camera_id, camera in cameras.items():
-        model.cameras[camera_id] = camera
+    for camera_id in model.cameras:
+        if freedom.parameters_of(camera_id) in cameras:
+            model.cameras[camera_id] = _numbered(cameras[freedom.parameters_of(camera_id)], camera_id)
     if cameras:
-        held = freedom.fixed_cameras | frozenset(cameras)
+        held = freedom.fixed_cameras | frozenset(i for i in model.cameras if freedom.parameters_of(i) in cameras)
         adjust(model, state.covariances, replace(freedom, fixed_cameras=held), refiner.mapping.threads)
     return model, tuple(str(report) for report in reports)
+
+
+def _numbered(camera: pycolmap.Camera, camera_id: int) -> pycolmap.Camera:
+    result = deepcopy(camera)
+    result.camera_id = camera_id
+    return result

@@ -17,6 +17,7 @@ from sfm.colmap.model_reader import has_foreign, read_models
 from sfm.colmap.model_writer import UNREFINED, ReadRGB, colour_points, write_models, write_ply
 from sfm.errors import BadFile
 from sfm.mapping.inputs import write_database
+from sfm.mapping.rigs import with_poses_of
 from sfm.refinement.checkpoint import rounds_folder
 from sfm.refinement.rounds import Refiner, calibrate, focal_evidence, refine, with_weak_cameras
 from sfm.refinement.track_completion import refined_input
@@ -50,7 +51,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
             *(calibrate(own, state) for (own, _), state in zip(held, states, strict=True)), strict=True
         )
         notes, weak = reports[0], held[0][0].weak
-        write_database(scratch / "database.db", refined_input(refiner.data, models[0]))
+        write_database(scratch / "database.db", refined_input(with_poses_of(refiner.data, models[0]), models[0]))
         place_database(scratch / "database.db", output / "database.db")
     for model in models:
         colour_points(model, read_rgb)
