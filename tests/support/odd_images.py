@@ -105,6 +105,17 @@ def rotated(orientation: int, kind: str, **how: Any) -> Callable[[Path, Picture]
     return write
 
 
+def of_phone(orientation: int) -> Callable[[Path, Picture], object]:
+    """Writer of HEIC and AVIF, stored rotated."""
+
+    def write(path: Path, picture: Picture) -> None:
+        from tests.support.phone_images import save_phone_image  # which imports this module
+
+        save_phone_image(path, picture, orientation)
+
+    return write
+
+
 def stored_for(orientation: int, picture: Picture) -> Picture:
     """The pixels that EXIF's orientation turns into the picture; independent of the product's own table."""
     undo: dict[int, Callable[[Picture], Any]] = {
@@ -368,6 +379,8 @@ NAMES = {
 }  # fmt: skip
 
 USED = [
+    *(Kind(f"orientation {o} in {suffix.upper()}", f"phone{o}.{suffix}", of_phone(o), tolerance=2)
+      for o in (1, 6) for suffix in ("heic", "avif")),
     *(Kind(f"orientation {o} in {kind}", f"turned{o}.{suffix}", rotated(o, kind), tolerance=2.0 * (kind == "JPEG"))
       for o in range(1, 9) for kind, suffix in (("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tif"), ("WEBP", "webp"))),
     *(Kind(f"orientation {what}", f"orientation{i}.jpg", tagged({ORIENTATION: value}), tolerance=2)
