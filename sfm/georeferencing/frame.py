@@ -16,6 +16,7 @@ from sfm.system.untrusted_files import NUMBER, has_shape, read_json
 from sfm.types import Float64
 
 FRAME_FILE = "frame.json"
+OWN = "own"  # the frame of a model that could not be placed beside others that were
 _SHAPE = {
     "frame": str,
     "key": str,
@@ -38,10 +39,15 @@ class WorldFrame:
     key: str
     record: Mapping[str, Any]
 
+    @property
+    def kind(self) -> str:
+        """ENU, metres, or OWN."""
+        return "ENU" if self.origin is not None else str(self.record.get("frame", OWN))
+
     def text(self) -> str:
         """What the file holds."""
         value = {
-            "frame": "ENU" if self.origin is not None else "metres",
+            "frame": self.kind,
             **({"origin": origin_dict(self.origin)} if self.origin is not None else {}),
             "scale": self.similarity.scale,
             "rotation": self.similarity.rotation.tolist(),

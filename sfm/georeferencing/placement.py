@@ -17,7 +17,7 @@ import pycolmap
 from sfm.colmap.model_reader import read_models
 from sfm.colmap.model_writer import write_models, write_ply
 from sfm.geometry.similarity import Similarity
-from sfm.georeferencing.frame import FRAME_FILE, WorldFrame, origin_dict, read_frame
+from sfm.georeferencing.frame import FRAME_FILE, OWN, WorldFrame, origin_dict, read_frame
 from sfm.georeferencing.gps_fit import GPSFit, fit_gps
 from sfm.georeferencing.scale_bars import MeasuredBar, ScaleBars, measure, scale_of
 from sfm.images.positions import Positions, positions_of
@@ -30,10 +30,15 @@ SHOWN = 5  # outliers in the record
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """The frame of one model, None where it keeps its own, and what is said of it."""
+    """The frame of one model, as it was without a similarity where it keeps its own, and what is said of it."""
 
-    frame: WorldFrame | None
+    frame: WorldFrame
     record: dict[str, Any]
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether it has a frame in metres."""
+        return self.frame.kind != OWN
 
 
 def place(
@@ -51,18 +56,29 @@ def place(
         return None
     key = _key(positions, bars)
     models = read_models(out / "sparse")
-    if all(frame is not None and frame.key == key for frame in before):
+    known = [frame for frame in before if frame is not None and frame.key == key]
+    if len(known) == len(models):
         write_ply(models[0], out / "points.ply")  # a run may have been killed before it
-        return dict(before[0].record) if before and before[0] is not None else None
+        return _of_all(known)
     own = [_own(frame) for frame in before]
     found = [_frame_of(model, back, positions, bars, key) for model, back in zip(models, own, strict=True)]
-    if any(one.frame is not None for one in found) or any(before):
+    is_placed = any(one.is_placed for one in found)
+    if is_placed or any(before):
         for model, back, one in zip(models, own, found, strict=True):
-            _transform(model, back if one.frame is None else _after(one.frame.similarity, back))
-        beside = [{FRAME_FILE: one.frame.text()} if one.frame is not None else {} for one in found]
+            _transform(model, _after(one.frame.similarity, back))
+        beside = [{FRAME_FILE: one.frame.text()} for one in found] if is_placed else []
         write_models(models, out / "sparse", beside=beside)
         write_ply(models[0], out / "points.ply")
-    return found[0].record if found and found[0].record else None
+    return _of_all([one.frame for one in found]) if found[0].record else None
+
+
+def _of_all(frames: Sequence[WorldFrame]) -> dict[str, Any]:
+    """What is said of the largest model, and which frames all have."""
+    record = dict(frames[0].record) | {"models": [frame.kind for frame in frames]}
+    own = [f"sparse/{i}" for i, frame in enumerate(frames) if frame.kind == OWN]
+    if 0 < len(own) < len(frames) and frames[0].kind != OWN:
+        record["text"] += f"; {', '.join(own)} in a frame of {'their' if len(own) > 1 else 'its'} own"
+    return record
 
 
 def _key(positions: Positions, bars: ScaleBars | None) -> str:
@@ -113,12 +129,13 @@ def _frame_of(
     else:
         similarity = _similarity(fit, None)
     located = fit is not None and not fit.reason
+    still = Similarity(1.0, np.eye(3), np.zeros(3))
     if not record:
-        return _Found(None, {})
+        return _Found(WorldFrame(still, None, key, {}), {})
     record["text"] = _text(fit, record, located, similarity)
-    record |= {"frame": "ENU" if located else "metres" if similarity is not None else "own"}
+    record |= {"frame": "ENU" if located else "metres" if similarity is not None else OWN}
     if similarity is None:
-        return _Found(None, record)
+        return _Found(WorldFrame(still, None, key, record), record)
     origin = fit.origin if fit is not None and located else None
     if origin is not None:
         record["origin"] = origin_dict(origin)

@@ -124,7 +124,8 @@ def _drone(xmp: bytes) -> dict[str, float]:
 
 
 def _parts(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else () if value is None else (value,)
+    """At most four, more than there may be."""
+    return tuple(value[:4]) if isinstance(value, (tuple, list)) else () if value is None else (value,)
 
 
 def _number(value: Any) -> float:

@@ -106,6 +106,22 @@ def test_all_models_of_a_run_are_in_one_frame(tmp_path):
     np.testing.assert_allclose(centres_of(read(out, 1)), truth[rows], atol=1e-4)
 
 
+def test_a_model_that_cannot_be_placed_stays_beside_one_that_is(tmp_path):
+    first, second = model_of(ENU), model_of(ENU)
+    for i in range(37, len(ENU) + 1):
+        first.deregister_frame(i)
+    for i in range(1, 37):
+        second.deregister_frame(i)
+    out, records = written(tmp_path / "out", first, second), records_of(tags_of(ENU))
+    record = place(out, records, gps=True)
+    assert record["models"] == ["ENU", "own"]
+    assert record["text"].endswith("sparse/1 in a frame of its own")
+    np.testing.assert_array_equal(centres_of(read(out, 1)), centres_of(second))
+    content = [(out / f"sparse/{i}/images.bin").read_bytes() for i in (0, 1)]
+    assert place(out, records, gps=True) == record
+    assert [(out / f"sparse/{i}/images.bin").read_bytes() for i in (0, 1)] == content
+
+
 def degenerate():
     line = strips(1, 30) * [0.0, 1, 0]
     close = strips() * [0.02, 0.02, 0.02]
