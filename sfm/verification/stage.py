@@ -45,7 +45,7 @@ def verify(
     seed: int = 0,
 ) -> list[TwoViewGeometry]:
     """Geometry of every pair of a set, in order. grids, traits: of the matcher. still: what is left out."""
-    return settle(_verify(items, records, grids, options, traits=traits, still=still, seed=seed))
+    return settle(verify_each(items, records, grids, options, traits=traits, still=still, seed=seed))
 
 
 def settle(geometries: Sequence[TwoViewGeometry]) -> list[TwoViewGeometry]:
@@ -70,7 +70,7 @@ def settle(geometries: Sequence[TwoViewGeometry]) -> list[TwoViewGeometry]:
     return settled
 
 
-def _verify(
+def verify_each(
     items: Sequence[tuple[ImagePair, Matches]],
     records: Mapping[str, ImageRecord],
     grids: Mapping[str, Grid | None],
@@ -81,7 +81,7 @@ def _verify(
     seed: int = 0,
     on_pair: Callable[[], object] = lambda: None,
 ) -> list[TwoViewGeometry]:
-    """Geometry of every pair, in order, in threads (pycolmap gives up the interpreter's lock while it works).
+    """As `verify`, with pairs in doubt undecided, in threads (pycolmap gives up the interpreter's lock while it works).
 
     on_pair: called when a pair is done.
     """
@@ -164,7 +164,9 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0, len
     with progress_bar(len(pairs), desc="verifying", unit="pair", initial=len(pairs) - len(todo)) as bar:
         for begin in range(0, len(todo), BLOCK):
             items = [(pair, db.read_matches(pair)) for pair in todo[begin : begin + BLOCK]]
-            found = _verify(items, records, grids, options, traits=traits, still=still, seed=seed, on_pair=bar.update)
+            found = verify_each(
+                items, records, grids, options, traits=traits, still=still, seed=seed, on_pair=bar.update
+            )
             done |= {geometry.pair: geometry for geometry in found}
             if begin + BLOCK < len(todo):  # the last are written with all
                 db.keep_verified(found, key=key)
