@@ -134,9 +134,9 @@ class ImageRecord:
     height: int
     camera: CameraPrior
     digest: str
-    value_range: tuple[float, float] | None = None
     gps: GPSTag | None = None
     taken_at: float | None = None
+    value_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -113,7 +113,7 @@ def _record(one: _Checked, camera: CameraPrior, ranges: Mapping[str, Range]) -> 
     exif = one.header.exif
     digest = _ranged(one.digest, value_range)
     return ImageRecord(
-        one.header.name, *one.header.size, camera, digest, value_range, gps=exif.gps, taken_at=exif.taken_at
+        one.header.name, *one.header.size, camera, digest, exif.gps, exif.taken_at, value_range
     )
 
 
