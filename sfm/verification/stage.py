@@ -195,7 +195,7 @@ def found_cameras(
     for group, members in groups.items():
         pairs = chosen_pairs(counts, frozenset(record.name for record in members))
         known = is_fisheye(members[0].camera.model)
-        if not pairs or not (known or how == "find"):
+        if not pairs or not (known or (how == "find" and members[0].camera.model == "SIMPLE_RADIAL")):
             continue
         items = [(pair, db.read_matches(pair)) for pair in pairs]
         error = allowed_error((grids.get(pairs[0].name0), grids.get(pairs[0].name1)), traits, options.max_error)
