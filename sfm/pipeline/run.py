@@ -145,6 +145,8 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching
     if is_config(options.images.rig):
+        if not Path(options.images.rig).is_file():
+            raise BadFile(f"--rig {options.images.rig}: no such file, and neither auto nor off")
         read_rig_config(Path(options.images.rig))
     with disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
         remove_leftovers(out)
