@@ -155,6 +155,8 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
     if options.georeferencing.scale_bar is not None:
         read_scale_bars(options.georeferencing.scale_bar, folder)  # as above
     if is_config(options.images.rig):
+        if not Path(options.images.rig).is_file():
+            raise BadFile(f"--rig {options.images.rig}: no such file, and neither auto nor off")
         read_rig_config(Path(options.images.rig))
     with disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
         remove_leftovers(out)

@@ -118,6 +118,6 @@ def test_off_maps_each_image_on_its_own(images, tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named_before_any_work(images, tmp_path):
-    with pytest.raises(BadFile, match=r"rgi\.json: cannot be read"):
+    with pytest.raises(BadFile, match=r"--rig rgi\.json: no such file, and neither auto nor off"):
         reconstruct(images, tmp_path / "out", rig="rgi.json", **OPTIONS)
     assert not (tmp_path / "out" / "features.h5").exists()
