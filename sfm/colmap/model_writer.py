@@ -18,7 +18,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 UNREFINED = "unrefined"  # folder under OUT of the models that mapping leaves to refinement
-LEFTOVERS = (".mapping-*", ".models-*", ".refinement/*/*/.round-*", "run.json.part", "report.html.part")
+LEFTOVERS = (".mapping-*", ".models-*", ".faces-*", ".refinement/*/*/.round-*", "run.json.part", "report.html.part")
 _PLY_POINT = 15  # bytes: three floats and a colour
 ReadRGB = Callable[[str], NDArray[np.uint8]]  # (H, W, 3) of an image name, EXIF rotation applied
 

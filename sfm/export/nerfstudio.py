@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 from sfm.errors import BadFile
 from sfm.export.ply import points_of, write_ply
 from sfm.export.source import GL_FROM_CV, ExportSource, protect_images, registered_images, size_of
-from sfm.export.upright_copies import place_upright
+from sfm.export.upright_copies import copy_format, name_of_copy, place_upright
 from sfm.georeferencing.frame import read_frame
 from sfm.system.safe_paths import refuse_links
 from sfm.types import Float64
@@ -58,12 +59,11 @@ def nerfstudio(source: ExportSource, dest: Path) -> Path:
         raise BadFile(
             f"{dest}: nerfstudio knows one kind of lens a scene, this model has two; use the undistorted format"
         )
-    for image in images:
-        place_upright(images_dir / image.name, dest / "images" / image.name, size_of(image))
+    names = _place_images(source, images, images_dir, dest)
     shared = next(iter(intrinsics.values())) if len(intrinsics) == 1 else {"camera_model": kinds.pop()}
     frames = [
         {
-            "file_path": f"images/{image.name}",
+            "file_path": f"images/{names[image.name]}",
             "transform_matrix": _nerfstudio_pose(image, applied).tolist(),
             "colmap_im_id": image.image_id,
             **(intrinsics[image.camera_id] if len(intrinsics) > 1 else {}),
@@ -81,6 +81,19 @@ def nerfstudio(source: ExportSource, dest: Path) -> Path:
     path = dest / "transforms.json"
     path.write_text(json.dumps(document, indent=2), encoding="utf-8")
     return path
+
+
+def _place_images(
+    source: ExportSource, images: Sequence[pycolmap.Image], images_dir: Path, dest: Path
+) -> dict[str, str]:
+    """Upright copies of the images in formats that are widely read; their names by those of the images."""
+    names, taken, ranges = {}, {image.name for image in images}, source.value_ranges()
+    for image in images:
+        path, size = images_dir / image.name, size_of(image)
+        format = copy_format(path, size)
+        name = names[image.name] = name_of_copy(image.name, format, taken)
+        place_upright(path, dest / "images" / name, size, format=format, value_range=ranges.get(image.name))
+    return names
 
 
 def _nerfstudio_camera(camera: pycolmap.Camera, dest: Path) -> dict[str, Any]:

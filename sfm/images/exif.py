@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
-from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -73,9 +72,9 @@ def read_exif(image: Image.Image) -> Exif:
     )
 
 
-def orientation_left(image: ImageFile) -> int:
-    """The EXIF orientation that is still to be applied: Pillow rotates TIFF, and only TIFF, as it decodes."""
-    return 1 if isinstance(image, TiffImageFile) else read_exif(image).orientation
+def orientation_left(image: Image.Image) -> int:
+    """The EXIF orientation that is still to be applied: TIFF and HEIC are rotated as they are decoded."""
+    return 1 if isinstance(image, TiffImageFile) or image.format == "HEIF" else read_exif(image).orientation
 
 
 def _pixels_per_mm(exif_ifd: dict[int, Any], size: tuple[int, int]) -> float:

@@ -21,6 +21,7 @@ from sfm.errors import BadFile, BadOption, NoModel
 from sfm.georeferencing.placement import place
 from sfm.georeferencing.scale_bars import read_scale_bars
 from sfm.mapping import known_poses
+from sfm.matchers.registry import check_choice
 from sfm.options import Options, RunKeywords
 from sfm.pipeline.output_folder import check_writable, disk_errors
 from sfm.pipeline.reuse import bring_up_to_date
@@ -29,6 +30,7 @@ from sfm.pipeline.summary import summarise, warnings_of, without_model
 from sfm.report import run as report
 from sfm.results.files import DATABASE
 from sfm.results.run_json import write_run_json
+from sfm.rigs.layout import is_config, read_rig_config
 from sfm.storage.database import FeatureDatabase
 from sfm.types import STAGE_NAMES, ReconstructionSummary, StageSummary
 
@@ -143,12 +145,17 @@ def _options(options: Options | None, keywords: RunKeywords) -> Options:
 def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | None) -> Iterator[Run]:
     """The state of a run whose folders and known poses were checked, with its database open."""
     if not folder.is_dir():
-        raise BadFile(f"{folder}: no such folder; give the folder of your images")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise BadFile(f"{folder}: {what}; give the folder of your images")
+    if imported is None:
+        check_choice(options.matching)  # what is wrong with it is said before the images are read
     check_writable(out)
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching
     if options.georeferencing.scale_bar is not None:
         read_scale_bars(options.georeferencing.scale_bar, folder)  # as above
+    if is_config(options.images.rig):
+        read_rig_config(Path(options.images.rig))
     with disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
         remove_leftovers(out)
         yield Run(db, folder, out, options, imported)
@@ -178,4 +185,4 @@ def _placed(run: Run, summaries: Sequence[StageSummary]) -> dict[str, Any] | Non
 def _write_run_json(run: Run, summary: ReconstructionSummary, error: str | None) -> None:
     files = (run.imported.features, run.imported.matches) if run.imported is not None else ()
     matcher = dict(run.db.provenance("matching").get("matcher", {}))
-    write_run_json(summary, run.folder, run.options, matcher, error=error, imported=files)
+    write_run_json(summary, run.folder, run.options, matcher, error=error, imported=files, pixels=run.pixels)

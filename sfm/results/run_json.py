@@ -16,6 +16,8 @@ from sfm import __version__
 from sfm.errors import BadFile
 from sfm.options import Options
 from sfm.results.files import RUN_JSON
+from sfm.results.shell import path_word
+from sfm.rigs.folders import FACES
 from sfm.system.machine import machine
 from sfm.system.safe_paths import is_path, leads_out_anywhere
 from sfm.system.untrusted_files import NUMBER, has_shape, read_json
@@ -47,15 +49,17 @@ def write_run_json(
     *,
     error: str | None = None,
     imported: Sequence[Path] = (),
+    pixels: Path | None = None,
 ) -> None:
     """OUT/run.json: all that the text says, with the options, the versions, the matcher and the machine.
 
     Appears whole. error: why there is no model. imported: hloc's feature and match files, where they were taken
-    instead of matching. Raises BadFile where it cannot be written.
+    instead of matching. pixels: folder of the images that the model names, where it is another one. Raises BadFile
+    where it cannot be written.
     """
     out = summary.model_dir.parent.parent
     part = out / (RUN_JSON + ".part")
-    value = run_dict(summary, folder, options, matcher) | {
+    value = run_dict(summary, pixels or folder, options, matcher) | {
         "machine": machine(),
         "command": command(folder, out, options, imported),
         "error": error,
@@ -94,8 +98,8 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
 
 def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] = ()) -> str:
     """The shell command that makes this run again: what differs from the defaults."""
-    words = ["loftr-sfm", *(["import"] if imported else []), str(folder), str(out)]
-    words += [
+    start = ["loftr-sfm", *(["import"] if imported else []), path_word(folder), path_word(out)]
+    words = [
         word for flag, path in zip(("--features", "--matches"), imported, strict=False) for word in (flag, str(path))
     ]
     for group in fields(options):
@@ -106,7 +110,7 @@ def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] 
                 words += (
                     [flag] if value is True else [f"{flag}={value}"] if str(value)[:1] == "-" else [flag, str(value)]
                 )
-    return shlex.join(words)
+    return " ".join([*start, *map(shlex.quote, words)])
 
 
 def _stage_dict(stage: StageSummary) -> dict[str, Any]:
@@ -169,4 +173,5 @@ def images_folder(out: Path) -> Path:
     folder = read_run_json(out).get("images_folder")
     if not isinstance(folder, str):
         raise BadFile(f"{out / RUN_JSON}: names no folder of images; give --images FOLDER")
-    return Path(folder)
+    inside = out / FACES  # they go where the folder of the run goes
+    return inside if Path(folder).name == FACES and inside.is_dir() else Path(folder)
