@@ -74,6 +74,7 @@ def read_frame(folder: Path) -> WorldFrame | None:
             raise ValueError
         rotation, translation = np.array(value["rotation"], np.float64), np.array(value["translation"], np.float64)
         proper = rotation.shape == (3, 3) and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6)
+        proper = proper and np.linalg.det(rotation) > 0
         scale = float(value["scale"])
         if not (proper and translation.shape == (3,) and np.isfinite(translation).all() and 0 < scale < np.inf):
             raise ValueError

@@ -56,7 +56,7 @@ def place(
         return None
     key = _key(positions, bars)
     models = read_models(out / "sparse")
-    known = [frame for frame in before if frame is not None and frame.key == key]
+    known = [frame for frame in before if frame is not None and frame.key == key and "text" in frame.record]
     if len(known) == len(models):
         write_ply(models[0], out / "points.ply")  # a run may have been killed before it
         return _of_all(known)
