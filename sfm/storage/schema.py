@@ -90,6 +90,7 @@ KINDS = frozenset(  # of two-view geometries, as TwoViewGeometry names them
     )
 )
 _REASONS = tuple(REJECTIONS)
+IMAGE_GROUPS = ("images", "positions", "value_ranges")
 # the stage that makes each group
 STAGE_OF = {
     "images": "images",
@@ -134,6 +135,23 @@ def pair_rows(pairs: Sequence[ImagePair], rows: Mapping[str, int]) -> Array:
 def pairs(image_idx: Array, names: Sequence[str]) -> list[ImagePair]:
     """The pairs of (P, 2) row numbers."""
     return [ImagePair(names[i], names[j]) for i, j in image_idx.tolist()]
+
+
+def image_groups(records: Sequence[ImageRecord]) -> dict[str, dict[str, Any]]:
+    """The columns of all groups that hold something of the images."""
+    return {
+        "images": images_columns(records),
+        "positions": positions_columns(records),
+        "value_ranges": value_ranges_columns(records),
+    }
+
+
+def images_of(groups: Mapping[str, Row]) -> tuple[ImageRecord, ...]:
+    """The images from those of their groups that a file has: older ones lack some."""
+    records = images(groups["images"]) if "images" in groups else ()
+    if "value_ranges" in groups:
+        records = with_value_ranges(records, groups["value_ranges"])
+    return with_positions(records, groups["positions"]) if "positions" in groups else records
 
 
 def images_columns(records: Sequence[ImageRecord]) -> dict[str, Any]:
