@@ -144,7 +144,8 @@ def _found(outcome: Outcome, data: MappingInput, num: int, **more: Any) -> Mappe
 
 def with_focals(data: MappingInput) -> tuple[MappingInput, int]:
     """The input with the focal lengths that pairs of images determine, of cameras of which none is known; how many."""
-    focals = estimate_focals(data.images, data.geometries)
+    names = {record.name for record in data.images}
+    focals = estimate_focals(data.images, [g for g in data.geometries if {g.pair.name0, g.pair.name1} <= names])
     return replace(data, images=replace_focals(data.images, focals)), len(focals)
 
 
