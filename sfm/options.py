@@ -264,7 +264,7 @@ class RunKeywords(TypedDict, total=False):
     camera: str
     intrinsics: str | None
     masks: str | PathLike[str] | None
-    rig: str | PathLike[str]
+    rig: str
     panoramas: str
     pairs: str
     matcher: str
