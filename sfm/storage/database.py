@@ -123,13 +123,9 @@ class FeatureDatabase:
             self._disk.close()
 
     def _load_images(self) -> None:
-        group = subgroup(self._h5, "images")
-        records = schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ()
-        if (ranges := subgroup(self._h5, "value_ranges")) is not None:
-            records = schema.with_value_ranges(records, read_columns(ranges, SCHEMA["value_ranges"]))
-        if (positions := subgroup(self._h5, "positions")) is not None:  # older files have none
-            records = schema.with_positions(records, read_columns(positions, SCHEMA["positions"]))
-        self._set_images(records)
+        groups = {name: subgroup(self._h5, name) for name in schema.IMAGE_GROUPS}
+        found = {name: read_columns(group, SCHEMA[name]) for name, group in groups.items() if group is not None}
+        self._set_images(schema.image_records(found))
 
     def _set_images(self, records: tuple[ImageRecord, ...]) -> None:
         self._images = records
@@ -232,10 +228,8 @@ class FeatureDatabase:
             with self._writing():
                 for name in self._h5.keys() & (SCHEMA.keys() - {"images"}):
                     del self._h5[name]
-        self._write("images", schema.images_columns(records))
-        if "value_ranges" in self._h5 or any(record.value_range is not None for record in records):
-            self._write("value_ranges", schema.value_ranges_columns(records))
-        self._write("positions", schema.positions_columns(records))
+        for name, columns in schema.image_groups(records, self._h5.keys()).items():
+            self._write(name, columns)
         self._set_images(tuple(records))
         self._matches.use_images(self._digests)
 
