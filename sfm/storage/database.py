@@ -123,9 +123,9 @@ class FeatureDatabase:
             self._disk.close()
 
     def _load_images(self) -> None:
-        found = {name: subgroup(self._h5, name) for name in schema.IMAGE_GROUPS}
-        records = schema.images_of({n: read_columns(g, SCHEMA[n]) for n, g in found.items() if g is not None})
-        self._set_images(records)
+        groups = {name: subgroup(self._h5, name) for name in schema.IMAGE_GROUPS}
+        found = {name: read_columns(group, SCHEMA[name]) for name, group in groups.items() if group is not None}
+        self._set_images(schema.image_records(found))
 
     def _set_images(self, records: tuple[ImageRecord, ...]) -> None:
         self._images = records
@@ -228,7 +228,7 @@ class FeatureDatabase:
             with self._writing():
                 for name in self._h5.keys() & (SCHEMA.keys() - {"images"}):
                     del self._h5[name]
-        for name, columns in schema.image_groups(records).items():
+        for name, columns in schema.image_groups(records, self._h5.keys()).items():
             self._write(name, columns)
         self._set_images(tuple(records))
         self._matches.use_images(self._digests)
