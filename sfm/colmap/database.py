@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pycolmap
 
 from sfm.colmap.camera import prior_camera
 from sfm.types import ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
+
+NO_CAMERAS: Mapping[int, pycolmap.Camera] = MappingProxyType({})
 
 
 def write_colmap_database(
@@ -23,19 +26,21 @@ def write_colmap_database(
     keypoints: Sequence[Keypoints],
     geometries: Sequence[TwoViewGeometry],
     matches: Sequence[KeypointMatches],
+    cameras: Mapping[int, pycolmap.Camera] = NO_CAMERAS,
 ) -> None:
     """A new COLMAP database with cameras, rigs, frames, images, keypoints and verified matches.
 
-    keypoints: of each image, in the images' order. geometries: at least of every pair of `matches`.
+    keypoints: of each image, in the images' order. geometries: at least of every pair of `matches`. cameras: by id, of
+    a finished model; those of the images' priors otherwise. Whether a focal length is a prior, the images say.
     Raises RuntimeError where the disk is full. Without a transaction: pycolmap's ends the process there, as it commits
     in a destructor. It would save 0.08 ms a pair.
     """
     _remove(path)
     database = pycolmap.Database.open(path)
     try:
-        cameras = _write_cameras(database, images)
+        camera_ids = _write_cameras(database, images, cameras)
         for i, (record, own) in enumerate(zip(images, keypoints, strict=True)):
-            _write_image(database, i + 1, cameras[record.camera.group], record.name)
+            _write_image(database, i + 1, camera_ids[record.camera.group], record.name)
             database.write_keypoints(i + 1, np.ascontiguousarray(own.xy, np.float32))
         _write_matches(database, {record.name: i + 1 for i, record in enumerate(images)}, geometries, matches)
     finally:
@@ -83,7 +88,9 @@ def _remove(path: Path) -> None:
         path.with_name(path.name + end).unlink(missing_ok=True)
 
 
-def _write_cameras(database: pycolmap.Database, images: Sequence[ImageRecord]) -> dict[str, int]:
+def _write_cameras(
+    database: pycolmap.Database, images: Sequence[ImageRecord], final: Mapping[int, pycolmap.Camera]
+) -> dict[str, int]:
     """One camera and one rig of it for each group; camera ids by group, from 1 in order of first use."""
     ids: dict[str, int] = {}
     for record in images:
@@ -92,6 +99,9 @@ def _write_cameras(database: pycolmap.Database, images: Sequence[ImageRecord]) -
         camera_id = len(ids) + 1
         ids[record.camera.group] = camera_id
         camera = prior_camera(record, camera_id)
+        if camera_id in final:
+            camera = pycolmap.Camera(final[camera_id].todict())
+            camera.has_prior_focal_length = record.camera.has_focal_prior
         database.write_camera(camera, use_camera_id=True)
         rig = pycolmap.Rig(rig_id=camera_id)
         rig.add_ref_sensor(camera.sensor_id)

@@ -18,6 +18,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm import __version__
+from sfm.colmap.database import place_database
 from sfm.colmap.model_reader import model_digest, model_folders, read_reconstruction
 from sfm.colmap.model_writer import colour_points, remove_leftovers, write_models, write_ply
 from sfm.errors import BadFile, BadImage, BadOption
@@ -28,7 +29,14 @@ from sfm.options import MatchingOptions
 from sfm.pipeline.output_folder import check_writable
 from sfm.pipeline.refine_options import RefineOptions
 from sfm.refinement.checkpoint import rounds_folder
-from sfm.refinement.model_refinement import PixelSource, RefinedModel, has_rigs, model_input, refine_model
+from sfm.refinement.model_refinement import (
+    PixelSource,
+    RefinedModel,
+    has_rigs,
+    model_input,
+    refine_model,
+    write_tracks_database,
+)
 from sfm.results.files import DATABASE
 from sfm.system import memory
 from sfm.system.hashing import json_digest, size_and_time
@@ -37,7 +45,7 @@ from sfm.system.tables import write_json
 from sfm.types import ImageRecord
 
 RECORD = "refine.json"
-WRITTEN = ("sparse", "points.ply", RECORD, f"{RECORD}.part", ".refinement")
+WRITTEN = ("sparse", "points.ply", "database.db", RECORD, f"{RECORD}.part", ".refinement")
 SHOWN = 3  # names in a message
 FEW_LEFT, FEW_MOVED = 0.5, 0.1  # of the observations, below which there is a warning
 
@@ -106,9 +114,9 @@ def _pixels(folder: Path, record: ImageRecord, mode: str) -> NDArray[np.uint8]:
 def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions | None = None) -> str:
     """Refines a model, binary or text, given by its folder or by one that holds it in sparse/0; of several the largest.
 
-    Writes `out`/sparse/0, `out`/points.ply and `out`/refine.json; returns what is said of it. Rounds that a killed call
-    finished are used by the next one with the same arguments. Raises BadFile, BadImage and BadOption for what the user
-    can correct.
+    Writes `out`/sparse/0, `out`/database.db, `out`/points.ply and `out`/refine.json; returns what is said of it. Rounds
+    that a killed call finished are used by the next one with the same arguments. Raises BadFile, BadImage and BadOption
+    for what the user can correct.
     """
     started, options = time.perf_counter(), options or RefineOptions()
     sources = model_folders(model)
@@ -134,7 +142,9 @@ def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions |
         shutil.rmtree(out / ".refinement", ignore_errors=True)
         raise BadFile(f"{source}: {error}") from None
     colour_points(refined.model, lambda name: own.read(name, "RGB"), without=own.unusable)
+    write_tracks_database(scratch / "database.db", refined.model)
     write_models([refined.model], out / "sparse")
+    place_database(scratch / "database.db", out / "database.db")
     write_ply(refined.model, out / "points.ply")
     record = _record(source, own, before, refined, options)
     if len(sources) > 1:

@@ -232,6 +232,7 @@ STAGES = (
         ("mapping",),
         lambda run: asdict(run.options.refinement),
         _run_refinement,
+        revision=2,  # database.db of the final models
         files=("sparse/0/images.bin", "points.ply", "database.db"),
     ),
 )

@@ -24,10 +24,11 @@ from sfm.mapping.inputs import MappingInput, write_database
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
+from sfm.refinement.final_database import final_input
 from sfm.refinement.params import RefinementParams
 from sfm.refinement.patch_warps import references
 from sfm.refinement.self_calibration import calibrated_cameras
-from sfm.refinement.track_completion import add_proposals, complete, on_usable, propose, refined_input
+from sfm.refinement.track_completion import add_proposals, complete, on_usable, propose
 from sfm.system.memory import give_back
 from sfm.types import Float64, Int64
 
@@ -129,7 +130,7 @@ class Refiner:
         if self.write_database is not None:
             self.write_database(path, model)
         else:
-            write_database(path, refined_input(self.data, model))
+            write_database(path, final_input(self.data, [model]))
         num_registered = complete(
             model,
             self.data,

@@ -15,10 +15,9 @@ from sfm.colmap.database import place_database
 from sfm.colmap.model_reader import has_foreign, read_models
 from sfm.colmap.model_writer import UNREFINED, ReadRGB, colour_points, write_models, write_ply
 from sfm.errors import BadFile
-from sfm.mapping.inputs import write_database
 from sfm.refinement.checkpoint import rounds_folder
+from sfm.refinement.final_database import reconcile, write_final_database
 from sfm.refinement.rounds import Refiner, calibrate, refine
-from sfm.refinement.track_completion import refined_input
 from sfm.system.hashing import files_digest, json_bytes
 from sfm.types import StageSummary
 
@@ -40,17 +39,18 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
     if has_foreign(models, refiner.data.sigmas):
         raise BadFile(f"{output / UNREFINED}: models of other images; delete it and run again")
     states, notes = [refiner.start(model) for model in models], ()
+    scratch = scratch_folder(output, refiner)
     if refiner.data.traits.refinable and not refiner.options.no_refine:
-        scratch = scratch_folder(output, refiner)
         states = [refine(refiner, model, scratch / str(i)) for i, model in enumerate(models)]
         models, reports = zip(*(calibrate(refiner, state) for state in states), strict=True)
         notes = reports[0]
-        write_database(scratch / "database.db", refined_input(refiner.data, models[0]))
-        place_database(scratch / "database.db", output / "database.db")
+    reconcile(models)
+    write_final_database(scratch / "database.db", refiner.data, models)
     for model in models:
         colour_points(model, read_rgb)
     write_models(models, output / "sparse")
     write_ply(models[0], output / "points.ply")
+    place_database(scratch / "database.db", output / "database.db")
     shutil.rmtree(output / ".refinement", ignore_errors=True)
     best = models[0]
     registered = {best.images[i].name for i in best.reg_image_ids()}

@@ -70,7 +70,7 @@ def test_a_models_observations_become_exact(noisy, image_folder, tmp_path, capsy
     found = pycolmap.Reconstruction(out / "sparse" / "0")
     assert largest_error_deg(found) < largest_error_deg(noisy) / 5
     np.testing.assert_array_equal(found.cameras[1].params, PARAMS)
-    assert sorted(p.name for p in out.iterdir()) == ["points.ply", "refine.json", "sparse"]
+    assert sorted(p.name for p in out.iterdir()) == ["database.db", "points.ply", "refine.json", "sparse"]
     record = record_of(out)
     assert record["mean_reprojection_error_px"]["before"] == pytest.approx(noisy.compute_mean_reprojection_error())
     assert record["mean_reprojection_error_px"]["after"] < 0.1
@@ -249,7 +249,7 @@ def test_a_call_that_was_killed_while_it_wrote_is_made_again(noisy, image_folder
         assert refine(model, image_folder, out, "--rounds", "1") == 130
     assert sorted(p.name for p in out.iterdir()) == [".refinement", "sparse"]
     assert refine(model, image_folder, out, "--rounds", "1") == 0
-    assert sorted(p.name for p in out.iterdir()) == ["points.ply", "refine.json", "sparse"]
+    assert sorted(p.name for p in out.iterdir()) == ["database.db", "points.ply", "refine.json", "sparse"]
 
 
 def test_matches_imported_from_hloc_are_refined(image_folder, tmp_path):
