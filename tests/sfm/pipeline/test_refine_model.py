@@ -247,7 +247,7 @@ def test_a_call_that_was_killed_while_it_wrote_is_made_again(noisy, image_folder
     with monkeypatch.context() as patch:
         patch.setattr(refine_model, "write_ply", killed)
         assert refine(model, image_folder, out, "--rounds", "1") == 130
-    assert sorted(p.name for p in out.iterdir()) == [".refinement", "sparse"]
+    assert sorted(p.name for p in out.iterdir()) == [".refinement", "database.db", "sparse"]
     assert refine(model, image_folder, out, "--rounds", "1") == 0
     assert sorted(p.name for p in out.iterdir()) == ["database.db", "points.ply", "refine.json", "sparse"]
 
