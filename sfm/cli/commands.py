@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sfm.cli.parsing import Verb
-from sfm.cli.verbs import compare, evaluate, export, inspect, match, refine, report, runs, train, view, weights
+from sfm.cli.verbs import (
+    compare,
+    evaluate,
+    export,
+    inspect,
+    localize,
+    match,
+    refine,
+    report,
+    runs,
+    train,
+    view,
+    weights,
+)
 
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
@@ -16,6 +29,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "match": match.VERB,
         "export": export.VERB,
         "refine": refine.VERB,
+        "localize": localize.VERB,
         "import": runs.IMPORT,
         "inspect": inspect.VERB,
         "report": report.VERB,

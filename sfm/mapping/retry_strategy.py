@@ -27,7 +27,8 @@ STRATEGIES = (
     Strategy("narrow", 50, 8.0, 20, 0.20),
     Strategy("weak", 25, 4.0, 15, 0.20),
 )
-ATTEMPTS = ("default", "narrow", "refined focal", "long focal", "longest focal", "weak", "known poses")
+ATTEMPTS = ("default", "narrow", "refined focal", "long focal", "longest focal", "weak", "known poses", "earlier model")
+EARLIER = ATTEMPTS[-1]  # of sfm.mapping.earlier_model
 LONG_FOCALS = {"long focal": 2.5, "longest focal": 5.0}  # of the longer side; a guess is 1.2
 
 
@@ -131,18 +132,19 @@ def evaluated_run(attempt: Attempt, options: MappingOptions, folder: Path) -> tu
     Misregistered images are taken out of that, where they are the fewer, and registered again.
     """
     models = tuple(run_mapper(attempt, options, folder))
-    outcome, wrong = _evaluate(attempt, models, folder)
+    outcome, wrong = evaluate(attempt, models, folder)
     if not 0 < 2 * len(outcome.misregistered) < outcome.num_well_registered:
         return outcome, wrong
     model = pycolmap.Reconstruction(models[0])
     drop_images(model, outcome.misregistered)
-    again = _evaluate(attempt, (register_more(attempt, options, folder, model), *models[1:]), folder)
+    again = evaluate(attempt, (register_more(attempt, options, folder, model), *models[1:]), folder)
     return again if again[0].support > outcome.support else (outcome, wrong)
 
 
-def _evaluate(
+def evaluate(
     attempt: Attempt, models: tuple[pycolmap.Reconstruction, ...], folder: Path
 ) -> tuple[Outcome, frozenset[ImagePair]]:
+    """The outcome of an attempt that gave these models, and the pairs that contradict the largest one."""
     data = attempt.data
     if not models:
         return Outcome(attempt, models, frozenset(), folder), frozenset()

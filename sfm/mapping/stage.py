@@ -26,10 +26,12 @@ from sfm.colmap.model_writer import UNREFINED, write_models
 from sfm.errors import BadFile, NoModel
 from sfm.geometry.focal_from_F import estimate_focals
 from sfm.mapping.consistency import point_votes
+from sfm.mapping.earlier_model import continued, remember
 from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.known_poses import REASON, posed_input, read_known_model, triangulate
 from sfm.mapping.retry_strategy import (
     ATTEMPTS,
+    EARLIER,
     STRATEGIES,
     Outcome,
     drop_images,
@@ -79,16 +81,20 @@ def reconstruct(data: MappingInput, options: MappingOptions, output: Path) -> Ma
     """
     known = read_known_model(options.known_poses) if options.known_poses is not None else None
     with _scratch(output) as scratch:
-        mapped = _mapped(data, options, scratch) if known is None else _triangulated(data, known, options, scratch)
+        mapped = (
+            _mapped(data, options, scratch, output) if known is None else _triangulated(data, known, options, scratch)
+        )
         place_database(scratch / "database.db", output / "database.db")
         if not mapped.models:
             raise NoModel(no_model_message(data))
         write_models(mapped.models, output / UNREFINED)
+        if known is None:
+            remember(output, data.images)
     return mapped
 
 
-def _mapped(data: MappingInput, options: MappingOptions, scratch: Path) -> Mapped:
-    outcome = map_images(data, options, scratch)
+def _mapped(data: MappingInput, options: MappingOptions, scratch: Path, output: Path) -> Mapped:
+    outcome = continued(data, options, scratch, output) or map_images(data, options, scratch)
     os.replace(outcome.folder / "database.db", scratch / "database.db")
     left_out = drop_misregistered(outcome)
     for model in outcome.models if outcome.attempt.hold_distortion else ():
@@ -175,6 +181,12 @@ def repeated_structure(model: pycolmap.Reconstruction, data: MappingInput) -> tu
     )
 
 
+def _went_on(mapped: Mapped) -> tuple[str, ...]:
+    if mapped.attempt != EARLIER:
+        return ()
+    return ("went on from the model of the images that were there before; delete unrefined/ to map all of them anew",)
+
+
 def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_intrinsics: bool = False) -> StageSummary:
     """The stage: reads keypoints and verified matches, writes COLMAP models under `output`.
 
@@ -204,5 +216,5 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
         counts,
         time.perf_counter() - started,
         unregistered(data, mapped.models, mapped.left_out),
-        notes=repeated_structure(best, data),
+        notes=(*_went_on(mapped), *repeated_structure(best, data)),
     )

@@ -25,6 +25,7 @@ from typing import Any
 
 from sfm.errors import BadFile
 from sfm.storage.heap_check import check_heaps
+from sfm.system.interrupts import defer_ctrl_c
 from sfm.system.safe_paths import refuse_links
 
 PAGE = 4096  # bytes
@@ -86,7 +87,8 @@ def _read_journal(path: Path, size: int) -> tuple[dict[int, bytearray], int] | N
 class JournaledFile:
     """A binary file object (read, write, seek, tell, truncate, flush) with `commit`; not thread-safe.
 
-    A write that fails (disk full) raises its OSError from `commit`, not from `write`.
+    A write that fails (disk full) raises its error from `commit`, not from `write`. A Ctrl-C waits until HDF5 has its
+    answer: HDF5 closes datasets where Python passes over errors, so what it could not write would be missed by nobody.
 
     committed_size: the length of the file, bytes, from its first page; whatever is
     beyond was never committed. It may raise for a file that is not what it should be.
@@ -102,7 +104,7 @@ class JournaledFile:
         self._position = 0
         self._pages: dict[int, bytearray] = {}
         self._size = os.fstat(self._file.fileno()).st_size  # logical, bytes
-        self._error: OSError | None = None  # of a write that HDF5 believes done
+        self._error: Exception | None = None  # of a write that HDF5 believes done
         self._pending = False  # a whole journal that has not been carried out yet
         try:
             self._recover()
@@ -111,6 +113,7 @@ class JournaledFile:
         except BaseException:
             self._file.close()
             raise
+        self._no_longer_defer = defer_ctrl_c(__file__) if writable else lambda: None
 
     def _recover(self) -> None:
         found = _read_journal(self._journal_path, self._size)
@@ -173,19 +176,16 @@ class JournaledFile:
         view = memoryview(data).cast("B")
         start, end = self._position, self._position + len(view)
         below = max(0, min(end, self._base) - start)
-        self._write_pages(start, view[:below])
-        if below < len(view):
-            self._append(start + below, view[below:])
+        try:
+            self._write_pages(start, view[:below])
+            if below < len(view):
+                self._appended = True
+                write_all(self._file, start + below, view[below:])
+        except (OSError, MemoryError) as error:  # HDF5 cannot handle an error in the middle of its work
+            self._error = error
         self._position = end
         self._size = max(self._size, end)
         return len(view)
-
-    def _append(self, start: int, view: memoryview) -> None:
-        self._appended = True
-        try:
-            write_all(self._file, start, view)
-        except OSError as error:  # HDF5 cannot handle an error in the middle of its work
-            self._error = error
 
     def _fill(self, start: int, view: memoryview) -> None:
         size, done = len(view), 0
@@ -216,7 +216,7 @@ class JournaledFile:
     # commit
 
     def commit(self) -> None:
-        """Make all changes real and durable, or none. OSError (disk full) leaves the committed state untouched."""
+        """Make all changes real and durable, or none. An error (disk full) leaves the committed state untouched."""
         if self._error is not None:
             raise self._error
         os.fsync(self._file.fileno())
@@ -246,6 +246,7 @@ class JournaledFile:
 
     def close(self) -> None:
         """Forget what was not committed; remove the (empty) journal."""
+        self._no_longer_defer()
         if self._file.closed:
             return
         if self._appended and not self._pending:

@@ -8,15 +8,18 @@ time to end by itself, and then ends the process.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 GRACE_S = 1.5
 EXIT_CODE = 130
+_AGAIN_S = 0.005  # after which a deferred Ctrl-C is tried again
 
 
 def end_at_sigterm() -> None:
@@ -27,6 +30,43 @@ def end_at_sigterm() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def defer_ctrl_c(source: str) -> Callable[[], None]:
+    """From now on no KeyboardInterrupt is raised inside the functions of a source file, or inside what they call, but
+    as soon as they have returned. For functions that compiled code calls, and that would lose what they are raised in.
+
+    source: the file's path, as in `__file__`. Returns what ends it. Does nothing outside the main thread, where Python
+    never raises KeyboardInterrupt, and where Ctrl-C is ignored or left to the system.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        return lambda: None
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        caller = frame
+        while caller is not None and caller.f_code.co_filename != source:
+            caller = caller.f_back
+        if caller is None:
+            before(number, frame)
+            return
+        again = threading.Timer(_AGAIN_S, _interrupt_main_thread)
+        again.daemon = True
+        again.start()
+
+    def end() -> None:
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is handler:
+            signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, handler)
+    return end
+
+
+def _interrupt_main_thread() -> None:
+    if hasattr(signal, "pthread_kill"):  # unlike the other, wakes a thread that sleeps or waits
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 @contextmanager

@@ -2,8 +2,14 @@
 
 import io
 import shutil
+import signal
+import sys
+import time
+from itertools import count
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,3 +119,53 @@ def test_full_disk_leaves_the_committed_state(tmp_path, monkeypatch):
     monkeypatch.undo()
     file.close()
     assert path.read_bytes() == b"a" * PAGE
+
+
+def interrupted_at_call(number: int, work) -> None:
+    """Run the work with Ctrl-C in the number-th call of a function of the journal, then wait for it if it came."""
+    calls = count()
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename == journal.__file__ and next(calls) == number:
+            signal.raise_signal(signal.SIGINT)
+
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(None)
+    if next(calls) > number:
+        time.sleep(5)
+
+
+def test_ctrl_c_while_hdf5_writes_loses_nothing(tmp_path):
+    """In every call that HDF5 makes: what was written without an error is there, and the Ctrl-C is not forgotten."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    values = np.arange(500, dtype=np.int64)
+    interrupted, done = True, 0
+    for number in count():
+        path = tmp_path / f"{number}.h5"
+        h5py.File(path, "w", libver="v108").close()
+        file = opened(path)
+        with h5py.File(file, "r+", libver="v108") as hdf5:
+            written = []
+
+            def write(hdf5=hdf5, written=written):
+                hdf5["values"] = values  # closed at once, where Python passes over errors
+                written.append(True)
+
+            try:
+                interrupted_at_call(number, write)
+                interrupted = False
+            except KeyboardInterrupt:
+                interrupted = True
+            if written:
+                hdf5.flush()
+                file.commit()
+                assert np.array_equal(hdf5["values"][()], values)
+                done += interrupted
+        file.close()
+        if not interrupted:
+            break
+    signal.signal(signal.SIGINT, before)
+    assert done >= 3

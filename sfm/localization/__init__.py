@@ -1,0 +1,1 @@
+"""New images registered in a finished model, which stays as it is."""
