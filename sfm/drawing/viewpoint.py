@@ -89,12 +89,13 @@ def camera_row(scene: Scene, name: str) -> int:
     raise BadOption(f"--view {name}: neither {', '.join(NAMED)} nor a camera of {scene.title}{listed}")
 
 
-def landmarks(scene: Scene) -> Float64:
-    """(N, 3) what a view of the whole should show: the points but for the farthest, and the cameras around."""
+def landmarks(scene: Scene, far_cameras: float = FAR_CAMERAS) -> Float64:
+    """(N, 3) what a view of the whole should show: the points but for the farthest, and the cameras around, up to this
+    many radii of the points away."""
     xyz, centres = scene.points.xyz.astype(np.float64), scene.cameras.centres
     distance = np.linalg.norm(xyz, axis=1)
     radius = float(np.quantile(distance, 1 - FAR_POINTS)) if len(xyz) else np.inf
-    return np.concatenate([xyz[distance <= radius], centres[np.linalg.norm(centres, axis=1) <= FAR_CAMERAS * radius]])
+    return np.concatenate([xyz[distance <= radius], centres[np.linalg.norm(centres, axis=1) <= far_cameras * radius]])
 
 
 def front_azimuth(scenes: Sequence[Scene]) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfm.drawing.scene import Scene
+from sfm.drawing.still import still
 from sfm.errors import BadImage
 from sfm.images.decoding import read_thumbnail
 from sfm.report.html import data_url, pack, pack_fractions
@@ -32,6 +33,10 @@ THUMBNAIL, LARGE_THUMBNAIL = 448, 640  # px, longer side; the larger where few i
 FEW_IMAGES = 50
 KEYPOINT_ERROR = 4.0  # px, the top of the scale
 FEW_OBSERVATIONS, LARGE_ERROR = 0.2, 2.0  # times the median over images
+
+STILL = 1200  # px, the still's width
+STILL_BACKGROUND = (244, 245, 247)
+MODEL_TINTS = ((29, 110, 214), (178, 84, 0), (0, 128, 96), (142, 68, 173), (176, 42, 72), (91, 102, 115))  # report.css
 
 Sizes = Mapping[str, tuple[int, int]]
 
@@ -53,10 +58,10 @@ class PageImages:
 # Models
 
 
-def model_part(scene: Scene, images: PageImages) -> dict[str, Any]:
-    """Points and cameras for the 3D view."""
+def model_part(scene: Scene, images: PageImages, most: int = MAX_POINTS) -> dict[str, Any]:
+    """Points, `most` of them, and cameras for the 3D view."""
     points, cameras, numbers = scene.points, scene.cameras, images.numbers
-    rows = sample(len(points.xyz), MAX_POINTS)
+    rows = sample(len(points.xyz), most)
     rotation = np.swapaxes(cameras.cam_from_world[:, :, :3], 1, 2)
     poses = np.concatenate([rotation, cameras.centres[:, :, None]], axis=2)
     return {
@@ -81,6 +86,18 @@ def sample(num: int, most: int) -> Int64:
     if num <= most:
         return np.arange(num)
     return np.sort(np.random.default_rng(0).choice(num, most, replace=False))
+
+
+def still_url(scenes: Sequence[Scene]) -> tuple[str, str]:
+    """A picture of the models, upright and in one frame, as a URL, with what it shows in words."""
+    across = min(len(scenes), 3)
+    height = STILL * 9 // 16 if across == 1 else (STILL // across) * -(-len(scenes) // across)
+    tints = [MODEL_TINTS[k % len(MODEL_TINTS)] for k in range(len(scenes))]
+    words = [
+        f"{scene.title}: {len(scene.points.xyz):,} points and {len(scene.cameras.names):,} cameras" for scene in scenes
+    ]
+    picture = still(scenes, (STILL, height), tints, STILL_BACKGROUND)
+    return data_url(picture, quality=80), f"The model{'s' if across > 1 else ''}, drawn in space. {'; '.join(words)}."
 
 
 def histograms(scene: Scene) -> dict[str, Any]:

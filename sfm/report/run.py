@@ -20,10 +20,11 @@ from sfm.evaluation.model import camera_poses, read_model
 from sfm.options import Options
 from sfm.report import parts
 from sfm.report.html import has_key, key_of, page, write_page
+from sfm.report.next_steps import run_steps
 from sfm.report.parts import PageImages
-from sfm.results.console import PROBABLY_BAD
+from sfm.report.verdict import run_verdict
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
-from sfm.results.run_json import FIGURES, read_run_json, recorded_warnings, run_title
+from sfm.results.run_json import FIGURES, read_run_json, run_title
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 
@@ -93,13 +94,14 @@ def report_document(run: Run, matches: Mapping[ImagePair, Matches]) -> dict[str,
     shown = parts.shown_images(len(run.images.names), [*dict.fromkeys(drawn), *lost])
     side = parts.side_part(run.scene, run.images, shown, reasons)
     thumbnails = parts.thumbnails(run.images, shown)
+    verdict = run_verdict(run.record, reasons, sum(bool(text) for text in side["warning"]))
     return {
         "kind": "run",
         "title": f"{images_title(run.record)} · loftr-sfm report",
         "heading": images_title(run.record),
-        "sentence": sentence(run),
-        "tiles": tiles(run.record),
-        "warnings": warnings(run, side),
+        "verdict": verdict.part(),
+        "tiles": tiles(run),
+        "next": run_steps(run.record, verdict.level, run.out, run.images.folder),
         "remarks": remarks(run, len(thumbnails), len(shown)),
         "models": [parts.model_part(run.scene, run.images)] if run.scene is not None else [],
         "images": {
@@ -138,18 +140,6 @@ def images_title(record: Mapping[str, Any]) -> str:
     return named.name or "images"
 
 
-def sentence(run: Run) -> str:
-    """The run in a sentence."""
-    r, how = run.record, run_title(run.record)
-    if run.scene is None:
-        return f"{r['images']} images, matched by {how}, gave no model."
-    return (
-        f"{r['registered']} of {r['images']} images, matched by {how}, became a model of {r['points3D']:,} points, "
-        f"each seen by {r['mean_track_length']:.1f} images on average, with a mean reprojection error of "
-        f"{r['mean_reprojection_error_px']:.2f} px, in {duration(total_seconds(r))}."
-    )
-
-
 def total_seconds(record: Mapping[str, Any]) -> float:
     """What all stages took, reused ones when they ran."""
     return float(sum(stage["seconds"] for stage in record["stages"]))
@@ -162,36 +152,32 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def tiles(record: Mapping[str, Any]) -> list[list[str]]:
-    """The figures: label and value."""
+def tiles(run: Run) -> list[list[str]]:
+    """The figures: label and value; without a model those of its matches."""
+    record = run.record
+    time = ["time of all stages", duration(total_seconds(record))]
+    if run.scene is None:
+        inliers = [len(geometry.inliers) for geometry in run.geometries.values()]
+        return [
+            ["images", f"{record['images']:,}"],
+            ["pairs matched", f"{len(run.counts):,}"],
+            ["pairs verified", f"{sum(num > 0 for num in inliers):,}"],
+            ["verified matches of the best pair", f"{max(inliers, default=0):,}"],
+            time,
+        ]
     return [
         ["images registered", f"{record['registered']} / {record['images']}"],
         ["3D points", f"{record['points3D']:,}"],
-        ["observations", f"{record['observations']:,}"],
-        ["mean track length", f"{record['mean_track_length']:.2f}"],
         ["mean reprojection error", f"{record['mean_reprojection_error_px']:.2f} px"],
-        ["time of all stages", duration(total_seconds(record))],
+        ["mean track length", f"{record['mean_track_length']:.2f}"],
+        ["observations", f"{record['observations']:,}"],
+        time,
     ]
 
 
-def warnings(run: Run, side: Mapping[str, Any]) -> list[str]:
-    """What the reader should know before trusting the model."""
-    found = [str(run.record["error"])] if run.record.get("error") else []
-    found += [f"{PROBABLY_BAD}: {text}" for text in recorded_warnings(run.record)]
-    lost, odd = len(unregistered(run.record)), sum(bool(text) for text in side["warning"])
-    if lost and run.scene is not None:
-        found.append(f"{lost} of {run.record['images']} images are not in the model; the reasons are below")
-    if odd:
-        found.append(f"{odd} registered image{'s are outliers' if odd > 1 else ' is an outlier'}, marked below")
-    if len(run.record.get("models", [])) > 1:
-        others = ", ".join(f"{model['path']} ({model['images']} images)" for model in run.record["models"][1:])
-        found.append(f"the images split into more than one model; this page shows the largest, the others are {others}")
-    return found
-
-
 def remarks(run: Run, num_thumbnails: int, num_shown: int) -> list[str]:
-    """What this page leaves out."""
-    found = []
+    """How the run was made, and what this page leaves out."""
+    found = [f"matched by {run_title(run.record)}"]
     if num_thumbnails == 0:
         found.append(f"no thumbnails: the images are not in {run.record.get('images_folder')} any more")
     elif num_shown < len(run.images.names):
@@ -250,7 +236,9 @@ def write_report(out: Path, images: Path | None = None) -> Path:
     Raises BadFile where OUT is no run's output folder or cannot be written.
     """
     run = read_run(out, images)
-    write_page(out / REPORT, page(report_document(run, read_drawn(run)), "report.js", report_key(run.record)))
+    document = report_document(run, read_drawn(run))
+    picture = None if run.scene is None else parts.still_url([run.scene])
+    write_page(out / REPORT, page(document, "report.js", report_key(run.record), picture))
     return out / REPORT
 
 
