@@ -47,7 +47,7 @@ def widened(camera: pycolmap.Camera, name: str) -> pycolmap.Camera:
     if "k" in values:
         values["k1"] = values["k"]
     result = pycolmap.Camera(model=name, width=camera.width, height=camera.height, camera_id=camera.camera_id)
-    result.params = np.array([values.get(each, 0.0) for each in _parameter_names(result)])
+    result.params = [float(values.get(each, 0.0)) for each in _parameter_names(result)]
     result.has_prior_focal_length = camera.has_prior_focal_length
     return result
 

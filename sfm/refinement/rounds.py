@@ -20,11 +20,11 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm.colmap.model_arrays import ModelColumns, delete_observations, move_observations
+from sfm.mapping.final_database import final_input
 from sfm.mapping.inputs import MappingInput, write_database
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
-from sfm.refinement.final_database import final_input
 from sfm.refinement.params import RefinementParams
 from sfm.refinement.patch_warps import references
 from sfm.refinement.self_calibration import calibrated_cameras

@@ -15,8 +15,8 @@ from sfm.colmap.database import place_database
 from sfm.colmap.model_reader import has_foreign, read_models
 from sfm.colmap.model_writer import UNREFINED, ReadRGB, colour_points, write_models, write_ply
 from sfm.errors import BadFile
+from sfm.mapping.final_database import reconcile, write_final_database
 from sfm.refinement.checkpoint import rounds_folder
-from sfm.refinement.final_database import reconcile, write_final_database
 from sfm.refinement.rounds import Refiner, calibrate, refine
 from sfm.system.hashing import files_digest, json_bytes
 from sfm.types import StageSummary

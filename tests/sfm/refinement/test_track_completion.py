@@ -9,10 +9,10 @@ import pytest
 
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.geometry.poses import pose_error_deg, relative_pose
+from sfm.mapping.final_database import final_input
 from sfm.mapping.inputs import write_database
 from sfm.options import MappingOptions
 from sfm.refinement.patch_warps import references
-from sfm.refinement.final_database import final_input
 from sfm.refinement.track_completion import MARGIN, add_proposals, complete, on_usable, propose
 from tests.support.plane_scene import (
     HEIGHT,

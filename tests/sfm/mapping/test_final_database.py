@@ -4,14 +4,20 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.refinement.final_database import reconcile, write_final_database
+from sfm.mapping.final_database import reconcile, write_final_database
 from tests.support.carrying_on import assert_database_is_of
-from tests.support.plane_scene import HEIGHT, WIDTH, make_model, perturbed, surface_points
+from tests.support.plane_scene import HEIGHT, WIDTH, make_input, make_model, perturbed, surface_points
 
 RAISED = {
     "RADIAL": [310.0, 150.0, 121.0, 0.01, 0.02],
     "OPENCV": [310.0, 305.0, 150.0, 121.0, 0.01, 0.02, 0.0, 0.0],
 }
+
+
+@pytest.fixture(scope="module")
+def data():
+    """What mapping read of the roof's images."""
+    return make_input(perturbed(surface_points(), 1.0))
 
 
 def with_camera(model, name, params):
