@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfm.errors import BadFile
+from sfm.export.images.masks import has_masks, read_or_white, remove_masks, write_mask
+from sfm.export.images.reduction import reduce_image, reduced_camera, reduced_size
 from sfm.export.ply import points_of, write_ply
 from sfm.export.source import GL_FROM_CV, ExportSource, protect_images, registered_images, size_of
 from sfm.export.upright_copies import place_upright
@@ -46,10 +49,13 @@ _FISHEYE = MappingProxyType(
 def nerfstudio(source: ExportSource, dest: Path) -> Path:
     """transforms.json and what it names."""
     model, images_dir = source.model(), source.images_dir()
-    refuse_links(dest, ["images", "transforms.json", "sparse_pc.ply"])
+    refuse_links(dest, ["images", "masks", "transforms.json", "sparse_pc.ply"])
     protect_images(images_dir, dest / "images")
     images = registered_images(model)
-    intrinsics = {i: _nerfstudio_camera(model.cameras[i], dest) for i in {image.camera_id for image in images}}
+    intrinsics = {
+        i: _nerfstudio_camera(reduced_camera(model.cameras[i], source.max_size), dest)
+        for i in {image.camera_id for image in images}
+    }
     kinds = {camera["camera_model"] for camera in intrinsics.values()}
     if len(kinds) > 1:
         raise BadFile(
@@ -57,11 +63,14 @@ def nerfstudio(source: ExportSource, dest: Path) -> Path:
         )
     for image in images:
         place_upright(images_dir / image.name, dest / "images" / image.name, size_of(image))
+        reduce_image(dest / "images" / image.name, reduced_size(*size_of(image), source.max_size))
+    masks = _write_masks(source, images, dest)
     shared = next(iter(intrinsics.values())) if len(intrinsics) == 1 else {"camera_model": kinds.pop()}
     frames = [
         {
             "file_path": f"images/{image.name}",
             "transform_matrix": _nerfstudio_pose(image).tolist(),
+            **({"mask_path": masks[image.name]} if masks else {}),
             "colmap_im_id": image.image_id,
             **(intrinsics[image.camera_id] if len(intrinsics) > 1 else {}),
         }
@@ -78,6 +87,19 @@ def nerfstudio(source: ExportSource, dest: Path) -> Path:
     path = dest / "transforms.json"
     path.write_text(json.dumps(document, indent=2), encoding="utf-8")
     return path
+
+
+def _write_masks(source: ExportSource, images: Sequence[pycolmap.Image], dest: Path) -> dict[str, str]:
+    """The masks' paths by the images' names; none where there are no masks."""
+    folder = source.masks_dir()
+    remove_masks(dest, [image.name for image in images])
+    if folder is None or not has_masks(folder, [image.name for image in images]):
+        return {}
+    found = {}
+    for image in images:
+        values = read_or_white(folder, image.name, size_of(image))
+        found[image.name] = write_mask(values, dest, image.name, reduced_size(*size_of(image), source.max_size))
+    return found
 
 
 def _nerfstudio_camera(camera: pycolmap.Camera, dest: Path) -> dict[str, Any]:
