@@ -266,8 +266,8 @@ class ModelWarning:
 @dataclass(frozen=True, slots=True)
 class ReconstructionSummary:
     """What the end of a run prints. reprojection_error: mean over points, px. models: (folder, images) of
-    every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason). warnings: signs
-    that the largest model is probably bad."""
+    every sub-model, largest first; model_dir is the largest, None where there is none. unregistered: (image name,
+    reason). warnings: signs that the largest model is probably bad."""
 
     images: int
     registered: int
@@ -278,7 +278,7 @@ class ReconstructionSummary:
     unregistered: tuple[tuple[str, str], ...]
     stages: tuple[StageSummary, ...]
     models: tuple[tuple[Path, int], ...]
-    model_dir: Path
+    model_dir: Path | None
     warnings: tuple[ModelWarning, ...] = ()
 
 

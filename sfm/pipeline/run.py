@@ -163,4 +163,4 @@ def _run_stages(run: OpenRun, stop_after: str | None, on_stage: Callable[[StageS
 def _write_run_json(run: Run, summary: ReconstructionSummary, error: str | None) -> None:
     files = (run.imported.features, run.imported.matches) if run.imported is not None else ()
     matcher = dict(run.db.provenance("matching").get("matcher", {}))
-    write_run_json(summary, run.folder, run.options, matcher, error=error, imported=files)
+    write_run_json(summary, run.folder, run.out, run.options, matcher, error=error, imported=files)

@@ -56,6 +56,7 @@ SMOOTH_SHARE, PATCHES = 0.25, 20
 
 # Camera models whose further parameters may be added, and the one that holds them all.
 WIDER = {"SIMPLE_PINHOLE": "PINHOLE", "PINHOLE": "PINHOLE", "SIMPLE_RADIAL": "OPENCV", "RADIAL": "OPENCV"}
+NOT_CENTRED = 0.75  # px that a principal point is off the centre; COLMAP's own may be half a px
 CENTRE, SECOND = "principal point", "second radial term"
 
 
@@ -280,7 +281,16 @@ def _held(state: State, prior: Prior, places: NDArray[np.int64]) -> State:
 def _reason(problem: _Problem, covariance: Float64, prior: Prior, places: NDArray[np.int64]) -> str:
     at = np.isin(prior.free, places)
     share = np.sqrt(np.diag(covariance))[at] / prior.sd[at]
-    return "the images do not determine it" if share.max() > 0.5 else "the images do not contradict the usual value"
+    value = "its value before" if _is_own(problem, places) else "the usual value"
+    return "the images do not determine it" if share.max() > 0.5 else f"the images do not contradict {value}"
+
+
+def _is_own(problem: _Problem, places: NDArray[np.int64]) -> bool:
+    """Whether the prior's mean is not what cameras usually have, but what the model had: calibrated before."""
+    lens, prior = problem.views.lens, problem.prior
+    mean = dict(zip((lens.names[i] for i in prior.free), prior.mean * lens.side, strict=True))
+    middle = {"cx": lens.width / 2, "cy": lens.height / 2}
+    return any(abs(mean[n] - middle[n]) > NOT_CENTRED for n in (lens.names[i] for i in places) if n in middle)
 
 
 def _model_of(own: str, solution: _Solution, lens: Lens) -> str:

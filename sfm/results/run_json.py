@@ -41,6 +41,7 @@ _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 def write_run_json(
     summary: ReconstructionSummary,
     folder: Path,
+    out: Path,
     options: Options,
     matcher: dict[str, str],
     *,
@@ -52,9 +53,8 @@ def write_run_json(
     Appears whole. error: why there is no model. imported: hloc's feature and match files, where they were taken
     instead of matching. Raises BadFile where it cannot be written.
     """
-    out = summary.model_dir.parent.parent
     part = out / (RUN_JSON + ".part")
-    value = run_dict(summary, folder, options, matcher) | {
+    value = run_dict(summary, folder, out, options, matcher) | {
         "machine": machine(),
         "command": command(folder, out, options, imported),
         "error": error,
@@ -67,9 +67,10 @@ def write_run_json(
         raise BadFile(f"{out / RUN_JSON}: cannot be written ({cause.strerror})") from None
 
 
-def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, matcher: dict[str, str]) -> dict[str, Any]:
+def run_dict(
+    summary: ReconstructionSummary, folder: Path, out: Path, options: Options, matcher: dict[str, str]
+) -> dict[str, Any]:
     """What run.json holds: plain values. Paths of models are relative to the output folder."""
-    out = summary.model_dir.parent.parent
     return {
         "program": "loftr-sfm",
         "version": __version__,

@@ -72,6 +72,7 @@ def test_stop_after(images, tmp_path, stage):
     assert summary.stages[-1].stage == stage
     models = ((tmp_path / "out" / "unrefined" / "0", 6),) if stage == "mapping" else ()
     assert summary.models == models
+    assert summary.model_dir == (models[0][0] if models else None)
     with FeatureDatabase.open(tmp_path / "out" / "features.h5", "r") as db:
         assert set(db.stages()) == set(STAGE_NAMES[: STAGE_NAMES.index(stage) + 1])
 
