@@ -152,7 +152,7 @@ def test_bad_input_is_one_line_before_any_work(images, tmp_path):
 
 def test_known_poses_are_looked_at_before_the_matching(images, tmp_path, exact):
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path / "absent"))
-    with pytest.raises(BadFile, match="absent: is no COLMAP model"):
+    with pytest.raises(BadFile, match="absent: no such folder"):
         reconstruct(images, tmp_path / "out", options)
     assert exact.matched == []
 
