@@ -9,7 +9,6 @@ from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from sfm.cli.registries import REGISTRIES
 from sfm.cli.suggestions import did_you_mean
-from sfm.errors import BadOption
 from sfm.options import Options
 from sfm.registry import Registry
 
@@ -87,11 +86,7 @@ def entry_of(registry: Registry[Any]) -> Callable[[str], str]:
     """`type` of an argument that is an entry of a registry, NAME or NAME:ARGUMENT."""
 
     def chosen(word: str) -> str:
-        try:
-            registry.choose(word)
-        except BadOption as error:
-            near = did_you_mean(word.partition(":")[0], registry.entries())
-            raise BadOption(f"{error}{near}") from None
+        registry.choose(word)
         return word
 
     return chosen

@@ -18,13 +18,18 @@ MAX_POINTS = 200_000  # of more, a fair sample
 FAR_CAMERAS = 6.0  # radii of the points; cameras further away may be out of the picture; framing.js has the same
 
 
+def panels(num: int) -> tuple[int, int]:
+    """How many of a number of panels are side by side and one below the other."""
+    across = num if num <= 3 else -(-num // 2)
+    return across, -(-num // across)
+
+
 def still(scenes: Sequence[Scene], size: tuple[int, int], tints: Sequence[RGB], background: RGB) -> Image.Image:
     """The scenes, upright and in one frame, from one overview, a panel each: points in their colours, cameras tinted.
 
     size: of the picture, px. tints: a colour a scene.
     """
-    across = min(len(scenes), 3)
-    down = -(-len(scenes) // across)
+    across, down = panels(len(scenes))
     panel = (size[0] // across, size[1] // down)
     azimuth, elevation = NAMED["overview"]
     seen = np.concatenate([part for scene in scenes for part in (landmarks(scene, FAR_CAMERAS), _frustums(scene))])
@@ -48,4 +53,4 @@ def _frustums(scene: Scene) -> Float64:
     away = np.linalg.norm(scene.cameras.centres, axis=1)
     radius = float(np.quantile(np.linalg.norm(scene.points.xyz, axis=1), 0.97)) if len(scene.points.xyz) else np.inf
     corners = image_corners(scene.cameras, frustum_size(scene))
-    return corners[away <= FAR_CAMERAS * radius].reshape(-1, 3)
+    return np.asarray(corners[away <= FAR_CAMERAS * radius].reshape(-1, 3))

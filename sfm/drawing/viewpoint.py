@@ -14,6 +14,7 @@ import numpy as np
 from sfm.drawing.scene import Scene
 from sfm.errors import BadOption
 from sfm.types import Float32, Float64
+from sfm.wording import nearest
 
 FIELD_OF_VIEW = 45.0  # degrees, of the shorter side
 NAMED = {"overview": (-35.0, 25.0), "front": (0.0, 5.0), "side": (90.0, 5.0), "top": (0.0, 90.0)}  # azimuth, elevation
@@ -84,7 +85,8 @@ def camera_row(scene: Scene, name: str) -> int:
     for known in (list(names), ends, [n.rpartition(".")[0] for n in ends]):
         if known.count(name) == 1:
             return known.index(name)
-    near = get_close_matches(name, names, 3, 0.4) or names[:3]
+    view = nearest(name, NAMED, cutoff=0.7)
+    near = [view] if view is not None else get_close_matches(name, names, 3, 0.4) or names[:3]
     listed = f"; did you mean {', '.join(near)}?" if near else ": it has no cameras"
     raise BadOption(f"--view {name}: neither {', '.join(NAMED)} nor a camera of {scene.title}{listed}")
 

@@ -22,6 +22,8 @@ from numpy.typing import ArrayLike
 from sfm.colmap.model_reader import model_folders, read_reconstruction
 from sfm.errors import BadFile
 from sfm.geometry.poses import rotation_angle_deg
+from sfm.geometry.similarity import Similarity as Similarity
+from sfm.geometry.similarity import fit_similarity as fit_similarity
 from sfm.system.tables import aligned, write_json
 from sfm.system.untrusted_files import read_json
 from sfm.types import Float64, PoseErrors
@@ -42,24 +44,6 @@ class ModelStatistics:
     observations: int
     track_length: float
     reprojection_error: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Similarity:
-    """target_from_source: scale * rotation (3, 3) @ xyz + translation (3,)."""
-
-    scale: float
-    rotation: Float64
-    translation: Float64
-
-    def __call__(self, xyz: Float64) -> Float64:
-        """Points (N, 3) of the source in the target's frame."""
-        return self.scale * xyz @ self.rotation.T + self.translation
-
-    def transform_pose(self, cam_from_source: Float64) -> Float64:
-        """cam_from_target (3, 4); a camera's own frame takes over the target's scale."""
-        rotation = cam_from_source[:, :3] @ self.rotation.T
-        return np.column_stack([rotation, self.scale * cam_from_source[:, 3] - rotation @ self.translation])
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,23 +176,6 @@ def camera_centres(poses: Poses) -> Float64:
 def extent(xyz: Float64) -> float:
     """The largest distance between two of the points (N, 3); 0 for fewer than two."""
     return max((float(np.linalg.norm(xyz[i + 1 :] - xyz[i], axis=1).max()) for i in range(len(xyz) - 1)), default=0.0)
-
-
-def fit_similarity(source: Float64, target: Float64) -> Similarity | None:
-    """The similarity that brings points (N, 3) nearest to their targets (N, 3) in the least-squares sense.
-
-    None where it is not determined: fewer than three points, or all on a line. Umeyama, PAMI 1991.
-    """
-    if len(source) < 3:
-        return None
-    from_mean, to_mean = source - source.mean(axis=0), target - target.mean(axis=0)
-    left, spread, right = np.linalg.svd(to_mean.T @ from_mean)
-    if spread[1] <= 1e-12 * spread[0]:
-        return None
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])  # a rotation, never a reflection
-    rotation = (left * signs) @ right
-    scale = float(spread @ signs / (from_mean**2).sum())
-    return Similarity(scale, rotation, target.mean(axis=0) - scale * rotation @ source.mean(axis=0))
 
 
 def align(poses: Poses, true_poses: Poses) -> tuple[Similarity, Float64, tuple[str, ...]] | None:

@@ -44,6 +44,9 @@ EXPORTS: Registry[Export] = Registry(
         "text": Entry("COLMAP's text files", _function("text", "text")),
         "nvm": Entry("VisualSFM's NVM_V3", _function("nvm", "nvm")),
         "bundler": Entry("bundle.out v0.3 and list.txt", _function("bundler", "bundler")),
+        "geo": Entry(
+            "table (CSV) and map (GeoJSON) of the cameras' places, of models with GPS", _function("geo", "geo")
+        ),
         "hloc": Entry("feature, match and pair files of hloc", _function("hloc", "hloc")),
     },
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfm.errors import BadFile, BadOption
+from sfm.errors import BadFile, BadOption, MissingStage
 from sfm.system.safe_paths import is_path, leads_out_anywhere, refuse_links
 
 if TYPE_CHECKING:
@@ -107,6 +107,17 @@ class ExportSource:
             raise BadFile(f"{self.model_dir}: keypoints and matches are in the output folder of a run; give that")
         return FeatureDatabase.open(self.run / DATABASE, "r")
 
+    def value_ranges(self) -> dict[str, tuple[float, float]]:
+        """By the names of the images of more than 8 bits, the values that become black and white; none where no run
+        says so."""
+        if self.run is None:
+            return {}
+        try:
+            with self.database() as db:
+                return {one.name: one.value_range for one in db.read_images() if one.value_range is not None}
+        except (BadFile, MissingStage):
+            return {}
+
 
 def default_folder(path: Path, source: ExportSource, format: str) -> Path:
     """Where an export of what is at a path goes: OUT/FORMAT, of another model than the first OUT/FORMAT_N.
@@ -144,8 +155,13 @@ def size_of(image: pycolmap.Image) -> tuple[int, int]:
 def protect_images(images_dir: Path, written: Path) -> None:
     """BadOption when writing into `written` could overwrite one of the images."""
     source, target = images_dir.resolve(), written.resolve()
-    if source == target or source in target.parents or target in source.parents:
+    if source == target or target in source.parents or (source in target.parents and not _beside_results(target)):
         raise BadOption(f"{written}: overlaps the images in {images_dir}; give another output folder")
+
+
+def _beside_results(written: Path) -> bool:
+    """Whether OUT/FORMAT/images is written in the output folder of a run, where no images are searched."""
+    return (written.parent.parent / "features.h5").is_file() and not any(written.parent.glob("*.jpg"))
 
 
 def refuse_white_space(images: Iterable[pycolmap.Image], format: str) -> None:

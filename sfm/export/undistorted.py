@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pycolmap
 
 from sfm.colmap.log import quiet
-from sfm.errors import BadFile, BadImage
+from sfm.errors import BadImage
 from sfm.export.images.masks import has_masks, remove_masks, undistort_masks
 from sfm.export.source import ExportSource, protect_images, registered_images, size_of
-from sfm.export.upright_copies import is_foreign, place_upright, pycolmap_reads
+from sfm.export.upright_copies import format_for_pycolmap, name_of_copy, place_upright, pycolmap_reads
+from sfm.images.files.value_range import Range
 from sfm.system.safe_paths import refuse_links
-
-MAX_NAME = 255  # bytes of a file's name, on any file system
 
 
 def undistorted(source: ExportSource, dest: Path) -> Path:
@@ -31,7 +30,7 @@ def undistorted(source: ExportSource, dest: Path) -> Path:
         readable, upright = images_dir, Path(folder)
         if not all(pycolmap_reads(images_dir / image.name, size_of(image)) for image in images):
             readable = upright / "photos"
-            _upright_copies(images, images_dir, readable)
+            _upright_copies(images, images_dir, readable, source.value_ranges())
         model.write(str(upright))
         names = [image.name for image in images]
         for name in names:
@@ -51,18 +50,16 @@ def undistorted(source: ExportSource, dest: Path) -> Path:
     return dest
 
 
-def _upright_copies(images: Sequence[pycolmap.Image], images_dir: Path, readable: Path) -> None:
-    """Upright copies that pycolmap reads; an image in another format becomes an 8-bit NAME.png, in the model too."""
+def _upright_copies(
+    images: Sequence[pycolmap.Image], images_dir: Path, readable: Path, ranges: Mapping[str, Range]
+) -> None:
+    """Upright copies that pycolmap reads; an image in another format becomes NAME.jpg or NAME.png, in the model too."""
     taken = {image.name for image in images}
     for image in images:
-        source, name = images_dir / image.name, image.name
-        foreign = is_foreign(source, size_of(image))
-        if foreign and source.suffix.lower() != ".png":
-            fits = len(f"{source.name}.png".encode()) <= MAX_NAME
-            name = f"{name}.png" if fits else str(PurePosixPath(name).with_suffix(".png"))
-            if name in taken:
-                raise BadFile(f"{source}: its undistorted copy would overwrite that of {name}; rename one of them")
-        place_upright(source, readable / name, size_of(image), format="PNG" if foreign else None)
+        source, size = images_dir / image.name, size_of(image)
+        format = format_for_pycolmap(source, size)
+        name = name_of_copy(image.name, format, taken)
+        place_upright(source, readable / name, size, format=format, value_range=ranges.get(image.name))
         image.name = name
 
 

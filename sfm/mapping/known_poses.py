@@ -49,7 +49,7 @@ def posed_input(
     if not posed:
         example = f" (for example {min(images)})" if images else ""
         raise BadFile(f"{folder}: has none of the images by name{example}; name its images as in the image folder")
-    return replace(data, images=tuple(records), known_intrinsics=True), posed
+    return replace(data, images=tuple(records), known_intrinsics=True, rigs=()), posed  # the user's own poses
 
 
 def _with_camera(record: ImageRecord, image: pycolmap.Image, folder: Path) -> ImageRecord:

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from sfm.errors import BadFile
-from sfm.pairs import exhaustive, sequential
+from sfm.pairs import exhaustive, gps, sequential
 from sfm.pairs.base import ChosenPairs, ImageSet, PairSelector
 from sfm.pairs.file import from_file
 from sfm.registry import Entry, Registry
@@ -22,6 +22,11 @@ PAIR_SELECTORS: Registry[PairSelector] = Registry(
     {
         "exhaustive": Entry("all with all", exhaustive.select),
         "sequential": Entry("each image with the next N by name, default 10", sequential.select, argument="N"),
+        "gps": Entry(
+            "each image with its N nearest ones by GPS, default 20, or with all within METRES, as in gps:50m",
+            gps.select,
+            argument="N|METRESm",
+        ),
     },
 )
 

@@ -16,6 +16,7 @@ import pycolmap
 
 from sfm.colmap.database import write_model_database
 from sfm.colmap.model_arrays import ModelColumns
+from sfm.colmap.rig_models import without_rigs
 from sfm.errors import BadFile
 from sfm.geometry.poses import relative_pose
 from sfm.mapping.inputs import MappingInput
@@ -89,6 +90,7 @@ def refine_model(
         pixels.device,
         unusable=pixels.unusable,
         write_database=partial(_write_database, data),
+        with_priors=False,
     )
     state = refine(refiner, before, scratch)
     if state.model.num_points3D() == 0:
@@ -130,30 +132,6 @@ def write_tracks_database(path: Path, model: pycolmap.Reconstruction) -> None:
 
 def _registered(model: pycolmap.Reconstruction) -> list[pycolmap.Image]:
     return [model.images[i] for i in sorted(model.reg_image_ids())]
-
-
-def has_rigs(model: pycolmap.Reconstruction) -> bool:
-    """Whether cameras are mounted together."""
-    return any(rig.num_sensors() > 1 for rig in model.rigs.values())
-
-
-def without_rigs(model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
-    """A copy in which every registered image has a pose of its own; ids of images, cameras and points stay."""
-    if not has_rigs(model):
-        return pycolmap.Reconstruction(model)
-    result = pycolmap.Reconstruction()
-    for camera in model.cameras.values():
-        result.add_camera_with_trivial_rig(camera)
-    for image_id in sorted(model.reg_image_ids()):
-        image = model.images[image_id]
-        own = pycolmap.Image(name=image.name, camera_id=image.camera_id, image_id=image_id)
-        own.points2D = pycolmap.Point2DList([pycolmap.Point2D(point.xy) for point in image.points2D])
-        result.add_image_with_trivial_frame(own, image.cam_from_world())
-    for point_id, point in model.points3D.items():
-        result.add_point3D_with_id(point_id, point)
-        for element in point.track.elements:
-            result.images[element.image_id].set_point3D_for_point2D(element.point2D_idx, point_id)
-    return result
 
 
 def model_input(model: pycolmap.Reconstruction, *, known_intrinsics: bool = False) -> MappingInput:

@@ -90,7 +90,7 @@ def model_document(run: Run, folder: Path) -> dict[str, Any]:
         "title": f"{_scene(run).title} · loftr-sfm report",
         "heading": _scene(run).title,
         "verdict": {
-            "level": "unknown",
+            "level": "plain",
             "label": "Model",
             "sentence": f"{folder}: {origin}, of {record['registered']:,} images and {record['points3D']:,} points. "
             "Its figures are shown; whether it is right was not checked.",

@@ -60,7 +60,7 @@ def write_comparison(
     """
     sides = contenders(comparison)
     true_scene = None if ground_truth is None else read_scene(ground_truth, "truth")
-    folder = images or _images_folder([side.path for side in comparison.sides])
+    folder = images or _images_folder([side.path for side in comparison.sides], sides)
     document = comparison_document(comparison, sides, true_scene, folder)
     picture = parts.still_url([side.scene for side in sides])
     write_page(path, page(document, "compare.js", key_of(document["heading"]), picture))
@@ -110,14 +110,17 @@ def _contender(path: Path) -> Contender:
     return Contender(run_title(record), scene, record, sizes)
 
 
-def _images_folder(paths: Sequence[Path]) -> Path | None:
-    """The first of the models' folders of images that is there."""
+def _images_folder(paths: Sequence[Path], sides: Sequence[Contender]) -> Path | None:
+    """Of the models' folders of images the one that has most of the images."""
+    folders: list[Path] = []
     for path in paths:
         with suppress(BadFile):  # a damaged run.json says nothing
-            folder = images_of(path)
-            if folder is not None and folder.is_dir():
-                return folder
-    return None
+            folders += [folder for folder in (images_of(path),) if folder is not None and folder.is_dir()]
+    names = {name for side in sides for name in side.sizes}
+    found = {
+        folder: sum((folder / name).is_file() for name in names) for folder in folders if folder and folder.is_dir()
+    }
+    return max(found, key=lambda folder: found[folder], default=None)
 
 
 # The document
@@ -143,13 +146,13 @@ def comparison_document(
         "title": f"{_versus(titles)} · loftr-sfm comparison",
         "heading": _versus(titles),
         "verdict": {
-            "level": "none" if ranking.best is None else "good",
+            "level": "plain" if ranking.best is None else "good",
             "label": "Undecided" if ranking.best is None else "Better",
             "sentence": ranking.sentence,
             "problems": _problems(sides, ground_truth=true_scene is not None),
             "best": ranking.best,
         },
-        "next": comparison_steps(paths, ranking.best, ground_truth=true_scene is not None),
+        "next": comparison_steps(paths, titles, ranking.best, ground_truth=true_scene is not None),
         "remarks": _remarks(thumbnails, shown, images),
         "models": [parts.model_part(side.scene, images, most_points) for side in sides]
         + _ground_truth_part(true_scene, sides, images),

@@ -31,16 +31,25 @@ def run_steps(record: Mapping[str, Any], level: str, out: Path, images: Path | N
     return [_step(*step) for step in (*again[:1], *after)]
 
 
-def comparison_steps(models: Sequence[Path], best: int | None, *, ground_truth: bool) -> list[dict[str, str]]:
-    """What to run after a comparison: with the best model, or to tell which it is."""
+def comparison_steps(
+    models: Sequence[Path], titles: Sequence[str], best: int | None, *, ground_truth: bool
+) -> list[dict[str, str]]:
+    """What to run after a comparison: with the best model, or to tell which it is. titles: of the models."""
     paths = [shlex.quote(str(path.resolve())) for path in models]
     found = []
     if not ground_truth:
-        found.append(_step(f"loftr-sfm compare {' '.join(paths)} --ground-truth MODEL", "where true poses are known"))
+        found.append(
+            _step(
+                f"loftr-sfm compare {' '.join(paths)} --ground-truth MODEL",
+                "the same against ground truth, where there is some",
+            )
+        )
     for k in range(len(paths)) if best is None else (best,):
-        found.append(_step(f"loftr-sfm view {paths[k]}", "this model in a window"))
+        found.append(_step(f"loftr-sfm view {paths[k]}", f"{titles[k]} in a window"))
     if best is not None:
-        found.append(_step(f"loftr-sfm export {paths[best]} nerfstudio", "for NeRF and Gaussian splatting"))
+        found.append(
+            _step(f"loftr-sfm export {paths[best]} nerfstudio", f"{titles[best]} for NeRF and Gaussian splatting")
+        )
     return found
 
 

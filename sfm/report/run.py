@@ -53,6 +53,9 @@ def read_run(out: Path, images: Path | None = None) -> Run:
     record = read_run_json(out)
     if missing := [name for name in FIGURES if name not in record]:
         raise BadFile(f"{out / RUN_JSON}: holds no {missing[0]}; give the output folder of a run")
+    if images is not None and not images.is_dir():
+        what = "is a file" if images.exists() else "no such folder"
+        raise BadFile(f"--images {images}: {what}; give the folder of the images")
     folder = images or Path(str(record.get("images_folder", "")))
     sizes: dict[str, tuple[int, int]] = {}
     counts: dict[ImagePair, int] = {}
@@ -165,19 +168,31 @@ def tiles(run: Run) -> list[list[str]]:
             ["verified matches of the best pair", f"{max(inliers, default=0):,}"],
             time,
         ]
+    residuals = ((record.get("georeference") or {}).get("gps") or {}).get("residuals_m")
+    located = (
+        [["off GPS, median", f"{residuals['total']['median']:.2f} m"]] if is_in_metres(record) and residuals else []
+    )
     return [
         ["images registered", f"{record['registered']} / {record['images']}"],
         ["3D points", f"{record['points3D']:,}"],
         ["mean reprojection error", f"{record['mean_reprojection_error_px']:.2f} px"],
         ["mean track length", f"{record['mean_track_length']:.2f}"],
         ["observations", f"{record['observations']:,}"],
+        *located,
         time,
     ]
+
+
+def is_in_metres(record: Mapping[str, Any]) -> bool:
+    """Whether the models have a frame in metres."""
+    return (record.get("georeference") or {}).get("frame") in ("ENU", "metres")
 
 
 def remarks(run: Run, num_thumbnails: int, num_shown: int) -> list[str]:
     """How the run was made, and what this page leaves out."""
     found = [f"matched by {run_title(run.record)}"]
+    if text := (run.record.get("georeference") or {}).get("text"):
+        found.append(f"frame of the model: {text}")
     if num_thumbnails == 0:
         found.append(f"no thumbnails: the images are not in {run.record.get('images_folder')} any more")
     elif num_shown < len(run.images.names):
@@ -222,12 +237,12 @@ def options_part(options: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
 # Writing
 
 
-def report_key(record: Mapping[str, Any]) -> str:
-    """What a report of this run is made from; that stages were reused makes no other report."""
+def report_key(record: Mapping[str, Any], out: Path) -> str:
+    """What a report of this run in OUT is made from; that stages were reused makes no other report."""
     plain = copy.deepcopy(dict(record))
     for stage in plain["stages"]:
         stage.pop("reused", None)
-    return key_of(plain)
+    return key_of([plain, str(out.resolve())])
 
 
 def write_report(out: Path, images: Path | None = None) -> Path:
@@ -238,7 +253,7 @@ def write_report(out: Path, images: Path | None = None) -> Path:
     run = read_run(out, images)
     document = report_document(run, read_drawn(run))
     picture = None if run.scene is None else parts.still_url([run.scene])
-    write_page(out / REPORT, page(document, "report.js", report_key(run.record), picture))
+    write_page(out / REPORT, page(document, "report.js", report_key(run.record, out), picture))
     return out / REPORT
 
 
@@ -246,7 +261,7 @@ def refresh(out: Path) -> None:
     """Writes the report of a run that has just ended, unless it is there. A run never fails of its report."""
     path = out / REPORT
     try:
-        if has_key(path, report_key(read_run_json(out))):
+        if has_key(path, report_key(read_run_json(out), out)):
             os.utime(path)  # found to be right
         else:
             write_report(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from sfm.results.run_json import recorded_warnings
 
 MAX_REASONS = 4
 LABELS = {"good": "Good", "gaps": "Incomplete", "odd": "Look closer", "bad": "Probably bad", "none": "No model"}
+_NAMES_REMEDY = re.compile(r"[(;] ?(give|move|add|leave|take)\b")
 REMEDIES = {  # of warnings whose text names none
     "few images": "add images with viewpoints between those that are in the model and those that are not",
     "in pieces": "add images that show what two pieces have in common",
@@ -83,7 +85,7 @@ def _recorded(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _warning(sign: str, text: str) -> Problem:
-    remedy = "" if text.endswith(")") or "; " in text else REMEDIES.get(sign, "")
+    remedy = "" if _NAMES_REMEDY.search(text) else REMEDIES.get(sign, "")
     return Problem(f"{_capital(text)}.", f"{_capital(remedy)}." if remedy else "")
 
 

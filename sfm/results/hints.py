@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
+
+from sfm.results.shell import path_word
 
 
 def next_steps(folder: Path, out: Path, matcher: str) -> list[tuple[str, str]]:
     """Commands that follow a run of the images in `folder` into `out`, each with what it does."""
-    images, here, sift = (shlex.quote(str(path)) for path in (folder, out, f"{out}-sift"))
+    images, here, sift = (path_word(path) for path in (folder, out, f"{out}-sift"))
     beside = [
         (f"loftr-sfm {images} {sift} --matcher sift", "the same images by COLMAP's SIFT, and then"),
         (f"loftr-sfm compare {here} {sift}", "both side by side, as a table and in the browser"),
@@ -23,7 +24,7 @@ def next_steps(folder: Path, out: Path, matcher: str) -> list[tuple[str, str]]:
 
 def _splats(here: str, out: Path) -> list[tuple[str, str]]:
     """Exports, and what trains a splat of each. They are trained elsewhere, so with absolute paths."""
-    nerfstudio, undistorted = (shlex.quote(str((out / name).resolve())) for name in ("nerfstudio", "undistorted"))
+    nerfstudio, undistorted = (path_word((out / name).resolve()) for name in ("nerfstudio", "undistorted"))
     return [
         (
             f"loftr-sfm export {here} nerfstudio",
@@ -45,7 +46,7 @@ def next_commands(folder: Path, out: Path, matcher: str) -> list[str]:
 
 def after_export(format: str, dest: Path) -> list[str]:
     """Commands that train a splat or go on from what was exported to a folder, a line each; none for other formats."""
-    here = shlex.quote(str(dest.resolve()))  # they are given in another folder
+    here = path_word(dest.resolve())  # they are given in another folder
     commands = {
         "nerfstudio": [(f"ns-train splatfacto --data {here}", "nerfstudio")],
         "undistorted": [

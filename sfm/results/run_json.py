@@ -16,6 +16,8 @@ from sfm import __version__
 from sfm.errors import BadFile
 from sfm.options import Options
 from sfm.results.files import RUN_JSON
+from sfm.results.shell import path_word
+from sfm.rigs.folders import FACES
 from sfm.system.machine import machine
 from sfm.system.safe_paths import is_path, leads_out_anywhere
 from sfm.system.untrusted_files import NUMBER, has_shape, read_json
@@ -32,6 +34,7 @@ RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is 
         "warnings": [{"text": str}],
         "doubts": [{"text": str}],  # what 0.1.0 called them
         "options": {str: dict},
+        "georeference": object,
         **dict.fromkeys(("versions", "machine", "matcher"), dict),
     }
 )
@@ -47,14 +50,16 @@ def write_run_json(
     *,
     error: str | None = None,
     imported: Sequence[Path] = (),
+    pixels: Path | None = None,
 ) -> None:
     """OUT/run.json: all that the text says, with the options, the versions, the matcher and the machine.
 
     Appears whole. error: why there is no model. imported: hloc's feature and match files, where they were taken
-    instead of matching. Raises BadFile where it cannot be written.
+    instead of matching. pixels: folder of the images that the model names, where it is another one. Raises BadFile
+    where it cannot be written.
     """
     part = out / (RUN_JSON + ".part")
-    value = run_dict(summary, folder, out, options, matcher) | {
+    value = run_dict(summary, pixels or folder, out, options, matcher) | {
         "machine": machine(),
         "command": command(folder, out, options, imported),
         "error": error,
@@ -86,6 +91,7 @@ def run_dict(
         "mean_reprojection_error_px": summary.reprojection_error,
         "models": [{"path": path.relative_to(out).as_posix(), "images": num} for path, num in summary.models],
         "unregistered": [{"image": name, "reason": reason} for name, reason in summary.unregistered],
+        "georeference": None if summary.georeference is None else dict(summary.georeference),
         "warnings": [{"sign": warning.sign, "text": warning.text} for warning in summary.warnings],
         "stages": [_stage_dict(stage) for stage in summary.stages],
     }
@@ -93,8 +99,8 @@ def run_dict(
 
 def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] = ()) -> str:
     """The shell command that makes this run again: what differs from the defaults."""
-    words = ["loftr-sfm", *(["import"] if imported else []), str(folder), str(out)]
-    words += [
+    start = ["loftr-sfm", *(["import"] if imported else []), path_word(folder), path_word(out)]
+    words = [
         word for flag, path in zip(("--features", "--matches"), imported, strict=False) for word in (flag, str(path))
     ]
     for group in fields(options):
@@ -105,7 +111,7 @@ def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] 
                 words += (
                     [flag] if value is True else [f"{flag}={value}"] if str(value)[:1] == "-" else [flag, str(value)]
                 )
-    return shlex.join(words)
+    return " ".join([*start, *map(shlex.quote, words)])
 
 
 def _stage_dict(stage: StageSummary) -> dict[str, Any]:
@@ -168,4 +174,5 @@ def images_folder(out: Path) -> Path:
     folder = read_run_json(out).get("images_folder")
     if not isinstance(folder, str):
         raise BadFile(f"{out / RUN_JSON}: names no folder of images; give --images FOLDER")
-    return Path(folder)
+    inside = out / FACES  # they go where the folder of the run goes
+    return inside if Path(folder).name == FACES and inside.is_dir() else Path(folder)

@@ -38,6 +38,7 @@ from sfm.storage.schema import SCHEMA, STAGE_OF
 from sfm.system.file_lock import FileLock
 from sfm.system.untrusted_files import refuse_holes
 from sfm.types import (
+    CameraPrior,
     Grid,
     ImagePair,
     ImageRecord,
@@ -123,7 +124,12 @@ class FeatureDatabase:
 
     def _load_images(self) -> None:
         group = subgroup(self._h5, "images")
-        self._set_images(schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ())
+        records = schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ()
+        if (ranges := subgroup(self._h5, "value_ranges")) is not None:
+            records = schema.with_value_ranges(records, read_columns(ranges, SCHEMA["value_ranges"]))
+        if (positions := subgroup(self._h5, "positions")) is not None:  # older files have none
+            records = schema.with_positions(records, read_columns(positions, SCHEMA["positions"]))
+        self._set_images(records)
 
     def _set_images(self, records: tuple[ImageRecord, ...]) -> None:
         self._images = records
@@ -227,6 +233,9 @@ class FeatureDatabase:
                 for name in self._h5.keys() & (SCHEMA.keys() - {"images"}):
                     del self._h5[name]
         self._write("images", schema.images_columns(records))
+        if "value_ranges" in self._h5 or any(record.value_range is not None for record in records):
+            self._write("value_ranges", schema.value_ranges_columns(records))
+        self._write("positions", schema.positions_columns(records))
         self._set_images(tuple(records))
         self._matches.use_images(self._digests)
 
@@ -299,9 +308,10 @@ class FeatureDatabase:
         with reading(self.path, REMEDY):
             return schema.traits(self._read("grids"), self._h5["grids"].attrs)
 
-    def write_two_view(self, geometries: Sequence[TwoViewGeometry]) -> None:
-        """Write the verified pairs, in the order given."""
-        self._write("two_view", schema.two_view_columns(geometries, self._rows))
+    def write_two_view(self, geometries: Sequence[TwoViewGeometry], *, lenses: Sequence[CameraPrior] = ()) -> None:
+        """Write the verified pairs, in the order given. lenses: cameras that the matches showed."""
+        columns = schema.two_view_columns(geometries, self._rows)
+        self._write("two_view", columns, schema.lenses_attributes(lenses))
         with self._writing():
             verified_parts.drop(self._h5)
 
@@ -322,6 +332,12 @@ class FeatureDatabase:
         """The verified pairs, in the order written."""
         with reading(self.path, REMEDY):
             return schema.two_view(self._read("two_view"), self._names)
+
+    def read_lenses(self) -> dict[str, CameraPrior]:
+        """By camera group the cameras that were found with the verified pairs; none in an older file."""
+        with reading(self.path, REMEDY):
+            self._read("two_view")
+            return schema.lenses(self._h5["two_view"].attrs)
 
     def write_keypoints(self, keypoints: Sequence[Keypoints]) -> None:
         """Write the keypoints of every image, in image order."""

@@ -93,7 +93,7 @@ def view(request: Request) -> list[Path]:
         scenes = apart(scenes) if state.layout == "beside" else scenes
     image_files = tuple(_image_files(request, path) for path in request.models)
     if request.view is not None and request.view not in NAMED:
-        _check_camera(scenes, request.view)
+        request = replace(request, view=_view_of(scenes, request.view))
     if not pictures:
         _show(request, scenes, image_files, note)
         return []
@@ -115,9 +115,14 @@ def _scene(path: Path) -> Scene:
     return read_scene(path, f"{run_title(record)} ({name})" if record else name)
 
 
-def _check_camera(scenes: Sequence[Scene], name: str) -> None:
-    if not any(name in scene.cameras.names for scene in scenes):
-        camera_row(max(scenes, key=lambda scene: len(scene.cameras.names)), name)
+def _view_of(scenes: Sequence[Scene], name: str) -> str:
+    """An image's name, or a named view in other letters. Raises BadOption for neither."""
+    if any(name in scene.cameras.names for scene in scenes):
+        return name
+    if name.lower() in NAMED:
+        return name.lower()
+    camera_row(max(scenes, key=lambda scene: len(scene.cameras.names)), name)
+    return name
 
 
 def _image_files(request: Request, path: Path) -> ImageFiles:

@@ -61,7 +61,9 @@ def _run(folder: Path, out: Path, args: Namespace, **more: Any) -> int:
 
 
 def _whole_arguments(parser: Parser) -> None:
-    parser.add_argument("images", type=Path, metavar="IMAGES", help="folder of images (JPEG, PNG, TIFF, WebP)")
+    parser.add_argument(
+        "images", type=Path, metavar="IMAGES", help="folder of images (JPEG, PNG, HEIC, AVIF, TIFF, WebP, RAW)"
+    )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results; made if absent")
     _add_run_options(parser)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")

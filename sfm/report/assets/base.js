@@ -117,7 +117,12 @@ function onWidth(element, draw) {
 
 /** What waits to be drawn until it comes near; before printing all of it is. */
 const undrawn = new Set();
-addEventListener("beforeprint", () => [...undrawn].forEach((draw) => draw()));
+let printing = false;
+addEventListener("beforeprint", () => {
+  printing = true;
+  [...undrawn].forEach((draw) => draw());
+});
+addEventListener("afterprint", () => { printing = false; });
 
 /** Calls once, when the element comes near the window or is printed. */
 function whenNear(element, call) {
@@ -160,13 +165,15 @@ function button(label, onClick, properties = {}) {
   return el("button", { type: "button", ...properties, on: { click: onClick } }, label);
 }
 
+/** A section; its title may have a shorter one for the navigation after a bar. */
 function section(id, title, ...children) {
-  return el("section", { id }, el("h2", {}, title), ...children);
+  const [long, short] = title.split("|");
+  return el("section", { id, "data-short": short || long }, el("h2", {}, long), ...children);
 }
 
 function navigation(sections) {
   return el("nav", { ariaLabel: "Sections" }, el("a", { class: "brand", href: "#overview" }, "loftr-sfm"),
-    sections.filter(Boolean).map((own) => el("a", { href: `#${own.id}` }, own.firstChild.textContent)));
+    sections.filter(Boolean).map((own) => el("a", { href: `#${own.id}` }, own.dataset.short)));
 }
 
 /** The whole page: its sections below the navigation and the head. */

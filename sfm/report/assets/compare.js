@@ -9,7 +9,7 @@
     { choose: (other) => view.choose(other), card: (other) => grid.goTo(other), look: (other) => view.lookThrough(other) }));
 
   function showIn3D(image) {
-    document.getElementById("overview").scrollIntoView({ behavior: "smooth" });
+    document.getElementById("overview").scrollIntoView();
     if (view.renderer) view.choose(image);
   }
 
@@ -45,16 +45,16 @@
 
   const help = el("p", { class: "note help" }, `All rotate together. ${page.truth ? "Grey: the true cameras. " : ""}Click a camera for its image in each.`);
   const sections = [
-    section("registered", "Who registered what", groupBoxes(), page.agreement.map((line) => el("p", { class: "note" }, line))),
+    section("registered", "Who registered what|Registered", groupBoxes(), page.agreement.map((line) => el("p", { class: "note" }, line))),
   ];
   if (page.truth) {
-    sections.push(section("truth", "Against ground truth", el("p", { class: "note" },
+    sections.push(section("truth", "Against ground truth|Truth", el("p", { class: "note" },
       "Distance of each camera's centre to the true one after a similarity over all of them, in percent of the true cameras' extent (bars: square root), and the angle between the rotations."), truthTable()));
   }
   sections.push(section("images", "Images", grid.element));
   sections.push(section("points", "Points", page.histograms.map((own, k) => [el("h3", {}, titles[k]),
     el("div", { class: "columns wide" }, lengthHistogram(own.length, modelColour(k)), errorHistogram(own.error, modelColour(k)))]).flat()));
-  sections.push(section("made", "How they were made",
+  sections.push(section("made", "How they were made|Made",
     page.differences.length ? table(["Option", ...titles], page.differences.map((row) => row.map((text) => el("code", {}, text)))) : el("p", {}, "No option differs, or they are not known."),
     el("div", { class: "columns wide" }, page.made.map((side) => el("div", {}, el("h3", {}, side.title), el("p", {}, el("code", {}, side.path)), side.command ? commandBox(side.command) : null, definitions(side.facts))))));
   const head = pageHead([view.element, view.renderer ? help : null], figuresTable(), null);

@@ -129,7 +129,8 @@ class MatchGraph {
     const most = Math.max(1, ...this.sums.filter((own) => own.a !== own.b).map((own) => own.inliers));
     const paths = Array.from({ length: STRENGTHS }, () => []);
     for (const own of edges) paths[Math.min(STRENGTHS - 1, Math.floor(STRENGTHS * Math.sqrt(own.inliers / most)))].push(this.line(own));
-    const lines = paths.map((d, k) => svg("path", { d: d.join(""), class: "edge", "stroke-width": 0.8 + (5 * (k + 1)) / STRENGTHS, "stroke-opacity": 0.14 + (0.8 * (k + 1)) / STRENGTHS }));
+    const thin = Math.min(1, 30 / this.num);
+    const lines = paths.map((d, k) => svg("path", { d: d.join(""), class: "edge", "stroke-width": 0.8 + (5 * thin * (k + 1)) / STRENGTHS, "stroke-opacity": 0.14 + (0.8 * (k + 1)) / STRENGTHS }));
     this.own = svg("path", { d: "", class: "edge own" });
     const radius = Math.max(2.5, Math.min(11, 900 / this.num));
     const registered = page.images.sides[0].registered;
@@ -140,8 +141,10 @@ class MatchGraph {
     }).filter(Boolean);
     this.picture.replaceChildren(...lines, this.own, ...nodes);
     const all = this.sums.filter((own) => own.a !== own.b).length;
-    const what = this.size === 1 ? "verified pair" : `pair of groups of ${this.size} images`;
-    this.caption.textContent = `${plural(this.pairs.inliers.filter((n) => n > 0).length, "verified pair")}. ${edges.length < all ? `Drawn are the strongest ${count(edges.length)} of ${plural(all, what.replace("pair of groups", "joined pair of groups")).replace("imagess", "images")}` : "All are drawn"}; the more verified matches, the stronger the line. ${this.size > 1 ? `A node stands for ${this.size} images in the order of their names. ` : ""}Orange: not registered. Point at a node for its own.`;
+    const what = this.size === 1 ? `${count(all)} verified pairs` : `${count(all)} joined pairs of groups`;
+    const drawn = edges.length < all ? `The strongest ${count(edges.length)} of ${what} are drawn` : `${plural(this.pairs.inliers.filter((n) => n > 0).length, "verified pair")}`;
+    const groups = this.size > 1 ? ` A node stands for ${this.size} images in the order of their names.` : "";
+    this.caption.textContent = `${drawn}; the more verified matches, the stronger the line.${groups} Orange: not registered. Point at a node for its own.`;
     this.picture.setAttribute("aria-label", `Match graph. ${this.caption.textContent}`);
   }
 

@@ -27,7 +27,8 @@ function verdictBox(onShow) {
     show && onShow ? [" ", button("Show them", () => onShow(show), { class: "link" })] : null));
   return el("div", { class: `verdict ${level}`, id: "verdict" },
     el("p", { class: "sentence" }, el("span", { class: "label" }, label), " ", sentence),
-    items.length ? el("ul", { class: "problems" }, items) : null);
+    items.length ? el("ul", { class: "problems" }, items) : null,
+    page.next.length ? el("a", { class: "to-next", href: "#next" }, "What to do next") : null);
 }
 
 function tilesBox() {
@@ -38,7 +39,7 @@ function tilesBox() {
 /** What to do now: commands, each with what it is for. */
 function nextBox() {
   if (!page.next.length) return null;
-  return el("div", { class: "next" }, el("h2", {}, "What to do next"),
+  return el("div", { class: "next", id: "next" }, el("h2", {}, "What to do next"),
     el("ol", {}, page.next.map(({ command, what }) => el("li", {}, el("p", {}, what), commandBox(command)))));
 }
 

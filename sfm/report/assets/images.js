@@ -25,16 +25,18 @@ class Picture {
     const [width, height] = page.images.sizes[image];
     const url = page.images.thumbnails[image];
     this.canvas = el("canvas", {});
-    this.element = el("div", { class: "picture" },
-      url ? el("img", { alt: page.images.names[image], decoding: "sync", src: url }) : null, this.canvas);
+    this.thumbnail = url ? el("img", { alt: page.images.names[image], src: url }) : null;
+    this.element = el("div", { class: "picture" }, this.thumbnail, this.canvas);
     this.element.style.aspectRatio = width ? `${width} / ${height}` : "4 / 3";
     if (!url) this.element.classList.add("gone");
   }
 
+  /** On paper the image too, since browsers leave out images that they have not shown before. */
   draw() {
     const [width, height] = [this.element.clientWidth, this.element.clientHeight];
     if (!width) return;
     const context = fitCanvas(this.canvas, width, height);
+    if (printing && this.thumbnail && this.thumbnail.complete) context.drawImage(this.thumbnail, 0, 0, width, height);
     const seen = page.images.sides[this.side].seen[this.image];
     if (seen && this.show()) drawKeypoints(context, seen, width, height, Math.max(1.1, width / 260));
   }
@@ -106,6 +108,9 @@ class ImageGrid {
     this.dialog = el("dialog", { class: "large", on: { click: (event) => event.target === this.dialog && this.dialog.close() } });
     this.element = el("div", {}, this.toolbar(), this.grid, this.dialog);
     this.arrange();
+    for (const event of ["beforeprint", "afterprint"]) {
+      addEventListener(event, () => this.cards.forEach((card) => card.pictures.forEach((picture) => picture.draw())));
+    }
   }
 
   toolbar() {
@@ -179,7 +184,7 @@ class ImageGrid {
   show(which) {
     this.kept = this.chooser.box.value = which;
     this.arrange();
-    this.element.scrollIntoView({ behavior: "smooth" });
+    this.element.scrollIntoView();
   }
 
   /** Scrolls to an image's card and marks it. */
@@ -190,7 +195,7 @@ class ImageGrid {
       this.words = "";
       this.arrange();
     }
-    card.element.scrollIntoView({ behavior: "smooth", block: "center" });
+    card.element.scrollIntoView({ block: "center" });
     card.element.classList.add("marked");
     setTimeout(() => card.element.classList.remove("marked"), 2500);
   }

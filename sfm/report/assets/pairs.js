@@ -11,7 +11,7 @@ function drawnPair(pair) {
   const [width, gap] = [1000, 10];
   const height = (width - gap) / (aspects[0] + aspects[1]);
   const frames = [[0, aspects[0] * height], [aspects[0] * height + gap, aspects[1] * height]];
-  const verified = pair.inliers ? `${count(pair.inliers)} of ${count(pair.matches)} matches verified (${pair.kind})` : `none of ${count(pair.matches)} matches verified`;
+  const verified = pair.inliers ? `${count(pair.inliers)} of ${count(pair.matches)} matches verified (${pair.kind})` : `none of ${count(pair.matches)} matches verified${pair.kind ? `: ${pair.kind}` : ""}`;
   const title = `${names[pair.i]} – ${names[pair.j]}`;
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height.toFixed(1)}`, role: "img", "aria-label": `${title}: ${verified}` });
   frames.forEach(([left, wide], k) => {

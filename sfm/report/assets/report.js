@@ -6,7 +6,7 @@
   const grid = new ImageGrid(page.models.length ? showIn3D : null);
 
   function showIn3D(image) {
-    document.getElementById("overview").scrollIntoView({ behavior: "smooth" });
+    document.getElementById("overview").scrollIntoView();
     if (view.renderer) view.choose(image);
   }
 

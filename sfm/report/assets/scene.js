@@ -21,9 +21,9 @@ class SceneView {
     Array.from(this.labels.children, (label, k) => { label.style.color = modelColour(k); });
     this.panel = el("div", { class: "panel", hidden: true });
     this.still = document.getElementById("still");
-    this.frame = el("div", { class: "scene-frame" }, this.still, this.canvas, this.split ? this.labels : null, this.panel);
+    this.frame = el("div", { class: "scene-frame" }, this.still, this.canvas, this.split ? this.labels : null);
     this.drawn = el("p", { class: "drawn", id: "drawn" });
-    this.element = el("div", { class: "scene" }, this.frame);
+    this.element = el("div", { class: "scene" }, this.frame, this.panel);
     try {
       this.renderer = new THREE.WebGLRenderer({ canvas: this.canvas, antialias: true });
     } catch {
@@ -239,7 +239,14 @@ class SceneView {
     this.selected = image;
     this.chooser.box.value = image === null ? "" : String(image);
     this.drawCameras();
+    this.panel.classList.toggle("left", image !== null && this.isRight(image));
     this.onSelect(image);
+  }
+
+  /** Whether an image's camera is in the right half of the canvas, where the panel would hide it. */
+  isRight(image) {
+    const places = this.panes().flatMap((pane) => this.camerasIn(pane).filter((own) => own.image === image).map((own) => own.places[0][0]));
+    return places.length > 0 && Math.max(...places) > this.canvas.clientWidth / 2;
   }
 
   /** Looks through an image's camera. */

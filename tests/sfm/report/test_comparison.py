@@ -173,6 +173,13 @@ def test_command_writes_it_where_it_says(folder: Path, capsys: pytest.CaptureFix
         write_comparison(compare([folder / "a", folder / "b"]), folder / "nowhere" / "c.html")
 
 
+def test_thumbnails_come_from_the_folder_that_has_most_of_the_images(tmp_path: Path):
+    write_run(tmp_path / "few", tmp_path / "few images", names=NASTY[4:6])
+    write_run(tmp_path / "all", tmp_path / "all images")
+    found = compare([tmp_path / "few", tmp_path / "all"])
+    assert len(embedded(write_comparison(found, tmp_path / "c.html").read_text())["images"]["thumbnails"]) == 9
+
+
 def test_default_path_holds_no_odd_characters(tmp_path: Path):
     assert default_path([tmp_path, tmp_path / "b <x>"]) == tmp_path / "compare_b_x_.html"
     assert default_path([tmp_path, Path("/")]) == tmp_path / "compare_other.html"

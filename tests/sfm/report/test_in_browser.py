@@ -192,6 +192,8 @@ def test_a_click_inside_a_camera_shows_its_image(browser: Browser, run_page: Pat
         browser.click(*camera["middle"])
         assert not browser.value("document.querySelector('.panel').hidden")
         chosen.add(browser.value("document.querySelector('.panel h3').textContent"))
+        covered = "(b => {} > b.left && {} < b.right)(document.querySelector('.panel').getBoundingClientRect())"
+        assert not browser.value(covered.format(camera["middle"][0], camera["middle"][0])), "the panel hides the camera"
     assert chosen <= set(NASTY)
     assert len(chosen) >= 6  # one may be before another
     text = browser.value("document.querySelector('.panel').textContent")
@@ -231,6 +233,7 @@ def test_nothing_is_cut_off(browser: Browser, run_page: Path, comparison_page: P
         browser.open(path)
         draw_all(browser, width)
         assert browser.value(CUT_OFF) == []
+        assert browser.value("(n => n.scrollWidth <= n.clientWidth)(document.querySelector('nav'))")
         scrolls = (
             "[...document.querySelectorAll('.table-holder')].filter(t => t.scrollWidth > t.clientWidth + 1).length"
         )
@@ -256,7 +259,7 @@ def test_a_run_without_a_model_shows_its_images_and_no_figures_of_a_model(browse
     out = write_run(tmp_path / "out", tmp_path / "images", error="no model: nothing overlaps; add images that overlap")
     browser.open(write_report(out))
     assert browser.value("document.querySelector('#verdict').textContent") == (
-        "No model Nothing overlaps.Add images that overlap.Image by image: matched nothing. Show them"
+        "No model Nothing overlaps.Add images that overlap.Image by image: matched nothing. Show themWhat to do next"
     )
     assert browser.value("document.querySelectorAll('.contact-sheet img').length") == 9
     assert "px" not in browser.value("document.querySelector('.tiles').textContent")
@@ -275,8 +278,11 @@ def test_it_prints_whole(browser: Browser, run_page: Path):
             assert browser.value(shown.format(selector)) == "none", selector
         assert browser.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
         assert browser.value("document.querySelectorAll('.pair svg image').length") == 24
-        drawn = "[...document.querySelectorAll('.card canvas')].map(c => c.width)"
-        assert min(browser.value(drawn)) > 100, "a canvas was never drawn on"
+        blank = (
+            "d => d.getContext('2d').getImageData(0, 0, d.width, d.height).data.every((v, k) => k % 4 < 3 || v === 255)"
+        )
+        drawn = browser.value(f"[...document.querySelectorAll('.card canvas')].map({blank})")
+        assert drawn == [True] * 9, "an image was left out"
         colours = num_colours(browser.picture(".pair svg"))
         assert colours > 500
         assert num_colours(browser.picture("#still")) > 100

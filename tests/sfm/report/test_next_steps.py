@@ -114,6 +114,8 @@ def test_without_the_images_only_what_needs_none(tmp_path: Path):
 
 def test_after_a_comparison(tmp_path: Path):
     models = [tmp_path / "a", tmp_path / "b c"]
-    found = [step["command"] for step in comparison_steps(models, None, ground_truth=False)]
+    steps = comparison_steps(models, ("LoFTR", "SIFT"), None, ground_truth=False)
+    assert [step["what"] for step in steps[1:]] == ["LoFTR in a window", "SIFT in a window"]
+    found = [step["command"] for step in steps]
     assert found[0] == f"loftr-sfm compare {models[0]} '{models[1]}' --ground-truth MODEL"
     assert [shlex.split(line)[1:] for line in found[1:]] == [["view", str(model)] for model in models]

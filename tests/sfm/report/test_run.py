@@ -170,6 +170,12 @@ def test_a_report_is_rewritten_only_where_it_is_stale(tmp_path: Path):
     refresh(out)
     assert path.stat().st_ino == inode
     assert path.stat().st_mtime_ns >= (out / RUN_JSON).stat().st_mtime_ns
+    moved = out.rename(tmp_path / "moved")
+    refresh(moved)
+    assert f"loftr-sfm view {moved}" in (moved / "report.html").read_text(), "commands with the paths of before"
+    moved.rename(out)
+    refresh(out)
+    inode = path.stat().st_ino
     record["points3D"] += 1
     (out / RUN_JSON).write_text(json.dumps(record))
     refresh(out)
@@ -182,6 +188,11 @@ def test_a_run_does_not_fail_of_its_report(tmp_path: Path, caplog: pytest.LogCap
     refresh(out)
     assert "no report" in caplog.text
     assert not (out / "report.html").exists()
+
+
+def test_images_that_are_not_there_are_an_error_where_they_were_named(run_folder: Path, tmp_path: Path):
+    with pytest.raises(BadFile, match=r"--images .*nosuch: no such folder; give the folder of the images"):
+        write_report(run_folder, tmp_path / "nosuch")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):

@@ -45,6 +45,8 @@ def test_a_warning_is_said_once_with_one_remedy():
     assert [problem.text for problem in found.problems] == [f"T{PARALLAX[1:]}.", "Only 4 of 9 images."]
     assert found.problems[0].remedy == ""
     assert found.problems[1].remedy.startswith("Add images")
+    listed = RECORD | {"warnings": [{"sign": "contradicted", "text": "2 images are misregistered (a.jpg, b.jpg)"}]}
+    assert run_verdict(listed, {}, 0).problems[0].remedy.startswith("Look whether two places")
     assert str(found).count("hardly moved") == 1
 
 

@@ -5,9 +5,9 @@ import pycolmap
 import pytest
 from scipy.spatial.transform import Rotation
 
-from sfm.refinement import self_calibration as C
+from sfm.calibration import self_calibration as C
+from sfm.calibration.intrinsics_posterior import Prior
 from sfm.refinement.bundle_adjustment import Freedom, adjust
-from sfm.refinement.intrinsics_posterior import Prior
 
 WIDTH, HEIGHT, FOCAL = 800, 600, 700.0
 CENTRE = np.array([WIDTH / 2, HEIGHT / 2])
