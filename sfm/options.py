@@ -191,7 +191,7 @@ class MappingOptions:
     )
     known_poses: Path | None = option(
         None,
-        "COLMAP model whose cameras and poses are kept as they are: the matches are only triangulated",
+        "COLMAP model or OUT of a run, whose cameras and poses are kept as they are: matches are only triangulated",
         metavar="MODEL",
     )
     min_model_size: int = option(3, "drop sub-models with fewer images", metavar="N")

@@ -187,4 +187,4 @@ def _placed(run: Run, summaries: Sequence[StageSummary]) -> dict[str, Any] | Non
 def _write_run_json(run: Run, summary: ReconstructionSummary, error: str | None) -> None:
     files = (run.imported.features, run.imported.matches) if run.imported is not None else ()
     matcher = dict(run.db.provenance("matching").get("matcher", {}))
-    write_run_json(summary, run.folder, run.options, matcher, error=error, imported=files, pixels=run.pixels)
+    write_run_json(summary, run.folder, run.out, run.options, matcher, error=error, imported=files, pixels=run.pixels)

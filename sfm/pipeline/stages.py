@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sfm.colmap.model_reader import model_digest, read_models
+from sfm.colmap.model_reader import model_digest, model_folder, read_models
 from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
@@ -206,7 +206,7 @@ def _mapping_depends_on(run: Run) -> Any:
     """0.1.0 retried, estimated focal lengths and refined for dense matchers only: what it made of others is redone."""
     options = run.options.mapping
     every_matcher = [] if run.db.read_traits().dense else ["every matcher"]
-    poses = None if options.known_poses is None else model_digest(options.known_poses)
+    poses = None if options.known_poses is None else model_digest(model_folder(options.known_poses))
     rigs = [[rig.prefixes, rig.frames, _plain(rig), rig.fixed] for rig in run.rigs]
     own = [*every_matcher, *MAPPERS.version(options.mapper), *rigs]
     return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics, *own]

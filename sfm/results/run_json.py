@@ -44,6 +44,7 @@ _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 def write_run_json(
     summary: ReconstructionSummary,
     folder: Path,
+    out: Path,
     options: Options,
     matcher: dict[str, str],
     *,
@@ -57,9 +58,8 @@ def write_run_json(
     instead of matching. pixels: folder of the images that the model names, where it is another one. Raises BadFile
     where it cannot be written.
     """
-    out = summary.model_dir.parent.parent
     part = out / (RUN_JSON + ".part")
-    value = run_dict(summary, pixels or folder, options, matcher) | {
+    value = run_dict(summary, pixels or folder, out, options, matcher) | {
         "machine": machine(),
         "command": command(folder, out, options, imported),
         "error": error,
@@ -72,9 +72,10 @@ def write_run_json(
         raise BadFile(f"{out / RUN_JSON}: cannot be written ({cause.strerror})") from None
 
 
-def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, matcher: dict[str, str]) -> dict[str, Any]:
+def run_dict(
+    summary: ReconstructionSummary, folder: Path, out: Path, options: Options, matcher: dict[str, str]
+) -> dict[str, Any]:
     """What run.json holds: plain values. Paths of models are relative to the output folder."""
-    out = summary.model_dir.parent.parent
     return {
         "program": "loftr-sfm",
         "version": __version__,

@@ -56,7 +56,7 @@ def _run(folder: Path, out: Path, args: Namespace, **more: Any) -> int:
     summary = reconstruct(folder, out, options, stop_after=args.stop_after, on_stage=print_stage, **more)
     print("\n" + summary_text(summary, folder, out, matcher=options.matching.matcher), flush=True)
     if summary.warnings:
-        print(f"{PROGRAM}: {bad_model_line(summary.warnings)}", file=sys.stderr)
+        print(f"{PROGRAM}: {bad_model_line([warning.text for warning in summary.warnings])}", file=sys.stderr)
     return 4 if summary.warnings else 0
 
 

@@ -74,6 +74,7 @@ def test_stop_after(images, tmp_path, stage):
     assert summary.stages[-1].stage == stage
     models = ((tmp_path / "out" / "unrefined" / "0", 6),) if stage == "mapping" else ()
     assert summary.models == models
+    assert summary.model_dir == (models[0][0] if models else None)
     with FeatureDatabase.open(tmp_path / "out" / "features.h5", "r") as db:
         assert set(db.stages()) == set(STAGE_NAMES[: STAGE_NAMES.index(stage) + 1])
 
@@ -153,7 +154,7 @@ def test_bad_input_is_one_line_before_any_work(images, tmp_path):
 
 def test_known_poses_are_looked_at_before_the_matching(images, tmp_path, exact):
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path / "absent"))
-    with pytest.raises(BadFile, match="absent: is no COLMAP model"):
+    with pytest.raises(BadFile, match="absent: no such folder"):
         reconstruct(images, tmp_path / "out", options)
     assert exact.matched == []
 
