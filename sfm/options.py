@@ -53,6 +53,12 @@ class ImageOptions:
         "folder of masks, NAME.png for image NAME as in COLMAP: nothing is matched where a mask is black",
         metavar="FOLDER",
     )
+    frames: str | None = option(
+        None,
+        "of each video: how many frames (200), or the best of so many a second (2fps) (default: as many as the picture "
+        "moves on by a twentieth to a tenth of its size, without the blurred ones)",
+        metavar="N|FPS",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +223,7 @@ class RunKeywords(TypedDict, total=False):
     camera: str
     intrinsics: str | None
     masks: str | PathLike[str] | None
+    frames: str | None
     pairs: str
     matcher: str
     weights: str

@@ -9,6 +9,7 @@ with open_run("images", "out") as run:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from sfm.colmap.model_writer import remove_leftovers
 from sfm.errors import BadFile, BadOption, NoModel
+from sfm.images.video.source import prepare
 from sfm.mapping import known_poses
 from sfm.options import Options, RunKeywords
 from sfm.pipeline.output_folder import check_writable, disk_errors
@@ -32,6 +34,8 @@ from sfm.types import STAGE_NAMES, ReconstructionSummary, StageSummary
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+log = logging.getLogger(__name__)
 
 
 class OpenRun:
@@ -96,8 +100,9 @@ def reconstruct(
     on_stage: Callable[[StageSummary], None] = lambda summary: None,
     **keywords: Unpack[RunKeywords],
 ) -> ReconstructionSummary:
-    """Images in a folder to models in `out`/sparse; what is there already and still valid is reused.
+    """Images in a folder, or frames of videos, to models in `out`/sparse; what is there and still valid is reused.
 
+    images: the folder, or a video; the frames that are kept of videos are in `out`/frames.
     options, or keywords: the options of the command line by their names, e.g. matcher="sift", resize=1024.
     stop_after: name of the last stage to run. imported: matches to use instead of matching. on_stage: called with each
     stage's summary when it is done. Writes `out`/run.json and, after the last stage, report.html whether there is a
@@ -116,7 +121,7 @@ def reconstruct(
             summaries = (*summaries, without_model(run.db))
             on_stage(summaries[-1])
         result = replace(summarise(out, summaries), warnings=() if failure is not None else warnings_of(run, summaries))
-        _write_run_json(run, result, failure)
+        _write_run_json(run, folder, result, failure)
     if stop_after in (None, STAGE_NAMES[-1]) and not options.report.no_report:
         report.refresh(out)
     if failure is not None:
@@ -138,14 +143,17 @@ def _options(options: Options | None, keywords: RunKeywords) -> Options:
 @contextmanager
 def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | None) -> Iterator[Run]:
     """The state of a run whose folders and known poses were checked, with its database open."""
-    if not folder.is_dir():
-        raise BadFile(f"{folder}: no such folder; give the folder of your images")
+    if not folder.exists():
+        raise BadFile(f"{folder}: no such folder; give the folder of your images, or a video")
     check_writable(out)
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching
     with disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
         remove_leftovers(out)
-        yield Run(db, folder, out, options, imported)
+        source = prepare(folder, out, options.images.frames)
+        for line in source.notes:
+            log.warning("%s", line)
+        yield Run(db, source, out, options, imported)
 
 
 def _run_stages(run: OpenRun, stop_after: str | None, on_stage: Callable[[StageSummary], None]) -> str | None:
@@ -160,7 +168,8 @@ def _run_stages(run: OpenRun, stop_after: str | None, on_stage: Callable[[StageS
     return None
 
 
-def _write_run_json(run: Run, summary: ReconstructionSummary, error: str | None) -> None:
+def _write_run_json(run: Run, given: Path, summary: ReconstructionSummary, error: str | None) -> None:
     files = (run.imported.features, run.imported.matches) if run.imported is not None else ()
     matcher = dict(run.db.provenance("matching").get("matcher", {}))
-    write_run_json(summary, run.folder, run.options, matcher, error=error, imported=files)
+    clips = run.source.clips
+    write_run_json(summary, run.folder, run.options, matcher, error=error, imported=files, source=given, clips=clips)

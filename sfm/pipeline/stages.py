@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,8 @@ from sfm.export import hloc
 from sfm.images import decoding, index
 from sfm.images import stage as images
 from sfm.images.discovery import find_images
+from sfm.images.video.records import clip_folders
+from sfm.images.video.source import ImageSource
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
 from sfm.mapping.inputs import MappingInput, read_input
@@ -49,10 +51,11 @@ class Run:
     """What the stages of one run share. The matcher is loaded when it is first asked for."""
 
     def __init__(
-        self, db: FeatureDatabase, folder: Path, out: Path, options: Options, imported: HlocFiles | None
+        self, db: FeatureDatabase, source: ImageSource, out: Path, options: Options, imported: HlocFiles | None
     ) -> None:
         self.db = db
-        self.folder = folder
+        self.source = source
+        self.folder = source.folder  # of the images
         self.out = out
         self.options = options
         self.imported = imported
@@ -95,7 +98,8 @@ def _images_depend_on(run: Run) -> Any:
     """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
     folders = [run.folder] + ([options.masks] if options.masks is not None else [])
-    return [asdict(options), [_listing(folder) for folder in folders]]
+    own = {name: value for name, value in asdict(options).items() if name != "frames"}  # seen in the frames themselves
+    return [own, [_listing(folder) for folder in folders]]
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
@@ -106,6 +110,7 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
 def _run_images(run: Run) -> StageSummary:
     before = images_content(run.db)
     summary = images.run(run.db, run.folder, run.options.images)
+    summary = replace(summary, notes=(*run.source.notes, *summary.notes))
     if images_content(run.db) != before:  # what other stages hold of other images counts no more, whatever comes
         for stage in STAGES[1:]:
             run.db.invalidate(stage.name)
@@ -129,7 +134,9 @@ def _pairs_depend_on(run: Run) -> Any:
     spec = run.options.pairs.pairs
     skipped = run.db.summary("images")
     listed = [Path(spec)] if Path(spec).is_file() else []
-    return [spec, files_digest(listed), skipped.skipped if skipped else (), *PAIR_SELECTORS.version(spec)]
+    clips = sorted(clip_folders(run.folder, [record.name for record in run.db.read_images()]))
+    own = [*PAIR_SELECTORS.version(spec), *([clips] if clips else [])]
+    return [spec, files_digest(listed), skipped.skipped if skipped else (), *own]
 
 
 def _run_matching(run: Run) -> StageSummary:
