@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class _Kept:
 
     def as_dict(self) -> dict[str, Any]:
         shift = min(self.seen.shift, 1e9)  # JSON has no infinity
-        return {**self.seen._asdict(), "shift": shift, "pts": self.pts, "done": self.done, **self.chooser}
+        return {**asdict(self.seen), "shift": shift, "pts": self.pts, "done": self.done, **self.chooser}
 
     @classmethod
     def of(cls, value: Any) -> _Kept | None:
@@ -197,7 +197,7 @@ class _Work:
         seen = Seen(frame.index, frame.time_s, sharpness(large), self._follower.motion(picture).shift)
         if self.chooser.is_complete(seen):
             yield self._keep(frame.index - 1)
-            seen = seen._replace(shift=self._follower.motion(picture).shift)
+            seen = replace(seen, shift=self._follower.motion(picture).shift)
         if self.chooser.add(seen):
             self._held = (frame, picture)
 

@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
@@ -49,7 +48,8 @@ class FrameRule:
         raise BadOption(f"--frames {text}: give a number of frames of each video (200) or how many a second (2fps)")
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Seen:
     """A frame as far as it matters here. shift: motion since the last kept frame (Motion.shift)."""
 
     index: int

@@ -80,7 +80,7 @@ def halved(picture: Float) -> Float:
     """The mean of every 2 x 2 px."""
     h, w = (n // 2 * 2 for n in picture.shape)
     even = picture[:h, :w]
-    mean: Float = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+    mean: Float = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / np.float32(4)
     return mean
 
 
