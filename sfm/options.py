@@ -69,7 +69,8 @@ class PairOptions:
         "auto",
         "which pairs are matched",
         registry="pairs",
-        other="FILE (two names per line, as in hloc), or auto (exhaustive)",
+        other="several joined by +, FILE (two names per line, as in hloc), or auto (frames of videos: sequential; "
+        "up to 100 images: exhaustive; more: retrieval)",
         metavar="HOW",
     )
 

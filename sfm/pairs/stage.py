@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from sfm.images.video.records import clip_folders
 from sfm.options import PairOptions
 from sfm.pairs.base import ImageSet
 from sfm.pairs.registry import choose
@@ -24,12 +25,17 @@ class _PairStore(Protocol):
     def write_pairs(self, pairs: Sequence[ImagePair]) -> None: ...
 
 
-def run(db: _PairStore, options: PairOptions, folder: Path) -> StageSummary:
-    """Chooses the pairs of the database's images and writes them; logs the note as a warning. folder: the images."""
+def run(
+    db: _PairStore, options: PairOptions, folder: Path, *, masks: Path | None = None, cache: Path | None = None
+) -> StageSummary:
+    """Chooses the pairs of the database's images and writes them; logs the note as a warning. folder: the images.
+    masks: folder of masks. cache: file that descriptors of the images are kept in."""
     start = time.perf_counter()
     summary = db.summary("images")
     skipped = tuple(name for name, _ in summary.skipped) if summary else ()
-    images = ImageSet(db.read_images(), folder, skipped)
+    records = db.read_images()
+    clips = clip_folders(folder, [record.name for record in records])
+    images = ImageSet(records, folder, skipped, masks, clips, cache)
     chosen = choose(options.pairs, images)
     if chosen.note:
         log.warning("%s", chosen.note)
@@ -39,4 +45,5 @@ def run(db: _PairStore, options: PairOptions, folder: Path) -> StageSummary:
         "pairs": len(chosen.pairs),
         "dropped": chosen.dropped,
     }
-    return StageSummary("pairs", counts, time.perf_counter() - start)
+    notes = (chosen.note,) if chosen.note else ()
+    return StageSummary("pairs", counts, time.perf_counter() - start, notes=notes)

@@ -26,9 +26,10 @@ from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
 from sfm.options import Options
 from sfm.pairs import stage as pairs
-from sfm.pairs.registry import PAIR_SELECTORS
+from sfm.pairs.registry import versions
 from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
+from sfm.results.files import DESCRIPTORS
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
 from sfm.system.hashing import files_digest, json_digest, size_and_time
@@ -135,8 +136,13 @@ def _pairs_depend_on(run: Run) -> Any:
     skipped = run.db.summary("images")
     listed = [Path(spec)] if Path(spec).is_file() else []
     clips = sorted(clip_folders(run.folder, [record.name for record in run.db.read_images()]))
-    own = [*PAIR_SELECTORS.version(spec), *([clips] if clips else [])]
+    own = [*versions(spec), *([clips] if clips else [])]
     return [spec, files_digest(listed), skipped.skipped if skipped else (), *own]
+
+
+def _run_pairs(run: Run) -> StageSummary:
+    cache, masks = run.out / DESCRIPTORS, run.options.images.masks
+    return pairs.run(run.db, run.options.pairs, run.folder, masks=masks, cache=cache)
 
 
 def _run_matching(run: Run) -> StageSummary:
@@ -208,7 +214,7 @@ def _run_refinement(run: Run) -> StageSummary:
 
 STAGES = (
     Stage("images", (), _images_depend_on, _run_images),
-    Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs, run.folder)),
+    Stage("pairs", ("images",), _pairs_depend_on, _run_pairs, revision=2),
     Stage(
         "matching",
         ("images", "pairs"),

@@ -3,3 +3,4 @@
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
 REPORT = "report.html"
+DESCRIPTORS = "descriptors.npz"

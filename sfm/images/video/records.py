@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def read_record(folder: Path) -> ClipFrames | None:
     return ClipFrames(folder.name, value["video"], value["key"], **numbers, frames=frames)
 
 
-def clip_folders(folder: Path, names: Mapping[str, object] | list[str] | tuple[str, ...]) -> frozenset[str]:
+def clip_folders(folder: Path, names: Iterable[str]) -> frozenset[str]:
     """Of the folders of images with these names, relative to `folder`, those that hold the frames of a video."""
     parents = {name.rpartition("/")[0] for name in names}
     return frozenset(parent for parent in parents if (folder / parent / RECORD).is_file())
