@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from sfm.errors import BadOption
 from sfm.pairs.base import ChosenPairs, ImageSet
-from sfm.pairs.descriptors import descriptors_of
 from sfm.pairs.similarity import similarities
 from sfm.types import ImagePair
 
@@ -36,6 +35,8 @@ def select(images: ImageSet, argument: str | None = None) -> ChosenPairs:
 
 def similarity_of(images: ImageSet) -> tuple[list[str], Similarity]:
     """The names and how much each two images look alike, (N, N) f32 from 0 to 1."""
+    from sfm.pairs.descriptors import descriptors_of  # `--help` reads this file, and loads no library
+
     descriptors = descriptors_of(images)
     return list(descriptors), similarities(list(descriptors.values()))
 

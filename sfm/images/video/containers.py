@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,21 +124,21 @@ class Clip:
         after: (index, pts) of a frame that an earlier call gave: that one comes first again.
         """
         if after is None:
-            yield from self._decoded(0)
+            yield from self._decoded()
             return
         index, pts = after
         self._container.seek(pts, stream=self._stream)
-        found = False
-        for frame in self._decoded(index):
-            if not found and frame.pts is not None and frame.pts > pts:
+        first: int | None = None  # number of the frame that is looked for, counted from where the container begins
+        for frame in self._decoded():
+            if first is None and frame.pts is not None and frame.pts > pts:
                 break
-            found = found or frame.pts == pts
-            if found:
-                yield frame
-        if not found:
+            first = frame.index if frame.pts == pts and first is None else first
+            if first is not None:
+                yield replace(frame, index=index + frame.index - first)
+        if first is None:
             raise FrameNotThere
 
-    def _decoded(self, first: int) -> Iterator[Frame]:
+    def _decoded(self) -> Iterator[Frame]:
         size, index, last_s, errors = None, None, 0.0, 0
         step_s = 1 / float(self._stream.average_rate or 30)
         for picture in self._pictures():
@@ -193,6 +193,8 @@ def opened_clip(path: Path) -> Iterator[Clip]:
             if not container.streams.video:
                 raise BadFile(f"{path}: there is no video in it")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise BadFile(f"{path}: its codec is not known, or its index is cut off; copy or convert it again")
             width, height = stream.codec_context.width, stream.codec_context.height
             if width * height > MAX_PIXELS:
                 raise BadFile(f"{path}: {width}x{height} is over {MAX_PIXELS // 1_000_000} megapixels: reduce it")

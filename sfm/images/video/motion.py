@@ -16,7 +16,7 @@ Float = NDArray[np.float32]
 
 GRID = (14, 9)  # points along the longer and the shorter side
 HALF = 5  # px, half of a patch: 11 x 11
-REACH = (5, 2, 2)  # px of search on each level, the coarsest first: 20 px of 320 between a prediction and the truth
+REACH = (7, 2, 2)  # px of search on each level, the coarsest first: 28 px of 320 between a prediction and the truth
 LEVELS = len(REACH)
 TEXTURE = 3.0  # grey levels, least standard deviation of a patch that says where it went
 CORRELATION = 0.75  # least of a patch that is found again
@@ -27,7 +27,7 @@ BLOCK_RANK = 75  # percentile over the blocks: plain walls do not count
 
 
 class Motion(NamedTuple):
-    """shift: the median motion, or half of what the fastest seventh of the points exceeds, if that is more (a turning
+    """shift: the median motion, or half of what the fastest tenth of the points exceeds, if that is more (a turning
     object before a still background), as a share of the longer side; inf where the pictures show different things.
     found: share of the points that were found again."""
 
@@ -60,7 +60,7 @@ class Follower:
             return Motion(np.inf, share)
         self._shifts = np.where(found[:, None], shifts, np.median(shifts[found], axis=0))
         length = np.hypot(*shifts[found].T)
-        shift = max(float(np.median(length)), float(np.percentile(length, 85)) / 2)
+        shift = max(float(np.median(length)), float(np.percentile(length, 90)) / 2)
         return Motion(shift / max(picture.shape), share)
 
 
