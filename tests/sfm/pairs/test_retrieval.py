@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -77,5 +78,5 @@ def test_frames_of_a_room_find_those_that_see_the_same() -> None:
     )
     pairs = choose("retrieval:5", replace(images, records=records, folder=SHARED)).pairs
     assert len(pairs) < 250  # of 780
-    next_ones = {(a, b) for a, b in zip(names, names[1:], strict=False)}
+    next_ones = {(a, b) for a, b in pairwise(names)}
     assert sum((pair.name0, pair.name1) in next_ones for pair in pairs) >= 25

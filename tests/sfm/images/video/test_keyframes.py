@@ -6,9 +6,11 @@ import pytest
 from sfm.errors import BadOption
 from sfm.images.video.keyframes import Chooser, FrameRule, Seen, thinned
 
+BY_MOTION = FrameRule()
+
 
 def choose(
-    ways: list[float], sharp: list[float], rule: FrameRule = FrameRule(), rate: float = 30
+    ways: list[float], sharp: list[float], rule: FrameRule = BY_MOTION, rate: float = 30
 ) -> tuple[list[int], Chooser]:
     """Runs the chooser over frames that lie at `ways` along the picture's motion."""
     chooser, kept, since = Chooser(rule), [], ways[0]
