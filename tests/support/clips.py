@@ -36,14 +36,15 @@ def blurred(picture: NDArray[np.uint8], length: int = 25) -> NDArray[np.uint8]:
 
 def write_clip(
     path: Path,
-    pictures: Iterable[NDArray[np.uint8]],
+    pictures: Iterable[NDArray[np.unsignedinteger]],
     *,
     rate: int = 30,
     times_ms: Sequence[int] | None = None,
     tags: dict[str, str] | None = None,
     aspect: Fraction | None = None,
+    hdr: bool = False,
 ) -> Path:
-    """An H.264 video of the pictures. times_ms: of each, for a variable rate."""
+    """An H.264 video of the pictures. times_ms: of each, for a variable rate. hdr: 10 bits in PQ, of (H, W, 3) u16."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options={"movflags": "use_metadata_tags"}) as container:
         container.metadata.update(tags or {})
@@ -54,9 +55,12 @@ def write_clip(
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt, stream.options = "yuv420p", {"crf": "12", "preset": "veryfast", "g": "12"}
                 stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+                if hdr:
+                    stream.pix_fmt, stream.codec_context.color_trc = "yuv420p10le", 16
                 if aspect is not None:
                     stream.codec_context.sample_aspect_ratio = aspect
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb48le" if hdr else "rgb24")
+            frame.color_trc = 16 if hdr else frame.color_trc
             frame.pts = times_ms[number] if times_ms is not None else round(1000 * number / rate)
             frame.time_base = Fraction(1, 1000)
             container.mux(stream.encode(frame))

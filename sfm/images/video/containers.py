@@ -127,7 +127,10 @@ class Clip:
             yield from self._decoded()
             return
         index, pts = after
-        self._container.seek(pts, stream=self._stream)
+        try:
+            self._container.seek(pts, stream=self._stream)
+        except av.FFmpegError:
+            raise FrameNotThere from None
         first: int | None = None  # number of the frame that is looked for, counted from where the container begins
         for frame in self._decoded():
             if first is None and frame.pts is not None and frame.pts > pts:

@@ -22,7 +22,7 @@ from sfm.images.exif import MAX_TEXT
 from sfm.images.video.containers import Clip, ClipHeader, Frame, FrameNotThere, opened_clip
 from sfm.images.video.keyframes import Chooser, Counts, FrameRule, Seen, thinned
 from sfm.images.video.motion import Follower, halved, sharpness
-from sfm.images.video.records import ClipFrames, KeptFrame, read_record, write_record
+from sfm.images.video.records import RECORD, ClipFrames, KeptFrame, read_record, write_record
 from sfm.system.hashing import json_digest, size_and_time
 from sfm.system.progress import progress_bar
 from sfm.system.untrusted_files import NUMBER, bounded_lines, has_shape, parse_json
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 REVISION = 1  # raised when other frames would be chosen
 QUALITY = 95  # of JPEG
 SIDE = 640  # px, of the pictures whose sharpness is measured; motion is measured at half of it
-JOURNAL = "frames.journal"
+JOURNAL = ".frames.journal"
 _STATE = ("little", "blurred", "first_time_s")
 _LINE = {**dict.fromkeys(("index", "time_s", "sharpness", "shift", "pts", "done", *_STATE), NUMBER), "recent": [NUMBER]}
 
@@ -60,7 +60,7 @@ class _Kept:
 
 
 def extract_frames(video: Path, folder: Path, rule: FrameRule, *, name: str) -> ClipFrames:
-    """The frames of a video that are kept, as JPEG files in `folder`, with frames.json; reused where they are there.
+    """The frames of a video that are kept, as JPEG files in `folder`, with .frames.json; reused where they are there.
 
     name: of the video, for people. Raises BadFile where it cannot be read, or no frame of it.
     """
@@ -115,7 +115,7 @@ def _journal(folder: Path, key: str) -> list[_Kept]:
         if kept:
             path.write_text("\n".join([*good, ""]), encoding="utf-8")  # without a line that was torn
             return kept
-    (folder / "frames.json").unlink(missing_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
     path.write_text(f"{key}\n", encoding="utf-8")
     return []
 

@@ -82,11 +82,12 @@ class Chooser:
     first_time_s: float | None = None
     held: Seen | None = None
     _num_waited: int = 0
+    _num_lost: int = 0  # frames in a row that were too blurred to say where they went
     _rest: list[Seen] = field(default_factory=list)  # of the span, without the one that is held
 
     def is_complete(self, frame: Seen) -> bool:
         """Whether the held frame is to be written before `frame`, which is then measured against it and added."""
-        if self.held is None:
+        if self.held is None or self._is_lost_in_blur(frame):
             return False
         if self.rule.per_second is not None:
             return self._bin(frame) != self._bin(self.held)
@@ -102,7 +103,9 @@ class Chooser:
         self.recent = [*self.recent[1 - AROUND :], frame.sharpness]
         if self.first_time_s is None:
             self.first_time_s = frame.time_s
-        if self.num_kept and frame.shift < self._near:
+        lost_in_blur = self._is_lost_in_blur(frame)
+        self._num_lost = self._num_lost + 1 if lost_in_blur else 0
+        if lost_in_blur or (self.num_kept and frame.shift < self._near):
             self._drop(frame)
             return False
         self._num_waited += 1
@@ -121,7 +124,7 @@ class Chooser:
         for frame in self._rest:
             self._drop(frame)
         self.num_kept += 1
-        self.held, self._num_waited, self._rest = None, 0, []
+        self.held, self._num_waited, self._num_lost, self._rest = None, 0, 0, []
         return kept
 
     def finish(self) -> bool:
@@ -143,6 +146,11 @@ class Chooser:
 
     def _is_blurred(self, sharpness: float) -> bool:
         return sharpness < BLURRED * float(np.percentile(self.recent, SHARP_RANK))
+
+    def _is_lost_in_blur(self, frame: Seen) -> bool:
+        """A frame that shows nothing known because it is blurred says nothing of the motion; the next one may."""
+        blurred = bool(self.recent) and self._is_blurred(frame.sharpness)
+        return math.isinf(frame.shift) and blurred and self._num_lost < SPAN
 
     def _bin(self, frame: Seen) -> int:
         assert self.rule.per_second is not None

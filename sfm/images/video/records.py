@@ -1,4 +1,4 @@
-"""frames.json, what is known of the frames of a video, beside them in their folder; read as an untrusted file."""
+""".frames.json, what is known of the frames of a video, beside them in their folder; read as an untrusted file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from sfm.system.tables import write_json
 from sfm.system.untrusted_files import NUMBER, has_shape, read_json
 
-RECORD = "frames.json"
+RECORD = ".frames.json"  # hidden, so that no search for images names it
 _SHAPE = {
     "video": str,
     "key": str,
@@ -70,7 +70,7 @@ class ClipFrames:
 
 
 def write_record(folder: Path, clip: ClipFrames) -> None:
-    """Writes frames.json; it appears whole."""
+    """Writes .frames.json; it appears whole."""
     write_json(folder / RECORD, clip.as_dict())
 
 

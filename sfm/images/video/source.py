@@ -21,7 +21,7 @@ from sfm.system.tables import write_json
 from sfm.system.untrusted_files import has_shape, read_json
 
 FRAMES = "frames"  # folder in OUT
-MANIFEST = "sources.json"  # in it: what is in it
+MANIFEST = ".sources.json"  # in it: what is in it
 IN_FOLDERS = frozenset(
     {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv"}
 )
@@ -98,12 +98,14 @@ def _is_below(path: Path, out: Path) -> bool:
 def _with_frames(videos: dict[str, Path], images: dict[str, Path], folder: Path, rule: FrameRule) -> ImageSource:
     from sfm.images.video.extraction import extract_frames  # PyAV is loaded only where there is a video
 
-    refuse_links(folder.parent, [f"{FRAMES}/{MANIFEST}"])
+    if folder.is_symlink():
+        raise BadFile(f"{folder}: is a link, nothing is written through it; remove the link")
     folders = _folder_names(list(videos), set(images))
     _begin(folder, folders.values(), images)
     clips: list[ClipFrames] = []
     failed: list[BadFile] = []
     for name, path in videos.items():
+        _require_inside(folder, folder / folders[name])
         refuse_links(folder, [folders[name]])
         try:
             clips.append(extract_frames(path, folder / folders[name], rule, name=name))
@@ -156,13 +158,15 @@ def _begin(folder: Path, clips: Iterable[str], images: dict[str, Path]) -> None:
         before = {}
     if has_shape(before, {"videos": [str], "images": [str]}):
         for name in set(before["videos"]) - set(now["videos"]):
-            if (folder / name / RECORD).is_file() and not (folder / name).is_symlink():
+            inside = (folder / name).resolve().is_relative_to(folder.resolve())
+            if inside and (folder / name / RECORD).is_file():
                 shutil.rmtree(folder / name, ignore_errors=True)
         for name in set(before["images"]) - set(now["images"]):
             _remove(folder, name)
     try:
         write_json(folder / MANIFEST, now)
         for name, path in images.items():
+            _require_inside(folder, (folder / name).parent)
             _link(folder / name, path.resolve())
     except OSError as error:
         where = error.filename or folder
@@ -171,8 +175,13 @@ def _begin(folder: Path, clips: Iterable[str], images: dict[str, Path]) -> None:
 
 def _remove(folder: Path, name: str) -> None:
     path = folder / name
-    if ".." not in PurePosixPath(name).parts and not PurePosixPath(name).is_absolute() and not path.is_dir():
+    if path.parent.resolve().is_relative_to(folder.resolve()) and not path.is_dir():
         path.unlink(missing_ok=True)
+
+
+def _require_inside(folder: Path, path: Path) -> None:
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadFile(f"{path}: leads out of {folder}, nothing is written through it; remove the link")
 
 
 def _link(link: Path, target: Path) -> None:

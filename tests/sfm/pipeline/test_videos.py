@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from sfm.images.video import extraction
+from sfm.images.video.records import RECORD
 from sfm.options import Options
 from sfm.pipeline.run import open_run, reconstruct
 from sfm.results.run_json import read_run_json
@@ -60,5 +61,5 @@ def test_frames_option_is_no_reason_to_read_images_again(tmp_path: Path) -> None
     assert reconstruct(clip, out, Options.of(frames="8"), stop_after="images").stages[0].counts["images"] == 8
     assert reconstruct(clip, out, Options.of(frames="5"), stop_after="images").stages[0].counts["images"] == 5
     assert len(list((out / "frames" / "clip").glob("*.jpg"))) == 5
-    assert json.loads((out / "frames" / "clip" / "frames.json").read_text())["thinned"] > 0
+    assert json.loads((out / "frames" / "clip" / RECORD).read_text())["thinned"] > 0
     assert read_run_json(out)["videos"][0]["kept"] == 5

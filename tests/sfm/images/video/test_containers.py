@@ -40,6 +40,15 @@ def test_pixels_that_are_not_square_become_square(tmp_path: Path) -> None:
         assert frame.rgb().shape == (H, round(W * 4 / 3), 3)
 
 
+def test_ten_bits_of_hdr10_become_eight_with_white_near_the_top(tmp_path: Path) -> None:
+    white = 0.5807  # PQ's value of 203 nits, ITU-R BT.2408
+    picture = np.full((H, W, 3), round(white * 65535), np.uint16)
+    with opened_clip(write_clip(tmp_path / "clip.mp4", [picture] * 2, hdr=True)) as clip:
+        shown = next(clip.frames()).rgb()
+    assert shown.dtype == np.uint8
+    assert 180 < shown.mean() < 205  # 148 where the values are only cut to 8 bits
+
+
 def test_frames_carry_on_after_one_that_was_seen(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", pan(range(0, 300, 5)))
     with opened_clip(path) as clip:

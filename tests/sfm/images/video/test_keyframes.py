@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,20 @@ def test_a_long_blur_is_waited_for_within_limits() -> None:
     sharp = [10.0] * 30 + [2.0] * 40 + [10.0] * 30
     kept, _ = choose(ways, sharp)
     assert max(np.diff([ways[i] for i in kept])) <= 2 * 0.09 + 0.011
+
+
+def test_a_blur_in_which_all_is_lost_is_no_reason_to_keep_a_frame() -> None:
+    chooser, kept = Chooser(BY_MOTION), []
+    for i in range(100):
+        is_blurred = i % 5 == 2
+        frame = Seen(i, i / 30, 1.0 if is_blurred else 10.0, np.inf if is_blurred else 0.01 * (i - (kept or [0])[-1]))
+        if chooser.is_complete(frame):
+            kept.append(chooser.keep().index)
+            frame = replace(frame, shift=np.inf if is_blurred else 0.01 * (i - kept[-1]))
+        chooser.add(frame)
+    assert not any(i % 5 == 2 for i in kept)
+    assert 9 <= len(kept) <= 20
+    assert chooser.counts.blurred >= 19
 
 
 def test_a_rate_takes_the_sharpest_of_each_part_that_moved() -> None:

@@ -130,6 +130,18 @@ def test_links_out_of_the_results_are_not_written_through(tmp_path: Path) -> Non
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_links_within_the_frames_are_not_written_through(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    save(folder / "sub" / "a.jpg", picture())
+    write_clip(folder / "clip.mp4", pan(PAN))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "frames").mkdir(parents=True)
+    (tmp_path / "out" / "frames" / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadFile, match="nothing is written through it"):
+        prepare(folder, tmp_path / "out", None)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_is_video(tmp_path: Path) -> None:
     assert is_video(write_clip(tmp_path / "clip.MP4", pan([0, 6])))
     assert not is_video(tmp_path / "absent.mp4")
