@@ -126,14 +126,28 @@ def _follow(
         patch = _normalised(_windows(start[level], here, HALF))
         area = _windows(picture[level], here + guess, HALF + reach)
         windows = sliding_window_view(area, (2 * HALF + 1, 2 * HALF + 1), axis=(1, 2))  # N, offsets, offsets, h, w
-        std = windows.std(axis=(3, 4))
-        score = np.einsum("nijab,nab->nij", windows, patch, optimize=True)  # patch has mean 0, so windows need not
+        std = _deviations(area, 2 * HALF + 1)
+        score = np.einsum("nijab,nab->nij", windows, patch)  # patch has mean 0, so windows need not
         score = np.where(std >= TEXTURE / 2, score / np.maximum(std, 1e-6), 0) / patch[0].size
         best = score.reshape(len(points), -1).argmax(axis=1)
         offset = np.stack(np.unravel_index(best, score.shape[1:]), axis=1) - reach
         correlation = score.reshape(len(points), -1)[np.arange(len(points)), best].astype(np.float64)
         found = (guess + offset).astype(np.float64) * (2 if level else 1)
     return found, correlation
+
+
+def _deviations(area: Float, side: int) -> NDArray[np.float64]:
+    """(N, h, w) → (N, h - side + 1, w - side + 1): the standard deviation of each window of side x side px."""
+    mean, square = (_box_means(values, side) for values in (area.astype(np.float64), area.astype(np.float64) ** 2))
+    deviation: NDArray[np.float64] = np.sqrt(np.maximum(square - mean**2, 0))
+    return deviation
+
+
+def _box_means(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    sums = np.pad(values, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2)
+    of_boxes = sums[:, side:, side:] - sums[:, :-side, side:] - sums[:, side:, :-side] + sums[:, :-side, :-side]
+    means: NDArray[np.float64] = of_boxes / side**2
+    return means
 
 
 def _normalised(patches: Float) -> Float:
