@@ -16,7 +16,7 @@ from sfm.system.interrupts import end_at_sigterm
 
 EXAMPLES = f"""\
 examples:
-  {PROGRAM} images/ out/ --pairs sequential   images taken in a row: each with its next 10 only
+  {PROGRAM} images/ out/ --pairs sequential   images taken in a row: each with its next ones
   {PROGRAM} clip.mp4 out/                     a video: frames that are sharp and apart; they are in out/frames
   {PROGRAM} clip.mp4 out/ --frames 200        so many of them, or --frames 2fps
   {PROGRAM} images/ out/ --resize 1024        finer matches, more time
