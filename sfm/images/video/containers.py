@@ -144,6 +144,7 @@ class Clip:
     def _decoded(self) -> Iterator[Frame]:
         size, index, last_s, errors = None, None, 0.0, 0
         step_s = 1 / float(self._stream.average_rate or 30)
+        start_s = float((self._stream.start_time or 0) * self._stream.time_base)
         for picture in self._pictures():
             if picture is None:
                 errors += 1
@@ -159,7 +160,7 @@ class Clip:
             index = 0 if index is None else index + 1
             if index >= MAX_FRAMES:
                 return
-            time_s = picture.time if picture.time is not None else last_s + step_s
+            time_s = picture.time - start_s if picture.time is not None else last_s + step_s
             yield Frame(index, time_s, picture.pts, picture, self._aspect)
             last_s = time_s
 

@@ -62,7 +62,10 @@ def test_frames_carry_on_after_one_that_was_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["mkv", "avi", "mov", "ts"])
 def test_containers_of_every_kind(kind: str, tmp_path: Path) -> None:
     with opened_clip(write_clip(tmp_path / f"clip.{kind}", pan(range(0, 60, 10)))) as clip:
-        assert len(list(clip.frames())) == 6
+        frames = list(clip.frames())
+    assert len(frames) == 6
+    assert frames[0].time_s == pytest.approx(0, abs=0.07)  # MPEG-TS begins at 1.4 s
+    assert frames[5].time_s - frames[0].time_s == pytest.approx(5 / 30, abs=0.05)
 
 
 def test_a_damaged_tail_costs_the_tail_only(tmp_path: Path) -> None:

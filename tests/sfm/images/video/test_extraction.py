@@ -127,6 +127,20 @@ def test_a_killed_call_carries_on_with_the_same_result(
     assert all(files(tmp_path / "clip")[name] == files(tmp_path / "whole")[name] for name in pictures)
 
 
+def test_a_killed_call_begins_anew_where_the_container_does_not_find_its_way_back(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = extract(clip, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(extraction, "write_record", lambda folder, found: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            extract(clip, tmp_path / "clip")
+    journal = tmp_path / "clip" / JOURNAL
+    *lines, last = journal.read_text().splitlines()
+    journal.write_text("\n".join([*lines[:4], json.dumps({**json.loads(last), "pts": 10**9}), ""]))
+    assert extract(clip, tmp_path / "clip").frames == whole.frames
+
+
 def test_so_many_frames_as_asked_for(clip: Path, tmp_path: Path) -> None:
     found = extract(clip, tmp_path / "clip", "30")
     assert len(found.frames) == 30
