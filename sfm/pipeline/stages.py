@@ -52,11 +52,17 @@ class Run:
     """What the stages of one run share. The matcher is loaded when it is first asked for."""
 
     def __init__(
-        self, db: FeatureDatabase, source: ImageSource, out: Path, options: Options, imported: HlocFiles | None
+        self,
+        db: FeatureDatabase,
+        folder: Path,
+        out: Path,
+        options: Options,
+        imported: HlocFiles | None,
+        source: ImageSource | None = None,
     ) -> None:
         self.db = db
-        self.source = source
-        self.folder = source.folder  # of the images
+        self.folder = folder
+        self.source = source or ImageSource(folder)  # what the folder was made from
         self.out = out
         self.options = options
         self.imported = imported
