@@ -141,8 +141,9 @@ def _pairs_depend_on(run: Run) -> Any:
     spec = run.options.pairs.pairs
     skipped = run.db.summary("images")
     listed = [Path(spec)] if Path(spec).is_file() else []
-    clips = sorted(clip_folders(run.folder, [record.name for record in run.db.read_images()]))
-    own = [*versions(spec), *([clips] if clips else [])]
+    names = [record.name for record in run.db.read_images()]
+    clips = sorted(clip_folders(run.folder, names))
+    own = [*versions(spec, len(names)), *([clips] if clips else [])]
     return [spec, files_digest(listed), skipped.skipped if skipped else (), *own]
 
 
@@ -220,7 +221,7 @@ def _run_refinement(run: Run) -> StageSummary:
 
 STAGES = (
     Stage("images", (), _images_depend_on, _run_images),
-    Stage("pairs", ("images",), _pairs_depend_on, _run_pairs, revision=2),
+    Stage("pairs", ("images",), _pairs_depend_on, _run_pairs),
     Stage(
         "matching",
         ("images", "pairs"),
