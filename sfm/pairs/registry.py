@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sfm.errors import BadFile
 from sfm.pairs import exhaustive, gps, retrieval, sequential
-from sfm.pairs.automatic import auto
+from sfm.pairs.automatic import ALL_UP_TO, auto
 from sfm.pairs.base import ChosenPairs, ImageSet, PairSelector, joined
 from sfm.pairs.file import from_file
 from sfm.registry import Entry, Registry
@@ -26,6 +26,7 @@ PAIR_SELECTORS: Registry[PairSelector] = Registry(
             "each image with the next N by name, default 10, some further ahead and those that look like it",
             sequential.select,
             argument="N",
+            version="2",  # 0.1.0 took the next N alone
         ),
         "retrieval": Entry("each image with the N that look most like it, default 20", retrieval.select, argument="N"),
         "gps": Entry(
@@ -59,6 +60,8 @@ def choose(spec: str, images: ImageSet) -> ChosenPairs:
     return from_file(path, images.names, skipped=images.skipped)
 
 
-def versions(spec: str) -> tuple[str, ...]:
-    """What the pairs of this value of --pairs depend on besides its text: versions of selectors of other packages."""
+def versions(spec: str, num_images: int) -> tuple[str, ...]:
+    """What the pairs of this value of --pairs depend on besides its text: the versions of its selectors."""
+    if spec == AUTO:  # 0.1.0 matched all with all, however many there were
+        return ("2",) if num_images > ALL_UP_TO else ()
     return tuple(version for part in spec.split("+") for version in PAIR_SELECTORS.version(part))

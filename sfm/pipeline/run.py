@@ -167,7 +167,7 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
         source = prepare(folder, out, options.images.frames)
         for line in source.notes:
             log.warning("%s", line)
-        yield Run(db, source, out, options, imported)
+        yield Run(db, source.folder, out, options, imported, source)
 
 
 def _run_stages(run: OpenRun, stop_after: str | None, on_stage: Callable[[StageSummary], None]) -> str | None:

@@ -59,11 +59,17 @@ class Run:
     """What the stages of one run share. The matcher is loaded when it is first asked for."""
 
     def __init__(
-        self, db: FeatureDatabase, source: ImageSource, out: Path, options: Options, imported: HlocFiles | None
+        self,
+        db: FeatureDatabase,
+        folder: Path,
+        out: Path,
+        options: Options,
+        imported: HlocFiles | None,
+        source: ImageSource | None = None,
     ) -> None:
         self.db = db
-        self.source = source
-        self.folder = source.folder  # of the images
+        self.folder = folder
+        self.source = source or ImageSource(folder)  # what the folder was made from
         self.out = out
         self.options = options
         self.imported = imported
@@ -185,8 +191,9 @@ def _pairs_depend_on(run: Run) -> Any:
     skipped = run.db.summary("images")
     listed = [Path(spec)] if Path(spec).is_file() else []
     rigs = [[rig.prefixes, rig.frames] for rig in run.rigs]
-    clips = sorted(clip_folders(run.folder, [record.name for record in run.db.read_images()]))
-    own = [*versions(spec), *([clips] if clips else [])]
+    names = [record.name for record in run.db.read_images()]
+    clips = sorted(clip_folders(run.folder, names))
+    own = [*versions(spec, len(names)), *([clips] if clips else [])]
     return [spec, files_digest(listed), skipped.skipped if skipped else (), *own, *rigs]
 
 
@@ -273,7 +280,7 @@ def _run_refinement(run: Run) -> StageSummary:
 
 STAGES = (
     Stage("images", (), _images_depend_on, _run_images, revision=2),
-    Stage("pairs", ("images",), _pairs_depend_on, _run_pairs, revision=2),
+    Stage("pairs", ("images",), _pairs_depend_on, _run_pairs),
     Stage(
         "matching",
         ("images", "pairs"),

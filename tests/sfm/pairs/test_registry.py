@@ -60,8 +60,10 @@ def test_a_wrong_part_of_a_joined_value_is_named() -> None:
 def test_versions_of_all_parts_count(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = Entry("mine", lambda images, argument: ChosenPairs(()), argument="N", version="7")
     monkeypatch.setitem(PAIR_SELECTORS.built_in, "mine", entry)  # type: ignore[arg-type]
-    assert versions("sequential:5+mine:2") == ("7",)
-    assert versions("sequential") == ()
+    assert versions("exhaustive+mine:2", 10) == ("7",)
+    assert versions("sequential:5+mine:2", 10) == ("2", "7")
+    assert versions("auto", 100) == ()
+    assert versions("auto", 101) == ("2",)
 
 
 def test_a_selector_of_another_package_gets_the_images_and_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
