@@ -112,9 +112,7 @@ def _record(one: _Checked, camera: CameraPrior, ranges: Mapping[str, Range]) -> 
     value_range = None if one.values is None else ranges[one.values.kind]
     exif = one.header.exif
     digest = _ranged(one.digest, value_range)
-    return ImageRecord(
-        one.header.name, *one.header.size, camera, digest, exif.gps, exif.taken_at, value_range
-    )
+    return ImageRecord(one.header.name, *one.header.size, camera, digest, exif.gps, exif.taken_at, value_range)
 
 
 def _ranged(digest: str, value_range: Range | None) -> str:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sfm.errors import BadImage, BadOption
-from sfm.images.decoding import eight_bit, opened
+from sfm.images.files.formats import opened
+from sfm.images.files.value_range import eight_bit
 from sfm.types import Float64, ImageRecord
 
 EQUIRECTANGULAR = "EQUIRECTANGULAR"  # COLMAP's camera model of panoramas

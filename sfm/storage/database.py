@@ -32,6 +32,7 @@ from sfm.storage.hdf5_columns import (
     write_columns,
     writing,
 )
+from sfm.storage.image_groups import columns_of, read_records
 from sfm.storage.journal import JournaledFile, replace_durably
 from sfm.storage.match_table import MatchTable
 from sfm.storage.schema import SCHEMA, STAGE_OF
@@ -107,7 +108,7 @@ class FeatureDatabase:
                 self._h5 = h5py.File(self._disk, "r+" if self.mode == "a" else "r", libver=LIBVER)
                 check_schema(self.path, self._h5)
                 check_no_links(self._h5)
-                self._load_images()
+                self._set_images(read_records(self._h5))
                 self._matches = MatchTable(self._h5, self._digests)
         except BaseException:
             self._unload()
@@ -121,15 +122,6 @@ class FeatureDatabase:
             pass  # a full disk: what HDF5 could not flush was not committed
         finally:
             self._disk.close()
-
-    def _load_images(self) -> None:
-        group = subgroup(self._h5, "images")
-        records = schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ()
-        if (ranges := subgroup(self._h5, "value_ranges")) is not None:
-            records = schema.with_value_ranges(records, read_columns(ranges, SCHEMA["value_ranges"]))
-        if (positions := subgroup(self._h5, "positions")) is not None:  # older files have none
-            records = schema.with_positions(records, read_columns(positions, SCHEMA["positions"]))
-        self._set_images(records)
 
     def _set_images(self, records: tuple[ImageRecord, ...]) -> None:
         self._images = records
@@ -232,10 +224,8 @@ class FeatureDatabase:
             with self._writing():
                 for name in self._h5.keys() & (SCHEMA.keys() - {"images"}):
                     del self._h5[name]
-        self._write("images", schema.images_columns(records))
-        if "value_ranges" in self._h5 or any(record.value_range is not None for record in records):
-            self._write("value_ranges", schema.value_ranges_columns(records))
-        self._write("positions", schema.positions_columns(records))
+        for name, columns in columns_of(records):
+            self._write(name, columns)
         self._set_images(tuple(records))
         self._matches.use_images(self._digests)
 
