@@ -9,7 +9,7 @@ import pytest
 
 from sfm.errors import BadFile
 from sfm.storage.database import FeatureDatabase
-from sfm.types import CameraPrior, ImageRecord
+from sfm.types import CameraPrior, ImageRecord, StageSummary
 
 CAMERA = CameraPrior("SIMPLE_RADIAL", np.array([500.0, 320, 240, 0]), False, "x")
 PLAIN = ImageRecord("a.jpg", 640, 480, CAMERA, "0")
@@ -18,9 +18,14 @@ DEEP = ImageRecord("b.tif", 640, 480, CAMERA, "1", value_range=(-3.5, 29_888.0))
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    with FeatureDatabase.open(tmp_path / "features.h5") as db:
-        db.write_images([DEEP, PLAIN])
+    write(tmp_path / "features.h5", [DEEP, PLAIN])
     return tmp_path / "features.h5"
+
+
+def write(path: Path, records: list[ImageRecord]) -> None:
+    with FeatureDatabase.open(path) as db:
+        db.write_images(records)
+        db.commit("images", fingerprint="f", provenance={}, summary=StageSummary("images", {}, 0.0))
 
 
 def ranges(path: Path) -> list[tuple[float, float] | None]:
@@ -30,8 +35,7 @@ def ranges(path: Path) -> list[tuple[float, float] | None]:
 
 def test_ranges_of_values_are_kept(path: Path) -> None:
     assert ranges(path) == [None, (-3.5, 29_888.0)]
-    with FeatureDatabase.open(path) as db:
-        db.write_images([PLAIN, replace(DEEP, value_range=None)])
+    write(path, [PLAIN, replace(DEEP, value_range=None)])
     assert ranges(path) == [None, None]
 
 
