@@ -75,6 +75,12 @@ class ImageOptions:
         choices=("auto", "off"),
         metavar="HOW",
     )
+    frames: str | None = option(
+        None,
+        "of each video: how many frames (200), or the best of so many a second (2fps) (default: as many as the picture "
+        "moves on by a twentieth to a tenth of its size, without the blurred ones)",
+        metavar="N|FPS",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,8 @@ class PairOptions:
         "auto",
         "which pairs are matched",
         registry="pairs",
-        other="FILE (two names per line, as in hloc), or auto (exhaustive)",
+        other="several joined by +, FILE (two names per line, as in hloc), or auto (frames of videos: sequential; "
+        "up to 100 images: exhaustive; more: retrieval)",
         metavar="HOW",
     )
 
@@ -191,7 +198,7 @@ class MappingOptions:
     )
     known_poses: Path | None = option(
         None,
-        "COLMAP model whose cameras and poses are kept as they are: the matches are only triangulated",
+        "COLMAP model or OUT of a run, whose cameras and poses are kept as they are: matches are only triangulated",
         metavar="MODEL",
     )
     min_model_size: int = option(3, "drop sub-models with fewer images", metavar="N")
@@ -264,8 +271,9 @@ class RunKeywords(TypedDict, total=False):
     camera: str
     intrinsics: str | None
     masks: str | PathLike[str] | None
-    rig: str | PathLike[str]
+    rig: str
     panoramas: str
+    frames: str | None
     pairs: str
     matcher: str
     weights: str

@@ -349,9 +349,9 @@ class ModelWarning:
 @dataclass(frozen=True, slots=True)
 class ReconstructionSummary:
     """What the end of a run prints. reprojection_error: mean over points, px. models: (folder, images) of
-    every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason). warnings: signs
-    that the largest model is probably bad. georeference: how the largest model was brought into metres, or why not,
-    with a `text` for the user; None where nothing is known of its scale."""
+    every sub-model, largest first; model_dir is the largest, None where there is none. unregistered: (image name,
+    reason). warnings: signs that the largest model is probably bad. georeference: how the largest model was brought
+    into metres, or why not, with a `text` for the user; None where nothing is known of its scale."""
 
     images: int
     registered: int
@@ -362,7 +362,7 @@ class ReconstructionSummary:
     unregistered: tuple[tuple[str, str], ...]
     stages: tuple[StageSummary, ...]
     models: tuple[tuple[Path, int], ...]
-    model_dir: Path
+    model_dir: Path | None
     warnings: tuple[ModelWarning, ...] = ()
     georeference: Mapping[str, Any] | None = None
 

@@ -57,6 +57,7 @@ SMOOTH_SHARE, PATCHES = 0.25, 20
 
 # Camera models whose further parameters may be added, and the one that holds them all.
 WIDER = {"SIMPLE_PINHOLE": "PINHOLE", "PINHOLE": "PINHOLE", "SIMPLE_RADIAL": "OPENCV", "RADIAL": "OPENCV"}
+NOT_CENTRED = 0.75  # px that a principal point is off the centre; COLMAP's own may be half a px
 CENTRE, SECOND = "principal point", "second radial term"
 
 
@@ -282,7 +283,10 @@ def _held(state: State, prior: Prior, places: NDArray[np.int64]) -> State:
 def _reason(problem: Problem, covariance: Float64, prior: Prior, places: NDArray[np.int64]) -> str:
     at = np.isin(prior.free, places)
     share = np.sqrt(np.diag(covariance))[at] / prior.sd[at]
-    return "the images do not determine it" if share.max() > 0.5 else "the images do not contradict the usual value"
+    lens, is_centre = problem.views.lens, [problem.views.lens.names[i] for i in places] == ["cx", "cy"]
+    own = is_centre and np.abs(prior.mean[at] * lens.side - (lens.width / 2, lens.height / 2)).max() > NOT_CENTRED
+    value = "its value before" if own else "the usual value"
+    return "the images do not determine it" if share.max() > 0.5 else f"the images do not contradict {value}"
 
 
 def _model_of(own: str, solution: Solution, lens: Lens) -> str:

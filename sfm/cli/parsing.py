@@ -32,6 +32,14 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(hints)}")
         return found
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """ArgumentError with the nearest choice for a word that is none: argparse's own names none."""
+        if action.choices is not None and value not in action.choices:
+            names = list(map(str, action.choices))
+            raise argparse.ArgumentError(
+                action, f"{value!r}: choose one of {', '.join(names)}{did_you_mean(str(value), names)}"
+            )
+
     def error(self, message: str) -> NoReturn:
         """Prints the message as one line and exits with 2."""
         self.exit(2, f"{PROGRAM}: error: {message} (see {self.prog} --help)\n")
@@ -82,6 +90,13 @@ def entry_of(registry: Registry[Any]) -> Callable[[str], str]:
         return word
 
     return chosen
+
+
+def add_model_number(parser: argparse.ArgumentParser) -> None:
+    """`--model N`, where a path may hold several models."""
+    parser.add_argument(
+        "--model", type=int, metavar="N", help="of several models the one in sparse/N (default: of most images)"
+    )
 
 
 # --- options from dataclasses -------------------------------------------------------------------

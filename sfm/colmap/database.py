@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pycolmap
@@ -16,6 +17,8 @@ import pycolmap
 from sfm.colmap.camera import prior_camera
 from sfm.colmap.pose_priors import write_pose_priors
 from sfm.types import CameraRig, ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
+
+NO_CAMERAS: Mapping[int, pycolmap.Camera] = MappingProxyType({})
 
 
 def write_colmap_database(
@@ -25,11 +28,13 @@ def write_colmap_database(
     geometries: Sequence[TwoViewGeometry],
     matches: Sequence[KeypointMatches],
     rigs: Sequence[CameraRig] = (),
+    cameras: Mapping[int, pycolmap.Camera] = NO_CAMERAS,
 ) -> None:
     """A new COLMAP database with cameras, rigs, frames, images, keypoints and verified matches.
 
     keypoints: of each image, in the images' order. geometries: at least of every pair of `matches`. rigs: of images
-    whose camera group is one of a single camera of the rig.
+    whose camera group is one of a single camera of the rig. cameras: by id, of a finished model; those of the images'
+    priors otherwise. Whether a focal length is a prior, the images say.
     Raises RuntimeError where the disk is full. Without a transaction: pycolmap's ends the process there, as it commits
     in a destructor. It would save 0.08 ms a pair.
     """
@@ -37,16 +42,16 @@ def write_colmap_database(
     database = pycolmap.Database.open(path)
     try:
         mounted = frozenset[str]().union(*(rig.names for rig in rigs))
-        cameras = _write_cameras(database, images, mounted)
+        ids = _write_cameras(database, images, mounted, cameras)
         for i, record in enumerate(images):
-            camera_id = cameras[record.camera.group]
+            camera_id = ids[record.camera.group]
             image = pycolmap.Image(name=record.name, camera_id=camera_id, image_id=i + 1)
             database.write_image(image, use_image_id=True)
             if record.name not in mounted:
                 _write_frame(database, i + 1, camera_id, [image])
             database.write_keypoints(i + 1, np.ascontiguousarray(keypoints[i].xy, np.float32))
         for rig in rigs:
-            _write_rig(database, rig, images, cameras)
+            _write_rig(database, rig, images, ids)
         write_pose_priors(database, images)
         _write_matches(database, {record.name: i + 1 for i, record in enumerate(images)}, geometries, matches)
     finally:
@@ -112,7 +117,10 @@ def _members(rig: CameraRig, names: Collection[str]) -> list[tuple[int, str]]:
 
 
 def _write_cameras(
-    database: pycolmap.Database, images: Sequence[ImageRecord], mounted: frozenset[str]
+    database: pycolmap.Database,
+    images: Sequence[ImageRecord],
+    mounted: frozenset[str],
+    final: Mapping[int, pycolmap.Camera],
 ) -> dict[str, int]:
     """One camera for each group, and one rig of it unless its images are mounted in another; camera ids by group."""
     ids = camera_ids(images)
@@ -120,6 +128,9 @@ def _write_cameras(
     for group, camera_id in ids.items():
         record = of_group[group]
         camera = prior_camera(record, camera_id)
+        if camera_id in final:
+            camera = pycolmap.Camera(final[camera_id].todict())
+            camera.has_prior_focal_length = record.camera.has_focal_prior
         database.write_camera(camera, use_camera_id=True)
         if record.name not in mounted:
             rig = pycolmap.Rig(rig_id=camera_id)

@@ -8,8 +8,10 @@ pairs of the ground truth's images, one curve of recall over their errors.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from sfm.geometry.poses import rotation_angle_deg
 from sfm.geometry.similarity import Similarity as Similarity
 from sfm.geometry.similarity import fit_similarity as fit_similarity
 from sfm.system.tables import aligned, write_json
+from sfm.system.untrusted_files import read_json
 from sfm.types import Float64, PoseErrors
 
 THRESHOLDS_DEG = (1.0, 3.0, 5.0)
@@ -237,11 +240,32 @@ def evaluate_folder(path: Path, ground_truth: Path) -> Evaluation:
 
 
 def report(path: Path, ground_truth: Path, out: Path) -> str:
-    """evaluate_folder for people; writes out/model.json as well."""
+    """evaluate_folder for people; writes it as JSON as well, into a file of its own for each model and ground truth."""
     evaluation = evaluate_folder(path, ground_truth)
-    values = {"model": str(path), "ground_truth": str(ground_truth), **evaluation_dict(evaluation)}
-    write_json(out / "model.json", values)
-    return f"{path} against {ground_truth}\n\n{evaluation_text(evaluation)}\n\nwritten: {out / 'model.json'}"
+    compared = {"model": str(path), "ground_truth": str(ground_truth)}
+    file = _result_file(out, path, compared)
+    write_json(file, {**compared, **evaluation_dict(evaluation)})
+    return f"{path} against {ground_truth}\n\n{evaluation_text(evaluation)}\n\nwritten: {file}"
+
+
+def _result_file(out: Path, path: Path, compared: Mapping[str, str]) -> Path:
+    """out/model_NAME.json after the model's folder; with a number where that is of another model or ground truth."""
+    whole = path.resolve()
+    parts = whole.parts[-3:] if whole.parent.name == "sparse" else whole.parts[-1:]
+    name = re.sub(r"[^\w.-]+", "_", "_".join(parts))[:100] or "model"
+    for number in count(1):
+        file = out / (f"model_{name}.json" if number == 1 else f"model_{name}_{number}.json")
+        if not file.exists() or _is_of(file, compared):
+            return file
+    raise AssertionError("count ends")
+
+
+def _is_of(file: Path, compared: Mapping[str, str]) -> bool:
+    try:
+        found = read_json(file)
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and all(found.get(name) == value for name, value in compared.items())
 
 
 def evaluation_text(evaluation: Evaluation) -> str:

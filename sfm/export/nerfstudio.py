@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfm.errors import BadFile
+from sfm.export.images.masks import has_masks, read_or_white, remove_masks, write_mask
+from sfm.export.images.reduction import reduce_image, reduced_camera, reduced_size
 from sfm.export.ply import points_of, write_ply
 from sfm.export.source import GL_FROM_CV, ExportSource, protect_images, registered_images, size_of
 from sfm.export.upright_copies import copy_format, name_of_copy, place_upright
@@ -50,21 +52,26 @@ def nerfstudio(source: ExportSource, dest: Path) -> Path:
     model, images_dir = source.model(), source.images_dir()
     frame = read_frame(source.model_dir)
     applied = _APPLIED_TRANSFORM if frame is None or frame.origin is None else np.eye(3, 4)
-    refuse_links(dest, ["images", "transforms.json", "sparse_pc.ply"])
+    refuse_links(dest, ["images", "masks", "transforms.json", "sparse_pc.ply"])
     protect_images(images_dir, dest / "images")
     images = registered_images(model)
-    intrinsics = {i: _nerfstudio_camera(model.cameras[i], dest) for i in {image.camera_id for image in images}}
+    intrinsics = {
+        i: _nerfstudio_camera(reduced_camera(model.cameras[i], source.max_size), dest)
+        for i in {image.camera_id for image in images}
+    }
     kinds = {camera["camera_model"] for camera in intrinsics.values()}
     if len(kinds) > 1:
         raise BadFile(
             f"{dest}: nerfstudio knows one kind of lens a scene, this model has two; use the undistorted format"
         )
     names = _place_images(source, images, images_dir, dest)
+    masks = _write_masks(source, images, names, dest)
     shared = next(iter(intrinsics.values())) if len(intrinsics) == 1 else {"camera_model": kinds.pop()}
     frames = [
         {
             "file_path": f"images/{names[image.name]}",
             "transform_matrix": _nerfstudio_pose(image, applied).tolist(),
+            **({"mask_path": masks[image.name]} if masks else {}),
             "colmap_im_id": image.image_id,
             **(intrinsics[image.camera_id] if len(intrinsics) > 1 else {}),
         }
@@ -93,7 +100,24 @@ def _place_images(
         format = copy_format(path, size)
         name = names[image.name] = name_of_copy(image.name, format, taken)
         place_upright(path, dest / "images" / name, size, format=format, value_range=ranges.get(image.name))
+        reduce_image(dest / "images" / name, reduced_size(*size, source.max_size))
     return names
+
+
+def _write_masks(
+    source: ExportSource, images: Sequence[pycolmap.Image], names: Mapping[str, str], dest: Path
+) -> dict[str, str]:
+    """The masks' paths by the images' names; none where there are no masks. names: of the images' copies."""
+    folder = source.masks_dir()
+    remove_masks(dest, names.values())
+    if folder is None or not has_masks(folder, [image.name for image in images]):
+        return {}
+    found = {}
+    for image in images:
+        values = read_or_white(folder, image.name, size_of(image))
+        size = reduced_size(*size_of(image), source.max_size)
+        found[image.name] = write_mask(values, dest, names[image.name], size)
+    return found
 
 
 def _nerfstudio_camera(camera: pycolmap.Camera, dest: Path) -> dict[str, Any]:

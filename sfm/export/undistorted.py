@@ -11,6 +11,7 @@ import pycolmap
 
 from sfm.colmap.log import quiet
 from sfm.errors import BadImage
+from sfm.export.images.masks import has_masks, remove_masks, undistort_masks
 from sfm.export.source import ExportSource, protect_images, registered_images, size_of
 from sfm.export.upright_copies import format_for_pycolmap, name_of_copy, place_upright, pycolmap_reads
 from sfm.images.files.value_range import Range
@@ -18,11 +19,13 @@ from sfm.system.safe_paths import refuse_links
 
 
 def undistorted(source: ExportSource, dest: Path) -> Path:
-    """images/, sparse/ (and sparse/0, where splat trainers look) and stereo/, pinhole cameras only."""
-    model, images_dir = source.model(), source.images_dir()
-    refuse_links(dest, ["images", "sparse", "stereo"])
+    """images/, sparse/ (and sparse/0, where splat trainers look) and stereo/, pinhole cameras only; masks/, if any."""
+    model, images_dir, masks = source.model(), source.images_dir(), source.masks_dir()
+    refuse_links(dest, ["images", "masks", "sparse", "stereo"])
     protect_images(images_dir, dest / "images")
     images = registered_images(model)
+    originals, options = [image.name for image in images], pycolmap.UndistortCameraOptions()
+    options.max_image_size = source.max_size or -1
     with tempfile.TemporaryDirectory(prefix="upright-", dir=dest) as folder:
         readable, upright = images_dir, Path(folder)
         if not all(pycolmap_reads(images_dir / image.name, size_of(image)) for image in images):
@@ -34,10 +37,15 @@ def undistorted(source: ExportSource, dest: Path) -> Path:
             (dest / "images" / name).unlink(missing_ok=True)
         threads = 1 if len(names) < 4 else -1
         with quiet(stderr=True):
-            pycolmap.undistort_images(str(dest), str(upright), str(readable), names, num_threads=threads)
+            pycolmap.undistort_images(
+                str(dest), str(upright), str(readable), names, undistort_options=options, num_threads=threads
+            )
     lost = next((name for name in names if not (dest / "images" / name).is_file()), None)
     if lost is not None:
         raise BadImage(f"{images_dir / lost}: could not be undistorted; check that it opens and has the camera's size")
+    remove_masks(dest, [image.name for image in images])
+    if masks is not None and has_masks(masks, originals):
+        undistort_masks(masks, originals, images, dest, options)
     _copy_model(dest / "sparse", dest / "sparse" / "0")
     return dest
 

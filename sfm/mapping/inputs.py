@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfm.colmap.database import write_colmap_database
+from sfm.colmap.database import NO_CAMERAS, write_colmap_database
 from sfm.errors import BadFile
 from sfm.geometry.pixels import reduction
 from sfm.types import CameraRig, Grid, ImageRecord, KeypointMatches, Keypoints, MatcherTraits, TwoViewGeometry
 
 if TYPE_CHECKING:
+    import pycolmap
+
     from sfm.storage.database import FeatureDatabase
 
 # Standard deviations of a match from which on an observation is wrong: COLMAP's 4 px of SIFT. Of a dense matcher's
@@ -83,9 +85,9 @@ def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
     )
 
 
-def write_database(path: Path, data: MappingInput) -> None:
-    """A new COLMAP database of all that mapping reads."""
-    write_colmap_database(path, data.images, data.keypoints, data.geometries, data.matches, data.rigs)
+def write_database(path: Path, data: MappingInput, cameras: Mapping[int, pycolmap.Camera] = NO_CAMERAS) -> None:
+    """A new COLMAP database of all that mapping reads. cameras: by id, those that are better known than by a prior."""
+    write_colmap_database(path, data.images, data.keypoints, data.geometries, data.matches, data.rigs, cameras)
 
 
 @dataclass(frozen=True, slots=True)

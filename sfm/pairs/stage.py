@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from sfm.images.video.records import clip_folders
 from sfm.options import PairOptions
 from sfm.pairs.base import ImageSet
 from sfm.pairs.registry import choose
@@ -24,20 +25,32 @@ class _PairStore(Protocol):
     def write_pairs(self, pairs: Sequence[ImagePair]) -> None: ...
 
 
-def run(db: _PairStore, options: PairOptions, folder: Path, *, rigs: Sequence[CameraRig] = ()) -> StageSummary:
+def run(
+    db: _PairStore,
+    options: PairOptions,
+    folder: Path,
+    *,
+    rigs: Sequence[CameraRig] = (),
+    masks: Path | None = None,
+    cache: Path | None = None,
+) -> StageSummary:
     """Chooses the pairs of the database's images and writes them; logs the note as a warning. folder: the images.
 
     rigs: whose cameras, where they are all in one place, are not matched with each other at one time: there is no
-    parallax between them, and their poses are known.
+    parallax between them, and their poses are known. masks: folder of masks. cache: file that descriptors of the images
+    are kept in.
     """
     start = time.perf_counter()
     summary = db.summary("images")
     skipped = tuple(name for name, _ in summary.skipped) if summary else ()
-    images = ImageSet(db.read_images(), folder, skipped)
+    records = db.read_images()
+    clips = clip_folders(folder, [record.name for record in records])
+    images = ImageSet(records, folder, skipped, masks, clips, cache)
     chosen = choose(options.pairs, images)
     if chosen.note:
         log.warning("%s", chosen.note)
-    spread = _with_frames(chosen.pairs, rigs) if options.pairs.partition(":")[0] == "sequential" else chosen.pairs
+    in_a_row = any(part.partition(":")[0] == "sequential" for part in options.pairs.split("+"))
+    spread = _with_frames(chosen.pairs, rigs) if in_a_row else chosen.pairs
     frame_of = _frame_of([rig for rig in rigs if rig.is_central])
     pairs = [p for p in spread if p.name0 not in frame_of or frame_of[p.name0] != frame_of.get(p.name1)]
     db.write_pairs(pairs)
@@ -46,7 +59,8 @@ def run(db: _PairStore, options: PairOptions, folder: Path, *, rigs: Sequence[Ca
         "pairs": len(pairs),
         "dropped": chosen.dropped,
     }
-    return StageSummary("pairs", counts, time.perf_counter() - start)
+    notes = (chosen.note,) if chosen.note else ()
+    return StageSummary("pairs", counts, time.perf_counter() - start, notes=notes)
 
 
 def _frame_of(rigs: Sequence[CameraRig]) -> dict[str, tuple[str, ...]]:

@@ -18,7 +18,8 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm import __version__
-from sfm.colmap.model_reader import model_digest, model_folders, read_reconstruction
+from sfm.colmap.database import place_database
+from sfm.colmap.model_reader import model_digest, model_folder, model_folders, read_reconstruction
 from sfm.colmap.model_writer import colour_points, remove_leftovers, write_models, write_ply
 from sfm.colmap.rig_models import has_rigs
 from sfm.errors import BadFile, BadImage, BadOption
@@ -31,8 +32,15 @@ from sfm.options import MatchingOptions
 from sfm.pipeline.output_folder import check_writable
 from sfm.pipeline.refine_options import RefineOptions
 from sfm.refinement.checkpoint import rounds_folder
-from sfm.refinement.model_refinement import PixelSource, RefinedModel, model_input, refine_model
+from sfm.refinement.model_refinement import (
+    PixelSource,
+    RefinedModel,
+    model_input,
+    refine_model,
+    write_tracks_database,
+)
 from sfm.results.files import DATABASE
+from sfm.results.files import REFINE_JSON as RECORD
 from sfm.system import memory
 from sfm.system.hashing import json_digest, size_and_time
 from sfm.system.safe_paths import leads_out
@@ -40,8 +48,7 @@ from sfm.system.tables import write_json
 from sfm.types import ImageRecord
 from sfm.wording import counted
 
-RECORD = "refine.json"
-WRITTEN = ("sparse", "points.ply", RECORD, f"{RECORD}.part", ".refinement")
+WRITTEN = ("sparse", "points.ply", "database.db", RECORD, f"{RECORD}.part", ".refinement")
 SHOWN = 3  # names in a message
 FEW_LEFT, FEW_MOVED = 0.5, 0.1  # of the observations, below which there is a warning
 
@@ -112,15 +119,18 @@ def _pixels(folder: Path, record: ImageRecord, mode: str) -> NDArray[np.uint8]:
     return found
 
 
-def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions | None = None) -> str:
-    """Refines a model, binary or text, given by its folder or by one that holds it in sparse/0; of several the largest.
+def refine_folder(
+    model: Path, images: Path, out: Path, options: RefineOptions | None = None, *, number: int | None = None
+) -> dict[str, Any]:
+    """Refines a model, binary or text, given by its folder or by one that holds it in sparse/; of several the one of a
+    number, or else the largest.
 
-    Writes `out`/sparse/0, `out`/points.ply and `out`/refine.json; returns what is said of it. Rounds that a killed call
-    finished are used by the next one with the same arguments. Raises BadFile, BadImage and BadOption for what the user
-    can correct.
+    Writes `out`/sparse/0, `out`/database.db, `out`/points.ply and `out`/refine.json; returns what that says. Rounds
+    that a killed call finished are used by the next one with the same arguments. Raises BadFile, BadImage and BadOption
+    for what the user can correct.
     """
     started, options = time.perf_counter(), options or RefineOptions()
-    sources = model_folders(model)
+    sources = model_folders(model) if number is None else (model_folder(model, number),)
     if not images.is_dir():
         what = "is a file" if images.exists() else "no such folder"
         raise BadFile(f"{images}: {what}; give the folder of the model's images")
@@ -144,15 +154,17 @@ def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions |
         shutil.rmtree(out / ".refinement", ignore_errors=True)
         raise BadFile(f"{source}: {error}") from None
     colour_points(refined.model, lambda name: own.read(name, "RGB"), without=own.unusable)
+    write_tracks_database(scratch / "database.db", refined.model)
     write_models([refined.model], out / "sparse")
+    place_database(scratch / "database.db", out / "database.db")
     write_ply(refined.model, out / "points.ply")
     record = _record(source, own, before, refined, options)
     if len(sources) > 1:
-        record["warnings"].append(f"of the {len(sources)} models there the one of most images was refined, {source}")
+        record["notes"].append(f"of the {len(sources)} models there the one of most images was refined, {source}")
     record |= {"seconds": round(time.perf_counter() - started, 1)}
     write_json(out / RECORD, record)
     shutil.rmtree(out / ".refinement", ignore_errors=True)
-    return text(record, out)
+    return record
 
 
 def _pixel_source(own: ModelImages, options: RefineOptions) -> PixelSource:
@@ -234,11 +246,13 @@ def _record(
             for i, camera in sorted(after.cameras.items())
         ],
         "intrinsics": list(refined.cameras),
-        "warnings": _warnings(own, before, refined),
+        "warnings": _warnings(before, refined),
+        "notes": _notes(own, before),
     }
 
 
-def _warnings(own: ModelImages, model: pycolmap.Reconstruction, refined: RefinedModel) -> list[str]:
+def _warnings(model: pycolmap.Reconstruction, refined: RefinedModel) -> list[str]:
+    """Signs that the refined model is probably bad."""
     found = []
     num, num_left = model.compute_num_observations(), len(refined.moved_px)
     if num_left < FEW_LEFT * num:
@@ -248,6 +262,12 @@ def _warnings(own: ModelImages, model: pycolmap.Reconstruction, refined: Refined
             f"only {refined.num_moved} of {num_left} observations could be aligned: are these the images that the "
             "model was made of?"
         )
+    return found
+
+
+def _notes(own: ModelImages, model: pycolmap.Reconstruction) -> list[str]:
+    """What else the user should know."""
+    found = []
     if own.unusable:
         some = [f"{name}: {reason}" for name, reason in sorted(own.unusable.items())]
         more = ", ..." if len(some) > SHOWN else ""
@@ -272,6 +292,7 @@ def text(record: Mapping[str, Any], out: Path) -> str:
         f"mean reprojection error: {error['before']:.2f} px before, {error['after']:.2f} px after",
         *record["intrinsics"],
         *(f"warning: {line}" for line in record["warnings"]),
+        *(f"note: {line}" for line in record["notes"]),
         f"{record['seconds']:.0f} s; {out / RECORD} has all of this",
     ]
     return "\n".join(lines)

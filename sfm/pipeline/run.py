@@ -9,6 +9,7 @@ with open_run("images", "out") as run:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from sfm.colmap.model_writer import remove_leftovers
 from sfm.errors import BadFile, BadOption, NoModel
 from sfm.georeferencing.placement import place
 from sfm.georeferencing.scale_bars import read_scale_bars
+from sfm.images.video.source import prepare
 from sfm.mapping import known_poses
 from sfm.matchers.registry import check_choice
 from sfm.options import Options, RunKeywords
@@ -36,6 +38,8 @@ from sfm.types import STAGE_NAMES, ReconstructionSummary, StageSummary
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+log = logging.getLogger(__name__)
 
 
 class OpenRun:
@@ -100,8 +104,9 @@ def reconstruct(
     on_stage: Callable[[StageSummary], None] = lambda summary: None,
     **keywords: Unpack[RunKeywords],
 ) -> ReconstructionSummary:
-    """Images in a folder to models in `out`/sparse; what is there already and still valid is reused.
+    """Images in a folder, or frames of videos, to models in `out`/sparse; what is there and still valid is reused.
 
+    images: the folder, or a video; the frames that are kept of videos are in `out`/frames.
     options, or keywords: the options of the command line by their names, e.g. matcher="sift", resize=1024.
     stop_after: name of the last stage to run. imported: matches to use instead of matching. on_stage: called with each
     stage's summary when it is done. Writes `out`/run.json and, after the last stage, report.html whether there is a
@@ -122,7 +127,7 @@ def reconstruct(
         georeference = _placed(run, summaries) if failure is None else None
         warnings = warnings_of(run, summaries) if failure is None else ()
         result = replace(summarise(out, summaries), warnings=warnings, georeference=georeference)
-        _write_run_json(run, result, failure)
+        _write_run_json(run, folder, result, failure)
     if stop_after in (None, STAGE_NAMES[-1]) and not options.report.no_report:
         report.refresh(out)
     if failure is not None:
@@ -144,9 +149,8 @@ def _options(options: Options | None, keywords: RunKeywords) -> Options:
 @contextmanager
 def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | None) -> Iterator[Run]:
     """The state of a run whose folders and known poses were checked, with its database open."""
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "no such folder"
-        raise BadFile(f"{folder}: {what}; give the folder of your images")
+    if not folder.exists():
+        raise BadFile(f"{folder}: no such folder; give the folder of your images, or a video")
     if imported is None:
         check_choice(options.matching)  # what is wrong with it is said before the images are read
     check_writable(out)
@@ -160,7 +164,10 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
         read_rig_config(Path(options.images.rig))
     with disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
         remove_leftovers(out)
-        yield Run(db, folder, out, options, imported)
+        source = prepare(folder, out, options.images.frames)
+        for line in source.notes:
+            log.warning("%s", line)
+        yield Run(db, source, out, options, imported)
 
 
 def _run_stages(run: OpenRun, stop_after: str | None, on_stage: Callable[[StageSummary], None]) -> str | None:
@@ -184,7 +191,18 @@ def _placed(run: Run, summaries: Sequence[StageSummary]) -> dict[str, Any] | Non
     return place(run.out, run.db.read_images(), gps=options.gps == "auto", bars=bars)
 
 
-def _write_run_json(run: Run, summary: ReconstructionSummary, error: str | None) -> None:
+def _write_run_json(run: Run, given: Path, summary: ReconstructionSummary, error: str | None) -> None:
     files = (run.imported.features, run.imported.matches) if run.imported is not None else ()
     matcher = dict(run.db.provenance("matching").get("matcher", {}))
-    write_run_json(summary, run.folder, run.options, matcher, error=error, imported=files, pixels=run.pixels)
+    write_run_json(
+        summary,
+        run.folder,
+        run.out,
+        run.options,
+        matcher,
+        error=error,
+        imported=files,
+        pixels=run.pixels,
+        source=given,
+        clips=run.source.clips,
+    )

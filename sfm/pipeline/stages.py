@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sfm.colmap.model_reader import model_digest, read_models
+from sfm.colmap.model_reader import model_digest, model_folder, read_models
 from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
 from sfm.images import decoding, index
 from sfm.images.discovery import find_images
 from sfm.images.given_intrinsics import intrinsics_files
+from sfm.images.video.records import clip_folders
+from sfm.images.video.source import ImageSource
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
 from sfm.mapping.equal_cameras import with_equal_cameras
@@ -26,11 +28,12 @@ from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
 from sfm.options import AUTO, Options
 from sfm.pairs import stage as pairs
-from sfm.pairs.registry import PAIR_SELECTORS
+from sfm.pairs.registry import versions
 from sfm.pipeline import prepared_images
 from sfm.pipeline.prepared_images import has_panoramas
 from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
+from sfm.results.files import DESCRIPTORS
 from sfm.rigs.faces_folder import is_face, panorama_rigs
 from sfm.rigs.folders import FACE_MASKS, FACES
 from sfm.rigs.layout import config_rigs, folder_rigs, is_config
@@ -56,10 +59,11 @@ class Run:
     """What the stages of one run share. The matcher is loaded when it is first asked for."""
 
     def __init__(
-        self, db: FeatureDatabase, folder: Path, out: Path, options: Options, imported: HlocFiles | None
+        self, db: FeatureDatabase, source: ImageSource, out: Path, options: Options, imported: HlocFiles | None
     ) -> None:
         self.db = db
-        self.folder = folder
+        self.source = source
+        self.folder = source.folder  # of the images
         self.out = out
         self.options = options
         self.imported = imported
@@ -141,7 +145,8 @@ def _images_depend_on(run: Run) -> Any:
     given = intrinsics_files(options.intrinsics)
     config = [files_digest([Path(options.rig)])] if is_config(options.rig) else []
     lost = ["cube faces are gone"] if run.panoramic and not run.pixels.is_dir() else []
-    return [asdict(options), listings, *([files_digest(given)] if given else []), *config, *lost]
+    own = {name: value for name, value in asdict(options).items() if name != "frames"}  # seen in the frames themselves
+    return [own, listings, *([files_digest(given)] if given else []), *config, *lost]
 
 
 def _listing(folder: Path, exclude: Sequence[Path] = ()) -> list[tuple[str, int, int]]:
@@ -155,6 +160,7 @@ def _run_images(run: Run) -> StageSummary:
     before = images_content(run.db)
     imported = run.imported is not None
     summary = prepared_images.prepare(run.db, run.folder, run.out, run.options.images, imported=imported)
+    summary = replace(summary, notes=(*run.source.notes, *summary.notes))
     if images_content(run.db) != before:  # what other stages hold of other images counts no more, whatever comes
         for stage in STAGES[1:]:
             run.db.invalidate(stage.name)
@@ -179,11 +185,14 @@ def _pairs_depend_on(run: Run) -> Any:
     skipped = run.db.summary("images")
     listed = [Path(spec)] if Path(spec).is_file() else []
     rigs = [[rig.prefixes, rig.frames] for rig in run.rigs]
-    return [spec, files_digest(listed), skipped.skipped if skipped else (), *PAIR_SELECTORS.version(spec), *rigs]
+    clips = sorted(clip_folders(run.folder, [record.name for record in run.db.read_images()]))
+    own = [*versions(spec), *([clips] if clips else [])]
+    return [spec, files_digest(listed), skipped.skipped if skipped else (), *own, *rigs]
 
 
 def _run_pairs(run: Run) -> StageSummary:
-    return pairs.run(run.db, run.options.pairs, run.pixels, rigs=run.rigs)
+    cache = run.out / DESCRIPTORS
+    return pairs.run(run.db, run.options.pairs, run.pixels, rigs=run.rigs, masks=run.masks, cache=cache)
 
 
 def _run_matching(run: Run) -> StageSummary:
@@ -206,7 +215,7 @@ def _mapping_depends_on(run: Run) -> Any:
     """0.1.0 retried, estimated focal lengths and refined for dense matchers only: what it made of others is redone."""
     options = run.options.mapping
     every_matcher = [] if run.db.read_traits().dense else ["every matcher"]
-    poses = None if options.known_poses is None else model_digest(options.known_poses)
+    poses = None if options.known_poses is None else model_digest(model_folder(options.known_poses))
     rigs = [[rig.prefixes, rig.frames, _plain(rig), rig.fixed] for rig in run.rigs]
     own = [*every_matcher, *MAPPERS.version(options.mapper), *rigs]
     return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics, *own]
@@ -264,7 +273,7 @@ def _run_refinement(run: Run) -> StageSummary:
 
 STAGES = (
     Stage("images", (), _images_depend_on, _run_images, revision=2),
-    Stage("pairs", ("images",), _pairs_depend_on, _run_pairs),
+    Stage("pairs", ("images",), _pairs_depend_on, _run_pairs, revision=2),
     Stage(
         "matching",
         ("images", "pairs"),

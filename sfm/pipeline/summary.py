@@ -41,7 +41,7 @@ def summarise(out: Path, stages: Sequence[StageSummary]) -> ReconstructionSummar
         unregistered=_unregistered(by_name),
         stages=tuple(stages),
         models=tuple((folder, _num_registered(folder)) for folder in folders),
-        model_dir=kept / "0",
+        model_dir=folders[0] if folders else None,
     )
 
 

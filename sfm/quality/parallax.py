@@ -48,7 +48,7 @@ def widest_pairs(columns: ModelColumns) -> Iterator[tuple[int, int, Float64, Flo
         own = columns.point[columns.image == image]
         shared = np.bincount(columns.image[np.isin(columns.point, own)], minlength=num_images)
         shared[image] = 0
-        shared[np.linalg.norm(columns.centres - columns.centres[image], axis=1) <= SAME_PLACE * extent] = 0
+        shared[np.linalg.norm(columns.centres - columns.centres[image], axis=1) < SAME_PLACE * extent] = 0
         enough = np.flatnonzero(shared >= MIN_SHARED)
         if len(enough):
             other = enough[np.argmin(shared[enough])]

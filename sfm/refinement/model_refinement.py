@@ -18,6 +18,7 @@ from sfm.colmap.database import write_model_database
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.colmap.rig_models import without_rigs
 from sfm.errors import BadFile
+from sfm.geometry.poses import relative_pose
 from sfm.mapping.inputs import MappingInput
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.checkpoint import Refined
@@ -112,9 +113,30 @@ def _write_database(data: MappingInput, path: Path, model: pycolmap.Reconstructi
     write_model_database(path, model, data.geometries, data.matches)
 
 
+def write_tracks_database(path: Path, model: pycolmap.Reconstruction) -> None:
+    """A new COLMAP database of a model with its own ids: its cameras, its keypoints, and matches that hold its tracks.
+
+    Between COLMAP's own matches and what refinement has added or taken away no keypoint would fit: this one does.
+    """
+    poses = {image.name: image.cam_from_world().matrix() for image in _registered(model)}
+    matches = track_matches(ModelColumns.of(model))
+    geometries = []
+    for own in matches:
+        relative = relative_pose(poses[own.pair.name0], poses[own.pair.name1])
+        baseline = float(np.linalg.norm(relative[:, 3]))
+        known = np.column_stack([relative[:, :3], relative[:, 3] / baseline]) if baseline > 0 else None
+        rows = np.arange(len(own.indices), dtype=np.uint32)
+        geometries.append(TwoViewGeometry(own.pair, rows, "calibrated", known))
+    write_model_database(path, model, geometries, matches)
+
+
+def _registered(model: pycolmap.Reconstruction) -> list[pycolmap.Image]:
+    return [model.images[i] for i in sorted(model.reg_image_ids())]
+
+
 def model_input(model: pycolmap.Reconstruction, *, known_intrinsics: bool = False) -> MappingInput:
     """What mapping would have read to make this model: its images, keypoints, and matches that hold its tracks."""
-    images = [model.images[i] for i in sorted(model.reg_image_ids())]
+    images = _registered(model)
     columns = ModelColumns.of(model)
     matches = track_matches(columns)
     return MappingInput(

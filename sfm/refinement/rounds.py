@@ -26,6 +26,7 @@ from sfm.colmap.camera import prior_focal
 from sfm.colmap.model_arrays import ModelColumns, delete_observations, move_observations
 from sfm.colmap.rig_models import without_rigs
 from sfm.mapping.equal_cameras import equal_cameras
+from sfm.mapping.final_database import final_input
 from sfm.mapping.inputs import MappingInput, write_database
 from sfm.mapping.rigs import fixed_rigs, known_cameras, with_poses_of
 from sfm.options import MappingOptions, RefinementOptions
@@ -33,7 +34,7 @@ from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
 from sfm.refinement.params import RefinementParams
 from sfm.refinement.patch_warps import references
-from sfm.refinement.track_completion import add_proposals, complete, on_usable, propose, refined_input
+from sfm.refinement.track_completion import add_proposals, complete, on_usable, propose
 from sfm.system.memory import give_back
 from sfm.types import Float64, Int64
 
@@ -144,7 +145,7 @@ class Refiner:
         if self.write_database is not None:
             self.write_database(path, model)
         else:
-            write_database(path, refined_input(with_poses_of(self.data, model), model))
+            write_database(path, final_input(with_poses_of(self.data, model), [model]))
         num_registered = complete(
             model,
             self.data,

@@ -16,11 +16,10 @@ from sfm.colmap.database import place_database
 from sfm.colmap.model_reader import has_foreign, read_models
 from sfm.colmap.model_writer import UNREFINED, ReadRGB, colour_points, write_models, write_ply
 from sfm.errors import BadFile
-from sfm.mapping.inputs import write_database
+from sfm.mapping.final_database import reconcile, write_final_database
 from sfm.mapping.rigs import with_poses_of
 from sfm.refinement.checkpoint import rounds_folder
 from sfm.refinement.rounds import Refiner, calibrate, focal_evidence, refine, with_weak_cameras
-from sfm.refinement.track_completion import refined_input
 from sfm.system.hashing import files_digest, json_bytes
 from sfm.types import StageSummary
 
@@ -43,20 +42,21 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         raise BadFile(f"{output / UNREFINED}: models of other images; delete it and run again")
     states, notes = [refiner.start(model) for model in models], tuple[str, ...]()
     weak: tuple[FocalEvidence, ...] = ()
+    scratch = scratch_folder(output, refiner)
     if refiner.data.traits.refinable and not refiner.options.no_refine:
-        scratch = scratch_folder(output, refiner)
         held = [with_weak_cameras(refiner, model) for model in models]
         states = [refine(own, model, scratch / str(i)) for i, (own, model) in enumerate(held)]
         models, reports = zip(
             *(calibrate(own, state) for (own, _), state in zip(held, states, strict=True)), strict=True
         )
         notes, weak = reports[0], held[0][0].weak
-        write_database(scratch / "database.db", refined_input(with_poses_of(refiner.data, models[0]), models[0]))
-        place_database(scratch / "database.db", output / "database.db")
+    reconcile(models)
+    write_final_database(scratch / "database.db", with_poses_of(refiner.data, models[0]), models)
     for model in models:
         colour_points(model, read_rgb)
     write_models(models, output / "sparse")
     write_ply(models[0], output / "points.ply")
+    place_database(scratch / "database.db", output / "database.db")
     shutil.rmtree(output / ".refinement", ignore_errors=True)
     best = models[0]
     registered = {best.images[i].name for i in best.reg_image_ids()}

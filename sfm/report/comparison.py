@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from sfm.report.parts import PageImages
 from sfm.report.ranking import rank
 from sfm.report.run import duration, options_part, total_seconds, unregistered
 from sfm.results.files import DATABASE
-from sfm.results.run_json import read_run_json, recorded_warnings, run_title
+from sfm.results.model_source import images_of, output_folder, record_of
+from sfm.results.run_json import recorded_warnings, run_title
 from sfm.storage.database import FeatureDatabase
 
 GROUND_TRUTH_COLOUR = "#9aa3ad"
@@ -58,7 +60,8 @@ def write_comparison(
     """
     sides = contenders(comparison)
     true_scene = None if ground_truth is None else read_scene(ground_truth, "truth")
-    document = comparison_document(comparison, sides, true_scene, images or _images_folder(sides))
+    folder = images or _images_folder([side.path for side in comparison.sides], sides)
+    document = comparison_document(comparison, sides, true_scene, folder)
     picture = parts.still_url([side.scene for side in sides])
     write_page(path, page(document, "compare.js", key_of(document["heading"]), picture))
     return path
@@ -96,20 +99,27 @@ def _contender(path: Path) -> Contender:
     cameras = zip(scene.cameras.names, scene.cameras.size.tolist(), strict=True)
     sizes = {name: (int(width), int(height)) for name, (width, height) in cameras}
     try:
-        record = read_run_json(path)
-    except BadFile:  # a model that is no run's
+        record, out = record_of(path), output_folder(path)
+    except BadFile:  # a damaged run.json says nothing
+        record, out = {}, None
+    if out is None:  # a model that is no run's
         return Contender(scene.title, scene, {}, sizes)
-    if (path / DATABASE).is_file():
-        with FeatureDatabase.open(path / DATABASE, "r") as db:
+    if (out / DATABASE).is_file():
+        with FeatureDatabase.open(out / DATABASE, "r") as db:
             sizes = {image.name: (image.width, image.height) for image in db.read_images()} | sizes
     return Contender(run_title(record), scene, record, sizes)
 
 
-def _images_folder(sides: Sequence[Contender]) -> Path | None:
-    """Of the runs' folders of images the one that has most of the images."""
-    folders = [Path(str(side.record["images_folder"])) for side in sides if "images_folder" in side.record]
+def _images_folder(paths: Sequence[Path], sides: Sequence[Contender]) -> Path | None:
+    """Of the models' folders of images the one that has most of the images."""
+    folders: list[Path] = []
+    for path in paths:
+        with suppress(BadFile):  # a damaged run.json says nothing
+            folders += [folder for folder in (images_of(path),) if folder is not None and folder.is_dir()]
     names = {name for side in sides for name in side.sizes}
-    found = {folder: sum((folder / name).is_file() for name in names) for folder in folders if folder.is_dir()}
+    found = {
+        folder: sum((folder / name).is_file() for name in names) for folder in folders if folder and folder.is_dir()
+    }
     return max(found, key=lambda folder: found[folder], default=None)
 
 

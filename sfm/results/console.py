@@ -10,9 +10,10 @@ from sfm.errors import BadFile
 from sfm.results.cameras import cameras_line, read_figures
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
 from sfm.results.hints import next_commands
-from sfm.results.run_json import read_run_json, recorded_warnings
+from sfm.results.model_source import record_of
+from sfm.results.run_json import recorded_warnings
 from sfm.results.stage_text import stage_sentence
-from sfm.types import ModelWarning, ReconstructionSummary, StageSummary
+from sfm.types import ReconstructionSummary, StageSummary
 from sfm.wording import counted, some
 
 MANY = 10  # images with one reason, from which on they share a line
@@ -65,7 +66,7 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, mat
         f"images per point        {summary.track_length:.2f} (mean track length)",
         f"reprojection error      {summary.reprojection_error:.2f} px (mean)",
     ]
-    if line := cameras_line(read_figures(summary.model_dir)):
+    if summary.model_dir is not None and (line := cameras_line(read_figures(summary.model_dir))):
         lines.append(f"{'camera':<24}{line}")
     if summary.georeference is not None:
         lines.append(f"frame                   {summary.georeference['text']}")
@@ -84,7 +85,7 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, mat
 
 
 def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
-    files = {
+    files: dict[str, Path | None] = {
         "sparse model (COLMAP)": summary.model_dir,
         "coloured points": out / "points.ply",
         "features and matches": out / DATABASE,
@@ -92,8 +93,8 @@ def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
         "machine-readable": out / RUN_JSON,
     }
     if _is_newer(out / REPORT, out / RUN_JSON):  # one that is older is not of this run
-        files = {"report (any browser)": out / REPORT} | files
-    return [f"{what:<24}{path}" for what, path in files.items() if path.exists()]
+        files = {"report (any browser)": out / REPORT, **files}
+    return [f"{what:<24}{path}" for what, path in files.items() if path is not None and path.exists()]
 
 
 def _is_newer(path: Path, than: Path) -> bool:
@@ -106,9 +107,9 @@ def print_stage(stage: StageSummary) -> None:
     print(stage_text(stage), flush=True)
 
 
-def bad_model_line(warnings: Sequence[ModelWarning]) -> str:
+def bad_model_line(warnings: Sequence[str]) -> str:
     """The warnings about a model, in the line that goes with the exit code."""
-    return f"{PROBABLY_BAD} (exit code 4): {'; '.join(warning.text for warning in warnings)}"
+    return f"{PROBABLY_BAD} (exit code 4): {'; '.join(warnings)}"
 
 
 def print_warnings(*runs: Path | None) -> None:
@@ -120,7 +121,7 @@ def print_warnings(*runs: Path | None) -> None:
 def warnings_text(out: Path) -> str:
     """The warnings of a run about its model, one per line; "" where it has nothing, or the folder is no run's."""
     try:
-        warnings = recorded_warnings(read_run_json(out))
+        warnings = recorded_warnings(record_of(out))
     except BadFile:
         return ""
     return "\n".join([f"{out}: {PROBABLY_BAD}:", *(f"  {text}" for text in warnings)]) if warnings else ""

@@ -14,6 +14,7 @@ from typing import Any
 
 from sfm import __version__
 from sfm.errors import BadFile
+from sfm.images.video.records import ClipFrames
 from sfm.options import Options
 from sfm.results.files import RUN_JSON
 from sfm.results.shell import path_word
@@ -44,25 +45,28 @@ _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 def write_run_json(
     summary: ReconstructionSummary,
     folder: Path,
+    out: Path,
     options: Options,
     matcher: dict[str, str],
     *,
     error: str | None = None,
     imported: Sequence[Path] = (),
     pixels: Path | None = None,
+    source: Path | None = None,
+    clips: Sequence[ClipFrames] = (),
 ) -> None:
     """OUT/run.json: all that the text says, with the options, the versions, the matcher and the machine.
 
     Appears whole. error: why there is no model. imported: hloc's feature and match files, where they were taken
-    instead of matching. pixels: folder of the images that the model names, where it is another one. Raises BadFile
-    where it cannot be written.
+    instead of matching. pixels: folder of the images that the model names, where it is another one. source: what the
+    run was given, where that is not `folder`; clips: the videos in it. Raises BadFile where it cannot be written.
     """
-    out = summary.model_dir.parent.parent
     part = out / (RUN_JSON + ".part")
-    value = run_dict(summary, pixels or folder, options, matcher) | {
+    value = run_dict(summary, pixels or folder, out, options, matcher) | {
         "machine": machine(),
-        "command": command(folder, out, options, imported),
+        "command": command(source or folder, out, options, imported),
         "error": error,
+        **({"videos": [_clip_dict(clip) for clip in clips]} if clips else {}),
     }
     try:
         part.unlink(missing_ok=True)
@@ -72,9 +76,10 @@ def write_run_json(
         raise BadFile(f"{out / RUN_JSON}: cannot be written ({cause.strerror})") from None
 
 
-def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, matcher: dict[str, str]) -> dict[str, Any]:
+def run_dict(
+    summary: ReconstructionSummary, folder: Path, out: Path, options: Options, matcher: dict[str, str]
+) -> dict[str, Any]:
     """What run.json holds: plain values. Paths of models are relative to the output folder."""
-    out = summary.model_dir.parent.parent
     return {
         "program": "loftr-sfm",
         "version": __version__,
@@ -111,6 +116,18 @@ def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] 
                     [flag] if value is True else [f"{flag}={value}"] if str(value)[:1] == "-" else [flag, str(value)]
                 )
     return " ".join([*start, *map(shlex.quote, words)])
+
+
+def _clip_dict(clip: ClipFrames) -> dict[str, Any]:
+    """times_s: of each frame that was kept, from the start of the video, by the image's name."""
+    return {
+        "video": clip.video,
+        "frames": clip.decoded,
+        "kept": len(clip.frames),
+        "moved_too_little": clip.little,
+        "blurred": clip.blurred,
+        "times_s": {f"{clip.folder}/{frame.name}": round(frame.time_s, 6) for frame in clip.frames},
+    }
 
 
 def _stage_dict(stage: StageSummary) -> dict[str, Any]:

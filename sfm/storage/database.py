@@ -32,7 +32,6 @@ from sfm.storage.hdf5_columns import (
     write_columns,
     writing,
 )
-from sfm.storage.image_groups import columns_of, read_records
 from sfm.storage.journal import JournaledFile, replace_durably
 from sfm.storage.match_table import MatchTable
 from sfm.storage.schema import SCHEMA, STAGE_OF
@@ -108,7 +107,7 @@ class FeatureDatabase:
                 self._h5 = h5py.File(self._disk, "r+" if self.mode == "a" else "r", libver=LIBVER)
                 check_schema(self.path, self._h5)
                 check_no_links(self._h5)
-                self._set_images(read_records(self._h5))
+                self._load_images()
                 self._matches = MatchTable(self._h5, self._digests)
         except BaseException:
             self._unload()
@@ -122,6 +121,11 @@ class FeatureDatabase:
             pass  # a full disk: what HDF5 could not flush was not committed
         finally:
             self._disk.close()
+
+    def _load_images(self) -> None:
+        groups = {name: subgroup(self._h5, name) for name in schema.IMAGE_GROUPS}
+        found = {name: read_columns(group, SCHEMA[name]) for name, group in groups.items() if group is not None}
+        self._set_images(schema.image_records(found))
 
     def _set_images(self, records: tuple[ImageRecord, ...]) -> None:
         self._images = records
@@ -224,7 +228,7 @@ class FeatureDatabase:
             with self._writing():
                 for name in self._h5.keys() & (SCHEMA.keys() - {"images"}):
                     del self._h5[name]
-        for name, columns in columns_of(records):
+        for name, columns in schema.image_groups(records, self._h5.keys()).items():
             self._write(name, columns)
         self._set_images(tuple(records))
         self._matches.use_images(self._digests)

@@ -9,7 +9,7 @@ contradict each other.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -77,6 +77,7 @@ SCHEMA: dict[str, Columns] = {
     },
     "tracks": {"offsets": ("i8", ("T+1",)), "image_idx": ("u4", ("O",)), "keypoint_idx": ("u4", ("O",))},
 }
+IMAGE_GROUPS = ("images", "value_ranges", "positions")
 NUM_PARAMS = {  # of COLMAP's camera models (src/colmap/sensor/models.h)
     **{"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8, "FULL_OPENCV": 12, "FOV": 5},
     **{"SIMPLE_FISHEYE": 3, "FISHEYE": 4, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "OPENCV_FISHEYE": 8},
@@ -228,6 +229,22 @@ def with_positions(records: Sequence[ImageRecord], c: Row) -> tuple[ImageRecord,
     tags = [None if np.isnan(row[0]) else _tag(*row) for row in table.tolist()]
     times = [None if np.isnan(time) else time for time in c["taken_at"].tolist()]
     return tuple(replace(r, gps=tag, taken_at=time) for r, tag, time in zip(records, tags, times, strict=True))
+
+
+def image_groups(records: Sequence[ImageRecord], there: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Columns of every group of IMAGE_GROUPS that is to be written. there: groups that the file has."""
+    groups = {"images": images_columns(records), "positions": positions_columns(records)}
+    if "value_ranges" in there or any(record.value_range is not None for record in records):
+        groups["value_ranges"] = value_ranges_columns(records)
+    return groups
+
+
+def image_records(groups: Mapping[str, Row]) -> tuple[ImageRecord, ...]:
+    """The images, with what the groups beside `images` say of them; older files have fewer."""
+    records = images(groups["images"]) if "images" in groups else ()
+    for name, filled in (("value_ranges", with_value_ranges), ("positions", with_positions)):
+        records = filled(records, groups[name]) if name in groups else records
+    return records
 
 
 def summary(value: Any) -> StageSummary:

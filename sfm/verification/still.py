@@ -149,8 +149,8 @@ def _geometry(matches: Matches, rows: Int64, max_error: float, seed: int) -> Flo
 
 def rows_of(matches: Matches, rows: Int64) -> Matches:
     """Some rows of matches."""
-    columns = (matches.points0, matches.points1, matches.confidence, matches.cells0, matches.cells1)
-    return Matches(*(column[rows] for column in columns))
+    points = matches.points0[rows], matches.points1[rows]
+    return Matches(*points, matches.confidence[rows], matches.cells0[rows], matches.cells1[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,8 @@ from platformdirs import user_state_path
 from sfm.drawing.scene import Scene, read_scene
 from sfm.drawing.viewpoint import NAMED, camera_row
 from sfm.errors import BadFile, SfMError
-from sfm.results.run_json import images_folder, read_run_json, run_title
+from sfm.results.model_source import images_of, record_of
+from sfm.results.run_json import run_title
 from sfm.viewer.exhibit import Exhibit
 from sfm.viewer.image_files import ImageFiles
 from sfm.viewer.state import ViewState, apart, arranged, remembered
@@ -108,9 +109,10 @@ def _scene(path: Path) -> Scene:
     """The model at a path, called after what made it, where that is known, and its folder."""
     name = path.resolve().name
     try:
-        return read_scene(path, f"{run_title(read_run_json(path))} ({name})")
-    except BadFile:  # not a run's folder, or no model in it, which is reported below
-        return read_scene(path, name)
+        record = record_of(path)
+    except BadFile:
+        record = {}
+    return read_scene(path, f"{run_title(record)} ({name})" if record else name)
 
 
 def _view_of(scenes: Sequence[Scene], name: str) -> str:
@@ -130,9 +132,10 @@ def _image_files(request: Request, path: Path) -> ImageFiles:
             raise BadFile(f"{request.images}: no such folder; give the folder of the images")
         return ImageFiles(request.images)
     try:
-        return ImageFiles(images_folder(path))
+        folder = images_of(path)
     except BadFile:
-        return ImageFiles()
+        folder = None
+    return ImageFiles(folder) if folder is not None else ImageFiles()
 
 
 # --- the window -----------------------------------------------------------------------------------

@@ -14,7 +14,11 @@ A table with a column for each model: images, points, track lengths, errors, how
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument(
-        "models", type=Path, nargs="+", metavar="OUT", help="two or more: OUT of runs, or COLMAP models"
+        "models",
+        type=Path,
+        nargs="+",
+        metavar="OUT",
+        help="two or more: OUT, OUT/sparse/N or COLMAP models",
     )
     parser.add_argument("--ground-truth", type=Path, metavar="GT", help="COLMAP model with the true poses")
     parser.add_argument(

@@ -29,6 +29,6 @@
   if (page.histograms) {
     sections.push(section("points", "Points", el("div", { class: "columns wide" }, lengthHistogram(page.histograms.length), errorHistogram(page.histograms.error))));
   }
-  sections.push(section("run", "Run", ...runParts(page.run)));
+  if (page.run) sections.push(section("run", "Run", ...runParts(page.run))); // a model that no run made has none
   layOut(pageHead(picture, tilesBox(), (which) => grid.show(which)), sections);
 })();

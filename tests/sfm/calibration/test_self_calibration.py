@@ -146,6 +146,13 @@ def test_a_centred_principal_point_stays_and_poses_are_not_hurt():
     assert pose_error_deg(new, arc(10)) < 1.3 * pose_error_deg(model, arc(10)) + 0.005
 
 
+def test_a_camera_that_was_calibrated_before_is_not_called_usual():
+    new, (report,) = calibrate(arc_model(true_camera(0.02, -0.01)))
+    assert report.freed
+    _, (again,) = calibrate(new)
+    assert dict(again.held)["principal point"] == "the images do not contradict its value before"
+
+
 @pytest.mark.parametrize("shape", ["sideways", "flat"])
 def test_what_the_motion_does_not_determine_is_held(shape):
     rng = np.random.default_rng(2)

@@ -289,14 +289,6 @@ def test_nvm_reprojects(tmp_path: Path) -> None:
             assert ground_truth.find_image_with_name(name) is not None
 
 
-def test_formats_that_cannot_hold_a_lens_or_a_name_say_so(tmp_path: Path) -> None:
-    scene(tmp_path, "OPENCV", [60.0, 62.0, 31.0, 25.0, 0.05, -0.02, 0.001, -0.002])
-    with pytest.raises(BadFile, match="undistorted first"):
-        run(tmp_path, "bundler")
-    with pytest.raises(BadFile, match="white space"):
-        run(tmp_path, "nvm")
-
-
 @pytest.mark.parametrize("format", ["text", "nvm", "bundler"])
 @pytest.mark.parametrize("name", ["in the old town.png", " first.png", "a\u00a0b.png"])
 def test_names_that_text_would_cut_are_refused(tmp_path: Path, name: str, format: str) -> None:
@@ -338,7 +330,7 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadImage, match="no such file"):
         run(tmp_path, "nerfstudio")
     (tmp_path / "file").touch()
-    with pytest.raises(BadFile, match="file"):
+    with pytest.raises(BadFile, match="file: is a file; give a folder for the export"):
         run(tmp_path, "ply", "file")
     (tmp_path / "empty").mkdir()
     pycolmap.Reconstruction().write(str(tmp_path / "empty"))

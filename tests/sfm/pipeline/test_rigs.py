@@ -101,7 +101,7 @@ def test_a_file_with_known_poses_gives_metres(images, tmp_path):
     camera = {"camera_model_name": "SIMPLE_PINHOLE", "camera_params": [FOCAL, WIDTH / 2, HEIGHT / 2]}
     path = tmp_path / "rig_config.json"
     path.write_text(json.dumps([{"cameras": [own | camera for own in cameras]}]))
-    reconstruct(images, tmp_path / "out", rig=path, **OPTIONS)
+    reconstruct(images, tmp_path / "out", rig=str(path), **OPTIONS)
     model = pycolmap.Reconstruction(str(tmp_path / "out" / "sparse" / "0"))
     found = {image.name: square(image.cam_from_world().matrix()) for image in model.images.values()}
     centre = {name: np.linalg.inv(pose)[:3, 3] for name, pose in found.items()}

@@ -74,6 +74,7 @@ def test_stop_after(images, tmp_path, stage):
     assert summary.stages[-1].stage == stage
     models = ((tmp_path / "out" / "unrefined" / "0", 6),) if stage == "mapping" else ()
     assert summary.models == models
+    assert summary.model_dir == (models[0][0] if models else None)
     with FeatureDatabase.open(tmp_path / "out" / "features.h5", "r") as db:
         assert set(db.stages()) == set(STAGE_NAMES[: STAGE_NAMES.index(stage) + 1])
 
@@ -153,7 +154,7 @@ def test_bad_input_is_one_line_before_any_work(images, tmp_path):
 
 def test_known_poses_are_looked_at_before_the_matching(images, tmp_path, exact):
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path / "absent"))
-    with pytest.raises(BadFile, match="absent: is no COLMAP model"):
+    with pytest.raises(BadFile, match="absent: no such folder"):
         reconstruct(images, tmp_path / "out", options)
     assert exact.matched == []
 
@@ -209,7 +210,7 @@ def test_exports_that_would_overwrite_images_are_refused(images):
 
 
 def test_a_file_in_place_of_the_images(images, tmp_path):
-    with pytest.raises(BadFile, match=r"0\.png: is a file; give the folder of your images"):
+    with pytest.raises(BadFile, match=r"0\.png: is a file; give the folder that it is in, or a video"):
         reconstruct(images / "0.png", tmp_path / "out", OPTIONS)
 
 

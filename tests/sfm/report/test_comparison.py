@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +146,21 @@ def test_what_differs_between_the_runs(document: dict[str, Any], folder: Path):
 
 
 def test_models_that_are_no_runs(folder: Path):
-    found = compare([folder / "a" / "sparse" / "0", folder / "truth"])
+    plain = shutil.copytree(folder / "a" / "sparse" / "0", folder / "plain")
+    found = compare([plain, folder / "truth"])
     written = embedded(write_comparison(found, folder / "e.html", images=folder / "images").read_text())
-    assert written["images"]["titles"] == ["0", "truth"]
+    assert written["images"]["titles"] == ["plain", "truth"]
     assert len(written["images"]["thumbnails"]) == 8
     assert written["made"][0]["command"] == ""
+
+
+def test_a_runs_model_is_the_runs(folder: Path):
+    """By the folder of the model, too: its title, its command, its images."""
+    found = compare([folder / "a" / "sparse" / "0", folder / "truth"])
+    written = embedded(write_comparison(found, folder / "f.html").read_text())
+    assert written["images"]["titles"] == ["LoFTR compact", "truth"]
+    assert len(written["images"]["thumbnails"]) == 9  # the one that is in neither, too
+    assert written["made"][0]["command"].startswith("loftr-sfm ")
 
 
 def test_command_writes_it_where_it_says(folder: Path, capsys: pytest.CaptureFixture[str]):
