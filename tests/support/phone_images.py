@@ -22,6 +22,7 @@ def phone_exif(orientation: int = 1) -> bytes:
     exif = Image.Exif()
     exif[0x0112], exif[0x010F], exif[0x0110] = orientation, MAKE, MODEL
     exif.get_ifd(0x8769).update({0x920A: FOCAL_MM, 0xA405: FOCAL_35MM})
+    exif.get_ifd(0x8825).update({1: "N", 2: (47.0, 30.0, 0.0), 3: "E", 4: (8.0, 30.0, 0.0)})
     return exif.tobytes()
 
 
@@ -71,6 +72,9 @@ def _tiff(raw: dict[int, tuple], pixels: bytes, jpeg: bytes, preview: NDArray[np
     exif = _directory({0x920A: (5, struct.pack("<II", 51, 10)), 0xA405: ("H", FOCAL_35MM)}, 8 + len(body))
     raw = {**raw, 273: ("I", at_pixels), 34665: ("I", 8 + len(body))}
     body += exif
+    raw[34853] = ("I", 8 + len(body))
+    north, east = (struct.pack("<6I", degrees, 1, 30, 1, 0, 1) for degrees in (47, 8))
+    body += _directory({1: ("s", "N"), 2: (5, north), 3: ("s", "E"), 4: (5, east)}, 8 + len(body))
     if preview is not None:
         sub = {
             254: ("I", 1), 256: ("I", preview.shape[1]), 257: ("I", preview.shape[0]), 258: ("H", (8, 8, 8)),

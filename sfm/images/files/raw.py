@@ -18,7 +18,8 @@ from sfm.errors import BadImage
 from sfm.images.exif import TRANSPOSE_OF, read_exif
 
 FULL_SIZE = 0.9  # of the RAW image's longer side: an embedded JPEG that is smaller is a preview
-_ORIENTATION = 0x0112  # EXIF tag
+_EXIF, _GPS = 0x8769, 0x8825  # directories
+_KEPT = (0x920A, 0xA405, 0xA434, 0x9003, 0x9011, 0x9291)  # focal lengths, lens, time
 _ORIENTATION_OF_FLIP = {3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF orientation
 
 
@@ -81,14 +82,15 @@ def _exif_of(stream: BinaryIO, embedded: JpegImageFile | None, raw: Any) -> Imag
     """The camera's EXIF, without orientation: of the embedded JPEG, else of the file, else what LibRaw knows."""
     found = Image.Exif()
     for source in (_of_jpeg(embedded), _of_tiff(stream)):
-        main, inner = source.get(0x0110), source.get_ifd(0x8769)
+        main, inner = source.get(0x0110), source.get_ifd(_EXIF)
         if main or inner.get(0x920A):
             found[0x010F], found[0x0110] = str(source.get(0x010F, "")), str(main or "")
-            found.get_ifd(0x8769).update({tag: inner[tag] for tag in (0x920A, 0xA405, 0xA434, 0x9003) if tag in inner})
+            found.get_ifd(_EXIF).update({tag: inner[tag] for tag in _KEPT if tag in inner})
+            found.get_ifd(_GPS).update(source.get_ifd(_GPS))
             break
     focal = float(raw.other.focal_length or 0)
-    if focal > 0 and 0x920A not in found.get_ifd(0x8769):
-        found.get_ifd(0x8769)[0x920A] = focal
+    if focal > 0 and 0x920A not in found.get_ifd(_EXIF):
+        found.get_ifd(_EXIF)[0x920A] = focal
     return found
 
 
@@ -104,7 +106,8 @@ def _of_tiff(stream: BinaryIO) -> Image.Exif:
     try:
         stream.seek(0)
         found.load_from_fp(stream)
-        found.get_ifd(0x8769)
+        found.get_ifd(_EXIF)
+        found.get_ifd(_GPS)
         return found
     except Exception:  # not a TIFF inside, or damaged: then the camera is unknown
         return Image.Exif()

@@ -19,6 +19,7 @@ from sfm.images.video.records import RECORD, ClipFrames
 from sfm.system.safe_paths import refuse_links
 from sfm.system.tables import write_json
 from sfm.system.untrusted_files import has_shape, read_json
+from sfm.wording import some
 
 FRAMES = "frames"  # folder in OUT
 MANIFEST = ".sources.json"  # in it: what is in it
@@ -69,9 +70,10 @@ def prepare(source: Path, out: Path, frames: str | None) -> ImageSource:
     listed = [*found.names, *(name for name, _ in found.skipped)]
     images = {name: source / name for name in listed if not _is_below(source / name, out)}
     videos, live = _without_live(videos, images)
-    notes = tuple(f"{name}: left out, it is the moving part of the live photo {image}" for name, image in live)
     if not videos:
-        return ImageSource(source, (), notes)
+        return ImageSource(source)  # what else is left out of a folder is said when its images are found
+    clips = some([name for name, _ in live])
+    notes = (f"clips of live photos ({clips}) are left out: their images are used",) if live else ()
     with_frames = _with_frames(videos, images, out / FRAMES, rule)
     return replace(with_frames, notes=(*notes, *with_frames.notes))
 

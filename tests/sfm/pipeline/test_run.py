@@ -210,7 +210,7 @@ def test_exports_that_would_overwrite_images_are_refused(images):
 
 
 def test_a_file_in_place_of_the_images(images, tmp_path):
-    with pytest.raises(BadFile, match=r"0\.png: is a file; give the folder of your images"):
+    with pytest.raises(BadFile, match=r"0\.png: is a file; give the folder that it is in, or a video"):
         reconstruct(images / "0.png", tmp_path / "out", OPTIONS)
 
 

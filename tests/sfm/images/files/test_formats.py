@@ -35,6 +35,8 @@ def test_focal_lengths_and_device_are_read(folder: Path, suffix: str, orientatio
     found = header.exif
     assert (found.make, found.model) == (MAKE, MODEL)
     assert (found.focal_mm, found.focal_35mm) == (FOCAL_MM, FOCAL_35MM)
+    assert found.gps is not None
+    assert (found.gps.latitude, found.gps.longitude) == (pytest.approx(47.5), pytest.approx(8.5))
     camera = index(folder)[f"x.{suffix}"].camera
     assert camera.has_focal_prior
     assert camera.params[0] == pytest.approx(FOCAL_35MM / 43.27 * np.hypot(W, H), rel=1e-6)

@@ -52,6 +52,8 @@ def test_the_cameras_exif_is_read(folder: Path) -> None:
     assert (header.exif.make, header.exif.model) == (MAKE, MODEL)
     assert (header.exif.focal_mm, header.exif.focal_35mm) == (pytest.approx(5.1), FOCAL_35MM)
     assert header.exif.orientation == 1
+    assert header.exif.gps is not None
+    assert (header.exif.gps.latitude, header.exif.gps.longitude) == (pytest.approx(47.5), pytest.approx(8.5))
 
 
 def test_without_the_extra_it_is_said_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,11 @@ def test_the_clip_of_a_live_photo_is_left_out(tmp_path: Path) -> None:
     write_clip(folder / "IMG_1.MOV", pan(PAN))
     source = prepare(folder, tmp_path / "out", None)
     assert source.folder == folder
-    assert source.notes == ("IMG_1.MOV: left out, it is the moving part of the live photo IMG_1.jpg",)
+    assert source.notes == ()  # it is said when the images of the folder are found
+    write_clip(folder / "tour.mp4", pan(PAN))
+    source = prepare(folder, tmp_path / "out", None)
+    assert [clip.video for clip in source.clips] == ["tour.mp4"]
+    assert "clips of live photos (IMG_1.MOV) are left out: their images are used" in source.notes
 
 
 def test_a_long_video_with_a_picture_of_its_name_is_used(tmp_path: Path) -> None:
