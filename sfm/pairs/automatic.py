@@ -21,13 +21,13 @@ def auto(images: ImageSet) -> ChosenPairs:
     num = len(images.records)
     every = num * (num - 1) // 2
     if images.clips:
+        if every <= HARDLY_MORE * len(sequential.all_neighbours(images.names)):
+            return ChosenPairs(exhaustive.all_pairs(images.names))
         row = sequential.select(images)
         alone = len(images.clips) == 1 and all(name.rpartition("/")[0] in images.clips for name in images.names)
         chosen = row if alone else joined([row, retrieval.select(images)])
         how = f"each with the next {sequential.OVERLAP}, some further ahead and those that look like it"
         what = "frames of a video" if alone else "frames of videos and other images"
-        if every <= HARDLY_MORE * len(chosen.pairs):
-            return ChosenPairs(exhaustive.all_pairs(images.names))
         return ChosenPairs(chosen.pairs, note=_line(num, what, how, len(chosen.pairs), every))
     if num <= ALL_UP_TO:
         return ChosenPairs(exhaustive.all_pairs(images.names))

@@ -31,6 +31,11 @@ def neighbours(names: Sequence[str], overlap: int = OVERLAP) -> tuple[ImagePair,
     return tuple(pairs)
 
 
+def all_neighbours(names: Sequence[str], overlap: int = OVERLAP) -> tuple[ImagePair, ...]:
+    """The neighbours in every folder."""
+    return tuple(pair for row in rows_of(names) for pair in neighbours(row, overlap))
+
+
 def rows_of(names: Sequence[str]) -> list[list[str]]:
     """The names by folder, each row in order."""
     rows: dict[str, list[str]] = defaultdict(list)
@@ -48,7 +53,7 @@ def select(images: ImageSet, argument: str | None = None) -> ChosenPairs:
     """Each image with the next N of its folder, the argument, and with those further on that look like it. Raises
     BadOption."""
     overlap = OVERLAP if argument is None else _overlap(argument)
-    pairs = dict.fromkeys(pair for row in rows_of(images.names) for pair in neighbours(row, overlap))
+    pairs = dict.fromkeys(all_neighbours(images.names, overlap))
     if max(map(len, rows_of(images.names)), default=0) > overlap + 1 or len(rows_of(images.names)) > 1:
         names, similarity = similarity_of(images)
         pairs |= dict.fromkeys(loops(names, similarity, overlap))
