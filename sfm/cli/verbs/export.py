@@ -47,7 +47,7 @@ def _run(args: Namespace) -> int:
     source = ExportSource.of(args.out, args.model, images=args.images, masks=args.masks, max_size=args.max_size)
     dest = args.dest or default_folder(args.out, source, args.format.partition(":")[0])
     print("\n".join([str(export(source, dest, args.format)), *after_export(args.format, dest)]))
-    print_warnings(source.model_dir)
+    print_warnings(args.out if args.model is None else source.model_dir)
     return 0
 
 
