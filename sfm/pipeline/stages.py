@@ -111,7 +111,11 @@ class Run:
         if self.panoramic:
             return panorama_rigs(records)
         names = [record.name for record in records]
-        return () if how == "off" else folder_rigs(names) if how == "auto" else config_rigs(Path(how), names)
+        if how not in ("auto", "off"):
+            return config_rigs(Path(how), names)
+        clips = clip_folders(self.folder, names)  # frames of equal numbers are of equal times by chance alone
+        still = [name for name in names if name.rpartition("/")[0] not in clips]
+        return folder_rigs(still) if how == "auto" else ()
 
     @property
     def lenses(self) -> str:
