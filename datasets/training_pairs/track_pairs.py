@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sfm.datasets.training_pairs.textures import Texture, grid_xy, read_grey, to_u8
+from sfm.datasets.training_pairs.cuts import cut_image, random_cut
+from sfm.datasets.training_pairs.textures import Texture, read_grey
 from sfm.errors import BadFile, NoModel
 
 UInt8 = NDArray[np.uint8]
@@ -150,43 +151,16 @@ class TrackPairs:
         textures = [_texture(path) for path, _ in sides]
         for tameness in np.linspace(0, 1, 9):
             cuts = [
-                self._random_cut(rng, t, points, float(tameness))
+                random_cut(rng, t.size, points, self.size, self.difficulty, float(tameness))
                 for t, (_, points) in zip(textures, sides, strict=True)
             ]
             moved = [points @ cut[:, :2].T + cut[:, 2] for cut, (_, points) in zip(cuts, sides, strict=True)]
             keep = _inside(moved[0], self.size) & _inside(moved[1], self.size)
             if np.count_nonzero(keep) >= self.difficulty.min_points:
                 break
-        images = [_cut_image(t, cut, self.size) for t, cut in zip(textures, cuts, strict=True)]
+        images = [cut_image(t, cut, self.size) for t, cut in zip(textures, cuts, strict=True)]
         points0, points1 = (m[keep].astype(np.float32) for m in moved)
         return SparseTrainingPair(images[0], images[1], points0, points1)
-
-    def _random_cut(self, rng: np.random.Generator, texture: Texture, points: Float64, tameness: float) -> Float64:
-        """(2, 3) affine map, net px from image px, about one of the points; tameness 1: the whole image, upright."""
-        net = np.array([self.size[1], self.size[0]], np.float64)
-        full_size = np.array(texture.size, np.float64)
-        covering, whole = (net / full_size).max(), (net / full_size).min()
-        scale = whole if tameness == 1 else covering * self.difficulty.max_zoom ** ((1 - tameness) * rng.random())
-        spread = 5 * self.difficulty.in_plane_deg
-        rotation_deg = (
-            rng.uniform(-spread, spread) if rng.random() < 0.1 else rng.normal(0, self.difficulty.in_plane_deg)
-        )
-        rotation = np.deg2rad((1 - tameness) * rotation_deg)
-        linear = scale * np.array([[np.cos(rotation), -np.sin(rotation)], [np.sin(rotation), np.cos(rotation)]])
-        room = np.minimum(net / (2 * scale), full_size / 2)
-        middle = np.clip(points[rng.integers(len(points))], room, full_size - room)
-        return np.column_stack([linear, net / 2 - linear @ middle])
-
-
-def _cut_image(texture: Texture, cut: Float64, size: tuple[int, int]) -> UInt8:
-    """The image through a cut (2, 3), black where the image ends: (H, W) u8."""
-    inverse = np.linalg.inv(cut[:, :2])
-    xy = (grid_xy(*size) - cut[:, 2]) @ inverse.T
-    ok = ((xy > 0) & (xy < texture.size)).all(axis=1)
-    grey = np.zeros(len(xy), np.float32)
-    footprint = float(np.sqrt(np.abs(np.linalg.det(inverse))))
-    grey[ok] = texture.sample(xy[ok].astype(np.float32), footprint)
-    return np.asarray(to_u8(grey).reshape(size))
 
 
 def _inside(xy: Float64, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -33,12 +33,15 @@ WRITTEN = ("last.pt", "last.pt.part", "weights.safetensors", "weights.safetensor
 
 @dataclass(frozen=True, slots=True)
 class DenseBatch:
-    """B pairs with exact warps. image0, image1: (B, 1, H, W) f32; warp01, warp10: (B, H/8, W/8, 2) f32, NaN unseen."""
+    """B pairs with exact warps. image0, image1: (B, 1, H, W) f32; warp01, warp10: (B, H/8, W/8, 2) f32, NaN unseen.
+    known0, known1: (B, H/8, W/8) bool, where that is certain; None where it is everywhere."""
 
     image0: Tensor
     image1: Tensor
     warp01: Tensor
     warp10: Tensor
+    known0: Tensor | None = None
+    known1: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,7 @@ def batch_losses(model: LoFTR, batch: Batch, options: TrainingOptions) -> tuple[
     log_confidence = model.coarse_matching.log_confidence_matrix(feat0, feat1)
     if isinstance(batch, SparseBatch):
         return _sparse_loss(log_confidence, batch, hw), log_confidence.new_zeros(())
-    ground_truth = supervise(batch.warp01, batch.warp10)
+    ground_truth = supervise(batch.warp01, batch.warp10, batch.known0, batch.known1)
     chosen = torch.randperm(len(ground_truth.b_ids), device=fine.device)[: options.fine_matches * num].sort().values
     offsets = _fine_offsets(model, (feat0, feat1), fine, ground_truth, chosen, hw[1])
     reach = model.config.fine_window // 2 * FINE_STRIDE
