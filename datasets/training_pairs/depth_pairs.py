@@ -37,6 +37,7 @@ HIDDEN = 0.9  # of the expected depth: something nearer hides the point
 SMOOTH = 0.05  # relative change of depth to the next pixel, beyond which a pixel is on an edge
 MAX_DEPTH = 65.0  # metres that 16 bits of millimetres hold
 GRID = (9, 12)  # points at which overlap is measured
+MAX_PIXELS = 1 << 28  # of a depth map
 MAX_PAIRS = 20000  # of a sequence that are looked at
 
 
@@ -56,12 +57,14 @@ class DepthDifficulty:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthSequence:
-    """Frames with depth. paths: N images. depth_paths: N. K: (3, 3) for COLMAP's pixels. world_from_cam: (N, 4, 4)."""
+    """Frames with depth. paths: N images. depth_paths: N, PNG (mm) or HDF5 ("depth", the poses' unit). K: (N, 3, 3) for
+    COLMAP's pixels. world_from_cam: (N, 4, 4). metric: the unit is the metre."""
 
     paths: tuple[Path, ...]
     depth_paths: tuple[Path, ...]
     K: Float64
     world_from_cam: Float64
+    metric: bool = True
 
     @classmethod
     def read(cls, folder: Path) -> DepthSequence:
@@ -78,7 +81,7 @@ class DepthSequence:
         if missing:
             raise BadFile(f"{missing[0]}: no such depth image; give one for each image")
         shift = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-        return cls(paths, depth_paths, K + shift, poses)
+        return cls(paths, depth_paths, np.tile(K + shift, (len(paths), 1, 1)), poses)
 
     def held_out(self, every: int) -> tuple[DepthSequence, DepthSequence]:
         """Two parts without a common frame: all but the last frames, and the last 1/every of them."""
@@ -89,7 +92,7 @@ class DepthSequence:
         """Some of the frames."""
         kept = list(rows)
         paths, depth = (tuple(own[i] for i in kept) for own in (self.paths, self.depth_paths))
-        return DepthSequence(paths, depth, self.K, self.world_from_cam[kept])
+        return DepthSequence(paths, depth, self.K[kept], self.world_from_cam[kept], self.metric)
 
 
 def _numbers(path: Path, columns: int) -> Float64:
@@ -104,7 +107,9 @@ def _numbers(path: Path, columns: int) -> Float64:
 
 @lru_cache(maxsize=256)
 def _depth(path: Path) -> Float32:
-    """(h, w) metres, 0 unknown. BadImage where it cannot be read."""
+    """(h, w) in the poses' unit, 0 unknown. BadImage where it cannot be read."""
+    if path.suffix == ".h5":
+        return _hdf5_depth(path)
     try:
         with Image.open(path) as image:
             values = np.asarray(image)
@@ -115,9 +120,33 @@ def _depth(path: Path) -> Float32:
     return (values.astype(np.float32) / 1000).clip(0, MAX_DEPTH)
 
 
+def _hdf5_depth(path: Path) -> Float32:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            dataset = file["depth"]
+            if dataset.ndim != 2 or dataset.size > MAX_PIXELS or dataset.external or dataset.is_virtual:
+                raise ValueError(f"shape {dataset.shape}")
+            values = np.asarray(dataset[()], np.float32)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise BadImage(f"{path}: cannot be read as depth ({error}); give a dataset `depth` of (H, W) floats") from error
+    return np.where(np.isfinite(values) & (values > 0), values, 0)
+
+
 @lru_cache(maxsize=128)
 def _texture(path: Path) -> Texture:
     return Texture.of(read_grey(path))
+
+
+@lru_cache(maxsize=1 << 16)
+def _size(path: Path) -> tuple[int, int]:
+    """(width, height) px. BadImage where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadImage(f"{path}: cannot be read as an image ({error}); remove or replace it") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +217,7 @@ class DepthPairs:
         there = _project(sequence, own, other, xy)
         net = there.xy @ other_cut[:, :2].T + other_cut[:, 2]
         inside = ((net > 0) & (net < (self.size[1], self.size[0]))).all(axis=1)
-        in_image = ((xy > 0) & (xy < _texture(sequence.paths[own]).size)).all(axis=1)
+        in_image = ((xy > 0) & (xy < _size(sequence.paths[own]))).all(axis=1)
         seen = there.seen & inside & in_image
         known = seen | ~in_image | there.unseen | (there.seen & ~inside)
         warp = np.where(seen[:, None], net, np.nan).astype(np.float32)
@@ -211,7 +240,7 @@ def overlapping_pairs(
         angle = _angle_deg(rotation[i], rotation[j])
         if angle > difficulty.max_rotation_deg:
             continue
-        grid = _grid(_texture(sequence.paths[i]).size)
+        grid = _grid(_size(sequence.paths[i]))
         if low <= _project(sequence, i, j, grid).seen.mean() <= high:
             kept.append((i, j))
             angles.append(angle)
@@ -232,17 +261,17 @@ def _grid(size: tuple[int, int]) -> Float64:
 
 def _project(sequence: DepthSequence, own: int, other: int, xy: Float64) -> _Seen:
     """Pixels (N, 2) of a frame in another: by its depth, checked against the other's depth (occlusion)."""
-    size = np.array(_texture(sequence.paths[own]).size)
+    size, other_size = (np.array(_size(sequence.paths[frame])) for frame in (own, other))
     depth, smooth = _depth_at(sequence, own, xy, size)
-    rays = np.concatenate([xy, np.ones((len(xy), 1))], axis=1) @ np.linalg.inv(sequence.K).T
+    rays = np.concatenate([xy, np.ones((len(xy), 1))], axis=1) @ np.linalg.inv(sequence.K[own]).T
     motion = np.linalg.inv(sequence.world_from_cam[other]) @ sequence.world_from_cam[own]
     local = (rays * depth[:, None]) @ motion[:3, :3].T + motion[:3, 3]
-    front = local[:, 2] > 0.05
+    front = local[:, 2] > (0.05 if sequence.metric else 1e-6)
     there = np.full_like(xy, -1.0)
-    there[front] = (local[front] / local[front, 2:] @ sequence.K.T)[:, :2]
-    inside = front & ((there > 0) & (there < size)).all(axis=1)
-    depth_there, smooth_there = _depth_at(sequence, other, there, size)
-    agrees = np.abs(depth_there - local[:, 2]) < np.maximum(AGREE * local[:, 2], AGREE_M)
+    there[front] = (local[front] / local[front, 2:] @ sequence.K[other].T)[:, :2]
+    inside = front & ((there > 0) & (there < other_size)).all(axis=1)
+    depth_there, smooth_there = _depth_at(sequence, other, there, other_size)
+    agrees = np.abs(depth_there - local[:, 2]) < np.maximum(AGREE * local[:, 2], AGREE_M if sequence.metric else 0)
     known = (depth > 0) & smooth
     hidden = (depth_there > 0) & (depth_there < HIDDEN * local[:, 2])
     return _Seen(there, known & smooth_there & inside & agrees, known & (~inside | hidden))

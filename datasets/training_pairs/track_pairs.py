@@ -37,10 +37,18 @@ class SparseTrainingPair:
 
 @dataclass(frozen=True, slots=True)
 class TrackScene:
-    """A folder of images and the folders of its COLMAP models (one per connected component)."""
+    """A folder of images and the folders of its COLMAP models (one per connected component).
+
+    held_out: every so manieth image, in the order of their names, is in no pair; 0 for none.
+    """
 
     images: Path
     models: tuple[Path, ...]
+    held_out: int = 0
+
+    def without(self, held_out: int) -> TrackScene:
+        """The scene without every so manieth image."""
+        return replace(self, held_out=held_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +182,15 @@ def _texture(path: Path) -> Texture:
 
 def _candidates_of_scene(scene: TrackScene, options: TrackDifficulty) -> list[_CandidatePair]:
     """Pairs of images that share enough points, over all models of the scene; their weights sum to one."""
-    pairs = [pair for model in scene.models for pair in _candidates_of_model(scene.images, model, options)]
+    pairs = [pair for model in scene.models for pair in _candidates_of_model(scene, model, options)]
     total = sum(pair.weight for pair in pairs)
     return [replace(pair, weight=pair.weight / total) for pair in pairs]
 
 
-def _candidates_of_model(images: Path, model: Path, options: TrackDifficulty) -> list[_CandidatePair]:
-    views = _read_views(images, model, options.max_error_px)
+def _candidates_of_model(scene: TrackScene, model: Path, options: TrackDifficulty) -> list[_CandidatePair]:
+    views = _read_views(scene.images, model, options.max_error_px)
+    if scene.held_out:
+        views = [view for row, view in enumerate(views) if not is_held_out(row, scene.held_out)]
     pairs = []
     for i, view0 in enumerate(views):
         for view1 in views[i + 1 :]:
@@ -191,6 +201,11 @@ def _candidates_of_model(images: Path, model: Path, options: TrackDifficulty) ->
             weight = 4.0 if options.rotation_deg[0] <= angle <= options.rotation_deg[1] else 1.0
             pairs.append(_CandidatePair(view0.path, view1.path, view0.xy[rows0], view1.xy[rows1], weight))
     return pairs
+
+
+def is_held_out(row: int, every: int) -> bool:
+    """Whether the image in that place, by name, among the registered ones is held out."""
+    return row % every == every - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
