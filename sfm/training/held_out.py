@@ -47,7 +47,7 @@ def held_out_pairs(sources: Sources) -> tuple[HeldOutPair, ...]:
 
 
 def _of_sequence(sequence: DepthSequence) -> list[HeldOutPair]:
-    pairs, _ = overlapping_pairs(sequence, DepthDifficulty())
+    pairs, _ = overlapping_pairs(sequence, DepthDifficulty(overlap=(0.1, 1.0)))
     poses = np.linalg.inv(sequence.world_from_cam)[:, :3]
     return [
         _pair(

@@ -13,8 +13,8 @@ WIDTH, HEIGHT, FOCAL, NUM = 320, 240, 300.0, 16
 
 
 def frame_pose(i: int) -> np.ndarray:
-    """cam_from_world (3, 4) of frame i, on an arc of 30 degrees."""
-    rotation = Rotation.from_euler("yx", [2.0 * (i - NUM / 2), 3.0 * (i % 2)], degrees=True).as_matrix()
+    """cam_from_world (3, 4) of frame i, on an arc of 56 degrees."""
+    rotation = Rotation.from_euler("yx", [3.5 * (i - NUM / 2), 3.0 * (i % 2)], degrees=True).as_matrix()
     return np.concatenate([rotation, [[0.0], [0.0], [6.0]]], axis=1)
 
 
