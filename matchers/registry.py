@@ -14,6 +14,7 @@ from sfm.errors import BadOption
 from sfm.matchers.base import Matcher
 from sfm.options import MatchingOptions
 from sfm.registry import Entry, Registry
+from sfm.weights.registry import check_name
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,13 @@ def make_matcher(options: MatchingOptions) -> Matcher:
     """Ready to match; says in a line of the log which weights it uses and why. Raises BadFile and BadOption."""
     make, argument = MATCHERS.choose(options.matcher)
     return make(options, argument)
+
+
+def check_choice(options: MatchingOptions) -> None:
+    """What can be known to be wrong before a matcher is loaded. Raises BadOption and BadFile."""
+    MATCHERS.choose(options.matcher)
+    if options.matcher == "loftr":
+        check_name(options.weights)
 
 
 def device_of(options: MatchingOptions) -> str:
@@ -47,6 +55,10 @@ def _loftr(options: MatchingOptions, argument: str | None) -> Matcher:
 def _sift(options: MatchingOptions, argument: str | None) -> Matcher:
     from sfm.matchers.sift import SiftMatcher
 
+    default = type(options)()
+    given = [name for name in ("weights", "resize", "confidence") if getattr(options, name) != getattr(default, name)]
+    if given:
+        log.warning("--matcher sift does not use %s", ", ".join(f"--{name}" for name in given))
     return SiftMatcher(device=device_of(options))
 
 

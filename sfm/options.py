@@ -16,6 +16,7 @@ from typing import Any, TypedDict, get_args, get_type_hints
 
 from sfm.errors import BadOption
 
+AUTO = "auto"
 STAGE_NAMES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")  # in their order
 
 
@@ -35,7 +36,12 @@ def require(ok: bool, message: str) -> None:
 class ImageOptions:
     """Finding and reading images, and what is assumed of their cameras."""
 
-    camera_model: str = option("SIMPLE_RADIAL", "COLMAP camera model of every image", metavar="MODEL")
+    camera_model: str = option(
+        AUTO,
+        "COLMAP camera model of every image, or auto: OPENCV_FISHEYE where EXIF names a fisheye lens or the matches "
+        "show one, else SIMPLE_RADIAL",
+        metavar="MODEL",
+    )
     camera: str = option(
         "auto",
         "which images share intrinsics: auto (same device, size and focal length), single, per-folder, per-image",
@@ -44,14 +50,36 @@ class ImageOptions:
     )
     intrinsics: str | None = option(
         None,
-        "known intrinsics of every image, as COLMAP's parameters, which are then kept: f,cx,cy,k for SIMPLE_RADIAL "
-        "(default: EXIF, or estimated)",
-        metavar="P1,P2,...",
+        "known intrinsics, which are then kept (default: EXIF, or estimated). One camera, in COLMAP's order: f,cx,cy,k "
+        "for SIMPLE_RADIAL, fx,fy,cx,cy for PINHOLE, fx,fy,cx,cy,k1,k2,p1,p2 for OPENCV, fx,fy,cx,cy,k1,k2,k3,k4 for "
+        "OPENCV_FISHEYE (--camera-model). Several: COLMAP's cameras.txt (with its images.txt beside it, or by size), "
+        "or a JSON of names, folders or patterns (docs/cameras.md)",
+        metavar="P1,P2,...|FILE",
     )
     masks: Path | None = option(
         None,
-        "folder of masks, NAME.png for image NAME as in COLMAP: nothing is matched where a mask is black",
+        "folder of masks of the images' sizes: of a/IMG.jpg it is a/IMG.jpg.png or a/IMG.png; nothing is matched where "
+        "it is black, and an image without one is used whole",
         metavar="FOLDER",
+    )
+    rig: str = option(
+        "auto",
+        "cameras that are mounted together: auto (folders of equal file names, where the model shows that they are "
+        "rigid), off, or COLMAP's rig_config.json",
+        metavar="auto|off|FILE",
+    )
+    panoramas: str = option(
+        "auto",
+        "auto: images of the whole sphere (twice as wide as high, whose right edge continues in the left one) are "
+        "matched and mapped as the faces of a cube; off",
+        choices=("auto", "off"),
+        metavar="HOW",
+    )
+    frames: str | None = option(
+        None,
+        "of each video: how many frames (200), or the best of so many a second (2fps) (default: as many as the picture "
+        "moves on by a twentieth to a tenth of its size, without the blurred ones)",
+        metavar="N|FPS",
     )
 
 
@@ -63,9 +91,13 @@ class PairOptions:
         "auto",
         "which pairs are matched",
         registry="pairs",
-        other="FILE (two names per line, as in hloc), or auto (exhaustive)",
+        other="several joined by +, FILE (two names per line, as in hloc), or auto (frames of videos: sequential; "
+        "up to 100 images: exhaustive; more: retrieval)",
         metavar="HOW",
     )
+
+    def __post_init__(self) -> None:
+        require(bool(self.pairs.strip()), "--pairs: is empty; give auto, a selector or a file of pairs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +162,10 @@ class VerificationOptions:
     )
     min_inliers: int = option(15, "drop pairs with fewer verified matches", metavar="N")
     min_inlier_ratio: float = option(
-        0.5, "drop detector-free pairs of which a smaller share of matches is verified, 0 to 1", metavar="R"
+        0.0,
+        "also drop detector-free pairs of which a smaller share of matches is verified, 0 to 1; 0: a pair needs "
+        "evidence beyond chance and no share",
+        metavar="R",
     )
 
     def __post_init__(self) -> None:
@@ -163,7 +198,7 @@ class MappingOptions:
     )
     known_poses: Path | None = option(
         None,
-        "COLMAP model whose cameras and poses are kept as they are: the matches are only triangulated",
+        "COLMAP model or OUT of a run, whose cameras and poses are kept as they are: matches are only triangulated",
         metavar="MODEL",
     )
     min_model_size: int = option(3, "drop sub-models with fewer images", metavar="N")
@@ -204,6 +239,25 @@ class RefinementOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class GeoreferencingOptions:
+    """Models in metres: a similarity of the finished model, which changes nothing else of it."""
+
+    gps: str = option(
+        "auto",
+        "auto: models are put into metres, x east, y north, z up, where enough of the images' GPS positions fit them, "
+        "and are doubted where they contradict them; off: models keep a frame of their own",
+        choices=("auto", "off"),
+        metavar="HOW",
+    )
+    scale_bar: str | None = option(
+        None,
+        "a known distance: between the cameras of two images, or several and between marked points in a FILE of lines "
+        "POINT,IMAGE,X,Y and A,B,METRES",
+        metavar="A,B,METRES|FILE",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ReportOptions:
     """The page report.html."""
 
@@ -217,6 +271,9 @@ class RunKeywords(TypedDict, total=False):
     camera: str
     intrinsics: str | None
     masks: str | PathLike[str] | None
+    rig: str
+    panoramas: str
+    frames: str | None
     pairs: str
     matcher: str
     weights: str
@@ -241,6 +298,8 @@ class RunKeywords(TypedDict, total=False):
     rounds: int
     align_size: int
     fix_principal_point: bool
+    gps: str
+    scale_bar: str | None
     no_report: bool
 
 
@@ -278,6 +337,7 @@ class Options:
     tracks: TrackOptions = field(default_factory=TrackOptions)
     mapping: MappingOptions = field(default_factory=MappingOptions)
     refinement: RefinementOptions = field(default_factory=RefinementOptions)
+    georeferencing: GeoreferencingOptions = field(default_factory=GeoreferencingOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
 
     @classmethod
@@ -298,7 +358,7 @@ class Options:
                 )
             if name in ("masks", "known_poses"):
                 value = None if value is None else Path(value)
-            elif name in ("pairs", "weights") and isinstance(value, PathLike):
+            elif name in ("pairs", "weights", "scale_bar", "rig") and isinstance(value, PathLike):
                 value = fspath(value)
             own[stage_of[name]][name] = _checked(get_type_hints(cls)[stage_of[name]], name, value)
         return cls(**{stage: kind(**own[stage]) for stage, kind in get_type_hints(cls).items()})

@@ -20,6 +20,7 @@ from importlib import metadata
 from typing import Any, Generic, TypeVar
 
 from sfm.errors import BadOption, one_line
+from sfm.wording import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Registry(Generic[Made]):
         name, colon, argument = spec.partition(":")
         entries = self.entries()
         if name not in entries:
-            raise BadOption(f"{self.what} {spec}: choose one of {', '.join(entries)}")
+            raise BadOption(f"{self.what} {spec}: choose one of {', '.join(entries)}{did_you_mean(name, entries)}")
         if colon and not entries[name].argument:
             raise BadOption(f"{self.what} {spec}: {name} takes no argument")
         return entries[name].make, argument if colon else None

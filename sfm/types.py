@@ -8,6 +8,8 @@ Counts M, K, N, T, O, P may all be zero.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,16 +100,83 @@ class CameraPrior:
         _set(self, "params", np.float64, (None,))
 
 
+@dataclass(frozen=True, slots=True)
+class GPSTag:
+    """Where an image was taken, as its file says; NaN where it says nothing.
+
+    latitude, longitude: degrees, WGS84. altitude: m, above sea level or the ellipsoid, whichever the device writes.
+    horizontal_sigma, vertical_sigma: standard deviations, m. relative_altitude: m above where a drone took off.
+    gimbal: yaw from north to the east, pitch and roll of the camera, degrees; pitch is -90 straight down.
+    """
+
+    latitude: float
+    longitude: float
+    altitude: float = math.nan
+    horizontal_sigma: float = math.nan
+    vertical_sigma: float = math.nan
+    relative_altitude: float = math.nan
+    gimbal: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+
+    def __post_init__(self) -> None:
+        if not (abs(self.latitude) <= 90 and abs(self.longitude) <= 180):
+            raise ValueError(f"GPSTag: latitude {self.latitude}, longitude {self.longitude}")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageRecord:
     """One usable image. name: POSIX path relative to the image folder. width, height: px after EXIF
-    rotation. digest: hex SHA-256 of the file's bytes (and of its mask's, where it has one)."""
+    rotation. digest: hex SHA-256 of the file's bytes (and of its mask's, where it has one, and of a stretched range).
+    value_range: of an image of more than 8 bits, the values that become 0 and 255; None for others. gps: where it was
+    taken. taken_at: when, seconds since 1970 in UTC, or in local time where the file names no time zone."""
 
     name: str
     width: int
     height: int
     camera: CameraPrior
     digest: str
+    gps: GPSTag | None = None
+    taken_at: float | None = None
+    value_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraRig:
+    """S cameras that are mounted together, and what they took at the same times.
+
+    prefixes: of the image names of each camera, as in COLMAP's rig_config.json; the first camera is the reference.
+    frames: F x S image names, None where a camera took no image. cam_from_rig: of each camera (3, 4), the reference's
+    is the identity; None where they are not known. fixed: the poses are known and stay.
+    """
+
+    prefixes: tuple[str, ...]
+    frames: tuple[tuple[str | None, ...], ...]
+    cam_from_rig: tuple[Float64, ...] | None = None
+    fixed: bool = False
+
+    def __post_init__(self) -> None:
+        num = len(self.prefixes)
+        if num < 2 or any(len(frame) != num for frame in self.frames):
+            raise ValueError(f"CameraRig.frames: expected names of {num} cameras, at least two")
+        if self.cam_from_rig is not None:
+            if len(self.cam_from_rig) != num:
+                raise ValueError(f"CameraRig.cam_from_rig: {len(self.cam_from_rig)} poses of {num} cameras")
+            frozen = (_frozen(pose, np.float64, (3, 4), "CameraRig.cam_from_rig") for pose in self.cam_from_rig)
+            object.__setattr__(self, "cam_from_rig", tuple(frozen))
+
+    @staticmethod
+    def taken(frame: tuple[str | None, ...]) -> dict[int, str]:
+        """The image names of a frame by camera."""
+        return {k: name for k, name in enumerate(frame) if name is not None}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All its images."""
+        return frozenset(name for frame in self.frames for name in frame if name is not None)
+
+    @property
+    def is_central(self) -> bool:
+        """Whether its cameras are known to be all in one place, as the faces of a panorama are."""
+        return self.cam_from_rig is not None and not any(pose[:, 3].any() for pose in self.cam_from_rig)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -163,13 +232,24 @@ class Matches:
         return cls(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0))  # type: ignore[arg-type]
 
 
+REJECTIONS = {  # why a pair of images is not verified; new ones go to the end, since files hold their numbers
+    "": "",
+    "few matches": "too few matches for a geometry",
+    "chance": "no geometry fits more matches than chance would give",
+    "no geometry": "COLMAP finds no geometry",
+    "little evidence": "the best geometry explains no more of these matches than of images without a common part",
+    "small share": "a smaller share of the matches is verified than --min-inlier-ratio asks for",
+}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TwoViewGeometry:
     """Verified geometry of one pair. inliers: (K,) u32 rows of the pair's Matches, ascending.
 
     kind: COLMAP's configuration name in lower case ("calibrated", "uncalibrated", "planar",
     "panoramic", "planar_or_panoramic", "degenerate", "watermark", "multiple", "undefined").
-    cam1_from_cam0: (3, 4) f64, translation of unit length, or None. F: (3, 3) f64, or None.
+    cam1_from_cam0: (3, 4) f64, translation of unit length, or None. F: (3, 3) f64, or None. reason: why the pair is
+    not verified, a key of REJECTIONS; "" where it is.
     """
 
     pair: ImagePair
@@ -177,9 +257,12 @@ class TwoViewGeometry:
     kind: str
     cam1_from_cam0: Float64 | None = None
     F: Float64 | None = None
+    reason: str = ""
 
     def __post_init__(self) -> None:
         _set(self, "inliers", np.uint32, (None,))
+        if self.reason not in REJECTIONS:
+            raise ValueError(f"TwoViewGeometry.reason: {self.reason!r}, expected one of {', '.join(REJECTIONS)}")
         if self.cam1_from_cam0 is not None:
             _set(self, "cam1_from_cam0", np.float64, (3, 4))
         if self.F is not None:
@@ -266,8 +349,9 @@ class ModelWarning:
 @dataclass(frozen=True, slots=True)
 class ReconstructionSummary:
     """What the end of a run prints. reprojection_error: mean over points, px. models: (folder, images) of
-    every sub-model, largest first; model_dir is the largest. unregistered: (image name, reason). warnings: signs
-    that the largest model is probably bad."""
+    every sub-model, largest first; model_dir is the largest, None where there is none. unregistered: (image name,
+    reason). warnings: signs that the largest model is probably bad. georeference: how the largest model was brought
+    into metres, or why not, with a `text` for the user; None where nothing is known of its scale."""
 
     images: int
     registered: int
@@ -278,8 +362,9 @@ class ReconstructionSummary:
     unregistered: tuple[tuple[str, str], ...]
     stages: tuple[StageSummary, ...]
     models: tuple[tuple[Path, int], ...]
-    model_dir: Path
+    model_dir: Path | None
     warnings: tuple[ModelWarning, ...] = ()
+    georeference: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

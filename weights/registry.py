@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sfm.errors import BadFile
+from sfm.wording import did_you_mean
+
 _KORNIA = "https://huggingface.co/kornia/loftr/resolve/main/"
 _CMP = "http://cmp.felk.cvut.cz/~mishkdmy/models/"  # plain HTTP: the checksum decides
 
@@ -80,6 +83,14 @@ REGISTRY: dict[str, Weights] = {
         sha256="543ae655e204de41b0db9a9e49e21ce296b7d95cf564f573110b76901a114e22",
     ),
 }
+
+
+def check_name(name: str) -> None:
+    """BadFile unless weights are of this name, or in a file of this path; nothing is loaded or downloaded."""
+    known = ("auto", *REGISTRY)
+    if name not in known and not Path(name).is_file():
+        meant = did_you_mean(name, known)
+        raise BadFile(f"{name}: no such weights; give {', '.join(known)}, or the path of a checkpoint file{meant}")
 
 
 def by_checksum(sha256: str) -> Weights | None:

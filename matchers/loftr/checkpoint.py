@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 from sfm.errors import BadFile, SfMError, one_line
 from sfm.matchers.loftr.config import CONFIGS, LoFTRConfig
 from sfm.weights.download import MAX_BYTES, fetch, find, sha256_of
-from sfm.weights.registry import REGISTRY, Weights, by_checksum
+from sfm.weights.registry import REGISTRY, Weights, by_checksum, check_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,9 +120,7 @@ def _choose_auto(device: str, offline: bool) -> Choice:
 
 
 def _choose_file(path: Path) -> Choice:
-    if not path.is_file():
-        names = ", ".join(("auto", *REGISTRY))
-        raise BadFile(f"{path}: no such weights; give {names}, or the path of a checkpoint file")
+    check_name(str(path))
     _bound_size(path)
     known = by_checksum(sha256_of(path))
     if known is not None:

@@ -9,7 +9,6 @@ from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from sfm.cli.registries import REGISTRIES
 from sfm.cli.suggestions import did_you_mean
-from sfm.errors import BadOption
 from sfm.options import Options
 from sfm.registry import Registry
 
@@ -32,6 +31,14 @@ class Parser(argparse.ArgumentParser):
             hints = [did_you_mean(word, self._option_string_actions) for word in options]
             self.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(hints)}")
         return found
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """ArgumentError with the nearest choice for a word that is none: argparse's own names none."""
+        if action.choices is not None and value not in action.choices:
+            names = list(map(str, action.choices))
+            raise argparse.ArgumentError(
+                action, f"{value!r}: choose one of {', '.join(names)}{did_you_mean(str(value), names)}"
+            )
 
     def error(self, message: str) -> NoReturn:
         """Prints the message as one line and exits with 2."""
@@ -79,14 +86,17 @@ def entry_of(registry: Registry[Any]) -> Callable[[str], str]:
     """`type` of an argument that is an entry of a registry, NAME or NAME:ARGUMENT."""
 
     def chosen(word: str) -> str:
-        try:
-            registry.choose(word)
-        except BadOption as error:
-            near = did_you_mean(word.partition(":")[0], registry.entries())
-            raise BadOption(f"{error}{near}") from None
+        registry.choose(word)
         return word
 
     return chosen
+
+
+def add_model_number(parser: argparse.ArgumentParser) -> None:
+    """`--model N`, where a path may hold several models."""
+    parser.add_argument(
+        "--model", type=int, metavar="N", help="of several models the one in sparse/N (default: of most images)"
+    )
 
 
 # --- options from dataclasses -------------------------------------------------------------------

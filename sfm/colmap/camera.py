@@ -25,6 +25,37 @@ def _camera(prior: CameraPrior, width: int, height: int) -> pycolmap.Camera:
     return camera
 
 
+WIDER = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")  # a later one may hold an earlier one
+
+
+def widest(names: Sequence[str]) -> str | None:
+    """The smallest of COLMAP's perspective models that holds cameras of all of these; None where none does."""
+    if len(set(names)) == 1:
+        return names[0]
+    if not set(names) <= set(WIDER):
+        return None
+    has_two = any(name in ("PINHOLE", "OPENCV") for name in names)
+    has_distortion = any(name not in ("SIMPLE_PINHOLE", "PINHOLE") for name in names)
+    return "OPENCV" if has_two and has_distortion else max(names, key=WIDER.index)
+
+
+def widened(camera: pycolmap.Camera, name: str) -> pycolmap.Camera:
+    """A camera of another model of WIDER, which holds it, that projects as this one does."""
+    values = dict(zip(_parameter_names(camera), camera.params, strict=True))
+    if "f" in values:
+        values["fx"] = values["fy"] = values["f"]
+    if "k" in values:
+        values["k1"] = values["k"]
+    result = pycolmap.Camera(model=name, width=camera.width, height=camera.height, camera_id=camera.camera_id)
+    result.params = [float(values.get(each, 0.0)) for each in _parameter_names(result)]
+    result.has_prior_focal_length = camera.has_prior_focal_length
+    return result
+
+
+def _parameter_names(camera: pycolmap.Camera) -> list[str]:
+    return [name.strip() for name in camera.params_info.split(",")]
+
+
 def prior_focal(record: ImageRecord) -> float:
     """Focal length of an image's prior, px; the mean of both directions where its model has two."""
     return float(prior_camera(record).mean_focal_length())

@@ -1,20 +1,24 @@
 """COLMAP's database with our keypoints, verified matches and two-view geometries.
 
-Image ids are the images' order from 1, frames have the ids of their images, and each camera is the
-only sensor of a rig of its own. Pixels are COLMAP's (sfm.types).
+Image ids are the images' order from 1, frames have the ids of their (first) images, and each camera is the
+only sensor of a rig of its own, but for those of the rigs that are given. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pycolmap
 
 from sfm.colmap.camera import prior_camera
-from sfm.types import ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
+from sfm.colmap.pose_priors import write_pose_priors
+from sfm.types import CameraRig, ImageRecord, KeypointMatches, Keypoints, TwoViewGeometry
+
+NO_CAMERAS: Mapping[int, pycolmap.Camera] = MappingProxyType({})
 
 
 def write_colmap_database(
@@ -23,20 +27,32 @@ def write_colmap_database(
     keypoints: Sequence[Keypoints],
     geometries: Sequence[TwoViewGeometry],
     matches: Sequence[KeypointMatches],
+    rigs: Sequence[CameraRig] = (),
+    cameras: Mapping[int, pycolmap.Camera] = NO_CAMERAS,
 ) -> None:
     """A new COLMAP database with cameras, rigs, frames, images, keypoints and verified matches.
 
-    keypoints: of each image, in the images' order. geometries: at least of every pair of `matches`.
+    keypoints: of each image, in the images' order. geometries: at least of every pair of `matches`. rigs: of images
+    whose camera group is one of a single camera of the rig. cameras: by id, of a finished model; those of the images'
+    priors otherwise. Whether a focal length is a prior, the images say.
     Raises RuntimeError where the disk is full. Without a transaction: pycolmap's ends the process there, as it commits
     in a destructor. It would save 0.08 ms a pair.
     """
     _remove(path)
     database = pycolmap.Database.open(path)
     try:
-        cameras = _write_cameras(database, images)
-        for i, (record, own) in enumerate(zip(images, keypoints, strict=True)):
-            _write_image(database, i + 1, cameras[record.camera.group], record.name)
-            database.write_keypoints(i + 1, np.ascontiguousarray(own.xy, np.float32))
+        mounted = frozenset[str]().union(*(rig.names for rig in rigs))
+        ids = _write_cameras(database, images, mounted, cameras)
+        for i, record in enumerate(images):
+            camera_id = ids[record.camera.group]
+            image = pycolmap.Image(name=record.name, camera_id=camera_id, image_id=i + 1)
+            database.write_image(image, use_image_id=True)
+            if record.name not in mounted:
+                _write_frame(database, i + 1, camera_id, [image])
+            database.write_keypoints(i + 1, np.ascontiguousarray(keypoints[i].xy, np.float32))
+        for rig in rigs:
+            _write_rig(database, rig, images, ids)
+        write_pose_priors(database, images)
         _write_matches(database, {record.name: i + 1 for i, record in enumerate(images)}, geometries, matches)
     finally:
         database.close()
@@ -83,27 +99,75 @@ def _remove(path: Path) -> None:
         path.with_name(path.name + end).unlink(missing_ok=True)
 
 
-def _write_cameras(database: pycolmap.Database, images: Sequence[ImageRecord]) -> dict[str, int]:
-    """One camera and one rig of it for each group; camera ids by group, from 1 in order of first use."""
-    ids: dict[str, int] = {}
-    for record in images:
-        if record.camera.group in ids:
-            continue
-        camera_id = len(ids) + 1
-        ids[record.camera.group] = camera_id
+def camera_ids(images: Sequence[ImageRecord]) -> dict[str, int]:
+    """Camera ids by group, from 1 in order of first use."""
+    return {group: i + 1 for i, group in enumerate(dict.fromkeys(record.camera.group for record in images))}
+
+
+def rig_ids(images: Sequence[ImageRecord], rigs: Sequence[CameraRig]) -> set[int]:
+    """Ids of rigs of several cameras: of each the id of its first camera that took any of the images."""
+    ids, groups = camera_ids(images), {record.name: record.camera.group for record in images}
+    return {ids[groups[_members(rig, groups)[0][1]]] for rig in rigs}
+
+
+def _members(rig: CameraRig, names: Collection[str]) -> list[tuple[int, str]]:
+    """The cameras of a rig that took any of these images, and one image of each."""
+    first = (next((f[k] for f in rig.frames if f[k] in names), None) for k in range(len(rig.prefixes)))
+    return [(k, name) for k, name in enumerate(first) if name is not None]
+
+
+def _write_cameras(
+    database: pycolmap.Database,
+    images: Sequence[ImageRecord],
+    mounted: frozenset[str],
+    final: Mapping[int, pycolmap.Camera],
+) -> dict[str, int]:
+    """One camera for each group, and one rig of it unless its images are mounted in another; camera ids by group."""
+    ids = camera_ids(images)
+    of_group = {record.camera.group: record for record in reversed(images)}  # the first
+    for group, camera_id in ids.items():
+        record = of_group[group]
         camera = prior_camera(record, camera_id)
+        if camera_id in final:
+            camera = pycolmap.Camera(final[camera_id].todict())
+            camera.has_prior_focal_length = record.camera.has_focal_prior
         database.write_camera(camera, use_camera_id=True)
-        rig = pycolmap.Rig(rig_id=camera_id)
-        rig.add_ref_sensor(camera.sensor_id)
-        database.write_rig(rig, use_rig_id=True)
+        if record.name not in mounted:
+            rig = pycolmap.Rig(rig_id=camera_id)
+            rig.add_ref_sensor(camera.sensor_id)
+            database.write_rig(rig, use_rig_id=True)
     return ids
 
 
-def _write_image(database: pycolmap.Database, image_id: int, camera_id: int, name: str) -> None:
-    image = pycolmap.Image(name=name, camera_id=camera_id, image_id=image_id)
-    database.write_image(image, use_image_id=True)
-    frame = pycolmap.Frame(frame_id=image_id, rig_id=camera_id)
-    frame.add_data_id(image.data_id)
+def _write_rig(
+    database: pycolmap.Database, own: CameraRig, images: Sequence[ImageRecord], cameras: Mapping[str, int]
+) -> None:
+    """A rig, by the id of its reference camera, and its frames."""
+    image_ids = {record.name: i + 1 for i, record in enumerate(images)}
+    assert own.cam_from_rig is not None  # COLMAP registers no others
+    used = _members(own, image_ids)
+    sensors = [cameras[images[image_ids[name] - 1].camera.group] for _, name in used]
+    reference = pycolmap.Rigid3d(own.cam_from_rig[used[0][0]]).inverse()
+    rig = pycolmap.Rig(rig_id=sensors[0])
+    rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, sensors[0]))
+    for (k, _), camera_id in zip(used[1:], sensors[1:], strict=True):
+        cam_from_reference = pycolmap.Rigid3d(own.cam_from_rig[k]) * reference
+        rig.add_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, camera_id), cam_from_reference)
+    database.write_rig(rig, use_rig_id=True)
+    for frame in own.frames:
+        members = [
+            pycolmap.Image(name=name, camera_id=camera_id, image_id=image_ids[name])
+            for (k, _), camera_id in zip(used, sensors, strict=True)
+            if (name := frame[k]) is not None and name in image_ids
+        ]
+        if members:
+            _write_frame(database, min(image.image_id for image in members), sensors[0], members)
+
+
+def _write_frame(database: pycolmap.Database, frame_id: int, rig_id: int, images: Sequence[pycolmap.Image]) -> None:
+    frame = pycolmap.Frame(frame_id=frame_id, rig_id=rig_id)
+    for image in images:
+        frame.add_data_id(image.data_id)
     database.write_frame(frame, use_frame_id=True)
 
 

@@ -19,7 +19,8 @@ import numpy as np
 import pycolmap
 
 from sfm.colmap.log import quiet
-from sfm.errors import BadFile, one_line
+from sfm.colmap.model_writer import UNREFINED
+from sfm.errors import BadFile, BadOption, one_line
 from sfm.system.hashing import named_files_digest
 from sfm.system.untrusted_files import refuse_holes
 
@@ -75,19 +76,54 @@ def is_model(folder: Path) -> bool:
 
 
 def model_folders(path: Path) -> tuple[Path, ...]:
-    """COLMAP models at a path: itself, those in its sparse/ (a run's output folder), or its sub-models.
+    """COLMAP models at a path: itself, those in its sparse/ (a run's output folder), or its sub-models, in the order of
+    their numbers. Of a run that was stopped after mapping those in its unrefined/.
 
     Raises BadFile where there are none.
     """
     if is_model(path):
         return (path,)
-    for folder in (path / "sparse", path):
+    for folder in (path / "sparse", path, path / UNREFINED):
         if is_model(folder):
             return (folder,)
-        if folder.is_dir() and (found := sorted(sub for sub in folder.iterdir() if is_model(sub))):
-            return tuple(found)
+        if folder.is_dir() and (found := [sub for sub in folder.iterdir() if is_model(sub)]):
+            return tuple(sorted(found, key=_number))
+    if path.is_file():
+        raise BadFile(f"{path}: is a file; give a folder with cameras, images and points3D, or a run's output folder")
     what = "holds no COLMAP model" if path.is_dir() else "no such folder"
     raise BadFile(f"{path}: {what}; give a folder with cameras, images and points3D, or a run's output folder")
+
+
+def _number(folder: Path) -> tuple[int, str]:
+    """In order of numbers, names that are none after them."""
+    return (int(folder.name), "") if folder.name.isdecimal() else (10**9, folder.name)
+
+
+def model_folder(path: Path, number: int | None = None) -> Path:
+    """The one model at a path (model_folders) that is meant: that of a number, else the one of most images.
+
+    Raises BadFile where there is none, BadOption where there is none of this number.
+    """
+    folders = model_folders(path)
+    if number is None:
+        return max(folders, key=num_images) if len(folders) > 1 else folders[0]
+    named = {folder.name: folder for folder in folders}
+    if str(number) not in named:
+        there = f"there is {folders[0]} only" if len(folders) == 1 else f"there are {', '.join(named)}"
+        raise BadOption(f"--model {number}: {path} has no model of this number; {there}")
+    return named[str(number)]
+
+
+def num_images(folder: Path) -> int:
+    """How many images the model in a folder has, by what its file declares. Raises BadFile where it cannot be read."""
+    try:
+        if model_paths(folder)[0].suffix == ".bin":
+            with (folder / "images.bin").open("rb") as file:
+                return int(_COUNT.unpack(file.read(_COUNT.size))[0])
+        with (folder / "images.txt").open("rb") as file:
+            return sum(not line.startswith(b"#") for line in file) // 2
+    except (OSError, struct.error):
+        raise BadFile(f"{folder}: not a readable COLMAP model (images cannot be read); write it again") from None
 
 
 def model_digest(folder: Path) -> str:

@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 UNREFINED = "unrefined"  # folder under OUT of the models that mapping leaves to refinement
-LEFTOVERS = (".mapping-*", ".models-*", ".refinement/*/*/.round-*", "run.json.part", "report.html.part")
+LEFTOVERS = (".mapping-*", ".models-*", ".faces-*", ".refinement/*/*/.round-*", "run.json.part", "report.html.part")
 _PLY_POINT = 15  # bytes: three floats and a colour
 ReadRGB = Callable[[str], NDArray[np.uint8]]  # (H, W, 3) of an image name, EXIF rotation applied
 
@@ -55,10 +55,12 @@ def remove_leftovers(output: Path) -> None:
                     path.unlink()
 
 
-def write_models(models: Sequence[pycolmap.Reconstruction], folder: Path) -> list[Path]:
+def write_models(
+    models: Sequence[pycolmap.Reconstruction], folder: Path, *, beside: Sequence[Mapping[str, str]] = ()
+) -> list[Path]:
     """folder/0, 1, ... in COLMAP's binary format; what the folder held gives way only when all is written.
 
-    The folder's parent exists. Returns the models' folders.
+    The folder's parent exists. beside: for each model text files by name, written with it. Returns the models' folders.
     """
     with tempfile.TemporaryDirectory(prefix=".models-", dir=folder.parent) as scratch:
         fresh = Path(scratch) / "fresh"
@@ -66,6 +68,8 @@ def write_models(models: Sequence[pycolmap.Reconstruction], folder: Path) -> lis
         for i, model in enumerate(models):
             (fresh / str(i)).mkdir()
             save_model(model, fresh / str(i))
+            for name, text in beside[i].items() if beside else ():
+                (fresh / str(i) / name).write_text(text, encoding="utf-8")
         if folder.exists():
             os.replace(folder, Path(scratch) / "old")
         os.replace(fresh, folder)

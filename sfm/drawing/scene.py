@@ -12,8 +12,11 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.colmap.model_reader import model_folders
 from sfm.drawing.bulk import POINT2D, bulk
+from sfm.errors import BadFile
 from sfm.evaluation.model import Similarity, align, read_model
+from sfm.georeferencing.frame import read_frame
 from sfm.types import Float32, Float64, Int64
 
 UInt8 = NDArray[np.uint8]
@@ -66,12 +69,13 @@ class Observations:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """A model to look at. title: what to call it."""
+    """A model to look at. title: what to call it. is_upright: its frame is geographic, with z up."""
 
     title: str
     points: Points
     cameras: Cameras
     observations: Observations
+    is_upright: bool = False
 
     def observation_counts(self) -> Int64:
         """(C,) observations of each camera."""
@@ -91,7 +95,17 @@ class Scene:
 
 def read_scene(path: Path, title: str | None = None) -> Scene:
     """The model at a path: a COLMAP model, or a run's output folder, of which the largest counts. Raises BadFile."""
-    return scene_of(read_model(path), title or path.name or str(path))
+    scene = scene_of(read_model(path), title or path.name or str(path))
+    return replace(scene, is_upright=_is_geographic(model_folders(path)[0]))
+
+
+def _is_geographic(folder: Path) -> bool:
+    """Whether a model is in a frame of east, north and up."""
+    try:
+        frame = read_frame(folder)
+    except BadFile:  # another program's file of this name
+        return False
+    return frame is not None and frame.origin is not None
 
 
 def scene_of(model: pycolmap.Reconstruction, title: str) -> Scene:
@@ -142,7 +156,8 @@ def moved(scene: Scene, new_from_old: Similarity) -> Scene:
     """The scene in another frame; errors, in pixels, stay."""
     cameras, xyz = scene.cameras, new_from_old(scene.points.xyz.astype(np.float64)).astype(np.float32)
     poses = np.array([new_from_old.transform_pose(pose) for pose in cameras.cam_from_world]).reshape(-1, 3, 4)
-    return replace(scene, points=replace(scene.points, xyz=xyz), cameras=replace(cameras, cam_from_world=poses))
+    of_cameras = replace(cameras, cam_from_world=poses)
+    return replace(scene, points=replace(scene.points, xyz=xyz), cameras=of_cameras, is_upright=False)
 
 
 def aligned(scene: Scene, target: Scene) -> Scene | None:
@@ -158,10 +173,10 @@ def upright(scene: Scene) -> Scene:
     People hold cameras level more often than not: up is the direction that is most nearly square to all the cameras'
     x axes, on the side where most of their heads are. Images on their side or upside down are a minority that the
     direction, fitted with absolute values, withstands. Where all images of a ring are sideways, the y axes decide.
-    Cameras that all look along one line leave it to their heads.
+    Cameras that all look along one line leave it to their heads. A geographic frame has its z axis up.
     """
     rotations = scene.cameras.cam_from_world[:, :, :3]
-    up = _up(rotations)
+    up = np.array([0.0, 0.0, 1.0]) if scene.is_upright else _up(rotations)
     centre, radius = _middle(scene)
     rotation = _rotation_to_z(up)
     return moved(scene, Similarity(1 / radius, rotation, -rotation @ centre / radius))

@@ -14,6 +14,7 @@ import numpy as np
 from sfm.drawing.scene import Scene
 from sfm.errors import BadOption
 from sfm.types import Float32, Float64
+from sfm.wording import nearest
 
 FIELD_OF_VIEW = 45.0  # degrees, of the shorter side
 NAMED = {"overview": (-35.0, 25.0), "front": (0.0, 5.0), "side": (90.0, 5.0), "top": (0.0, 90.0)}  # azimuth, elevation
@@ -84,17 +85,19 @@ def camera_row(scene: Scene, name: str) -> int:
     for known in (list(names), ends, [n.rpartition(".")[0] for n in ends]):
         if known.count(name) == 1:
             return known.index(name)
-    near = get_close_matches(name, names, 3, 0.4) or names[:3]
+    view = nearest(name, NAMED, cutoff=0.7)
+    near = [view] if view is not None else get_close_matches(name, names, 3, 0.4) or names[:3]
     listed = f"; did you mean {', '.join(near)}?" if near else ": it has no cameras"
     raise BadOption(f"--view {name}: neither {', '.join(NAMED)} nor a camera of {scene.title}{listed}")
 
 
-def landmarks(scene: Scene) -> Float64:
-    """(N, 3) what a view of the whole should show: the points but for the farthest, and the cameras around."""
+def landmarks(scene: Scene, far_cameras: float = FAR_CAMERAS) -> Float64:
+    """(N, 3) what a view of the whole should show: the points but for the farthest, and the cameras around, up to this
+    many radii of the points away."""
     xyz, centres = scene.points.xyz.astype(np.float64), scene.cameras.centres
     distance = np.linalg.norm(xyz, axis=1)
     radius = float(np.quantile(distance, 1 - FAR_POINTS)) if len(xyz) else np.inf
-    return np.concatenate([xyz[distance <= radius], centres[np.linalg.norm(centres, axis=1) <= FAR_CAMERAS * radius]])
+    return np.concatenate([xyz[distance <= radius], centres[np.linalg.norm(centres, axis=1) <= far_cameras * radius]])
 
 
 def front_azimuth(scenes: Sequence[Scene]) -> float:

@@ -1,4 +1,4 @@
-"""Two models of the same images side by side, say by LoFTR and by SIFT, with their errors where there is ground truth.
+"""Models of the same images side by side, say by LoFTR and by SIFT, with their errors where there is ground truth.
 
 Images are the same where their names are. Without ground truth the comparison shows how far the models agree
 after a similarity transformation between their camera centres.
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 
 import numpy as np
 
+from sfm.errors import BadOption
 from sfm.evaluation.model import (
     Evaluation,
     ModelStatistics,
@@ -29,12 +31,13 @@ from sfm.geometry.poses import rotation_angle_deg
 from sfm.system.tables import aligned
 
 MAX_NAMES = 8
+MAX_MODELS = len(ascii_uppercase)
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two models. only_here: names of images that the other has not registered. evaluation: against the
-    true_poses, None where none was given."""
+    """One of the models. only_here: names of images that no other has registered. evaluation: against the true_poses,
+    None where none was given."""
 
     path: Path
     statistics: ModelStatistics
@@ -56,30 +59,53 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two models side by side. common: images registered in both. agreement: None with fewer than three common
-    images, or all of them on a line."""
+    """Two or more models side by side. common: images registered in all. agreements: of each but the first with the
+    first; None with fewer than three common images, or all of them on a line."""
 
-    a: Side
-    b: Side
+    sides: tuple[Side, ...]
     common: int
-    agreement: Agreement | None
+    agreements: tuple[Agreement | None, ...]
 
 
-def compare(model_a: Path, model_b: Path, ground_truth: Path | None = None) -> Comparison:
-    """Compare the models at two paths: model folders, folders of sub-models (the largest counts), or run outputs.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure of all models. values: nan where a model has none. sign: 1 where more is better, -1 where less is, 0
+    where neither is."""
 
-    Raises BadFile where a path holds no readable model.
+    label: str
+    texts: tuple[str, ...]
+    values: tuple[float, ...]
+    sign: int
+
+    @property
+    def best(self) -> tuple[int, ...]:
+        """The models of the best value, by number; none where it says nothing or all have the same."""
+        known = {k: self.sign * value for k, value in enumerate(self.values) if np.isfinite(value)}
+        top = max(known.values(), default=0.0)
+        found = tuple(k for k, value in known.items() if value == top)
+        return found if self.sign and len(found) < len(self.values) else ()
+
+
+def compare(models: Sequence[Path], ground_truth: Path | None = None) -> Comparison:
+    """Compare the models at two or more paths: model folders, folders of sub-models (the largest counts), or run
+    outputs.
+
+    Raises BadFile where a path holds no readable model, BadOption where there are fewer than two paths or too many.
     """
+    if not 2 <= len(models) <= MAX_MODELS:
+        raise BadOption(
+            f"compare: {len(models)} given; give 2 to {MAX_MODELS} models (OUT of a run, or a COLMAP model)"
+        )
     true_poses = None if ground_truth is None else read_ground_truth(ground_truth)
-    a, b = (read_model(path, true_poses) for path in (model_a, model_b))
-    poses_a, poses_b = camera_poses(a), camera_poses(b)
-    evaluation_a, evaluation_b = (None if true_poses is None else evaluate(model, true_poses) for model in (a, b))
-    return Comparison(
-        Side(model_a, model_statistics(a), tuple(sorted(poses_a.keys() - poses_b.keys())), evaluation_a),
-        Side(model_b, model_statistics(b), tuple(sorted(poses_b.keys() - poses_a.keys())), evaluation_b),
-        common=len(poses_a.keys() & poses_b.keys()),
-        agreement=agreement(poses_a, poses_b),
-    )
+    read = [read_model(path, true_poses) for path in models]
+    poses = [camera_poses(model) for model in read]
+    sides = []
+    for k, (path, model) in enumerate(zip(models, read, strict=True)):
+        others = {name for j, own in enumerate(poses) if j != k for name in own}
+        evaluation = None if true_poses is None else evaluate(model, true_poses)
+        sides.append(Side(path, model_statistics(model), tuple(sorted(poses[k].keys() - others)), evaluation))
+    common = set(poses[0]).intersection(*poses[1:])
+    return Comparison(tuple(sides), len(common), tuple(agreement(own, poses[0]) for own in poses[1:]))
 
 
 def agreement(poses_a: Poses, poses_b: Poses) -> Agreement | None:
@@ -100,60 +126,64 @@ def agreement(poses_a: Poses, poses_b: Poses) -> Agreement | None:
     )
 
 
-def format_table(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> str:
+def letters(comparison: Comparison) -> tuple[str, ...]:
+    """Short names of the models: A, B, C, ..."""
+    return tuple(ascii_uppercase[: len(comparison.sides)])
+
+
+def format_table(comparison: Comparison, *, names: Sequence[str] | None = None) -> str:
     """The comparison for people: a column a model, then what they do not share and how far they agree."""
-    a, b = comparison.a, comparison.b
-    rows = [("", *names), *table_rows(comparison)]
-    lines = [f"{name} = {side.path}" for name, side in zip(names, (a, b), strict=True)]
-    lines += ["", aligned(rows), "", f"images in both: {comparison.common}"]
-    lines += [f"only in {name}: {_some(s.only_here)}" for name, s in zip(names, (a, b), strict=True) if s.only_here]
-    return "\n".join([*lines, *agreement_lines(comparison.agreement, names)])
+    names = letters(comparison) if names is None else tuple(names)
+    rows = [("", *names), *((row.label, *row.texts) for row in table_rows(comparison))]
+    named = list(zip(names, comparison.sides, strict=True))
+    lines = [f"{name} = {side.path}" for name, side in named]
+    lines += ["", aligned(rows), "", f"images in {'both' if len(named) == 2 else 'all'}: {comparison.common}"]
+    lines += [f"only in {name}: {_some(side.only_here)}" for name, side in named if side.only_here]
+    return "\n".join([*lines, *agreement_lines(comparison, names)])
 
 
-def table_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """The figures of both models: label, A's, B's."""
-    a, b = comparison.a, comparison.b
-    rows = _statistics_rows(a.statistics, b.statistics)
-    if a.evaluation and b.evaluation:
-        rows += _evaluation_rows(a.evaluation, b.evaluation)
+def table_rows(comparison: Comparison) -> list[Row]:
+    """The figures of all models."""
+    statistics = [side.statistics for side in comparison.sides]
+    rows = [
+        row("registered images", [own.registered for own in statistics], "d", 1),
+        row("3D points", [own.points3D for own in statistics], ",d", 1),
+        row("observations", [own.observations for own in statistics], ",d", 1),
+        row("mean track length", [own.track_length for own in statistics], ".2f", 1),
+        row("reprojection error, px", [own.reprojection_error for own in statistics], ".3f", -1),
+    ]
+    evaluations = [side.evaluation for side in comparison.sides if side.evaluation is not None]
+    return rows + (_evaluation_rows(evaluations) if len(evaluations) == len(statistics) else [])
+
+
+def _evaluation_rows(found: Sequence[Evaluation]) -> list[Row]:
+    shares = tuple(f"{own.registered}/{own.total}" for own in found)
+    rows = [Row("registered of GT", shares, tuple(float(own.registered) for own in found), 1)]
+    rows += [row(f"pose AUC @ {deg:g}°", [own.auc[deg] for own in found], ".3f", 1) for deg in found[0].auc]
+    for what in ("median", "max"):
+        errors = [float("nan") if own.centres is None else float(getattr(own.centres, what)) for own in found]
+        rows.append(row(f"centre error, {what}", errors, ".4g", -1))
     return rows
 
 
-def _statistics_rows(a: ModelStatistics, b: ModelStatistics) -> list[tuple[str, str, str]]:
-    return [
-        ("registered images", str(a.registered), str(b.registered)),
-        ("3D points", f"{a.points3D:,}", f"{b.points3D:,}"),
-        ("observations", f"{a.observations:,}", f"{b.observations:,}"),
-        ("mean track length", _number(a.track_length, ".2f"), _number(b.track_length, ".2f")),
-        ("reprojection error, px", _number(a.reprojection_error, ".3f"), _number(b.reprojection_error, ".3f")),
-    ]
+def row(label: str, values: Sequence[float], spec: str, sign: int) -> Row:
+    """A row of numbers written by one format; nan as "-"."""
+    texts = tuple(format(value, spec) if np.isfinite(value) else "-" for value in values)
+    return Row(label, texts, tuple(map(float, values)), sign)
 
 
-def _evaluation_rows(a: Evaluation, b: Evaluation) -> list[tuple[str, str, str]]:
-    rows = [("registered of GT", f"{a.registered}/{a.total}", f"{b.registered}/{b.total}")]
-    rows += [(f"pose AUC @ {deg:g}°", f"{area:.3f}", f"{b.auc[deg]:.3f}") for deg, area in a.auc.items()]
-    (median_a, max_a), (median_b, max_b) = _centres(a), _centres(b)
-    return [*rows, ("centre error, median", median_a, median_b), ("centre error, max", max_a, max_b)]
-
-
-def _centres(evaluation: Evaluation) -> tuple[str, str]:
-    found = evaluation.centres
-    return ("-", "-") if found is None else (f"{found.median:.4g}", f"{found.max:.4g}")
-
-
-def agreement_lines(found: Agreement | None, names: tuple[str, str]) -> list[str]:
-    """How far the models agree, for people."""
-    if found is None:
-        return ["too few common images to align the models (three that are not on a line)"]
-    return [
-        f"{names[0]} aligned to {names[1]}: centres {found.centre_median:.3%} of the extent apart (median), "
-        f"{found.centre_max:.3%} at most ({found.worst_image}); "
-        f"rotations {found.rotation_median_deg:.3f}° (median), {found.rotation_max_deg:.3f}° at most"
-    ]
-
-
-def _number(value: float, spec: str) -> str:
-    return format(value, spec) if np.isfinite(value) else "-"
+def agreement_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    """How far the models agree with the first, for people."""
+    lines = []
+    for name, found in zip(names[1:], comparison.agreements, strict=True):
+        lines.append(
+            f"{name} and {names[0]}: too few common images to align the models (three that are not on a line)"
+            if found is None
+            else f"{name} aligned to {names[0]}: centres {found.centre_median:.3%} of the extent apart (median), "
+            f"{found.centre_max:.3%} at most ({found.worst_image}); "
+            f"rotations {found.rotation_median_deg:.3f}° (median), {found.rotation_max_deg:.3f}° at most"
+        )
+    return lines
 
 
 def _some(names: Sequence[str]) -> str:

@@ -8,8 +8,10 @@ pairs of the ground truth's images, one curve of recall over their errors.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,10 @@ from numpy.typing import ArrayLike
 from sfm.colmap.model_reader import model_folders, read_reconstruction
 from sfm.errors import BadFile
 from sfm.geometry.poses import rotation_angle_deg
+from sfm.geometry.similarity import Similarity as Similarity
+from sfm.geometry.similarity import fit_similarity as fit_similarity
 from sfm.system.tables import aligned, write_json
+from sfm.system.untrusted_files import read_json
 from sfm.types import Float64, PoseErrors
 
 THRESHOLDS_DEG = (1.0, 3.0, 5.0)
@@ -39,24 +44,6 @@ class ModelStatistics:
     observations: int
     track_length: float
     reprojection_error: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Similarity:
-    """target_from_source: scale * rotation (3, 3) @ xyz + translation (3,)."""
-
-    scale: float
-    rotation: Float64
-    translation: Float64
-
-    def __call__(self, xyz: Float64) -> Float64:
-        """Points (N, 3) of the source in the target's frame."""
-        return self.scale * xyz @ self.rotation.T + self.translation
-
-    def transform_pose(self, cam_from_source: Float64) -> Float64:
-        """cam_from_target (3, 4); a camera's own frame takes over the target's scale."""
-        rotation = cam_from_source[:, :3] @ self.rotation.T
-        return np.column_stack([rotation, self.scale * cam_from_source[:, 3] - rotation @ self.translation])
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,23 +178,6 @@ def extent(xyz: Float64) -> float:
     return max((float(np.linalg.norm(xyz[i + 1 :] - xyz[i], axis=1).max()) for i in range(len(xyz) - 1)), default=0.0)
 
 
-def fit_similarity(source: Float64, target: Float64) -> Similarity | None:
-    """The similarity that brings points (N, 3) nearest to their targets (N, 3) in the least-squares sense.
-
-    None where it is not determined: fewer than three points, or all on a line. Umeyama, PAMI 1991.
-    """
-    if len(source) < 3:
-        return None
-    from_mean, to_mean = source - source.mean(axis=0), target - target.mean(axis=0)
-    left, spread, right = np.linalg.svd(to_mean.T @ from_mean)
-    if spread[1] <= 1e-12 * spread[0]:
-        return None
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])  # a rotation, never a reflection
-    rotation = (left * signs) @ right
-    scale = float(spread @ signs / (from_mean**2).sum())
-    return Similarity(scale, rotation, target.mean(axis=0) - scale * rotation @ source.mean(axis=0))
-
-
 def align(poses: Poses, true_poses: Poses) -> tuple[Similarity, Float64, tuple[str, ...]] | None:
     """Similarity true_from_poses by the common centres, the distances (N,) that it leaves, and the names."""
     names = tuple(sorted(poses.keys() & true_poses.keys()))
@@ -270,11 +240,32 @@ def evaluate_folder(path: Path, ground_truth: Path) -> Evaluation:
 
 
 def report(path: Path, ground_truth: Path, out: Path) -> str:
-    """evaluate_folder for people; writes out/model.json as well."""
+    """evaluate_folder for people; writes it as JSON as well, into a file of its own for each model and ground truth."""
     evaluation = evaluate_folder(path, ground_truth)
-    values = {"model": str(path), "ground_truth": str(ground_truth), **evaluation_dict(evaluation)}
-    write_json(out / "model.json", values)
-    return f"{path} against {ground_truth}\n\n{evaluation_text(evaluation)}\n\nwritten: {out / 'model.json'}"
+    compared = {"model": str(path), "ground_truth": str(ground_truth)}
+    file = _result_file(out, path, compared)
+    write_json(file, {**compared, **evaluation_dict(evaluation)})
+    return f"{path} against {ground_truth}\n\n{evaluation_text(evaluation)}\n\nwritten: {file}"
+
+
+def _result_file(out: Path, path: Path, compared: Mapping[str, str]) -> Path:
+    """out/model_NAME.json after the model's folder; with a number where that is of another model or ground truth."""
+    whole = path.resolve()
+    parts = whole.parts[-3:] if whole.parent.name == "sparse" else whole.parts[-1:]
+    name = re.sub(r"[^\w.-]+", "_", "_".join(parts))[:100] or "model"
+    for number in count(1):
+        file = out / (f"model_{name}.json" if number == 1 else f"model_{name}_{number}.json")
+        if not file.exists() or _is_of(file, compared):
+            return file
+    raise AssertionError("count ends")
+
+
+def _is_of(file: Path, compared: Mapping[str, str]) -> bool:
+    try:
+        found = read_json(file)
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and all(found.get(name) == value for name, value in compared.items())
 
 
 def evaluation_text(evaluation: Evaluation) -> str:

@@ -33,7 +33,9 @@ EXPORTS: Registry[Export] = Registry(
     "format",
     "loftr_sfm.exports",
     {
-        "nerfstudio": Entry("transforms.json and upright images, for NeRFs", _function("nerfstudio", "nerfstudio")),
+        "nerfstudio": Entry(
+            "transforms.json and upright images, for NeRFs and splats", _function("nerfstudio", "nerfstudio")
+        ),
         "undistorted": Entry(
             "COLMAP folder with pinhole images, for Gaussian splatting and MVS",
             _function("undistorted", "undistorted"),
@@ -42,6 +44,9 @@ EXPORTS: Registry[Export] = Registry(
         "text": Entry("COLMAP's text files", _function("text", "text")),
         "nvm": Entry("VisualSFM's NVM_V3", _function("nvm", "nvm")),
         "bundler": Entry("bundle.out v0.3 and list.txt", _function("bundler", "bundler")),
+        "geo": Entry(
+            "table (CSV) and map (GeoJSON) of the cameras' places, of models with GPS", _function("geo", "geo")
+        ),
         "hloc": Entry("feature, match and pair files of hloc", _function("hloc", "hloc")),
     },
 )
@@ -54,6 +59,8 @@ def export(source: ExportSource, dest: Path, format: str) -> Path:
     and for a `dest` that would overwrite the images.
     """
     write, _ = EXPORTS.choose(format)
+    if dest.exists() and not dest.is_dir():
+        raise BadFile(f"{dest}: is a file; give a folder for the export")
     try:
         dest.mkdir(parents=True, exist_ok=True)
         return write(source, dest)

@@ -8,24 +8,41 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfm.errors import BadFile
-from sfm.export.source import camera_of
+from sfm.export.source import ExportSource, camera_of, refuse_white_space, registered_images
 from sfm.types import Float64
 
 if TYPE_CHECKING:
     import pycolmap
 
+EQUAL = 1e-3  # difference of two focal lengths, as a part of one, that a format of one focal length may lose
 
-def one_focal(camera: pycolmap.Camera, dest: Path, *, allowed: Sequence[str]) -> tuple[float, float, float]:
-    """Focal length (px), k1, k2; BadFile when the format cannot hold the camera."""
+
+def model_of_one_focal(
+    source: ExportSource, dest: Path, *, format: str, allowed: Sequence[str]
+) -> pycolmap.Reconstruction:
+    """The model where the format can hold its cameras, else that of undistorted images, written to dest/images.
+
+    format: for messages. allowed: camera models that the format can hold where both focal lengths are the same. Reduced
+    images, where the source asks for them, are written in any case. Raises BadFile and BadImage.
+    """
+    model = source.model()
+    refuse_white_space(registered_images(model), format)
+    if source.max_size is None and all(_holds(camera_of(image), allowed) for image in registered_images(model)):
+        return model
+    from sfm.export.images.square_pixels import with_square_pixels
+
+    return with_square_pixels(source, dest)
+
+
+def _holds(camera: pycolmap.Camera, allowed: Sequence[str]) -> bool:
     fx, fy = camera.focal_length_x, camera.focal_length_y
-    if camera.model_name not in allowed or abs(fx - fy) > 1e-3 * fx:
-        raise BadFile(
-            f"{dest}: this format cannot hold camera {camera.camera_id} ({camera.model_name}); "
-            "export it undistorted first"
-        )
+    return camera.model_name in allowed and abs(fx - fy) <= EQUAL * fx
+
+
+def one_focal(camera: pycolmap.Camera) -> tuple[float, float, float]:
+    """Focal length (px), k1, k2 of a camera of a model_of_one_focal."""
     distortion = [*(camera.params[i] for i in camera.extra_params_idxs()), 0.0, 0.0]
-    return (fx + fy) / 2, distortion[0], distortion[1]
+    return (camera.focal_length_x + camera.focal_length_y) / 2, distortion[0], distortion[1]
 
 
 def tracks_of(

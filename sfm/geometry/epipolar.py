@@ -46,6 +46,22 @@ def epipolar_distance(points0: Array, points1: Array, F: Array) -> Float64:
     return distance
 
 
+def ray_epipolar_distance(rays0: Array, rays1: Array, E: Array) -> Float64:
+    """The same for unit rays (M, 3) and an essential matrix E (3, 3), radians: (M,); infinite where a ray is NaN.
+
+    What a fisheye lens sees to the side is far out in the plane of a pinhole camera, where pixels mean nothing.
+    """
+    line1, line0 = rays0 @ np.asarray(E).T, rays1 @ np.asarray(E)
+    algebraic = np.abs(np.einsum("mi,mi->m", rays1, line1))
+    across = [
+        (line**2).sum(1) - np.einsum("mi,mi->m", line, rays) ** 2 for line, rays in ((line1, rays1), (line0, rays0))
+    ]
+    gradient = np.sqrt(np.maximum(across[0], 0) + np.maximum(across[1], 0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.asarray(algebraic / gradient)
+    return np.where(np.isfinite(distance), distance, np.inf)
+
+
 def epipolar_line_distance(points0: Array, points1: Array, F: Array) -> Float64:
     """Mean distance of both points of a match to their epipolar lines, px: (M,) for points0, points1 (M, 2), F (3, 3).
 

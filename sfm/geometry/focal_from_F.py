@@ -7,7 +7,9 @@ the cost of all pairs of a camera is scanned over every focal length that an ima
 
 Not every set of images determines it. A camera that circles an object, its axis always towards it,
 gives pairs that fit any focal length (Sturm, On focal length calibration from two views, CVPR
-2001). Then the pairs' own minima scatter, and there is no answer. Pixels are COLMAP's (sfm.types).
+2001). Then the pairs' own minima scatter, and there is no answer. A camera that drives ahead is near to another such
+case, a translation along the axis: its pairs agree, but on a focal length that noise has biased, and what is made of it
+must be compared with what other focal lengths give. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
@@ -73,6 +75,27 @@ def focal_of_pair(F: Float64, width: int, height: int) -> float | None:
     best = float(SCAN[cost.argmin()])
     determined = cost.min() <= PAIR_TOLERANCE and low[-1] <= PAIR_SPREAD * low[0]
     return best * max(width, height) if determined and PAIR_RANGE[0] <= best <= PAIR_RANGE[1] else None
+
+
+def moves_ahead(F: Float64, width: int, height: int) -> bool:
+    """Whether both epipoles of F (3, 3) are within the circle around images of this size: the camera moved along its
+    axis, more or less."""
+    U, _, Vt = np.linalg.svd(F)
+    radius = float(np.hypot(width, height)) / 2
+    centre = np.array([width / 2, height / 2])
+    return all(float(np.linalg.norm(e[:2] - e[2] * centre)) <= radius * abs(e[2]) for e in (Vt[2], U[:, 2]))
+
+
+def groups_ahead(images: Sequence[ImageRecord], geometries: Sequence[TwoViewGeometry]) -> frozenset[str]:
+    """Camera groups whose pairs, by inliers, mostly are of a camera that moves ahead."""
+    of_name = {record.name: record for record in images}
+    ahead: dict[str, int] = {}
+    for geometry in geometries:
+        record = of_name[geometry.pair.name0]
+        if geometry.F is not None and record.camera.group == of_name[geometry.pair.name1].camera.group:
+            sign = 1 if moves_ahead(geometry.F, record.width, record.height) else -1
+            ahead[record.camera.group] = ahead.get(record.camera.group, 0) + sign * len(geometry.inliers)
+    return frozenset(group for group, net in ahead.items() if net > 0)
 
 
 def _quartiles(values: Float64, weights: Float64) -> tuple[float, float]:

@@ -3,8 +3,6 @@
 Everything downstream sees an image *as displayed*: its EXIF orientation is applied to the pixels, and
 width and height are those after that rotation. (COLMAP's own reader does not rotate.) Masks
 correspond to the image as displayed, and are not rotated.
-
-A file is opened by its content (its first bytes), never by its name.
 """
 
 from __future__ import annotations
@@ -12,36 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from sfm.errors import BadImage, one_line
-from sfm.images.discovery import unusable_status
+from sfm.errors import BadImage
 from sfm.images.exif import TRANSPOSE_OF, orientation_left
+from sfm.images.files.formats import is_deep, opened
+from sfm.images.files.value_range import eight_bit
 from sfm.types import ImageRecord
-
-MAX_PIXELS = 500_000_000  # a larger image is refused: it would take gigabytes to decode
-MAX_SCANS = 20 * MAX_PIXELS  # pixels times scans of a progressive JPEG, which takes some 10 s a 10 billion
-MIN_SIDE = 16  # px; smaller pictures are icons
-
-_FORMATS: tuple[tuple[str, bytes, type[ImageFile]], ...] = (
-    ("JPEG", b"\xff\xd8\xff", JpegImageFile),
-    ("PNG", b"\x89PNG\r\n\x1a\n", PngImageFile),
-    ("TIFF", b"II*\0", TiffImageFile),
-    ("TIFF", b"MM\0*", TiffImageFile),
-    ("TIFF", b"II+\0", TiffImageFile),
-    ("TIFF", b"MM\0+", TiffImageFile),
-)
-_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
-_DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 
 
 def read_grey(folder: Path, record: ImageRecord) -> NDArray[np.uint8]:
@@ -54,6 +34,13 @@ def read_rgb(folder: Path, record: ImageRecord) -> NDArray[np.uint8]:
     return _read(folder / record.name, "RGB", record)
 
 
+def draft(image: Image.Image, mode: str, size: tuple[int, int]) -> None:
+    """Has a JPEG decoded hardly larger than `size`. HEIC would give a thumbnail that lies in the file, whatever it
+    shows."""
+    if isinstance(image, JpegImageFile):
+        image.draft(mode, size)
+
+
 def read_thumbnail(folder: Path, name: str, size: tuple[int, int] | None, side: int) -> Image.Image:
     """The image as displayed, RGB, at most `side` px long; a JPEG is decoded hardly larger than that.
 
@@ -63,7 +50,7 @@ def read_thumbnail(folder: Path, name: str, size: tuple[int, int] | None, side: 
     with _naming(path), opened(path) as image:
         transpose = TRANSPOSE_OF.get(orientation_left(image))
         stored = image.size
-        image.draft("RGB", (2 * side, 2 * side))
+        draft(image, "RGB", (2 * side, 2 * side))
         pixels = eight_bit(image, "RGB")
         if isinstance(image, TiffImageFile):  # rotated, and so given its size, as it is decoded
             stored = image.size
@@ -101,7 +88,7 @@ def _is_file(path: Path) -> bool:
 def read_mask_file(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.bool_]:
     """(H, W) bool, False where the mask of the image of this name and size is black. Raises BadImage."""
     with _naming(path), opened(path) as image:
-        values = np.asarray(eight_bit(image, "L"))
+        values = np.asarray(image) if is_deep(image) else np.asarray(image.convert("L"))
     if values.shape != size[::-1]:
         raise BadImage(
             f"{path}: {values.shape[1]}x{values.shape[0]}, but its image {name} is {size[0]}x{size[1]} as displayed; "
@@ -114,8 +101,8 @@ def _read(path: Path, mode: str, record: ImageRecord) -> NDArray[np.uint8]:
     with _naming(path), opened(path) as image:
         transpose = TRANSPOSE_OF.get(orientation_left(image))
         if mode == "L":
-            image.draft("L", image.size)  # JPEG at full size, luma alone: half the time
-        pixels = eight_bit(image, mode)
+            draft(image, "L", image.size)  # JPEG at full size, luma alone: half the time
+        pixels = eight_bit(image, mode, record.value_range)
         array = np.array(pixels if transpose is None else pixels.transpose(transpose))
     if array.shape[:2] != (record.height, record.width):
         raise BadImage(f"{path}: has changed since it was indexed; run again")
@@ -128,80 +115,3 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except BadImage as error:
         raise BadImage(f"{path}: {error}") from error
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[ImageFile]:
-    """The file as a Pillow image, pixels not yet decoded. Raises BadImage, the reason alone.
-
-    Pillow's classes are called directly and not through Image.open, whose limit of 179 Mpx is a
-    writable global of its module. Pillow answers a damaged file with almost any exception, so what is
-    raised while the image is open is the file's fault: keep the block to Pillow's own calls.
-    """
-    kind = "image"
-    try:
-        if reason := unusable_status(path.stat()):
-            raise BadImage(reason)
-        with path.open("rb") as stream:
-            kind, reader = _format_of(stream.read(16))
-            stream.seek(0)
-            with reader(stream) as image:
-                _check_header(image)
-                _check_scans(image, stream)
-                yield image
-    except BadImage:
-        raise
-    except FileNotFoundError as error:
-        raise BadImage("no such file") from error
-    except PermissionError as error:
-        raise BadImage(f"cannot be read ({error.strerror})") from error
-    except Exception as error:
-        raise BadImage(f"{kind} cannot be decoded ({one_line(error, 100)})") from error
-
-
-def _format_of(head: bytes) -> tuple[str, type[ImageFile]]:
-    for kind, magic, reader in _FORMATS:
-        if head.startswith(magic):
-            return kind, reader
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP", WebPImageFile
-    if head[4:8] == b"ftyp":
-        raise BadImage(f"{'AVIF' if head[8:11] == b'avi' else 'HEIC'} is not supported: convert to JPEG")
-    raise BadImage("the file is empty" if not head else "not a JPEG, PNG, TIFF or WebP image")
-
-
-def _check_header(image: ImageFile) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BadImage(f"{width}x{height} is over {MAX_PIXELS // 1_000_000} megapixels: reduce it")
-    if min(width, height) < MIN_SIDE:
-        raise BadImage(f"{width}x{height} is too small, at least {MIN_SIDE} px a side are needed")
-    if image.mode not in _MODES | _DEEP_MODES:
-        raise BadImage(f"colour mode {image.mode} is not supported: convert to RGB")
-
-
-def _check_scans(image: ImageFile, stream: IO[bytes]) -> None:
-    """A JPEG may go over all its pixels any number of times, 10 bytes a time: hours, from a small file."""
-    if not isinstance(image, JpegImageFile):
-        return
-    position, num_scans = stream.tell(), 0
-    stream.seek(0)
-    while part := stream.read(1 << 24):
-        num_scans += part.count(b"\xff\xda")
-    stream.seek(position)
-    if num_scans * image.width * image.height > MAX_SCANS:
-        raise BadImage(f"JPEG of {num_scans} scans takes too long to decode: save it again")
-
-
-def eight_bit(image: Image.Image, mode: str) -> Image.Image:
-    """The image in mode "L" or "RGB". 16 bits become 8 by v / 257; 32-bit integers and floats that are
-    not in [0, 65535] and [0, 1] have no range of their own and are stretched from least to greatest."""
-    if image.mode not in _DEEP_MODES:
-        return image.convert(mode)
-    values = np.nan_to_num(np.asarray(image), posinf=0, neginf=0).astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    top = 1.0 if image.mode == "F" else 65535.0
-    if low >= 0 and high <= top:
-        low, high = 0.0, top
-    scaled = (values - low) * (255 / max(high - low, 1e-12))
-    return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert(mode)

@@ -6,45 +6,66 @@ No file is opened here. One that cannot be used is left out with a reason.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import unicodedata
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from sfm.errors import BadFile
+from sfm.images.files import suffixes
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp"})
-_UNSUPPORTED_SUFFIXES = frozenset(
-    {".heic", ".heif", ".avif", ".gif", ".bmp", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
-)
 MAX_BYTES = 16 << 30  # 500 megapixels at 16 bytes each, and more; a larger file would take minutes to read
+RAW_EXTRA = "pip install 'loftr-sfm[raw]'"
+_RESULTS = (  # what lies together in a folder of results of ours
+    {"features.h5"},
+    {"run.json", "sparse"},
+    {"refine.json", "sparse"},
+    {"two_view.json", "matches.npz"},
+)
+
+
+_HIDDEN = re.compile(r"\..*|__MACOSX", re.DOTALL)
+_HIDDEN_OR_OWN = re.compile(  # what a run writes into its output folder
+    rf"{_HIDDEN.pattern}|(features\.h5|run\.json|report\.html)(\..*)?|database\.db.*|points\.ply|sparse|unrefined",
+    re.DOTALL,
+)
 
 
 class FoundImages(NamedTuple):
     """names: files that may be images, sorted POSIX paths relative to the folder. skipped: (name, reason)
-    of those that are known not to be usable from the outside. ignored: how many other files there are."""
+    of those that are known not to be usable from the outside. videos: names of videos. others: (name, what files of
+    its kind are called and what to do) of all other files. results: folders that were not searched, as they hold
+    results of ours."""
 
     names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
-    ignored: int
+    videos: tuple[str, ...] = ()
+    others: tuple[tuple[str, tuple[str, str]], ...] = ()
+    results: tuple[str, ...] = ()
 
 
-def find_images(folder: Path, *, exclude: Path | None = None) -> FoundImages:
+def find_images(folder: Path, *, exclude: Sequence[Path] = ()) -> FoundImages:
     """All files below the folder that bear the extension of an image format, without opening them.
 
-    Hidden files and folders (macOS' `._*` among them) and `__MACOSX` do not count; links are followed,
-    and a folder that is reached twice is searched once, so loops end. exclude: a folder below that is
-    not searched (the masks). Raises BadFile if the folder is missing or is not one.
+    Hidden files and folders (macOS' `._*` among them) and `__MACOSX` do not count, nor do folders of results of ours;
+    links are followed, and a folder that is reached twice is searched once, so loops end. exclude: folders below that
+    are not searched (the masks, the output). Raises BadFile if the folder is missing or is not one.
     """
     if not folder.is_dir():
         raise BadFile(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; give a folder of images")
-    names, skipped, ignored = [], [], 0
     unreadable: list[OSError] = []
-    for path in _walk(folder, exclude, unreadable):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix.lower() not in _SUFFIXES | _UNSUPPORTED_SUFFIXES:
-            ignored += 1
+    results: list[Path] = []
+    paths = {path.relative_to(folder).as_posix(): path for path in _walk(folder, exclude, unreadable, results)}
+    names, skipped, videos, others = [], [], [], []
+    for name, path in paths.items():
+        suffix = path.suffix.lower()
+        if suffix in suffixes.VIDEOS:
+            videos.append(name)
+        elif suffix not in suffixes.IMAGES | suffixes.RAW | suffixes.UNSUPPORTED:
+            others.append((_shown(name), suffixes.what_it_is(suffix)))
         elif reason := _unusable_name(name) or unusable_file(path, name):
             skipped.append((_shown(name), reason))
         else:
@@ -52,20 +73,42 @@ def find_images(folder: Path, *, exclude: Path | None = None) -> FoundImages:
     for error in unreadable:
         name = Path(error.filename).relative_to(folder).as_posix()
         skipped.append((_shown(name), f"the folder cannot be read ({error.strerror})"))
-    return FoundImages(tuple(sorted(names)), tuple(sorted(skipped)), ignored)
+    stems = frozenset(str(PurePosixPath(name).with_suffix("")).lower() for name in names)
+    clips = [name for name in videos if suffixes.is_live_clip(name, stems)]
+    others += [(_shown(name), ("clips of live photos", "their images are used")) for name in clips]
+    return FoundImages(
+        tuple(sorted(names)),
+        tuple(sorted(skipped)),
+        tuple(sorted(set(videos) - set(clips))),
+        tuple(sorted(others)),
+        tuple(sorted(_shown(path.relative_to(folder).as_posix()) for path in results)),
+    )
 
 
-def _walk(folder: Path, exclude: Path | None, unreadable: list[OSError]) -> Iterator[Path]:
-    """Files, and into the list the folders that could not be looked into."""
-    seen = {exclude.resolve()} if exclude is not None else set()
+def _walk(folder: Path, exclude: Sequence[Path], unreadable: list[OSError], results: list[Path]) -> Iterator[Path]:
+    """Files, and into the lists the folders that could not be looked into, and those that hold results of ours."""
+    seen = {path.resolve() for path in exclude} - {folder.resolve()}
     for root, folders, files in os.walk(folder, onerror=unreadable.append, followlinks=True):
         place = Path(root).resolve()
         if place in seen:
             folders.clear()
             continue
         seen.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+        if Path(root) != folder and _is_results(folder, Path(root), {*folders, *files}):
+            results.append(Path(root))
+            folders.clear()
+            continue
+        left_out = _HIDDEN_OR_OWN if "features.h5" in files else _HIDDEN  # an output folder that holds its images
+        folders[:] = sorted(name for name in folders if not left_out.fullmatch(name))
+        yield from (Path(root, name) for name in sorted(files) if not left_out.fullmatch(name))
+
+
+def _is_results(folder: Path, place: Path, held: set[str]) -> bool:
+    """Whether a folder below `folder` that holds these names is of a run, or an export beside the results of one."""
+    if any(results <= held for results in _RESULTS):
+        return True
+    is_export = "transforms.json" in held or "sparse" in held
+    return is_export and place.parent == folder and (folder / "features.h5").is_file()
 
 
 def _unusable_name(name: str) -> str | None:
@@ -94,9 +137,17 @@ def unusable_file(path: Path, name: str) -> str | None:
         return f"cannot be read ({error.strerror})"
     if reason := unusable_status(status):
         return reason
-    if path.suffix.lower() in _UNSUPPORTED_SUFFIXES:
-        return f"{path.suffix[1:].upper()} is not supported: convert to JPEG"
+    suffix = path.suffix.lower()
+    if suffix in suffixes.UNSUPPORTED:
+        return f"{suffix[1:].upper()} is not supported: convert to JPEG"
+    if suffix in suffixes.RAW and not has_raw_extra():
+        return f"RAW images need {RAW_EXTRA}"
     return None
+
+
+def has_raw_extra() -> bool:
+    """Whether RAW images can be read; nothing is imported for it."""
+    return find_spec("rawpy") is not None
 
 
 def unusable_status(status: os.stat_result) -> str | None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
-from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+
+from sfm.images.gps import gps_and_time
+from sfm.types import GPSTag
 
 MAX_TEXT = 100  # characters; a longer name in EXIF is a faulty entry, and no camera's in COLMAP's database
 TRANSPOSE_OF = {  # EXIF orientation -> what makes the stored pixels look as displayed
@@ -28,7 +30,7 @@ _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF FocalPlaneResolution
 @dataclass(frozen=True, slots=True)
 class Exif:
     """The EXIF entries of an image; empty strings and zeros where absent. pixels_per_mm: of the
-    focal plane, for the file's present size."""
+    focal plane, for the file's present size. gps, taken_at: as in ImageRecord."""
 
     orientation: int = 1
     make: str = ""
@@ -37,6 +39,8 @@ class Exif:
     focal_mm: float = 0.0
     focal_35mm: float = 0.0
     pixels_per_mm: float = 0.0
+    gps: GPSTag | None = None
+    taken_at: float | None = None
 
 
 def read_exif(image: Image.Image) -> Exif:
@@ -51,6 +55,10 @@ def read_exif(image: Image.Image) -> Exif:
         exif_ifd = main.get_ifd(0x8769)
     except Exception:
         return Exif()
+    try:
+        gps, taken_at = gps_and_time(image, main)
+    except Exception:
+        gps, taken_at = None, None
     return Exif(
         orientation=int(_number(main.get(0x0112))) or 1,
         make=_text(main.get(0x010F)),
@@ -59,12 +67,14 @@ def read_exif(image: Image.Image) -> Exif:
         focal_mm=_number(exif_ifd.get(0x920A)),
         focal_35mm=_number(exif_ifd.get(0xA405)),
         pixels_per_mm=_pixels_per_mm(exif_ifd, image.size),
+        gps=gps,
+        taken_at=taken_at,
     )
 
 
-def orientation_left(image: ImageFile) -> int:
-    """The EXIF orientation that is still to be applied: Pillow rotates TIFF, and only TIFF, as it decodes."""
-    return 1 if isinstance(image, TiffImageFile) else read_exif(image).orientation
+def orientation_left(image: Image.Image) -> int:
+    """The EXIF orientation that is still to be applied: TIFF and HEIC are rotated as they are decoded."""
+    return 1 if isinstance(image, TiffImageFile) or image.format == "HEIF" else read_exif(image).orientation
 
 
 def _pixels_per_mm(exif_ifd: dict[int, Any], size: tuple[int, int]) -> float:

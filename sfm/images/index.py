@@ -6,7 +6,7 @@ A file that cannot be used is left out with a reason, so that one bad file never
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
@@ -17,39 +17,62 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.images.camera_priors import ImageHeader, cameras_of
-from sfm.images.decoding import mask_path, opened, read_mask_file
-from sfm.images.discovery import find_images, unusable_file
+from sfm.images.decoding import draft, mask_path, read_mask_file
+from sfm.images.discovery import FoundImages, find_images, unusable_file
 from sfm.images.exif import orientation_left, read_exif
+from sfm.images.files.formats import opened
+from sfm.images.files.value_range import Range, Sketch, is_stretched, sketch, used_ranges
+from sfm.images.notes import index_notes, masks_of_nothing
 from sfm.options import ImageOptions
-from sfm.system.hashing import files_digest
+from sfm.system.hashing import files_digest, json_digest
 from sfm.system.parallel import Workers
 from sfm.system.progress import progress_bar
-from sfm.types import ImageRecord
+from sfm.types import CameraPrior, ImageRecord
+from sfm.wording import some
 
 LARGE = 50_000_000  # pixels; larger images are checked one at a time
 
 
 class _Checked(NamedTuple):
-    """An image that is known to decode. digest: hex SHA-256 of it and of its mask."""
+    """An image that is known to decode. digest: hex SHA-256 of it and of its mask. mask: the mask's file. values: of
+    more than 8 bits."""
 
     header: ImageHeader
     digest: str
-    has_mask: bool
+    mask: Path | None
+    values: Sketch | None
+
+
+class ImagesIndex(NamedTuple):
+    """records: the usable images, sorted by name. skipped: (name, reason) of every file that looked like one and is
+    not. notes: what else the user should know of the folder, a line each."""
+
+    records: tuple[ImageRecord, ...]
+    skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
 
 
 def read_images_index(
     folder: Path, options: ImageOptions, *, keep_copies: bool = False
 ) -> tuple[tuple[ImageRecord, ...], tuple[tuple[str, str], ...]]:
-    """The usable images, sorted by name, and (name, reason) of every file that looked like one and is not.
+    """The usable images of a folder, and what is skipped: index_images without its notes."""
+    return index_images(folder, options, keep_copies=keep_copies)[:2]
+
+
+def index_images(
+    folder: Path, options: ImageOptions, *, keep_copies: bool = False, exclude: Sequence[Path] = ()
+) -> ImagesIndex:
+    """The images of a folder.
 
     Of files of the same bytes (and mask) the first counts: a copy shows nothing new, but passes for a second
-    view. keep_copies: all of them count. Raises BadFile if the folder is missing or holds no images, BadImage if
-    fewer than two are usable or a mask does not fit, BadOption if the options contradict the images.
+    view. keep_copies: all of them count. exclude: folders below that are not searched. Raises BadFile if the folder is
+    missing or holds no images, BadImage if fewer than two are usable or a mask does not fit, BadOption if the options
+    contradict the images.
     """
     _check_masks_folder(folder, options.masks)
-    found = find_images(folder, exclude=options.masks)
+    found = find_images(folder, exclude=excluded(options, exclude))
     if not found.names and not found.skipped:
-        raise BadFile(f"{folder}: no images in it (JPEG, PNG, TIFF or WebP)")
+        raise BadFile(f"{folder}: no images in it (JPEG, PNG, TIFF, WebP, HEIC, AVIF, RAW){_instead(found)}")
     checked, bad = _check_all(folder, found.names, options.masks)
     checked, copies = (checked, []) if keep_copies else _without_copies(checked)
     skipped = tuple(sorted((*found.skipped, *bad, *copies)))
@@ -58,11 +81,43 @@ def read_images_index(
         raise BadImage(
             f"{folder}: {len(checked)} usable images of {len(checked) + len(skipped)}{why}; give at least two"
         )
-    if options.masks is not None and not any(one.has_mask for one in checked):
-        raise BadFile(f"{options.masks}: no mask for any image; the mask of {found.names[0]} is {found.names[0]}.png")
+    masks = [one.mask for one in checked if one.mask is not None]
+    if options.masks is not None and not masks:
+        raise BadFile(
+            f"{options.masks}: no mask for any image; the mask of {found.names[0]} is {found.names[0]}.png"
+            f"{masks_of_nothing(options.masks, masks)}"
+        )
     cameras = cameras_of([one.header for one in checked], options)
-    records = tuple(ImageRecord(p.name, *p.size, cameras[p.name], digest) for p, digest, _ in checked)
-    return records, skipped
+    ranges = used_ranges(one.values for one in checked if one.values is not None)
+    records = tuple(_record(one, cameras[one.header.name], ranges) for one in checked)
+    depths = [one.values.kind for one in checked if one.values is not None]
+    return ImagesIndex(records, skipped, index_notes(found, ranges, depths, options.masks, masks, len(records)))
+
+
+def excluded(options: ImageOptions, more: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Folders in which no images are searched: of the masks, and more."""
+    return (*more, *([options.masks] if options.masks is not None else []))
+
+
+def _instead(found: FoundImages) -> str:
+    """What a folder without images holds."""
+    if found.videos:
+        return f", but videos: {some(found.videos)}"
+    if found.results:
+        return f" but results of earlier runs in {some(found.results)}"
+    return f", but {some([name for name, _ in found.others])}" if found.others else ""
+
+
+def _record(one: _Checked, camera: CameraPrior, ranges: Mapping[str, Range]) -> ImageRecord:
+    value_range = None if one.values is None else ranges[one.values.kind]
+    exif = one.header.exif
+    digest = _ranged(one.digest, value_range)
+    return ImageRecord(one.header.name, *one.header.size, camera, digest, exif.gps, exif.taken_at, value_range)
+
+
+def _ranged(digest: str, value_range: Range | None) -> str:
+    """The digest of an image of which a range of values is seen: with another range it is another image."""
+    return digest if value_range is None or not is_stretched(value_range) else json_digest([digest, *value_range])
 
 
 def _without_copies(checked: Sequence[_Checked]) -> tuple[list[_Checked], list[tuple[str, str]]]:
@@ -78,7 +133,10 @@ def _check_masks_folder(folder: Path, masks: Path | None) -> None:
     if masks is None:
         return
     if not masks.is_dir():
-        raise BadFile(f"{masks}: no such folder of masks")
+        what = "is a file" if masks.exists() else "no such folder"
+        raise BadFile(
+            f"--masks {masks}: {what}; give the folder of masks, NAME.png for image NAME, or leave --masks out"
+        )
     if masks.resolve() == folder.resolve():
         raise BadOption(f"--masks {masks}: masks must be in a folder of their own, not among the images")
 
@@ -117,9 +175,10 @@ def _check(folder: Path, name: str, masks: Path | None, large: Lock) -> _Checked
             exif = read_exif(image)
             orientation = orientation_left(image)
             size = image.size
-            image.draft("L", (1, 1))
+            draft(image, "L", (1, 1))
             image.load()
-            if isinstance(image, TiffImageFile):
+            values = sketch(image)
+            if isinstance(image, TiffImageFile) or image.format == "HEIF":
                 size = image.size
     except (BadImage, OSError) as error:
         return str(error)
@@ -132,7 +191,7 @@ def _check(folder: Path, name: str, masks: Path | None, large: Lock) -> _Checked
         digest = files_digest([path] if mask is None else [path, mask])
     except OSError as error:
         return str(error)
-    return _Checked(ImageHeader(name, size, exif), digest, mask is not None)
+    return _Checked(ImageHeader(name, size, exif), digest, mask, values)
 
 
 def _check_sums(path: Path) -> None:
@@ -149,13 +208,24 @@ def check_unchanged(folder: Path, record: ImageRecord, masks: Path | None) -> No
         digest = files_digest([path] if mask is None else [path, mask])
     except OSError as error:
         raise BadImage(f"{path}: cannot be read ({error.strerror}); run again when it is there") from None
-    if digest != record.digest:
+    if _ranged(digest, record.value_range) != record.digest:
         raise BadImage(f"{path}: has changed since it was indexed; run again")
+
+
+def check_images(paths: Sequence[Path]) -> list[tuple[ImageHeader, str, Range | None]]:
+    """Single images that belong together, named by their paths: size and EXIF, hex SHA-256, and of those of more than
+    8 bits the range of values that they use. Raises BadImage naming the file."""
+    checked = []
+    for path in paths:
+        found = unusable_file(path, str(path)) or _check(Path(), str(path), None, Lock())
+        if isinstance(found, str):
+            raise BadImage(f"{path}: {found}")
+        checked.append(found)
+    ranges = used_ranges(one.values for one in checked if one.values is not None)
+    return [(one.header, one.digest, ranges[one.values.kind] if one.values else None) for one in checked]
 
 
 def check_image(path: Path) -> tuple[ImageHeader, str]:
     """A single image, named by its path, and its hex SHA-256. Raises BadImage naming the file."""
-    found = unusable_file(path, str(path)) or _check(Path(), str(path), None, Lock())
-    if isinstance(found, str):
-        raise BadImage(f"{path}: {found}")
-    return found.header, found.digest
+    ((header, digest, _),) = check_images([path])
+    return header, digest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from sfm.images.index import read_images_index
+from sfm.images.index import index_images
 from sfm.options import ImageOptions
 from sfm.types import ImageRecord, StageSummary
 
@@ -18,10 +18,10 @@ class _ImageStore(Protocol):
     def write_images(self, records: Sequence[ImageRecord]) -> None: ...
 
 
-def run(db: _ImageStore, folder: Path, options: ImageOptions) -> StageSummary:
-    """Checks the images of the folder and writes their records. Errors as read_images_index."""
+def run(db: _ImageStore, folder: Path, options: ImageOptions, *, exclude: Sequence[Path] = ()) -> StageSummary:
+    """Checks the images of the folder and writes their records. exclude, errors: as index_images."""
     start = time.perf_counter()
-    records, skipped = read_images_index(folder, options)
+    records, skipped, notes = index_images(folder, options, exclude=exclude)
     db.write_images(records)
     counts: dict[str, int | float] = {
         "images": len(records),
@@ -29,4 +29,6 @@ def run(db: _ImageStore, folder: Path, options: ImageOptions) -> StageSummary:
         "cameras": len({record.camera.group for record in records}),
         "focal_priors": sum(record.camera.has_focal_prior for record in records),
     }
-    return StageSummary("images", counts, time.perf_counter() - start, skipped)
+    if located := sum(record.gps is not None for record in records):
+        counts["gps_positions"] = located
+    return StageSummary("images", counts, time.perf_counter() - start, skipped, notes=notes)

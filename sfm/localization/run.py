@@ -57,7 +57,7 @@ class NewImages:
     def of(cls, path: Path, taken: Mapping[str, int]) -> NewImages:
         """All images in a folder, or one file. taken: names in the model. BadFile where there are none."""
         if path.is_file():
-            folder, found = path.parent, FoundImages((path.name,), (), 0)
+            folder, found = path.parent, FoundImages((path.name,), ())
         else:
             folder, found = path, find_images(path)
         skipped = list(found.skipped)

@@ -16,6 +16,7 @@ import numpy as np
 import pycolmap
 
 from sfm.colmap.camera import prior_focal
+from sfm.colmap.database import camera_ids, rig_ids
 from sfm.colmap.log import quiet
 from sfm.colmap.model_writer import save_model
 from sfm.mapping.inputs import Attempt, MappingInput
@@ -35,10 +36,14 @@ def incremental_options(attempt: Attempt, options: MappingOptions) -> pycolmap.I
     mapper.init_min_tri_angle = strategy.init_min_tri_angle
     mapper.abs_pose_min_num_inliers = strategy.abs_pose_min_num_inliers
     mapper.abs_pose_min_inlier_ratio = strategy.abs_pose_min_inlier_ratio
-    if data.known_intrinsics:
+    if data.known_intrinsics or attempt.hold_focal:
         result.ba_refine_focal_length = mapper.abs_pose_refine_focal_length = False
     if data.known_intrinsics or attempt.hold_distortion:
         result.ba_refine_extra_params = mapper.abs_pose_refine_extra_params = False
+    if data.rigs:
+        ids = camera_ids(data.images)
+        result.constant_cameras = mapper.constant_cameras = {ids[group] for group in data.known_groups}
+        result.constant_rigs = mapper.constant_rigs = rig_ids(data.images, [rig for rig in data.rigs if rig.fixed])
     return result
 
 
@@ -73,7 +78,7 @@ def global_options(attempt: Attempt, options: MappingOptions) -> pycolmap.Global
         mapper.global_positioning.min_num_view_per_track = 2
         mapper.retriangulation.ignore_two_view_tracks = False
     adjustment = mapper.bundle_adjustment
-    adjustment.refine_focal_length = not data.known_intrinsics
+    adjustment.refine_focal_length = not (data.known_intrinsics or attempt.hold_focal)
     adjustment.refine_extra_params = not (data.known_intrinsics or attempt.hold_distortion)
     if data.traits.dense:  # COLMAP's own, a hundredth of the focal length, is made for what is sparse
         focal = float(np.median([prior_focal(record) for record in data.images]))

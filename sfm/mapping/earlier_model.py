@@ -16,6 +16,7 @@ import pycolmap
 
 from sfm.colmap.model_reader import model_digest, read_reconstruction
 from sfm.colmap.model_writer import UNREFINED
+from sfm.colmap.rig_models import has_rigs
 from sfm.errors import BadFile
 from sfm.mapping.colmap_mapper import register_more
 from sfm.mapping.inputs import Attempt, MappingInput, write_database
@@ -49,7 +50,7 @@ def earlier_model(output: Path, images: Sequence[ImageRecord]) -> pycolmap.Recon
         return None
     now, before = {one.name: one for one in images}, record["images"]
     registered = [model.images[i] for i in model.reg_image_ids()]
-    if set(now) <= set(before) or len(registered) < ENOUGH * len(now):
+    if set(now) <= set(before) or len(registered) < ENOUGH * len(now) or has_rigs(model):
         return None
     for image in registered:
         one = now.get(image.name)
@@ -64,7 +65,7 @@ def earlier_model(output: Path, images: Sequence[ImageRecord]) -> pycolmap.Recon
 def continued(data: MappingInput, options: MappingOptions, scratch: Path, output: Path) -> Outcome | None:
     """What comes of the earlier model with the new images; None where there is none, or where mapping must begin anew:
     an image of the earlier model is lost, or too few of the new ones are registered."""
-    if options.mapper != "incremental":
+    if options.mapper != "incremental" or data.rigs:
         return None
     earlier = earlier_model(output, data.images)
     if earlier is None:

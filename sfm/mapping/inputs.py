@@ -6,18 +6,20 @@ Pixels are COLMAP's (sfm.types).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfm.colmap.database import write_colmap_database
+from sfm.colmap.database import NO_CAMERAS, write_colmap_database
 from sfm.errors import BadFile
 from sfm.geometry.pixels import reduction
-from sfm.types import Grid, ImageRecord, KeypointMatches, Keypoints, MatcherTraits, TwoViewGeometry
+from sfm.types import CameraRig, Grid, ImageRecord, KeypointMatches, Keypoints, MatcherTraits, TwoViewGeometry
 
 if TYPE_CHECKING:
+    import pycolmap
+
     from sfm.storage.database import FeatureDatabase
 
 # Standard deviations of a match from which on an observation is wrong: COLMAP's 4 px of SIFT. Of a dense matcher's
@@ -30,6 +32,9 @@ class MappingInput:
     """All that mapping reads: images in order, and their keypoints, verified pairs and matches.
 
     grids, traits: of the matcher. known_intrinsics: the user gave the cameras' parameters; they stay as they are.
+    estimated_focals: camera groups whose focal length is not from EXIF, but from the pairs.
+    known_groups: camera groups of which this holds, where it does not of all. rigs: of cameras whose poses in it are
+    known.
     """
 
     images: tuple[ImageRecord, ...]
@@ -39,6 +44,9 @@ class MappingInput:
     grids: Mapping[str, Grid | None]
     known_intrinsics: bool = False
     traits: MatcherTraits = MatcherTraits()
+    estimated_focals: frozenset[str] = frozenset()
+    known_groups: frozenset[str] = frozenset()
+    rigs: tuple[CameraRig, ...] = ()
 
     @property
     def sigma(self) -> float:
@@ -63,20 +71,23 @@ def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
     pairs = {m.pair for m in matches}
     if len(pairs) < len(matches) or not pairs <= {g.pair for g in geometries}:
         raise BadFile(f"{db.path}: its matches are not of its verified pairs; delete it to start afresh")
+    lenses = {} if known_intrinsics else db.read_lenses()
+    images = tuple(replace(r, camera=lenses.get(r.camera.group, r.camera)) for r in db.read_images())
     return MappingInput(
-        db.read_images(),
+        images,
         db.read_keypoints(),
         geometries,
         matches,
         db.read_grids(),
         known_intrinsics,
         db.read_traits(),
+        frozenset(lenses),
     )
 
 
-def write_database(path: Path, data: MappingInput) -> None:
-    """A new COLMAP database of all that mapping reads."""
-    write_colmap_database(path, data.images, data.keypoints, data.geometries, data.matches)
+def write_database(path: Path, data: MappingInput, cameras: Mapping[int, pycolmap.Camera] = NO_CAMERAS) -> None:
+    """A new COLMAP database of all that mapping reads. cameras: by id, those that are better known than by a prior."""
+    write_colmap_database(path, data.images, data.keypoints, data.geometries, data.matches, data.rigs, cameras)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +106,10 @@ class Strategy:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run of COLMAP's mapping. hold_distortion: only focal lengths are refined."""
+    """One run of COLMAP's mapping. hold_distortion: only focal lengths are refined. hold_focal: nor are these."""
 
     name: str
     strategy: Strategy
     data: MappingInput
     hold_distortion: bool = False
+    hold_focal: bool = False

@@ -15,7 +15,7 @@ import pycolmap
 
 from sfm.colmap.camera import prior_camera
 from sfm.colmap.log import quiet
-from sfm.colmap.model_reader import read_reconstruction
+from sfm.colmap.model_reader import model_folder, read_reconstruction
 from sfm.errors import BadFile
 from sfm.mapping.colmap_mapper import triangulation_options
 from sfm.mapping.inputs import MappingInput, write_database
@@ -25,9 +25,12 @@ from sfm.types import CameraPrior, ImageRecord
 REASON = "not in the model of known poses"
 
 
-def read_known_model(folder: Path) -> pycolmap.Reconstruction:
-    """The model. Raises BadFile where it is missing or cannot be read."""
-    return read_reconstruction(folder, "export it again")
+def read_known_model(path: Path) -> pycolmap.Reconstruction:
+    """The model at a path, of several the one of most images (sfm.colmap.model_reader.model_folder).
+
+    Raises BadFile where it is missing or cannot be read.
+    """
+    return read_reconstruction(model_folder(path), "export it again")
 
 
 def posed_input(
@@ -46,7 +49,7 @@ def posed_input(
     if not posed:
         example = f" (for example {min(images)})" if images else ""
         raise BadFile(f"{folder}: has none of the images by name{example}; name its images as in the image folder")
-    return replace(data, images=tuple(records), known_intrinsics=True), posed
+    return replace(data, images=tuple(records), known_intrinsics=True, rigs=()), posed  # the user's own poses
 
 
 def _with_camera(record: ImageRecord, image: pycolmap.Image, folder: Path) -> ImageRecord:

@@ -2,7 +2,8 @@
 
 A run is evaluated by what its largest model explains (`support`), of which misregistered images
 (sfm.mapping.consistency) are no part. Where pairs contradict a model, the same run is made once more without
-them; where images are missing, further runs lower thresholds or begin at other focal lengths.
+them; where the focal length is doubtful (sfm.mapping.focal_starts) or images are missing, further runs lower
+thresholds or begin at other focal lengths.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sfm.colmap.camera import replace_focals
 from sfm.colmap.log import adjust_bundle
 from sfm.mapping.colmap_mapper import INIT_ERROR, register_more
 from sfm.mapping.consistency import misregistered, pair_votes
+from sfm.mapping.focal_starts import better, further_starts
 from sfm.mapping.inputs import Attempt, MappingInput, Strategy
 from sfm.mapping.registry import run_mapper
 from sfm.options import MappingOptions
@@ -27,8 +29,11 @@ STRATEGIES = (
     Strategy("narrow", 50, 8.0, 20, 0.20),
     Strategy("weak", 25, 4.0, 15, 0.20),
 )
-ATTEMPTS = ("default", "narrow", "refined focal", "long focal", "longest focal", "weak", "known poses", "earlier model")
-EARLIER = ATTEMPTS[-1]  # of sfm.mapping.earlier_model
+EARLIER = "earlier model"  # of sfm.mapping.earlier_model
+ATTEMPTS = (
+    *("default", "narrow", "refined focal", "long focal", "longest focal", "weak", "known poses", EARLIER),
+    *("held distortion", "wide focal", "guessed focal", "EXIF focal", "without EXIF"),
+)
 LONG_FOCALS = {"long focal": 2.5, "longest focal": 5.0}  # of the longer side; a guess is 1.2
 
 
@@ -80,9 +85,18 @@ def strongest_pairs(data: MappingInput) -> dict[str, tuple[int, str]]:
 
 
 def num_reachable(data: MappingInput) -> int:
-    """Images with a pair that the least demanding attempt can use."""
+    """Images with a pair that the least demanding attempt can use, and those that a rig registers with them."""
     least = STRATEGIES[-1].abs_pose_min_num_inliers
-    return sum(inliers >= least for inliers, _ in strongest_pairs(data).values())
+    reached = {name for name, (inliers, _) in strongest_pairs(data).items() if inliers >= least}
+    for frame in (frame for rig in data.rigs for frame in rig.frames):
+        together = {name for name in frame if name is not None}
+        reached |= together if together & reached else set()
+    return len(reached)
+
+
+def first_outcome(data: MappingInput, options: MappingOptions, scratch: Path) -> Outcome:
+    """The outcome of the first attempt alone, in a new folder: by which inputs can be compared."""
+    return _attempt(Attempt(STRATEGIES[0].name, STRATEGIES[0], data), options, scratch)
 
 
 def map_images(data: MappingInput, options: MappingOptions, scratch: Path) -> Outcome:
@@ -93,6 +107,9 @@ def map_images(data: MappingInput, options: MappingOptions, scratch: Path) -> Ou
     """
     first = Attempt(STRATEGIES[0].name, STRATEGIES[0], data)
     best = _attempt(first, options, scratch)
+    for attempt in tuple(further_starts(best, num_reachable(data))):
+        outcome = _attempt(attempt, options, scratch)
+        best = outcome if better(outcome, best) else best
     for stage in (narrower, other_focals, weaker):
         start = replace(best.attempt, data=replace(best.attempt.data, geometries=data.geometries, matches=data.matches))
         for attempt in () if _complete(best) else tuple(stage(replace(best, attempt=start), options)):
@@ -144,7 +161,7 @@ def evaluated_run(attempt: Attempt, options: MappingOptions, folder: Path) -> tu
 def evaluate(
     attempt: Attempt, models: tuple[pycolmap.Reconstruction, ...], folder: Path
 ) -> tuple[Outcome, frozenset[ImagePair]]:
-    """The outcome of an attempt that gave these models, and the pairs that contradict the largest one."""
+    """The outcome of an attempt that gave these models, and the pairs that contradict the first of them."""
     data = attempt.data
     if not models:
         return Outcome(attempt, models, frozenset(), folder), frozenset()
@@ -196,11 +213,13 @@ def _refined_focals(data: MappingInput, model: pycolmap.Reconstruction) -> dict[
 
 
 def drop_images(model: pycolmap.Reconstruction, names: frozenset[str]) -> None:
-    """Takes images out of a model, in place, and the points that are left with fewer than two observations."""
-    for image_id in sorted(model.reg_image_ids()):
-        image = model.image(image_id)
-        if image.name in names:
-            model.deregister_frame(image.frame_id)
+    """Takes images out of a model, in place, and the points that are left with fewer than two observations.
+
+    An image goes with all that were taken at the same time by cameras of its rig.
+    """
+    images = [model.image(image_id) for image_id in sorted(model.reg_image_ids())]
+    for frame_id in dict.fromkeys(image.frame_id for image in images if image.name in names):
+        model.deregister_frame(frame_id)
 
 
 def free_distortion(model: pycolmap.Reconstruction, threads: int) -> None:

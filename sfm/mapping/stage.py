@@ -15,18 +15,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pycolmap
 
 from sfm.colmap.camera import replace_focals
-from sfm.colmap.database import place_database
+from sfm.colmap.database import camera_ids, place_database
 from sfm.colmap.model_writer import UNREFINED, write_models
+from sfm.colmap.rig_models import has_rigs
 from sfm.errors import BadFile, NoModel
 from sfm.geometry.focal_from_F import estimate_focals
 from sfm.mapping.consistency import point_votes
 from sfm.mapping.earlier_model import continued, remember
+from sfm.mapping.equal_cameras import AS_MUCH, with_equal_cameras
 from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.known_poses import REASON, posed_input, read_known_model, triangulate
 from sfm.mapping.retry_strategy import (
@@ -35,28 +37,41 @@ from sfm.mapping.retry_strategy import (
     STRATEGIES,
     Outcome,
     drop_images,
+    evaluate,
+    first_outcome,
     free_distortion,
     map_images,
     strongest_pairs,
+    support,
 )
+from sfm.mapping.rigs import FEWEST_KEPT, describe_rig, mount, with_known_rigs
 from sfm.options import MappingOptions
-from sfm.types import StageSummary
+from sfm.types import CameraRig, StageSummary
 
 if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
 
 CLEARLY, MANY = 10, 0.1  # matches more that contradict a model than agree with it; share of the pairs
+NOT_JOINED = "in a smaller model, which could not be joined through the rig"
 MISREGISTERED = "misregistered: it does not observe half of the points that its matches lead to"
 
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """Models, largest first, the name of the attempt that gave them, and images left out with their reasons."""
+    """Models, largest first, the name of the attempt that gave them, and images left out with their reasons.
+
+    data: the input, with the cameras that the models have. equal_cameras: some of those are one though they might be
+    several. focals_estimated: cameras whose focal length their pairs gave. notes: lines for the user.
+    """
 
     models: tuple[pycolmap.Reconstruction, ...]
     attempt: str
     left_out: dict[str, str]
+    data: MappingInput
     removed_pairs: int = 0
+    equal_cameras: bool = False
+    focals_estimated: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -73,17 +88,18 @@ def _scratch(output: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def reconstruct(data: MappingInput, options: MappingOptions, output: Path) -> Mapped:
-    """Maps the matches and writes OUT/database.db and OUT/unrefined/N.
+def reconstruct(data: MappingInput, options: MappingOptions, output: Path, rigs: Sequence[CameraRig] = ()) -> Mapped:
+    """Maps the matches and writes OUT/database.db and OUT/unrefined/N. rigs: that a model may show to be some.
 
     Raises BadFile where OUT cannot be written or the model of known poses cannot be used, NoModel
     where COLMAP makes no model.
     """
     known = read_known_model(options.known_poses) if options.known_poses is not None else None
     with _scratch(output) as scratch:
-        mapped = (
-            _mapped(data, options, scratch, output) if known is None else _triangulated(data, known, options, scratch)
-        )
+        if known is None:
+            mapped = _mapped(data, options, scratch, output, rigs)
+        else:
+            mapped = _triangulated(data, known, options, scratch)
         place_database(scratch / "database.db", output / "database.db")
         if not mapped.models:
             raise NoModel(no_model_message(data))
@@ -93,13 +109,78 @@ def reconstruct(data: MappingInput, options: MappingOptions, output: Path) -> Ma
     return mapped
 
 
-def _mapped(data: MappingInput, options: MappingOptions, scratch: Path, output: Path) -> Mapped:
-    outcome = continued(data, options, scratch, output) or map_images(data, options, scratch)
-    os.replace(outcome.folder / "database.db", scratch / "database.db")
-    left_out = drop_misregistered(outcome)
-    for model in outcome.models if outcome.attempt.hold_distortion else ():
+def _mapped(
+    data: MappingInput, options: MappingOptions, scratch: Path, output: Path, rigs: Sequence[CameraRig]
+) -> Mapped:
+    outcome, found = _best_cameras(data, options, scratch, output)
+    held = outcome.attempt.hold_distortion and not outcome.attempt.hold_focal
+    for model in outcome.models if held and not data.rigs else ():
         free_distortion(model, options.threads)
-    return Mapped(outcome.models, outcome.attempt.name, left_out, outcome.removed_pairs)
+    path = outcome.folder / "database.db"
+    for rig in rigs if outcome.models and not data.rigs else ():
+        if not has_rigs(found.models[0]):
+            found, path = _mounted(found, outcome, rig, options, scratch, path)
+    os.replace(path, scratch / "database.db")
+    return found
+
+
+def _best_cameras(data: MappingInput, options: MappingOptions, scratch: Path, output: Path) -> tuple[Outcome, Mapped]:
+    """The best outcome, with a camera for each device, or one for all that may be of one kind; what comes of an earlier
+    model, where there is one to go on from."""
+    own, num = with_focals(data)
+    if (going_on := continued(own, options, scratch, output)) is not None:
+        return going_on, _found(going_on, own, num)
+    equal = with_equal_cameras(data)
+    if equal is not None:
+        pooled, num_pooled = with_focals(equal)
+        first, other = (
+            first_outcome(each, options, scratch / name) for each, name in ((own, "cameras"), (pooled, "one camera"))
+        )
+        if other.models and other.support >= AS_MUCH * first.support:
+            found = len(camera_ids(data.images)) - len(camera_ids(pooled.images)) + 1
+            note = f"{found} cameras without EXIF have one calibration: it explains the images as well as one for each"
+            outcome = map_images(pooled, options, scratch)
+            return outcome, _found(outcome, pooled, num_pooled, equal_cameras=True, notes=(note,))
+    outcome = map_images(own, options, scratch)
+    return outcome, _found(outcome, own, num)
+
+
+def _found(outcome: Outcome, data: MappingInput, num: int, **more: Any) -> Mapped:
+    left_out = drop_misregistered(outcome)
+    return Mapped(
+        outcome.models, outcome.attempt.name, left_out, data, outcome.removed_pairs, focals_estimated=num, **more
+    )
+
+
+def with_focals(data: MappingInput) -> tuple[MappingInput, int]:
+    """The input with the focal lengths that pairs of images determine, of cameras of which none is known; how many."""
+    focals = estimate_focals(data.images, data.geometries)
+    estimated = data.estimated_focals | set(focals)
+    return replace(data, images=replace_focals(data.images, focals), estimated_focals=estimated), len(focals)
+
+
+def _mounted(
+    free: Mapped, outcome: Outcome, rig: CameraRig, options: MappingOptions, scratch: Path, path: Path
+) -> tuple[Mapped, Path]:
+    """The models with the rig, where it is one and explains as much, else those without; and their database."""
+    fresh = scratch / "rig.db"
+    attempt = replace(outcome.attempt, data=free.data, hold_distortion=False)
+    mounted = mount(free.models[0], free.data, rig, attempt, options, fresh, equal_cameras=free.equal_cameras)
+    notes = (*free.notes, mounted.note)
+    if mounted.model is None:
+        return replace(free, notes=notes), path
+    own, _ = evaluate(replace(attempt, data=mounted.data), (mounted.model,), scratch)
+    before = support(free.models[0])
+    if own.support < FEWEST_KEPT * before:
+        lost = f"{describe_rig(rig)}: no rig, with one pose for each time the model explains less"
+        return replace(free, notes=(*free.notes, lost)), path
+    left_out = drop_misregistered(own)
+    for model in free.models[1:]:
+        left_out |= {model.image(i).name: NOT_JOINED for i in model.reg_image_ids()}
+    num = mounted.model.num_reg_images() - free.models[0].num_reg_images()
+    gained = (f"{mounted.note}; {num} images more registered through it",) if num > 0 else (mounted.note,)
+    result = replace(free, models=(mounted.model,), left_out=left_out, data=mounted.data, notes=(*free.notes, *gained))
+    return result, fresh
 
 
 def drop_misregistered(outcome: Outcome) -> dict[str, str]:
@@ -115,7 +196,7 @@ def _triangulated(data: MappingInput, known: pycolmap.Reconstruction, options: M
     posed_data, posed = posed_input(data, known, options.known_poses)
     model = triangulate(posed_data, known, posed, options, scratch)
     left_out = {record.name: REASON for record in data.images if record.name not in posed}
-    return Mapped((model,) if model.num_points3D() else (), "known poses", left_out)
+    return Mapped((model,) if model.num_points3D() else (), "known poses", left_out, posed_data)
 
 
 def unregistered(
@@ -187,17 +268,22 @@ def _went_on(mapped: Mapped) -> tuple[str, ...]:
     return ("went on from the model of the images that were there before; delete unrefined/ to map all of them anew",)
 
 
-def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_intrinsics: bool = False) -> StageSummary:
+def run(
+    db: FeatureDatabase,
+    options: MappingOptions,
+    *,
+    output: Path,
+    known_intrinsics: bool = False,
+    rigs: Sequence[CameraRig] = (),
+) -> StageSummary:
     """The stage: reads keypoints and verified matches, writes COLMAP models under `output`.
 
     known_intrinsics: the user gave the cameras' parameters; they are not refined. For cameras
     without a prior mapping begins at the focal length that their pairs determine, if they do.
     """
     started = time.perf_counter()
-    data = read_input(db, known_intrinsics=known_intrinsics)
-    focals = estimate_focals(data.images, data.geometries) if options.known_poses is None else {}
-    data = replace(data, images=replace_focals(data.images, focals))
-    mapped = reconstruct(data, options, output)
+    data = with_known_rigs(read_input(db, known_intrinsics=known_intrinsics), rigs)
+    mapped = reconstruct(data, options, output, [rig for rig in rigs if not (rig.fixed and rig.is_central)])
     best = mapped.models[0]
     counts: dict[str, int | float] = {
         "models": len(mapped.models),
@@ -208,7 +294,7 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
         "reprojection_error": best.compute_mean_reprojection_error(),
         "attempt": ATTEMPTS.index(mapped.attempt) + 1,
         "pairs_removed": mapped.removed_pairs,
-        "focals_estimated": len(focals),
+        "focals_estimated": mapped.focals_estimated,
         "focal_px": float(np.median([camera.mean_focal_length() for camera in best.cameras.values()])),
     }
     return StageSummary(
@@ -216,5 +302,5 @@ def run(db: FeatureDatabase, options: MappingOptions, *, output: Path, known_int
         counts,
         time.perf_counter() - started,
         unregistered(data, mapped.models, mapped.left_out),
-        notes=(*_went_on(mapped), *repeated_structure(best, data)),
+        notes=(*_went_on(mapped), *mapped.notes, *repeated_structure(best, data)),
     )

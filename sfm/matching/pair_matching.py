@@ -9,12 +9,12 @@ after a stop at any point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from sfm.matchers.base import Matcher
 from sfm.matching.match_writer import FLUSH_PAIRS, MatchSink, MatchWriter
-from sfm.matching.rotations import CLEARLY, ROTATIONS, TIED, RotatedPair, find_rotations, strength
+from sfm.matching.rotations import CLEARLY, ROTATIONS, RotatedPair, find_rotations, find_ties, strength
 from sfm.matching.session import Session
 from sfm.options import MatchingOptions
 from sfm.system.hashing import json_digest
@@ -68,12 +68,20 @@ class Found(NamedTuple):
 class PairMatching:
     """Pairs and rotations, matched or taken from the database."""
 
-    def __init__(self, db: MatchTable, session: Session, keys: Sequence[str], cells: Mapping[str, int]) -> None:
-        """keys: of the matches in the database, by rotation."""
+    def __init__(
+        self,
+        db: MatchTable,
+        session: Session,
+        keys: Sequence[str],
+        cells: Mapping[str, int],
+        fits: Callable[[ImagePair, Matches], bool],
+    ) -> None:
+        """keys: of the matches in the database, by rotation. fits: whether a geometry explains a pair's matches."""
         self._db = db
         self._session = session
         self._keys = keys
         self._cells = cells
+        self._fits = fits
 
     def held(self, rotation: int) -> frozenset[ImagePair]:
         """Pairs that the database has matches of."""
@@ -105,7 +113,8 @@ class PairMatching:
         """
         rotated_before = frozenset[ImagePair]().union(*(self.held(rotation) for rotation in ROTATIONS))
         strengths = {task.pair: found.strength for task, found in upright.items()}
-        tied = [pair for pair, value in strengths.items() if value >= TIED and pair not in rotated_before]
+        never_rotated = {pair: value for pair, value in strengths.items() if pair not in rotated_before}
+        tied = find_ties(never_rotated, lambda pair: self._fits(pair, self._read(RotatedPair(pair, 0))))
         again = self.match(find_rotations(list(strengths), tied, self._strengths), desc="rotated images")
         before = {task: upright[RotatedPair(task.pair, 0)] for task in again}
         replaced = {task: found for task, found in again.items() if found.num_rows and found == before[task]}

@@ -22,7 +22,8 @@ from sfm.types import ImagePair, Matches
 
 ROTATIONS = (2, 1, 3)
 STRONG = 0.5  # confidence of a strong match
-TIED = 0.01  # share of cells with strong matches that connects two images; false pairs stay below
+TIED = 0.01  # share of cells with strong matches that connects two images whose geometry says so too
+CLEARLY_TIED = 0.03  # and without; false pairs stay below half of it
 NUM_BEST = 3  # pairs of two groups that speak for a rotation
 FOUND = 0.024  # sum of their strengths for a rotation to be believed (false rotations: up to half)
 AHEAD = 2.0  # and its ratio to that of any other rotation
@@ -85,6 +86,23 @@ class ImageGroups:
             self.group[name] = into
             self.rotation[name] = (self.rotation[name] + change) % 4
         self._members[into] += self._members.pop(gone)
+
+
+def find_ties(strengths: Mapping[ImagePair, float], fits: Callable[[ImagePair], bool]) -> list[ImagePair]:
+    """Pairs that match well as they are, as many as tell the groups of images.
+
+    fits: whether a geometry explains a pair's matches better than chance would. It is asked of the pairs in doubt that
+    would join two groups, strongest first: one false tie hides an image that is rotated.
+    """
+    ties = [pair for pair, value in strengths.items() if value >= CLEARLY_TIED]
+    names = {name for pair in strengths for name in (pair.name0, pair.name1)}
+    groups = ImageGroups(names, ties)
+    doubtful = [(-value, pair) for pair, value in strengths.items() if TIED <= value < CLEARLY_TIED]
+    for _, pair in sorted(doubtful):
+        if groups.apart(pair) and fits(pair):
+            groups.join(RotatedPair(pair, 0))
+            ties.append(pair)
+    return ties
 
 
 def probe_order(pairs: Sequence[ImagePair], groups: ImageGroups) -> list[ImagePair]:

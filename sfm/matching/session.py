@@ -17,6 +17,7 @@ from sfm.matching.rotations import RotatedPair
 from sfm.options import MatchingOptions
 from sfm.system import memory
 from sfm.types import ImagePair, ImageRecord, Matches
+from sfm.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,9 @@ class Session:
     def skipped(self) -> tuple[tuple[str, str], ...]:
         """(image, reason) of each image that could not be read."""
         num_lost = Counter(name for pair in self.lost for name in (pair.name0, pair.name1))
-        return tuple((name, f"{reason} ({num_lost[name]} pairs skipped)") for name, reason in self._failed.items())
+        return tuple(
+            (name, f"{reason} ({counted(num_lost[name], 'pair')} skipped)") for name, reason in self._failed.items()
+        )
 
     def match_all(self, tasks: Sequence[RotatedPair]) -> Iterator[tuple[list[tuple[RotatedPair, Matches]], int]]:
         """Batch by batch: (task, matches) of those that could be matched, and the number that is done with."""

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from sfm.geometry.evidence import Blocks
+from sfm.geometry.pixels import allowed_error
+from sfm.geometry.two_view import shows_same_place
 from sfm.matchers.base import Matcher
 from sfm.matching.pair_matching import MatchTable, PairMatching, keys_by_rotation, may_rotate, num_cells
 from sfm.matching.prefetch import ImageReader
 from sfm.matching.rotations import RotatedPair
 from sfm.matching.session import Session
-from sfm.options import MatchingOptions
-from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, StageSummary
+from sfm.options import MatchingOptions, VerificationOptions
+from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary
 
 
 class _MatchStore(MatchTable, Protocol):
@@ -47,7 +51,8 @@ def run(
     keys = keys_by_rotation(matcher, options)
     with ImageReader(folder, records, masks) as reader:
         session = Session(matcher, reader, options)
-        work = PairMatching(db, session, keys, num_cells(records, grids))
+        fits = partial(_fits, grids=grids, traits=matcher.traits)
+        work = PairMatching(db, session, keys, num_cells(records, grids), fits)
         num_reused = len(work.held(0).intersection(pairs))
         upright = work.match([RotatedPair(pair, 0) for pair in pairs], desc="matching")
         rotated = work.rotate(upright) if may_rotate(matcher, options) else {}
@@ -66,3 +71,12 @@ def run(
         **({"turned": len(rotated)} if rotated else {}),
     }
     return StageSummary("matching", counts, time.perf_counter() - start, skipped=session.skipped)
+
+
+def _fits(pair: ImagePair, matches: Matches, *, grids: Mapping[str, Grid | None], traits: MatcherTraits) -> bool:
+    """Whether one geometry explains the matches of two images with grids, so that they need not be rotated."""
+    grid0, grid1 = grids[pair.name0], grids[pair.name1]
+    if grid0 is None or grid1 is None:
+        return True
+    max_error = allowed_error((grid0, grid1), traits, VerificationOptions().max_error)
+    return shows_same_place(matches, max_error, Blocks.of(grid0, grid1))

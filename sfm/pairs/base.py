@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from sfm.types import ImagePair, ImageRecord
 @dataclass(frozen=True, slots=True)
 class ImageSet:
     """What pairs are chosen from. records: the usable images, sorted by name. folder: where their pixels are, for
-    sfm.images.decoding. skipped: names of images in the folder that cannot be used.
+    sfm.images.decoding. skipped: names of images in the folder that cannot be used. masks: folder of masks, or None.
+    clips: the folders in it whose images are frames of a video, "" for the folder itself. cache: file that the images'
+    descriptors are kept in, or None.
 
     What a later selector needs besides becomes a field here: selectors keep their signature.
     """
@@ -20,6 +22,9 @@ class ImageSet:
     records: tuple[ImageRecord, ...]
     folder: Path
     skipped: tuple[str, ...] = ()
+    masks: Path | None = None
+    clips: frozenset[str] = frozenset()
+    cache: Path | None = None
 
     @property
     def names(self) -> list[str]:
@@ -36,6 +41,13 @@ class ChosenPairs:
     pairs: tuple[ImagePair, ...]
     dropped: int = 0
     note: str = ""
+
+
+def joined(parts: Sequence[ChosenPairs]) -> ChosenPairs:
+    """The pairs of all parts, each once, in the order in which they come first; their notes in one line."""
+    pairs = dict.fromkeys(pair for part in parts for pair in part.pairs)
+    notes = dict.fromkeys(part.note for part in parts if part.note)
+    return ChosenPairs(tuple(pairs), sum(part.dropped for part in parts), "; ".join(notes))
 
 
 # (the images, what follows the selector's name after a colon or None) -> pairs of names of usable images. Raises

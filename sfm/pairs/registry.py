@@ -1,4 +1,4 @@
-"""The selectors of pairs by name, and the pairs that the value of --pairs asks for.
+"""The selectors of pairs by name, and the pairs that the value of --pairs asks for, which may join some: a+b.
 
 A selector is one file with a `PairSelector` (sfm.pairs.base) and one line in PAIR_SELECTORS, or an entry point of the
 group loftr_sfm.pairs in another package.
@@ -10,8 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from sfm.errors import BadFile
-from sfm.pairs import exhaustive, sequential
-from sfm.pairs.base import ChosenPairs, ImageSet, PairSelector
+from sfm.pairs import exhaustive, gps, retrieval, sequential
+from sfm.pairs.automatic import ALL_UP_TO, auto
+from sfm.pairs.base import ChosenPairs, ImageSet, PairSelector, joined
 from sfm.pairs.file import from_file
 from sfm.registry import Entry, Registry
 
@@ -21,23 +22,46 @@ PAIR_SELECTORS: Registry[PairSelector] = Registry(
     "loftr_sfm.pairs",
     {
         "exhaustive": Entry("all with all", exhaustive.select),
-        "sequential": Entry("each image with the next N by name, default 10", sequential.select, argument="N"),
+        "sequential": Entry(
+            "each image with the next N by name, default 10, some further ahead and those that look like it",
+            sequential.select,
+            argument="N",
+            version="2",  # 0.1.0 took the next N alone
+        ),
+        "retrieval": Entry("each image with the N that look most like it, default 20", retrieval.select, argument="N"),
+        "gps": Entry(
+            "each image with its N nearest ones by GPS, default 20, or with all within METRES, as in gps:50m",
+            gps.select,
+            argument="N|METRESm",
+        ),
     },
 )
 
 
 def choose(spec: str, images: ImageSet) -> ChosenPairs:
-    """Pairs by the value of --pairs: auto, NAME[:ARGUMENT] of a selector, or a pairs file. BadOption or BadFile."""
+    """Pairs by the value of --pairs: auto, NAME[:ARGUMENT] of a selector, several of these joined by +, or a file.
+
+    Raises BadOption or BadFile.
+    """
     if spec == AUTO:
-        return exhaustive.auto(images)
+        return auto(images)
     entries = PAIR_SELECTORS.entries()
-    if spec.partition(":")[0] in entries:
-        select, argument = PAIR_SELECTORS.choose(spec)
-        return select(images, argument)
+    parts = spec.split("+")
+    if all(part.partition(":")[0] in entries for part in parts):
+        made = [PAIR_SELECTORS.choose(part) for part in parts]
+        return joined([select(images, argument) for select, argument in made])
     path = Path(spec)
     if not path.exists():
+        spec = next(part for part in parts if part.partition(":")[0] not in entries)
         named = [f"{name}[:{entry.argument}]" if entry.argument else name for name, entry in entries.items()]
         near = get_close_matches(spec.partition(":")[0], [AUTO, *entries], n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         raise BadFile(f"--pairs {spec}: no such file, and none of {', '.join([AUTO, *named])}{meant}")
     return from_file(path, images.names, skipped=images.skipped)
+
+
+def versions(spec: str, num_images: int) -> tuple[str, ...]:
+    """What the pairs of this value of --pairs depend on besides its text: the versions of its selectors."""
+    if spec == AUTO:  # 0.1.0 matched all with all, however many there were
+        return ("2",) if num_images > ALL_UP_TO else ()
+    return tuple(version for part in spec.split("+") for version in PAIR_SELECTORS.version(part))

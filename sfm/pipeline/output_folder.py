@@ -9,15 +9,16 @@ from pathlib import Path
 
 from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import BadFile
-from sfm.results.files import DATABASE, REPORT, RUN_JSON
+from sfm.results.files import DATABASE, DESCRIPTORS, REPORT, RUN_JSON
+from sfm.rigs.folders import FACE_MASKS, FACES
 from sfm.system.safe_paths import refuse_links
 
 _SAFE = "what was done is kept: free some space, or see to it that the folder can be written, and run again"
 
 WRITTEN = (  # all that a run writes into its output folder
-    *(f"{name}{suffix}" for name in (DATABASE, RUN_JSON, REPORT) for suffix in ("", ".part")),
+    *(f"{name}{suffix}" for name in (DATABASE, RUN_JSON, REPORT, DESCRIPTORS) for suffix in ("", ".part")),
     *(f"{DATABASE}.{suffix}" for suffix in ("journal", "lock", "new")),
-    *("database.db", "points.ply", "sparse", UNREFINED, ".refinement"),
+    *("database.db", "points.ply", "sparse", UNREFINED, ".refinement", FACES, FACE_MASKS),
 )
 
 

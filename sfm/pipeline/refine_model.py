@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +18,37 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm import __version__
-from sfm.colmap.model_reader import model_digest, model_folders, read_reconstruction
+from sfm.colmap.database import place_database
+from sfm.colmap.model_reader import model_digest, model_folder, model_folders, read_reconstruction
 from sfm.colmap.model_writer import colour_points, remove_leftovers, write_models, write_ply
+from sfm.colmap.rig_models import has_rigs
 from sfm.errors import BadFile, BadImage, BadOption
-from sfm.images.decoding import eight_bit, mask_path, opened, read_mask
+from sfm.images.decoding import draft, mask_path, read_mask
 from sfm.images.exif import TRANSPOSE_OF, orientation_left
+from sfm.images.files.formats import opened
+from sfm.images.files.value_range import Sketch, eight_bit, sketch, used_ranges
 from sfm.matchers.registry import device_of
 from sfm.options import MatchingOptions
 from sfm.pipeline.output_folder import check_writable
 from sfm.pipeline.refine_options import RefineOptions
 from sfm.refinement.checkpoint import rounds_folder
-from sfm.refinement.model_refinement import PixelSource, RefinedModel, has_rigs, model_input, refine_model
+from sfm.refinement.model_refinement import (
+    PixelSource,
+    RefinedModel,
+    model_input,
+    refine_model,
+    write_tracks_database,
+)
 from sfm.results.files import DATABASE
+from sfm.results.files import REFINE_JSON as RECORD
 from sfm.system import memory
 from sfm.system.hashing import json_digest, size_and_time
 from sfm.system.safe_paths import leads_out
 from sfm.system.tables import write_json
 from sfm.types import ImageRecord
+from sfm.wording import counted
 
-RECORD = "refine.json"
-WRITTEN = ("sparse", "points.ply", RECORD, f"{RECORD}.part", ".refinement")
+WRITTEN = ("sparse", "points.ply", "database.db", RECORD, f"{RECORD}.part", ".refinement")
 SHOWN = 3  # names in a message
 FEW_LEFT, FEW_MOVED = 0.5, 0.1  # of the observations, below which there is a warning
 
@@ -54,8 +65,11 @@ class ModelImages:
     def of(cls, folder: Path, model: pycolmap.Reconstruction) -> ModelImages:
         """All of them, checked. Raises BadFile where none can be used."""
         records = {record.name: record for record in model_input(model).images}
-        reasons = {name: _unusable(folder, record) for name, record in records.items()}
-        unusable = {name: reason for name, reason in reasons.items() if reason is not None}
+        found = {name: _check(folder, record) for name, record in records.items()}
+        unusable = {name: reason for name, reason in found.items() if isinstance(reason, str)}
+        deep = {name: values for name, values in found.items() if isinstance(values, Sketch)}
+        ranges = used_ranges(deep.values())
+        records |= {name: replace(records[name], value_range=ranges[own.kind]) for name, own in deep.items()}
         if len(unusable) == len(records):
             name = min(unusable)
             raise BadFile(
@@ -75,26 +89,28 @@ class ModelImages:
             raise BadImage(f"{self.folder / name}: {error}; refine again when it is there") from None
 
 
-def _unusable(folder: Path, record: ImageRecord) -> str | None:
+def _check(folder: Path, record: ImageRecord) -> Sketch | str | None:
+    """Why an image cannot be used, or else its values where it has more than 8 bits."""
     if leads_out(record.name):
         return "its name leads out of the folder"
     try:
         with opened(folder / record.name) as image:
             orientation, size = orientation_left(image), image.size
-            image.draft("L", (1, 1))
+            draft(image, "L", (1, 1))
             image.load()
+            values = sketch(image)
     except BadImage as error:
         return str(error)
     sizes = {size, size[::-1]} if orientation >= 5 else {size}
     if (record.width, record.height) in sizes:
-        return None
+        return values
     return f"it is {size[0]}x{size[1]} px, its camera {record.width}x{record.height}"
 
 
 def _pixels(folder: Path, record: ImageRecord, mode: str) -> NDArray[np.uint8]:
     with opened(folder / record.name) as image:
         transpose = TRANSPOSE_OF.get(orientation_left(image))
-        pixels = eight_bit(image, mode)
+        pixels = eight_bit(image, mode, record.value_range)
         if pixels.size != (record.width, record.height) and transpose is not None:
             pixels = pixels.transpose(transpose)
         found = np.array(pixels, np.uint8)
@@ -103,17 +119,21 @@ def _pixels(folder: Path, record: ImageRecord, mode: str) -> NDArray[np.uint8]:
     return found
 
 
-def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions | None = None) -> str:
-    """Refines a model, binary or text, given by its folder or by one that holds it in sparse/0; of several the largest.
+def refine_folder(
+    model: Path, images: Path, out: Path, options: RefineOptions | None = None, *, number: int | None = None
+) -> dict[str, Any]:
+    """Refines a model, binary or text, given by its folder or by one that holds it in sparse/; of several the one of a
+    number, or else the largest.
 
-    Writes `out`/sparse/0, `out`/points.ply and `out`/refine.json; returns what is said of it. Rounds that a killed call
-    finished are used by the next one with the same arguments. Raises BadFile, BadImage and BadOption for what the user
-    can correct.
+    Writes `out`/sparse/0, `out`/database.db, `out`/points.ply and `out`/refine.json; returns what that says. Rounds
+    that a killed call finished are used by the next one with the same arguments. Raises BadFile, BadImage and BadOption
+    for what the user can correct.
     """
     started, options = time.perf_counter(), options or RefineOptions()
-    sources = model_folders(model)
+    sources = model_folders(model) if number is None else (model_folder(model, number),)
     if not images.is_dir():
-        raise BadFile(f"{images}: no such folder; give the folder of the model's images")
+        what = "is a file" if images.exists() else "no such folder"
+        raise BadFile(f"{images}: {what}; give the folder of the model's images")
     _check_output(out, sources)
     source, before = _largest(sources)
     if not before.num_reg_images():
@@ -134,21 +154,23 @@ def refine_folder(model: Path, images: Path, out: Path, options: RefineOptions |
         shutil.rmtree(out / ".refinement", ignore_errors=True)
         raise BadFile(f"{source}: {error}") from None
     colour_points(refined.model, lambda name: own.read(name, "RGB"), without=own.unusable)
+    write_tracks_database(scratch / "database.db", refined.model)
     write_models([refined.model], out / "sparse")
+    place_database(scratch / "database.db", out / "database.db")
     write_ply(refined.model, out / "points.ply")
     record = _record(source, own, before, refined, options)
     if len(sources) > 1:
-        record["warnings"].append(f"of the {len(sources)} models there the one of most images was refined, {source}")
+        record["notes"].append(f"of the {len(sources)} models there the one of most images was refined, {source}")
     record |= {"seconds": round(time.perf_counter() - started, 1)}
     write_json(out / RECORD, record)
     shutil.rmtree(out / ".refinement", ignore_errors=True)
-    return text(record, out)
+    return record
 
 
 def _pixel_source(own: ModelImages, options: RefineOptions) -> PixelSource:
     masks, machine = options.refinement.masks, options.machine
     if masks is not None and not masks.is_dir():
-        raise BadFile(f"{masks}: no such folder of masks")
+        raise BadFile(f"--masks {masks}: no such folder; give the folder of masks, which holds NAME.png for image NAME")
     device = device_of(MatchingOptions(device=machine.device))
     return PixelSource(
         lambda name: own.read(name, "L"),
@@ -224,11 +246,13 @@ def _record(
             for i, camera in sorted(after.cameras.items())
         ],
         "intrinsics": list(refined.cameras),
-        "warnings": _warnings(own, before, refined),
+        "warnings": _warnings(before, refined),
+        "notes": _notes(own, before),
     }
 
 
-def _warnings(own: ModelImages, model: pycolmap.Reconstruction, refined: RefinedModel) -> list[str]:
+def _warnings(model: pycolmap.Reconstruction, refined: RefinedModel) -> list[str]:
+    """Signs that the refined model is probably bad."""
     found = []
     num, num_left = model.compute_num_observations(), len(refined.moved_px)
     if num_left < FEW_LEFT * num:
@@ -238,6 +262,12 @@ def _warnings(own: ModelImages, model: pycolmap.Reconstruction, refined: Refined
             f"only {refined.num_moved} of {num_left} observations could be aligned: are these the images that the "
             "model was made of?"
         )
+    return found
+
+
+def _notes(own: ModelImages, model: pycolmap.Reconstruction) -> list[str]:
+    """What else the user should know."""
+    found = []
     if own.unusable:
         some = [f"{name}: {reason}" for name, reason in sorted(own.unusable.items())]
         more = ", ..." if len(some) > SHOWN else ""
@@ -254,13 +284,15 @@ def text(record: Mapping[str, Any], out: Path) -> str:
     """What refine.json says, for people."""
     points, observations, error = (record[k] for k in ("points3D", "observations", "mean_reprojection_error_px"))
     lines = [
-        f"{out / 'sparse' / '0'}: {record['images']} images, {points['after']:,} points (before: {points['before']:,}),"
+        f"{out / 'sparse' / '0'}: {counted(record['images'], 'image')}, "
+        f"{counted(points['after'], 'point')} (before: {points['before']:,}),"
         f" {observations['after']:,} observations (before: {observations['before']:,})",
         f"{observations['moved']:,} observations moved, median {observations['median_move_px']:.2f} px; "
-        f"{observations['rejected']:,} rejected; {record['rounds']} rounds",
+        f"{observations['rejected']:,} rejected; {counted(record['rounds'], 'round')}",
         f"mean reprojection error: {error['before']:.2f} px before, {error['after']:.2f} px after",
         *record["intrinsics"],
         *(f"warning: {line}" for line in record["warnings"]),
+        *(f"note: {line}" for line in record["notes"]),
         f"{record['seconds']:.0f} s; {out / RECORD} has all of this",
     ]
     return "\n".join(lines)

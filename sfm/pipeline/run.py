@@ -9,16 +9,21 @@ with open_run("images", "out") as run:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sfm.colmap.model_writer import remove_leftovers
 from sfm.errors import BadFile, BadOption, NoModel
+from sfm.georeferencing.placement import place
+from sfm.georeferencing.scale_bars import read_scale_bars
+from sfm.images.video.source import prepare
 from sfm.mapping import known_poses
+from sfm.matchers.registry import check_choice
 from sfm.options import Options, RunKeywords
 from sfm.pipeline.output_folder import check_writable, disk_errors
 from sfm.pipeline.reuse import bring_up_to_date
@@ -27,11 +32,14 @@ from sfm.pipeline.summary import summarise, warnings_of, without_model
 from sfm.report import run as report
 from sfm.results.files import DATABASE
 from sfm.results.run_json import write_run_json
+from sfm.rigs.layout import is_config, read_rig_config
 from sfm.storage.database import FeatureDatabase
 from sfm.types import STAGE_NAMES, ReconstructionSummary, StageSummary
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+log = logging.getLogger(__name__)
 
 
 class OpenRun:
@@ -96,8 +104,9 @@ def reconstruct(
     on_stage: Callable[[StageSummary], None] = lambda summary: None,
     **keywords: Unpack[RunKeywords],
 ) -> ReconstructionSummary:
-    """Images in a folder to models in `out`/sparse; what is there already and still valid is reused.
+    """Images in a folder, or frames of videos, to models in `out`/sparse; what is there and still valid is reused.
 
+    images: the folder, or a video; the frames that are kept of videos are in `out`/frames.
     options, or keywords: the options of the command line by their names, e.g. matcher="sift", resize=1024.
     stop_after: name of the last stage to run. imported: matches to use instead of matching. on_stage: called with each
     stage's summary when it is done. Writes `out`/run.json and, after the last stage, report.html whether there is a
@@ -115,8 +124,10 @@ def reconstruct(
         if failure is not None:
             summaries = (*summaries, without_model(run.db))
             on_stage(summaries[-1])
-        result = replace(summarise(out, summaries), warnings=() if failure is not None else warnings_of(run, summaries))
-        _write_run_json(run, result, failure)
+        georeference = _placed(run, summaries) if failure is None else None
+        warnings = warnings_of(run, summaries) if failure is None else ()
+        result = replace(summarise(out, summaries), warnings=warnings, georeference=georeference)
+        _write_run_json(run, folder, result, failure)
     if stop_after in (None, STAGE_NAMES[-1]) and not options.report.no_report:
         report.refresh(out)
     if failure is not None:
@@ -138,14 +149,25 @@ def _options(options: Options | None, keywords: RunKeywords) -> Options:
 @contextmanager
 def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | None) -> Iterator[Run]:
     """The state of a run whose folders and known poses were checked, with its database open."""
-    if not folder.is_dir():
-        raise BadFile(f"{folder}: no such folder; give the folder of your images")
+    if not folder.exists():
+        raise BadFile(f"{folder}: no such folder; give the folder of your images, or a video")
+    if imported is None:
+        check_choice(options.matching)  # what is wrong with it is said before the images are read
     check_writable(out)
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching
+    if options.georeferencing.scale_bar is not None:
+        read_scale_bars(options.georeferencing.scale_bar, folder)  # as above
+    if is_config(options.images.rig):
+        if not Path(options.images.rig).is_file():
+            raise BadFile(f"--rig {options.images.rig}: no such file, and neither auto nor off")
+        read_rig_config(Path(options.images.rig))
     with disk_errors(out), FeatureDatabase.open(out / DATABASE) as db:
         remove_leftovers(out)
-        yield Run(db, folder, out, options, imported)
+        source = prepare(folder, out, options.images.frames)
+        for line in source.notes:
+            log.warning("%s", line)
+        yield Run(db, source.folder, out, options, imported, source)
 
 
 def _run_stages(run: OpenRun, stop_after: str | None, on_stage: Callable[[StageSummary], None]) -> str | None:
@@ -160,7 +182,27 @@ def _run_stages(run: OpenRun, stop_after: str | None, on_stage: Callable[[StageS
     return None
 
 
-def _write_run_json(run: Run, summary: ReconstructionSummary, error: str | None) -> None:
+def _placed(run: Run, summaries: Sequence[StageSummary]) -> dict[str, Any] | None:
+    """Brings the final models into metres. Known poses have the user's frame, which is kept."""
+    if summaries[-1].stage != STAGE_NAMES[-1] or run.options.mapping.known_poses is not None:
+        return None
+    options = run.options.georeferencing
+    bars = None if options.scale_bar is None else read_scale_bars(options.scale_bar, run.folder)
+    return place(run.out, run.db.read_images(), gps=options.gps == "auto", bars=bars)
+
+
+def _write_run_json(run: Run, given: Path, summary: ReconstructionSummary, error: str | None) -> None:
     files = (run.imported.features, run.imported.matches) if run.imported is not None else ()
     matcher = dict(run.db.provenance("matching").get("matcher", {}))
-    write_run_json(summary, run.folder, run.options, matcher, error=error, imported=files)
+    write_run_json(
+        summary,
+        run.folder,
+        run.out,
+        run.options,
+        matcher,
+        error=error,
+        imported=files,
+        pixels=run.pixels,
+        source=given,
+        clips=run.source.clips,
+    )

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sfm.colmap.model_reader import model_digest
+from sfm.colmap.model_reader import model_digest, model_folder, read_models
 from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
 from sfm.images import decoding, index
-from sfm.images import stage as images
 from sfm.images.discovery import find_images
+from sfm.images.given_intrinsics import intrinsics_files
+from sfm.images.video.records import clip_folders
+from sfm.images.video.source import ImageSource
 from sfm.mapping import known_poses
 from sfm.mapping import stage as mapping
+from sfm.mapping.equal_cameras import with_equal_cameras
 from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.registry import MAPPERS
+from sfm.mapping.rigs import as_mapped, with_known_rigs
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
-from sfm.options import Options
+from sfm.options import AUTO, Options
 from sfm.pairs import stage as pairs
-from sfm.pairs.registry import PAIR_SELECTORS
+from sfm.pairs.registry import versions
+from sfm.pipeline import prepared_images
+from sfm.pipeline.prepared_images import has_panoramas
 from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
+from sfm.results.files import DESCRIPTORS
+from sfm.rigs.faces_folder import is_face, panorama_rigs
+from sfm.rigs.folders import FACE_MASKS, FACES
+from sfm.rigs.layout import config_rigs, folder_rigs, is_config
 from sfm.storage.database import FeatureDatabase
 from sfm.system import memory
 from sfm.system.hashing import files_digest, json_digest, size_and_time
 from sfm.tracks import stage as tracks
-from sfm.types import CameraPrior, ImageRecord, StageSummary
+from sfm.types import CameraPrior, CameraRig, ImageRecord, StageSummary
 from sfm.verification import stage as verification
 
 _Pixels = TypeVar("_Pixels")
@@ -49,10 +59,17 @@ class Run:
     """What the stages of one run share. The matcher is loaded when it is first asked for."""
 
     def __init__(
-        self, db: FeatureDatabase, folder: Path, out: Path, options: Options, imported: HlocFiles | None
+        self,
+        db: FeatureDatabase,
+        folder: Path,
+        out: Path,
+        options: Options,
+        imported: HlocFiles | None,
+        source: ImageSource | None = None,
     ) -> None:
         self.db = db
         self.folder = folder
+        self.source = source or ImageSource(folder)  # what the folder was made from
         self.out = out
         self.options = options
         self.imported = imported
@@ -66,8 +83,43 @@ class Run:
 
     @property
     def known_intrinsics(self) -> bool:
-        """The user gave the cameras' parameters."""
-        return self.options.images.intrinsics is not None
+        """The cameras' parameters are known: the user gave them, or all images are cube faces."""
+        return self.options.images.intrinsics is not None or (
+            self.panoramic and all(map(is_face, self.db.read_images()))
+        )
+
+    @property
+    def panoramic(self) -> bool:
+        """There are panoramas among the images, and so the images are cube faces and others in OUT."""
+        return has_panoramas(self.db)
+
+    @property
+    def pixels(self) -> Path:
+        """The folder of the images that stages read, once they are indexed."""
+        return self.out / FACES if self.panoramic else self.folder
+
+    @property
+    def masks(self) -> Path | None:
+        """The folder of their masks."""
+        masks = self.options.images.masks
+        return self.out / FACE_MASKS if masks is not None and self.panoramic else masks
+
+    @property
+    def rigs(self) -> tuple[CameraRig, ...]:
+        """Which of the images were taken by cameras that are, or may be, mounted together."""
+        records, how = self.db.read_images(), self.options.images.rig
+        if self.panoramic:
+            return panorama_rigs(records)
+        names = [record.name for record in records]
+        return () if how == "off" else folder_rigs(names) if how == "auto" else config_rigs(Path(how), names)
+
+    @property
+    def lenses(self) -> str:
+        """What verification may find out of the lenses."""
+        options = self.options
+        if options.images.intrinsics is not None or options.mapping.known_poses is not None:
+            return "keep"
+        return "find" if options.images.camera_model == AUTO else "width"
 
     @cached_property
     def matcher(self) -> Matcher:
@@ -94,18 +146,27 @@ class Stage:
 def _images_depend_on(run: Run) -> Any:
     """Options, and names, sizes and times of all files: what can be known without reading an image."""
     options = run.options.images
-    folders = [run.folder] + ([options.masks] if options.masks is not None else [])
-    return [asdict(options), [_listing(folder) for folder in folders]]
+    listings = [_listing(run.folder, index.excluded(options, [run.out]))]
+    listings += [_listing(options.masks)] if options.masks is not None and options.masks.is_dir() else []
+    given = intrinsics_files(options.intrinsics)
+    config = [files_digest([Path(options.rig)])] if is_config(options.rig) else []
+    lost = ["cube faces are gone"] if run.panoramic and not run.pixels.is_dir() else []
+    own = {name: value for name, value in asdict(options).items() if name != "frames"}  # seen in the frames themselves
+    return [own, listings, *([files_digest(given)] if given else []), *config, *lost]
 
 
-def _listing(folder: Path) -> list[tuple[str, int, int]]:
-    found = find_images(folder)
-    return [(name, *size_and_time(folder / name)) for name in found.names] + [(name, 0, 0) for name, _ in found.skipped]
+def _listing(folder: Path, exclude: Sequence[Path] = ()) -> list[tuple[str, int, int]]:
+    """What can be known of the files of a folder without reading them."""
+    found = find_images(folder, exclude=exclude)
+    unread = [*(name for name, _ in (*found.skipped, *found.others)), *found.videos, *found.results]
+    return [(name, *size_and_time(folder / name)) for name in found.names] + [(name, 0, 0) for name in unread]
 
 
 def _run_images(run: Run) -> StageSummary:
     before = images_content(run.db)
-    summary = images.run(run.db, run.folder, run.options.images)
+    imported = run.imported is not None
+    summary = prepared_images.prepare(run.db, run.folder, run.out, run.options.images, imported=imported)
+    summary = replace(summary, notes=(*run.source.notes, *summary.notes))
     if images_content(run.db) != before:  # what other stages hold of other images counts no more, whatever comes
         for stage in STAGES[1:]:
             run.db.invalidate(stage.name)
@@ -129,12 +190,21 @@ def _pairs_depend_on(run: Run) -> Any:
     spec = run.options.pairs.pairs
     skipped = run.db.summary("images")
     listed = [Path(spec)] if Path(spec).is_file() else []
-    return [spec, files_digest(listed), skipped.skipped if skipped else (), *PAIR_SELECTORS.version(spec)]
+    rigs = [[rig.prefixes, rig.frames] for rig in run.rigs]
+    names = [record.name for record in run.db.read_images()]
+    clips = sorted(clip_folders(run.folder, names))
+    own = [*versions(spec, len(names)), *([clips] if clips else [])]
+    return [spec, files_digest(listed), skipped.skipped if skipped else (), *own, *rigs]
+
+
+def _run_pairs(run: Run) -> StageSummary:
+    cache = run.out / DESCRIPTORS
+    return pairs.run(run.db, run.options.pairs, run.pixels, rigs=run.rigs, masks=run.masks, cache=cache)
 
 
 def _run_matching(run: Run) -> StageSummary:
     options = run.options
-    return matching.run(run.db, run.matcher, run.folder, options.matching, masks=options.images.masks)
+    return matching.run(run.db, run.matcher, run.pixels, options.matching, masks=run.masks)
 
 
 def _run_import(run: Run) -> StageSummary:
@@ -152,36 +222,45 @@ def _mapping_depends_on(run: Run) -> Any:
     """0.1.0 retried, estimated focal lengths and refined for dense matchers only: what it made of others is redone."""
     options = run.options.mapping
     every_matcher = [] if run.db.read_traits().dense else ["every matcher"]
-    poses = None if options.known_poses is None else model_digest(options.known_poses)
-    own = [*every_matcher, *MAPPERS.version(options.mapper)]
+    poses = None if options.known_poses is None else model_digest(model_folder(options.known_poses))
+    rigs = [[rig.prefixes, rig.frames, _plain(rig), rig.fixed] for rig in run.rigs]
+    own = [*every_matcher, *MAPPERS.version(options.mapper), *rigs]
     return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics, *own]
+
+
+def _plain(rig: CameraRig) -> Any:
+    return None if rig.cam_from_rig is None else [pose.tolist() for pose in rig.cam_from_rig]
 
 
 def _run_mapping(run: Run) -> StageSummary:
     run.db.invalidate("refinement")  # whose database.db is overwritten: an earlier one of these options is not whole
-    return mapping.run(run.db, run.options.mapping, output=run.out, known_intrinsics=run.known_intrinsics)
+    return mapping.run(
+        run.db, run.options.mapping, output=run.out, known_intrinsics=run.known_intrinsics, rigs=run.rigs
+    )
 
 
-def _mapped_input(run: Run) -> MappingInput:
-    """What mapping read, with the cameras of the known poses where they were given."""
-    data, folder = read_input(run.db, known_intrinsics=run.known_intrinsics), run.options.mapping.known_poses
+def mapped_input(run: Run) -> MappingInput:
+    """What mapping read, with the cameras and rigs that it found them to be, or those of known poses."""
+    rigs, folder = run.rigs, run.options.mapping.known_poses
+    data = with_known_rigs(read_input(run.db, known_intrinsics=run.known_intrinsics), rigs)
     if folder is None:
-        return data
+        may_differ = rigs or with_equal_cameras(data) is not None
+        return as_mapped(data, read_models(run.out / UNREFINED)[0], rigs) if may_differ else data
     return known_poses.posed_input(data, known_poses.read_known_model(folder), folder)[0]
 
 
 def _unchanged(run: Run, record: ImageRecord, read: Callable[[Path, ImageRecord], _Pixels]) -> _Pixels:
     """An image, if it is the one that was indexed. Raises BadImage."""
-    pixels = read(run.folder, record)
-    index.check_unchanged(run.folder, record, run.options.images.masks)
+    pixels = read(run.pixels, record)
+    index.check_unchanged(run.pixels, record, run.masks)
     return pixels
 
 
 def _run_refinement(run: Run) -> StageSummary:
     records = {record.name: record for record in run.db.read_images()}
-    masks = run.options.images.masks
+    masks = run.masks
     refiner = Refiner(
-        _mapped_input(run),
+        mapped_input(run),
         run.options.refinement,
         run.options.mapping,
         lambda name: _unchanged(run, records[name], decoding.read_grey),
@@ -200,19 +279,23 @@ def _run_refinement(run: Run) -> StageSummary:
 
 
 STAGES = (
-    Stage("images", (), _images_depend_on, _run_images),
-    Stage("pairs", ("images",), _pairs_depend_on, lambda run: pairs.run(run.db, run.options.pairs, run.folder)),
+    Stage("images", (), _images_depend_on, _run_images, revision=2),
+    Stage("pairs", ("images",), _pairs_depend_on, _run_pairs),
     Stage(
         "matching",
         ("images", "pairs"),
         lambda run: [run.matcher_provenance, run.options.matching.turns],
         _run_matching,
+        revision=2,
     ),
     Stage(
         "verification",
         ("images", "matching"),
-        lambda run: [asdict(run.options.verification), run.options.mapping.seed],
-        lambda run: verification.run(run.db, run.options.verification, seed=run.options.mapping.seed),
+        lambda run: [asdict(run.options.verification), run.options.mapping.seed, run.lenses],
+        lambda run: verification.run(
+            run.db, run.options.verification, seed=run.options.mapping.seed, lenses=run.lenses
+        ),
+        revision=verification.REVISION,
     ),
     Stage(
         "tracks",
@@ -225,6 +308,7 @@ STAGES = (
         ("images", "verification", "tracks"),
         _mapping_depends_on,
         _run_mapping,
+        revision=2,
         files=(f"{UNREFINED}/0/images.bin", "database.db"),
     ),
     Stage(
@@ -232,6 +316,7 @@ STAGES = (
         ("mapping",),
         lambda run: asdict(run.options.refinement),
         _run_refinement,
+        revision=2,
         files=("sparse/0/images.bin", "points.ply", "database.db"),
     ),
 )

@@ -41,7 +41,7 @@ def summarise(out: Path, stages: Sequence[StageSummary]) -> ReconstructionSummar
         unregistered=_unregistered(by_name),
         stages=tuple(stages),
         models=tuple((folder, _num_registered(folder)) for folder in folders),
-        model_dir=kept / "0",
+        model_dir=folders[0] if folders else None,
     )
 
 
@@ -51,10 +51,11 @@ def warnings_of(run: Run, stages: Sequence[StageSummary]) -> tuple[ModelWarning,
     if kept is None:
         return ()
     posed = run.options.mapping.known_poses is not None
-    data = read_input(run.db, known_intrinsics=run.known_intrinsics)
     model, *others = read_models(run.out / kept)
     mapped = read_models(run.out / UNREFINED)[0]
-    return checks.warnings(checks.Evidence(model, mapped, tuple(others), data, known_poses=posed))
+    data = read_input(run.db, known_intrinsics=run.known_intrinsics)
+    located = run.options.georeferencing.gps == "auto"
+    return checks.warnings(checks.Evidence(model, mapped, tuple(others), data, known_poses=posed, gps=located))
 
 
 def _unregistered(by_name: Mapping[str, StageSummary]) -> tuple[tuple[str, str], ...]:

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import pycolmap
 
+from sfm.calibration.focal_prior import focal_evidence
+from sfm.calibration.self_calibration import focal_deviation
 from sfm.colmap.camera import prior_focal
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.mapping.colmap_mapper import INIT_ERROR
-from sfm.mapping.consistency import groups_apart, pair_votes, point_votes
+from sfm.mapping.consistency import frames_of, groups_apart, pair_votes, point_votes
 from sfm.mapping.inputs import MappingInput
+from sfm.quality.gps import contradicts_gps
 from sfm.quality.parallax import rotation_share, triangulation_angles
-from sfm.refinement.self_calibration import focal_deviation
 from sfm.types import ModelWarning
 
 # Observations further off than a limit were filtered (MappingInput.filter_error). Errors of random
@@ -39,13 +41,14 @@ APART = 0.1  # of the images; at least two
 class Evidence:
     """What the checks read. model: the largest one, final. mapped: the same before refinement, to which the matches
     refer. others: smaller models. data: the input of mapping: all readable images with their camera priors.
-    known_poses: the user gave the poses."""
+    known_poses: the user gave the poses. gps: the images' GPS positions count."""
 
     model: pycolmap.Reconstruction
     mapped: pycolmap.Reconstruction
     others: tuple[pycolmap.Reconstruction, ...]
     data: MappingInput
     known_poses: bool = False
+    gps: bool = True
 
     @property
     def elsewhere(self) -> int:
@@ -79,6 +82,8 @@ def _warnings(evidence: Evidence) -> Iterator[ModelWarning]:
         yield from absurd_focal(model, data)
         yield from free_focal(model, data)
     yield from (poses_contradicted if evidence.known_poses else contradicted)(evidence.mapped, data)
+    if evidence.gps:
+        yield from contradicts_gps(model, data.images)
 
 
 def _is_finite(columns: ModelColumns) -> bool:
@@ -133,7 +138,7 @@ def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterato
     """
     votes = point_votes(mapped, data.matches)
     names = sorted(_names(mapped))
-    apart = groups_apart(names, votes)
+    apart = groups_apart(names, votes, frames_of(mapped))
     if len(apart) >= max(2, APART * len(names)):
         some = ", ".join(sorted(apart)[:3]) + (", ..." if len(apart) > 3 else "")
         yield ModelWarning(
@@ -187,7 +192,7 @@ def rotation_only(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterat
 
 
 def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[ModelWarning]:
-    """A focal length that no lens has, or that is far from EXIF."""
+    """A focal length that no lens has, or that is far from EXIF though the images do not determine it."""
     for camera_id, image_names in sorted(_images_of_cameras(model).items()):
         camera, prior = model.cameras[camera_id], _prior(data, image_names)
         focal, side = camera.mean_focal_length(), max(camera.width, camera.height)
@@ -197,6 +202,8 @@ def absurd_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator
                 "absurd focal length", f"camera {camera_id}: {focal:.0f} px at {side} px; give --intrinsics"
             )
         elif prior is not None and not 1 / MAX_PRIOR_RATIO <= focal / prior <= MAX_PRIOR_RATIO:
+            if low <= focal <= high and focal_evidence(model, camera_id, prior).is_of(focal):
+                continue  # EXIF is what is doubted, and the summary says so
             yield ModelWarning(
                 "absurd focal length",
                 f"camera {camera_id}: {focal:.0f} px, but EXIF has {prior:.0f} px",
@@ -231,4 +238,5 @@ def _images_of_cameras(model: pycolmap.Reconstruction) -> dict[int, set[str]]:
 def _prior(data: MappingInput, names: Collection[str]) -> float | None:
     """Focal length px from EXIF or the user for a camera's images, None without."""
     record = next((r for r in data.images if r.name in names), None)
-    return prior_focal(record) if record is not None and record.camera.has_focal_prior else None
+    known = record is not None and record.camera.has_focal_prior and record.camera.group not in data.estimated_focals
+    return prior_focal(record) if record is not None and known else None

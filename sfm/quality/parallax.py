@@ -11,6 +11,7 @@ from sfm.colmap.model_arrays import ModelColumns
 from sfm.types import Float64
 
 MAX_PAIRS, MIN_SHARED = 100, 30
+SAME_PLACE = 1e-6  # of the extent of all cameras
 
 
 def triangulation_angles(columns: ModelColumns) -> Float64:
@@ -40,13 +41,14 @@ def rotation_share(columns: ModelColumns, focals: Float64, *, max_error: float) 
 def widest_pairs(columns: ModelColumns) -> Iterator[tuple[int, int, Float64, Float64]]:
     """For a sample of images, each with the one with which it shares fewest points, but at least MIN_SHARED: rows of
     both images, and where (M, 2) px they observe those points. Neighbours in a video are uninformative: they hardly
-    differ."""
-    num_images = len(columns.names)
+    differ. Faces of one panorama do not at all: they are known to differ by a rotation."""
+    num_images, extent = len(columns.names), float(np.ptp(columns.centres, axis=0).max(initial=0.0))
     found = set()
     for image in np.unique(np.linspace(0, num_images - 1, min(num_images, MAX_PAIRS)).astype(int)):
         own = columns.point[columns.image == image]
         shared = np.bincount(columns.image[np.isin(columns.point, own)], minlength=num_images)
         shared[image] = 0
+        shared[np.linalg.norm(columns.centres - columns.centres[image], axis=1) < SAME_PLACE * extent] = 0
         enough = np.flatnonzero(shared >= MIN_SHARED)
         if len(enough):
             other = enough[np.argmin(shared[enough])]

@@ -16,7 +16,9 @@ import pycolmap
 
 from sfm.colmap.database import write_model_database
 from sfm.colmap.model_arrays import ModelColumns
+from sfm.colmap.rig_models import without_rigs
 from sfm.errors import BadFile
+from sfm.geometry.poses import relative_pose
 from sfm.mapping.inputs import MappingInput
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.checkpoint import Refined
@@ -88,6 +90,7 @@ def refine_model(
         pixels.device,
         unusable=pixels.unusable,
         write_database=partial(_write_database, data),
+        with_priors=False,
     )
     state = refine(refiner, before, scratch)
     if state.model.num_points3D() == 0:
@@ -110,33 +113,30 @@ def _write_database(data: MappingInput, path: Path, model: pycolmap.Reconstructi
     write_model_database(path, model, data.geometries, data.matches)
 
 
-def has_rigs(model: pycolmap.Reconstruction) -> bool:
-    """Whether cameras are mounted together."""
-    return any(rig.num_sensors() > 1 for rig in model.rigs.values())
+def write_tracks_database(path: Path, model: pycolmap.Reconstruction) -> None:
+    """A new COLMAP database of a model with its own ids: its cameras, its keypoints, and matches that hold its tracks.
+
+    Between COLMAP's own matches and what refinement has added or taken away no keypoint would fit: this one does.
+    """
+    poses = {image.name: image.cam_from_world().matrix() for image in _registered(model)}
+    matches = track_matches(ModelColumns.of(model))
+    geometries = []
+    for own in matches:
+        relative = relative_pose(poses[own.pair.name0], poses[own.pair.name1])
+        baseline = float(np.linalg.norm(relative[:, 3]))
+        known = np.column_stack([relative[:, :3], relative[:, 3] / baseline]) if baseline > 0 else None
+        rows = np.arange(len(own.indices), dtype=np.uint32)
+        geometries.append(TwoViewGeometry(own.pair, rows, "calibrated", known))
+    write_model_database(path, model, geometries, matches)
 
 
-def without_rigs(model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
-    """A copy in which every registered image has a pose of its own; ids of images, cameras and points stay."""
-    if not has_rigs(model):
-        return pycolmap.Reconstruction(model)
-    result = pycolmap.Reconstruction()
-    for camera in model.cameras.values():
-        result.add_camera_with_trivial_rig(camera)
-    for image_id in sorted(model.reg_image_ids()):
-        image = model.images[image_id]
-        own = pycolmap.Image(name=image.name, camera_id=image.camera_id, image_id=image_id)
-        own.points2D = pycolmap.Point2DList([pycolmap.Point2D(point.xy) for point in image.points2D])
-        result.add_image_with_trivial_frame(own, image.cam_from_world())
-    for point_id, point in model.points3D.items():
-        result.add_point3D_with_id(point_id, point)
-        for element in point.track.elements:
-            result.images[element.image_id].set_point3D_for_point2D(element.point2D_idx, point_id)
-    return result
+def _registered(model: pycolmap.Reconstruction) -> list[pycolmap.Image]:
+    return [model.images[i] for i in sorted(model.reg_image_ids())]
 
 
 def model_input(model: pycolmap.Reconstruction, *, known_intrinsics: bool = False) -> MappingInput:
     """What mapping would have read to make this model: its images, keypoints, and matches that hold its tracks."""
-    images = [model.images[i] for i in sorted(model.reg_image_ids())]
+    images = _registered(model)
     columns = ModelColumns.of(model)
     matches = track_matches(columns)
     return MappingInput(

@@ -11,6 +11,7 @@ CVPR 2024, with patches in the place of its network. Pixels are COLMAP's (sfm.ty
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,15 +20,21 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.calibration.focal_prior import FocalEvidence, evidence_of_priors, most_probable
+from sfm.calibration.self_calibration import calibrated_cameras
+from sfm.colmap.camera import prior_focal
 from sfm.colmap.model_arrays import ModelColumns, delete_observations, move_observations
+from sfm.colmap.rig_models import without_rigs
+from sfm.mapping.equal_cameras import equal_cameras
+from sfm.mapping.final_database import final_input
 from sfm.mapping.inputs import MappingInput, write_database
+from sfm.mapping.rigs import fixed_rigs, known_cameras, with_poses_of
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
 from sfm.refinement.params import RefinementParams
 from sfm.refinement.patch_warps import references
-from sfm.refinement.self_calibration import calibrated_cameras
-from sfm.refinement.track_completion import add_proposals, complete, on_usable, propose, refined_input
+from sfm.refinement.track_completion import add_proposals, complete, on_usable, propose
 from sfm.system.memory import give_back
 from sfm.types import Float64, Int64
 
@@ -46,7 +53,9 @@ class Refiner:
     unusable: names of images without usable pixels, whose observations stay as they are. write_database: a
     COLMAP database of a model in some state, with the model's ids; where absent, it is made of the data, whose order
     gives the ids.
-    Poses that the user gave stay as they are, and intrinsics likewise.
+    Poses that the user gave stay as they are, and intrinsics likewise. weak: what is known of the focal lengths that
+    the images hardly determine; their cameras are held through the rounds. with_priors: the data's focal lengths may be
+    EXIF's.
     """
 
     data: MappingInput
@@ -59,12 +68,19 @@ class Refiner:
     params: RefinementParams = RefinementParams()
     unusable: frozenset[str] = frozenset()
     write_database: Callable[[Path, pycolmap.Reconstruction], None] | None = None
+    weak: tuple[FocalEvidence, ...] = ()
+    with_priors: bool = True
 
     def freedom(self, model: pycolmap.Reconstruction) -> Freedom:
         """What bundle adjustment may change."""
         known_poses = self.mapping.known_poses is not None
-        fixed = model.cameras if self.data.known_intrinsics or known_poses else ()
-        return Freedom(poses=not known_poses, fixed_cameras=frozenset(fixed))
+        weak = [evidence.camera_id for evidence in self.weak]
+        fixed = frozenset(model.cameras if self.data.known_intrinsics or known_poses else weak)
+        if not self.data.rigs:
+            return Freedom(poses=not known_poses, fixed_cameras=fixed)
+        fixed |= known_cameras(self.data, model)
+        equal = equal_cameras(model) if len(fixed) < len(model.cameras) else {}
+        return Freedom(fixed_cameras=fixed, fixed_rigs=fixed_rigs(self.data, model), equal_cameras=equal)
 
     def start(self, model: pycolmap.Reconstruction) -> Refined:
         """A model before the first round."""
@@ -129,7 +145,7 @@ class Refiner:
         if self.write_database is not None:
             self.write_database(path, model)
         else:
-            write_database(path, refined_input(self.data, model))
+            write_database(path, final_input(with_poses_of(self.data, model), [model]))
         num_registered = complete(
             model,
             self.data,
@@ -268,19 +284,57 @@ def refine(refiner: Refiner, model: pycolmap.Reconstruction, scratch: Path) -> R
     return state
 
 
+def focal_evidence(refiner: Refiner, model: pycolmap.Reconstruction) -> tuple[FocalEvidence, ...]:
+    """What a model's images say of the focal lengths that EXIF gave."""
+    data = refiner.data
+    if data.known_intrinsics or refiner.mapping.known_poses is not None or not refiner.with_priors:
+        return ()
+    exif = (r for r in data.images if r.camera.has_focal_prior and r.camera.group not in data.estimated_focals)
+    priors = {record.name: prior_focal(record) for record in exif}
+    images = (model.images[i] for i in sorted(model.reg_image_ids()))
+    return evidence_of_priors(model, {i.camera_id: priors[i.name] for i in images if i.name in priors})
+
+
+def with_weak_cameras(refiner: Refiner, model: pycolmap.Reconstruction) -> tuple[Refiner, pycolmap.Reconstruction]:
+    """A refiner that holds the focal lengths which the images hardly determine, and the model with the most probable
+    ones, all else adjusted to them. Both as they were where there are none."""
+    weak = tuple(evidence for evidence in focal_evidence(refiner, model) if evidence.is_weak)
+    if not weak:
+        return refiner, model
+    held, result = replace(refiner, weak=weak), pycolmap.Reconstruction(model)
+    for evidence in weak:
+        result.cameras[evidence.camera_id] = most_probable(model, evidence)[0]
+    adjust(result, held.start(result).covariances, held.freedom(result), refiner.mapping.threads)
+    return held, result
+
+
 def calibrate(refiner: Refiner, state: Refined) -> tuple[pycolmap.Reconstruction, tuple[str, ...]]:
     """The model with the cameras that its geometry determines, all else adjusted to them, and what became of each.
 
-    Cameras that the user gave stay, and so does the argument.
+    Cameras that the user gave stay, and so does the argument. Those whose focal length the images hardly determine are
+    as EXIF and the images together have them.
     """
-    freedom = refiner.freedom(state.model)
+    freedom = replace(refiner, weak=()).freedom(state.model)
+    weak = {evidence.camera_id: evidence for evidence in refiner.weak}
     if refiner.options.fix_principal_point or len(freedom.fixed_cameras) == len(state.model.cameras):
         return state.model, ()
-    cameras, reports = calibrated_cameras(state.model, fixed=freedom.fixed_cameras)
+    equal = freedom.equal_cameras
+    each = without_rigs(state.model, equal) if equal else state.model
+    cameras, reports = calibrated_cameras(each, fixed=freedom.fixed_cameras | frozenset(weak))
+    found = {camera_id: most_probable(state.model, evidence) for camera_id, evidence in weak.items()}
+    cameras |= {camera_id: camera for camera_id, (camera, _) in found.items()}
+    reports = tuple(found[r.camera_id][1] if r.camera_id in found else r for r in reports)
     model = pycolmap.Reconstruction(state.model)
-    for camera_id, camera in cameras.items():
-        model.cameras[camera_id] = camera
+    for camera_id in model.cameras:
+        if freedom.parameters_of(camera_id) in cameras:
+            model.cameras[camera_id] = _numbered(cameras[freedom.parameters_of(camera_id)], camera_id)
     if cameras:
-        held = freedom.fixed_cameras | frozenset(cameras)
+        held = freedom.fixed_cameras | frozenset(i for i in model.cameras if freedom.parameters_of(i) in cameras)
         adjust(model, state.covariances, replace(freedom, fixed_cameras=held), refiner.mapping.threads)
     return model, tuple(str(report) for report in reports)
+
+
+def _numbered(camera: pycolmap.Camera, camera_id: int) -> pycolmap.Camera:
+    result = deepcopy(camera)
+    result.camera_id = camera_id
+    return result

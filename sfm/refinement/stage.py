@@ -11,14 +11,15 @@ from pathlib import Path
 import pycolmap
 
 from sfm import __version__
+from sfm.calibration.focal_prior import FocalEvidence
 from sfm.colmap.database import place_database
 from sfm.colmap.model_reader import has_foreign, read_models
 from sfm.colmap.model_writer import UNREFINED, ReadRGB, colour_points, write_models, write_ply
 from sfm.errors import BadFile
-from sfm.mapping.inputs import write_database
+from sfm.mapping.final_database import reconcile, write_final_database
+from sfm.mapping.rigs import with_poses_of
 from sfm.refinement.checkpoint import rounds_folder
-from sfm.refinement.rounds import Refiner, calibrate, refine
-from sfm.refinement.track_completion import refined_input
+from sfm.refinement.rounds import Refiner, calibrate, focal_evidence, refine, with_weak_cameras
 from sfm.system.hashing import files_digest, json_bytes
 from sfm.types import StageSummary
 
@@ -39,18 +40,23 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
     models: Sequence[pycolmap.Reconstruction] = read_models(output / UNREFINED)
     if has_foreign(models, refiner.data.sigmas):
         raise BadFile(f"{output / UNREFINED}: models of other images; delete it and run again")
-    states, notes = [refiner.start(model) for model in models], ()
+    states, notes = [refiner.start(model) for model in models], tuple[str, ...]()
+    weak: tuple[FocalEvidence, ...] = ()
+    scratch = scratch_folder(output, refiner)
     if refiner.data.traits.refinable and not refiner.options.no_refine:
-        scratch = scratch_folder(output, refiner)
-        states = [refine(refiner, model, scratch / str(i)) for i, model in enumerate(models)]
-        models, reports = zip(*(calibrate(refiner, state) for state in states), strict=True)
-        notes = reports[0]
-        write_database(scratch / "database.db", refined_input(refiner.data, models[0]))
-        place_database(scratch / "database.db", output / "database.db")
+        held = [with_weak_cameras(refiner, model) for model in models]
+        states = [refine(own, model, scratch / str(i)) for i, (own, model) in enumerate(held)]
+        models, reports = zip(
+            *(calibrate(own, state) for (own, _), state in zip(held, states, strict=True)), strict=True
+        )
+        notes, weak = reports[0], held[0][0].weak
+    reconcile(models)
+    write_final_database(scratch / "database.db", with_poses_of(refiner.data, models[0]), models)
     for model in models:
         colour_points(model, read_rgb)
     write_models(models, output / "sparse")
     write_ply(models[0], output / "points.ply")
+    place_database(scratch / "database.db", output / "database.db")
     shutil.rmtree(output / ".refinement", ignore_errors=True)
     best = models[0]
     registered = {best.images[i].name for i in best.reg_image_ids()}
@@ -66,5 +72,7 @@ def run(refiner: Refiner, *, output: Path, read_rgb: ReadRGB, left_out: tuple[tu
         "rejected": states[0].num_rejected,
         "newly_registered": states[0].num_registered,
     }
+    false = (one for one in focal_evidence(refiner, best) if one.is_false)
+    notes = (*notes, *map(str, weak), *map(str, false))
     skipped = tuple((name, reason) for name, reason in left_out if name not in registered)
     return StageSummary("refinement", counts, time.perf_counter() - started, skipped, notes=notes)

@@ -9,7 +9,7 @@ another match took. The next round's alignment decides whether they do. Pixels a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,23 +22,11 @@ from sfm.mapping.colmap_mapper import incremental_options
 from sfm.mapping.inputs import Attempt, MappingInput
 from sfm.mapping.retry_strategy import STRATEGIES
 from sfm.options import MappingOptions
-from sfm.types import Float64, Int64, Keypoints
+from sfm.types import Float64, Int64
 
 MIN_SHARED = 15  # points
 MIN_COSINE = 0.5  # of the angle between the viewing directions: 60 degrees
 MARGIN = 0.01  # of the longer side: patches at the rim of an image are cut off
-
-
-def refined_input(data: MappingInput, model: pycolmap.Reconstruction) -> MappingInput:
-    """What mapping reads, with the keypoints where the model's images have them now."""
-    moved = {image.name: image for image in model.images.values()}
-    keypoints = []
-    for record, own in zip(data.images, data.keypoints, strict=True):
-        if record.name in moved:
-            xy = np.array([p.xy for p in moved[record.name].points2D], np.float32).reshape(-1, 2)
-            own = Keypoints(xy, np.pad(own.score, (0, len(xy) - len(own))))  # those that were proposed have no score
-        keypoints.append(own)
-    return replace(data, keypoints=tuple(keypoints))
 
 
 def complete(

@@ -11,7 +11,6 @@ import hashlib
 import html
 import io
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
@@ -23,9 +22,22 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from sfm.errors import BadFile
+from sfm.storage.journal import replace_durably
 from sfm.system.hashing import json_digest
 
-SCRIPTS = ("three.min.js", "base.js", "model.js", "scene.js", "images.js", "matches.js", "charts.js")
+SCRIPTS = (
+    "three.min.js",
+    "base.js",
+    "charts.js",
+    "head.js",
+    "model.js",
+    "framing.js",
+    "scene.js",
+    "images.js",
+    "graph.js",
+    "pairs.js",
+    "run.js",
+)
 STYLE = "report.css"
 
 
@@ -55,10 +67,11 @@ def asset(name: str) -> str:
     return (resources.files("sfm.report") / "assets" / name).read_text(encoding="utf-8")
 
 
-def page(document: dict[str, Any], main: str, key: str) -> str:
+def page(document: dict[str, Any], main: str, key: str, picture: tuple[str, str] | None = None) -> str:
     """The HTML of a document, whole: styles, scripts and data inside, and leave to load nothing else.
 
-    main: the script that lays out this kind of page. key: what the page was made from, for `key_of`.
+    main: the script that lays out this kind of page. key: what the page was made from, for `key_of`. picture: what is
+    seen where nothing can be drawn in 3D, as a URL and in words.
     """
     styles, scripts = asset(STYLE), [asset(name) for name in (*SCRIPTS, main)]
     allowed = " ".join(_hash(script) for script in scripts)
@@ -83,7 +96,7 @@ def page(document: dict[str, Any], main: str, key: str) -> str:
             f"<style>{styles}</style>",
             "</head>",
             "<body>",
-            '<main id="page"><noscript>This page needs JavaScript, which it carries along.</noscript></main>',
+            f'<main id="page">{_without_scripts(document)}{_still(picture)}</main>',
             f'<script type="application/json" id="document">{data}</script>',
             *(f"<script>{script}</script>" for script in scripts),
             "</body>",
@@ -91,6 +104,24 @@ def page(document: dict[str, Any], main: str, key: str) -> str:
             "",
         ]
     )
+
+
+def _without_scripts(document: dict[str, Any]) -> str:
+    """What a browser shows that runs no scripts: the verdict."""
+    verdict = document.get("verdict", {})
+    said = html.escape(f"{verdict.get('label', '')}: {verdict.get('sentence', '')}")
+    heading = html.escape(str(document.get("heading", "")))
+    return (
+        f"<noscript><h1>{heading}</h1><p>{said}</p>"
+        "<p>The rest of this page needs JavaScript, which it carries along.</p></noscript>"
+    )
+
+
+def _still(picture: tuple[str, str] | None) -> str:
+    if picture is None:
+        return ""
+    url, words = (html.escape(text) for text in picture)
+    return f'<img id="still" src="{url}" alt="{words}">'
 
 
 def _hash(text: str) -> str:
@@ -118,7 +149,7 @@ def write_page(path: Path, text: str) -> None:
     try:
         part.unlink(missing_ok=True)
         part.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(part, path)
+        replace_durably(part, path)
     except OSError as error:
         with suppress(OSError):
             part.unlink()

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfm.drawing.scene import Scene
+from sfm.drawing.still import panels, still
 from sfm.errors import BadImage
 from sfm.images.decoding import read_thumbnail
 from sfm.report.html import data_url, pack, pack_fractions
-from sfm.types import ImagePair, Int64, Matches, TwoViewGeometry
+from sfm.types import REJECTIONS, ImagePair, Int64, Matches, TwoViewGeometry
 
 MAX_POINTS = 300_000  # in the 3D view; of more, a fair sample
 MAX_KEYPOINTS = 1500  # an image
@@ -32,6 +33,10 @@ THUMBNAIL, LARGE_THUMBNAIL = 448, 640  # px, longer side; the larger where few i
 FEW_IMAGES = 50
 KEYPOINT_ERROR = 4.0  # px, the top of the scale
 FEW_OBSERVATIONS, LARGE_ERROR = 0.2, 2.0  # times the median over images
+
+STILL = 1200  # px, the still's width
+STILL_BACKGROUND = (244, 245, 247)
+MODEL_TINTS = ((29, 110, 214), (178, 84, 0), (0, 128, 96), (142, 68, 173), (176, 42, 72), (91, 102, 115))  # report.css
 
 Sizes = Mapping[str, tuple[int, int]]
 
@@ -53,10 +58,10 @@ class PageImages:
 # Models
 
 
-def model_part(scene: Scene, images: PageImages) -> dict[str, Any]:
-    """Points and cameras for the 3D view."""
+def model_part(scene: Scene, images: PageImages, most: int = MAX_POINTS) -> dict[str, Any]:
+    """Points, `most` of them, and cameras for the 3D view."""
     points, cameras, numbers = scene.points, scene.cameras, images.numbers
-    rows = sample(len(points.xyz), MAX_POINTS)
+    rows = sample(len(points.xyz), most)
     rotation = np.swapaxes(cameras.cam_from_world[:, :, :3], 1, 2)
     poses = np.concatenate([rotation, cameras.centres[:, :, None]], axis=2)
     return {
@@ -81,6 +86,20 @@ def sample(num: int, most: int) -> Int64:
     if num <= most:
         return np.arange(num)
     return np.sort(np.random.default_rng(0).choice(num, most, replace=False))
+
+
+def still_url(scenes: Sequence[Scene]) -> tuple[str, str]:
+    """A picture of the models, upright and in one frame, as a URL, with what it shows in words."""
+    across, down = panels(len(scenes))
+    height = int(STILL / across * (9 / 16 if across == 1 else 2 / 3)) * down
+    tints = [MODEL_TINTS[k % len(MODEL_TINTS)] for k in range(len(scenes))]
+    words = [
+        f"{scene.title}: {len(scene.points.xyz):,} points and {len(scene.cameras.names):,} cameras" for scene in scenes
+    ]
+    picture = still(scenes, (STILL, height), tints, STILL_BACKGROUND)
+    return data_url(
+        picture, quality=80
+    ), f"The model{'s' if len(scenes) > 1 else ''}, drawn in space. {'; '.join(words)}."
 
 
 def histograms(scene: Scene) -> dict[str, Any]:
@@ -263,6 +282,13 @@ def drawn_part(
     return [_drawn(role, pair, matches[pair], geometries.get(pair), images) for role, pair in chosen]
 
 
+def _kind(geometry: TwoViewGeometry | None) -> str:
+    """A pair's geometry, or why it has none."""
+    if geometry is None:
+        return ""
+    return REJECTIONS[geometry.reason] or geometry.kind.replace("_", " ")
+
+
 def _drawn(
     role: str, pair: ImagePair, matches: Matches, geometry: TwoViewGeometry | None, images: PageImages
 ) -> dict[str, Any]:
@@ -276,7 +302,7 @@ def _drawn(
         "j": images.numbers[pair.name1],
         "matches": len(matches),
         "inliers": int(inlier.sum()),
-        "kind": geometry.kind.replace("_", " ") if geometry is not None else "",
+        "kind": _kind(geometry),
         "a": pack_fractions(matches.points0[rows], images.sizes[pair.name0]),
         "b": pack_fractions(matches.points1[rows], images.sizes[pair.name1]),
         "confidence": pack(np.rint(matches.confidence[rows] * 255), "u1"),

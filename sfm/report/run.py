@@ -20,10 +20,11 @@ from sfm.evaluation.model import camera_poses, read_model
 from sfm.options import Options
 from sfm.report import parts
 from sfm.report.html import has_key, key_of, page, write_page
+from sfm.report.next_steps import run_steps
 from sfm.report.parts import PageImages
-from sfm.results.console import PROBABLY_BAD
+from sfm.report.verdict import run_verdict
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
-from sfm.results.run_json import FIGURES, read_run_json, recorded_warnings, run_title
+from sfm.results.run_json import FIGURES, read_run_json, run_title
 from sfm.storage.database import FeatureDatabase
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 
@@ -52,6 +53,9 @@ def read_run(out: Path, images: Path | None = None) -> Run:
     record = read_run_json(out)
     if missing := [name for name in FIGURES if name not in record]:
         raise BadFile(f"{out / RUN_JSON}: holds no {missing[0]}; give the output folder of a run")
+    if images is not None and not images.is_dir():
+        what = "is a file" if images.exists() else "no such folder"
+        raise BadFile(f"--images {images}: {what}; give the folder of the images")
     folder = images or Path(str(record.get("images_folder", "")))
     sizes: dict[str, tuple[int, int]] = {}
     counts: dict[ImagePair, int] = {}
@@ -93,13 +97,14 @@ def report_document(run: Run, matches: Mapping[ImagePair, Matches]) -> dict[str,
     shown = parts.shown_images(len(run.images.names), [*dict.fromkeys(drawn), *lost])
     side = parts.side_part(run.scene, run.images, shown, reasons)
     thumbnails = parts.thumbnails(run.images, shown)
+    verdict = run_verdict(run.record, reasons, sum(bool(text) for text in side["warning"]))
     return {
         "kind": "run",
         "title": f"{images_title(run.record)} · loftr-sfm report",
         "heading": images_title(run.record),
-        "sentence": sentence(run),
-        "tiles": tiles(run.record),
-        "warnings": warnings(run, side),
+        "verdict": verdict.part(),
+        "tiles": tiles(run),
+        "next": run_steps(run.record, verdict.level, run.out, run.images.folder),
         "remarks": remarks(run, len(thumbnails), len(shown)),
         "models": [parts.model_part(run.scene, run.images)] if run.scene is not None else [],
         "images": {
@@ -138,18 +143,6 @@ def images_title(record: Mapping[str, Any]) -> str:
     return named.name or "images"
 
 
-def sentence(run: Run) -> str:
-    """The run in a sentence."""
-    r, how = run.record, run_title(run.record)
-    if run.scene is None:
-        return f"{r['images']} images, matched by {how}, gave no model."
-    return (
-        f"{r['registered']} of {r['images']} images, matched by {how}, became a model of {r['points3D']:,} points, "
-        f"each seen by {r['mean_track_length']:.1f} images on average, with a mean reprojection error of "
-        f"{r['mean_reprojection_error_px']:.2f} px, in {duration(total_seconds(r))}."
-    )
-
-
 def total_seconds(record: Mapping[str, Any]) -> float:
     """What all stages took, reused ones when they ran."""
     return float(sum(stage["seconds"] for stage in record["stages"]))
@@ -162,36 +155,44 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def tiles(record: Mapping[str, Any]) -> list[list[str]]:
-    """The figures: label and value."""
+def tiles(run: Run) -> list[list[str]]:
+    """The figures: label and value; without a model those of its matches."""
+    record = run.record
+    time = ["time of all stages", duration(total_seconds(record))]
+    if run.scene is None:
+        inliers = [len(geometry.inliers) for geometry in run.geometries.values()]
+        return [
+            ["images", f"{record['images']:,}"],
+            ["pairs matched", f"{len(run.counts):,}"],
+            ["pairs verified", f"{sum(num > 0 for num in inliers):,}"],
+            ["verified matches of the best pair", f"{max(inliers, default=0):,}"],
+            time,
+        ]
+    residuals = ((record.get("georeference") or {}).get("gps") or {}).get("residuals_m")
+    located = (
+        [["off GPS, median", f"{residuals['total']['median']:.2f} m"]] if is_in_metres(record) and residuals else []
+    )
     return [
         ["images registered", f"{record['registered']} / {record['images']}"],
         ["3D points", f"{record['points3D']:,}"],
-        ["observations", f"{record['observations']:,}"],
-        ["mean track length", f"{record['mean_track_length']:.2f}"],
         ["mean reprojection error", f"{record['mean_reprojection_error_px']:.2f} px"],
-        ["time of all stages", duration(total_seconds(record))],
+        ["mean track length", f"{record['mean_track_length']:.2f}"],
+        ["observations", f"{record['observations']:,}"],
+        *located,
+        time,
     ]
 
 
-def warnings(run: Run, side: Mapping[str, Any]) -> list[str]:
-    """What the reader should know before trusting the model."""
-    found = [str(run.record["error"])] if run.record.get("error") else []
-    found += [f"{PROBABLY_BAD}: {text}" for text in recorded_warnings(run.record)]
-    lost, odd = len(unregistered(run.record)), sum(bool(text) for text in side["warning"])
-    if lost and run.scene is not None:
-        found.append(f"{lost} of {run.record['images']} images are not in the model; the reasons are below")
-    if odd:
-        found.append(f"{odd} registered image{'s are outliers' if odd > 1 else ' is an outlier'}, marked below")
-    if len(run.record.get("models", [])) > 1:
-        others = ", ".join(f"{model['path']} ({model['images']} images)" for model in run.record["models"][1:])
-        found.append(f"the images split into more than one model; this page shows the largest, the others are {others}")
-    return found
+def is_in_metres(record: Mapping[str, Any]) -> bool:
+    """Whether the models have a frame in metres."""
+    return (record.get("georeference") or {}).get("frame") in ("ENU", "metres")
 
 
 def remarks(run: Run, num_thumbnails: int, num_shown: int) -> list[str]:
-    """What this page leaves out."""
-    found = []
+    """How the run was made, and what this page leaves out."""
+    found = [f"matched by {run_title(run.record)}"]
+    if text := (run.record.get("georeference") or {}).get("text"):
+        found.append(f"frame of the model: {text}")
     if num_thumbnails == 0:
         found.append(f"no thumbnails: the images are not in {run.record.get('images_folder')} any more")
     elif num_shown < len(run.images.names):
@@ -236,12 +237,12 @@ def options_part(options: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
 # Writing
 
 
-def report_key(record: Mapping[str, Any]) -> str:
-    """What a report of this run is made from; that stages were reused makes no other report."""
+def report_key(record: Mapping[str, Any], out: Path) -> str:
+    """What a report of this run in OUT is made from; that stages were reused makes no other report."""
     plain = copy.deepcopy(dict(record))
     for stage in plain["stages"]:
         stage.pop("reused", None)
-    return key_of(plain)
+    return key_of([plain, str(out.resolve())])
 
 
 def write_report(out: Path, images: Path | None = None) -> Path:
@@ -250,7 +251,9 @@ def write_report(out: Path, images: Path | None = None) -> Path:
     Raises BadFile where OUT is no run's output folder or cannot be written.
     """
     run = read_run(out, images)
-    write_page(out / REPORT, page(report_document(run, read_drawn(run)), "report.js", report_key(run.record)))
+    document = report_document(run, read_drawn(run))
+    picture = None if run.scene is None else parts.still_url([run.scene])
+    write_page(out / REPORT, page(document, "report.js", report_key(run.record, out), picture))
     return out / REPORT
 
 
@@ -258,7 +261,7 @@ def refresh(out: Path) -> None:
     """Writes the report of a run that has just ended, unless it is there. A run never fails of its report."""
     path = out / REPORT
     try:
-        if has_key(path, report_key(read_run_json(out))):
+        if has_key(path, report_key(read_run_json(out), out)):
             os.utime(path)  # found to be right
         else:
             write_report(out)

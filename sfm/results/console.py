@@ -7,29 +7,50 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sfm.errors import BadFile
+from sfm.results.cameras import cameras_line, read_figures
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
 from sfm.results.hints import next_commands
-from sfm.results.run_json import read_run_json, recorded_warnings
-from sfm.types import ModelWarning, ReconstructionSummary, StageSummary
+from sfm.results.model_source import record_of
+from sfm.results.run_json import recorded_warnings
+from sfm.results.stage_text import stage_sentence
+from sfm.types import ReconstructionSummary, StageSummary
+from sfm.wording import counted, some
 
+MANY = 10  # images with one reason, from which on they share a line
 PROBABLY_BAD = "this model is probably bad"
 
 
 def stage_line(stage: StageSummary) -> str:
-    """One line per stage: its name, its counts, its time or that it was reused."""
-    counts = ", ".join(f"{_number(value)} {name.replace('_', ' ')}" for name, value in stage.counts.items())
+    """One line per stage: its name, what it did, its time or that it was reused."""
     time = "reused" if stage.reused else f"{stage.seconds:.1f} s"
-    return f"{stage.stage:<13}{time:>9}  {counts}"
+    return f"{stage.stage:<13}{time:>9}  {stage_sentence(stage)}"
 
 
 def stage_text(stage: StageSummary) -> str:
-    """What is printed when a stage ends: its line, and where there is no model why each image is in none."""
-    lost = stage.skipped if stage.counts.get("models") == 0 else ()
-    return "\n".join([stage_line(stage), *(f"  {name}: {reason}" for name, reason in lost)])
+    """What is printed when a stage ends: its line, what should be known before the next one takes its time, and where
+    there is no model why each image is in none."""
+    lost = stage.skipped if stage.counts.get("models") == 0 or stage.stage == "images" else ()
+    notes = [f"  {note}" for note in stage.notes] if stage.stage == "images" else []
+    return "\n".join([stage_line(stage), *reasons_lines(lost), *notes])
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+def reasons_lines(lost: Sequence[tuple[str, str]]) -> list[str]:
+    """Images and why they are left out, a line each; of many with one reason a line for all of them."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in lost:
+        by_reason.setdefault(reason, []).append(name)
+    lines = []
+    for reason, names in by_reason.items():
+        if len(names) > MANY:
+            lines.append(f"  {counted(len(names), 'image')} ({some(names)}): {reason}")
+        else:
+            lines += [f"  {name}: {reason}" for name in names]
+    return lines
+
+
+def _is_detail(note: str) -> bool:
+    """Whether a note is of figures that run.json and the report show: of calibration, camera by camera."""
+    return note.startswith("camera ") and "±" in note
 
 
 def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, matcher: str = "loftr") -> str:
@@ -42,23 +63,29 @@ def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, mat
     lines = [
         f"registered images       {summary.registered} of {summary.images}",
         f"3D points               {summary.points3D:,}",
-        f"mean track length       {summary.track_length:.2f}",
-        f"mean reprojection error {summary.reprojection_error:.2f} px",
+        f"images per point        {summary.track_length:.2f} (mean track length)",
+        f"reprojection error      {summary.reprojection_error:.2f} px (mean)",
     ]
+    if summary.model_dir is not None and (line := cameras_line(read_figures(summary.model_dir))):
+        lines.append(f"{'camera':<24}{line}")
+    if summary.georeference is not None:
+        lines.append(f"frame                   {summary.georeference['text']}")
     if len(summary.models) > 1:
-        others = ", ".join(f"{path.parent.name}/{path.name} ({num} images)" for path, num in summary.models[1:])
+        others = ", ".join(
+            f"{path.parent.name}/{path.name} ({counted(num, 'image')})" for path, num in summary.models[1:]
+        )
         lines.append(f"other models            {others}")
     if summary.warnings:
         lines += ["", f"{PROBABLY_BAD}:", *(f"  {warning.sign}: {warning.text}" for warning in summary.warnings)]
-    notes = [note for stage in summary.stages for note in stage.notes]
+    notes = [note for stage in summary.stages for note in stage.notes if not _is_detail(note)]
     lines += ["", *notes] if notes else []
     if summary.unregistered:
-        lines += ["", "not registered:", *(f"  {name}: {reason}" for name, reason in summary.unregistered)]
+        lines += ["", "not registered:", *reasons_lines(summary.unregistered)]
     return "\n".join([*lines, "", *_files(summary, out), "", *next_commands(folder, out, matcher)])
 
 
 def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
-    files = {
+    files: dict[str, Path | None] = {
         "sparse model (COLMAP)": summary.model_dir,
         "coloured points": out / "points.ply",
         "features and matches": out / DATABASE,
@@ -66,8 +93,8 @@ def _files(summary: ReconstructionSummary, out: Path) -> list[str]:
         "machine-readable": out / RUN_JSON,
     }
     if _is_newer(out / REPORT, out / RUN_JSON):  # one that is older is not of this run
-        files = {"report (any browser)": out / REPORT} | files
-    return [f"{what:<24}{path}" for what, path in files.items() if path.exists()]
+        files = {"report (any browser)": out / REPORT, **files}
+    return [f"{what:<24}{path}" for what, path in files.items() if path is not None and path.exists()]
 
 
 def _is_newer(path: Path, than: Path) -> bool:
@@ -80,9 +107,9 @@ def print_stage(stage: StageSummary) -> None:
     print(stage_text(stage), flush=True)
 
 
-def bad_model_line(warnings: Sequence[ModelWarning]) -> str:
+def bad_model_line(warnings: Sequence[str]) -> str:
     """The warnings about a model, in the line that goes with the exit code."""
-    return f"{PROBABLY_BAD} (exit code 4): {'; '.join(warning.text for warning in warnings)}"
+    return f"{PROBABLY_BAD} (exit code 4): {'; '.join(warnings)}"
 
 
 def print_warnings(*runs: Path | None) -> None:
@@ -94,7 +121,7 @@ def print_warnings(*runs: Path | None) -> None:
 def warnings_text(out: Path) -> str:
     """The warnings of a run about its model, one per line; "" where it has nothing, or the folder is no run's."""
     try:
-        warnings = recorded_warnings(read_run_json(out))
+        warnings = recorded_warnings(record_of(out))
     except BadFile:
         return ""
     return "\n".join([f"{out}: {PROBABLY_BAD}:", *(f"  {text}" for text in warnings)]) if warnings else ""

@@ -3,3 +3,5 @@
 DATABASE = "features.h5"
 RUN_JSON = "run.json"
 REPORT = "report.html"
+REFINE_JSON = "refine.json"
+DESCRIPTORS = "descriptors.npz"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sfm.results.console import stage_line
+from sfm.results.console import reasons_lines
 from sfm.results.files import DATABASE
+from sfm.results.stage_text import counts_text
 from sfm.storage.database import FeatureDatabase
 from sfm.types import STAGE_NAMES
 
@@ -20,8 +21,9 @@ def database_text(place: Path) -> str:
         found = [(name, summary) for name in STAGE_NAMES if (summary := db.summary(name)) is not None]
         lines = [f"{path}: {path.stat().st_size / 1e6:.1f} MB, {len(found)} of {len(STAGE_NAMES)} stages"]
         for name, summary in found:
-            lines.append(stage_line(summary))
+            time = f"{summary.seconds:.1f} s"
+            lines.append(f"{summary.stage:<13}{time:>9}  {counts_text(summary)}")
             matcher = db.provenance(name).get("matcher", {})
             lines += [f"{'':<24}{key}: {value}" for key, value in matcher.items()]
-            lines += [f"{'':<24}{item}: {reason}" for item, reason in summary.skipped]
+            lines += [f"{'':<22}{line}" for line in reasons_lines(summary.skipped)]
     return "\n".join(lines)

@@ -14,8 +14,11 @@ from typing import Any
 
 from sfm import __version__
 from sfm.errors import BadFile
+from sfm.images.video.records import ClipFrames
 from sfm.options import Options
 from sfm.results.files import RUN_JSON
+from sfm.results.shell import path_word
+from sfm.rigs.folders import FACES
 from sfm.system.machine import machine
 from sfm.system.safe_paths import is_path, leads_out_anywhere
 from sfm.system.untrusted_files import NUMBER, has_shape, read_json
@@ -32,6 +35,7 @@ RECORD: Mapping[str, Any] = MappingProxyType(  # what run.json holds of what is 
         "warnings": [{"text": str}],
         "doubts": [{"text": str}],  # what 0.1.0 called them
         "options": {str: dict},
+        "georeference": object,
         **dict.fromkeys(("versions", "machine", "matcher"), dict),
     }
 )
@@ -41,23 +45,28 @@ _VERSIONED = ("torch", "pycolmap", "numpy", "h5py", "open3d")
 def write_run_json(
     summary: ReconstructionSummary,
     folder: Path,
+    out: Path,
     options: Options,
     matcher: dict[str, str],
     *,
     error: str | None = None,
     imported: Sequence[Path] = (),
+    pixels: Path | None = None,
+    source: Path | None = None,
+    clips: Sequence[ClipFrames] = (),
 ) -> None:
     """OUT/run.json: all that the text says, with the options, the versions, the matcher and the machine.
 
     Appears whole. error: why there is no model. imported: hloc's feature and match files, where they were taken
-    instead of matching. Raises BadFile where it cannot be written.
+    instead of matching. pixels: folder of the images that the model names, where it is another one. source: what the
+    run was given, where that is not `folder`; clips: the videos in it. Raises BadFile where it cannot be written.
     """
-    out = summary.model_dir.parent.parent
     part = out / (RUN_JSON + ".part")
-    value = run_dict(summary, folder, options, matcher) | {
+    value = run_dict(summary, pixels or folder, out, options, matcher) | {
         "machine": machine(),
-        "command": command(folder, out, options, imported),
+        "command": command(source or folder, out, options, imported),
         "error": error,
+        **({"videos": [_clip_dict(clip) for clip in clips]} if clips else {}),
     }
     try:
         part.unlink(missing_ok=True)
@@ -67,9 +76,10 @@ def write_run_json(
         raise BadFile(f"{out / RUN_JSON}: cannot be written ({cause.strerror})") from None
 
 
-def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, matcher: dict[str, str]) -> dict[str, Any]:
+def run_dict(
+    summary: ReconstructionSummary, folder: Path, out: Path, options: Options, matcher: dict[str, str]
+) -> dict[str, Any]:
     """What run.json holds: plain values. Paths of models are relative to the output folder."""
-    out = summary.model_dir.parent.parent
     return {
         "program": "loftr-sfm",
         "version": __version__,
@@ -85,6 +95,7 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
         "mean_reprojection_error_px": summary.reprojection_error,
         "models": [{"path": path.relative_to(out).as_posix(), "images": num} for path, num in summary.models],
         "unregistered": [{"image": name, "reason": reason} for name, reason in summary.unregistered],
+        "georeference": None if summary.georeference is None else dict(summary.georeference),
         "warnings": [{"sign": warning.sign, "text": warning.text} for warning in summary.warnings],
         "stages": [_stage_dict(stage) for stage in summary.stages],
     }
@@ -92,8 +103,8 @@ def run_dict(summary: ReconstructionSummary, folder: Path, options: Options, mat
 
 def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] = ()) -> str:
     """The shell command that makes this run again: what differs from the defaults."""
-    words = ["loftr-sfm", *(["import"] if imported else []), str(folder), str(out)]
-    words += [
+    start = ["loftr-sfm", *(["import"] if imported else []), path_word(folder), path_word(out)]
+    words = [
         word for flag, path in zip(("--features", "--matches"), imported, strict=False) for word in (flag, str(path))
     ]
     for group in fields(options):
@@ -104,7 +115,19 @@ def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] 
                 words += (
                     [flag] if value is True else [f"{flag}={value}"] if str(value)[:1] == "-" else [flag, str(value)]
                 )
-    return shlex.join(words)
+    return " ".join([*start, *map(shlex.quote, words)])
+
+
+def _clip_dict(clip: ClipFrames) -> dict[str, Any]:
+    """times_s: of each frame that was kept, from the start of the video, by the image's name."""
+    return {
+        "video": clip.video,
+        "frames": clip.decoded,
+        "kept": len(clip.frames),
+        "moved_too_little": clip.little,
+        "blurred": clip.blurred,
+        "times_s": {f"{clip.folder}/{frame.name}": round(frame.time_s, 6) for frame in clip.frames},
+    }
 
 
 def _stage_dict(stage: StageSummary) -> dict[str, Any]:
@@ -167,4 +190,5 @@ def images_folder(out: Path) -> Path:
     folder = read_run_json(out).get("images_folder")
     if not isinstance(folder, str):
         raise BadFile(f"{out / RUN_JSON}: names no folder of images; give --images FOLDER")
-    return Path(folder)
+    inside = out / FACES  # they go where the folder of the run goes
+    return inside if Path(folder).name == FACES and inside.is_dir() else Path(folder)

@@ -38,6 +38,7 @@ from sfm.storage.schema import SCHEMA, STAGE_OF
 from sfm.system.file_lock import FileLock
 from sfm.system.untrusted_files import refuse_holes
 from sfm.types import (
+    CameraPrior,
     Grid,
     ImagePair,
     ImageRecord,
@@ -122,8 +123,9 @@ class FeatureDatabase:
             self._disk.close()
 
     def _load_images(self) -> None:
-        group = subgroup(self._h5, "images")
-        self._set_images(schema.images(read_columns(group, SCHEMA["images"])) if group is not None else ())
+        groups = {name: subgroup(self._h5, name) for name in schema.IMAGE_GROUPS}
+        found = {name: read_columns(group, SCHEMA[name]) for name, group in groups.items() if group is not None}
+        self._set_images(schema.image_records(found))
 
     def _set_images(self, records: tuple[ImageRecord, ...]) -> None:
         self._images = records
@@ -226,7 +228,8 @@ class FeatureDatabase:
             with self._writing():
                 for name in self._h5.keys() & (SCHEMA.keys() - {"images"}):
                     del self._h5[name]
-        self._write("images", schema.images_columns(records))
+        for name, columns in schema.image_groups(records, self._h5.keys()).items():
+            self._write(name, columns)
         self._set_images(tuple(records))
         self._matches.use_images(self._digests)
 
@@ -299,9 +302,10 @@ class FeatureDatabase:
         with reading(self.path, REMEDY):
             return schema.traits(self._read("grids"), self._h5["grids"].attrs)
 
-    def write_two_view(self, geometries: Sequence[TwoViewGeometry]) -> None:
-        """Write the verified pairs, in the order given."""
-        self._write("two_view", schema.two_view_columns(geometries, self._rows))
+    def write_two_view(self, geometries: Sequence[TwoViewGeometry], *, lenses: Sequence[CameraPrior] = ()) -> None:
+        """Write the verified pairs, in the order given. lenses: cameras that the matches showed."""
+        columns = schema.two_view_columns(geometries, self._rows)
+        self._write("two_view", columns, schema.lenses_attributes(lenses))
         with self._writing():
             verified_parts.drop(self._h5)
 
@@ -322,6 +326,12 @@ class FeatureDatabase:
         """The verified pairs, in the order written."""
         with reading(self.path, REMEDY):
             return schema.two_view(self._read("two_view"), self._names)
+
+    def read_lenses(self) -> dict[str, CameraPrior]:
+        """By camera group the cameras that were found with the verified pairs; none in an older file."""
+        with reading(self.path, REMEDY):
+            self._read("two_view")
+            return schema.lenses(self._h5["two_view"].attrs)
 
     def write_keypoints(self, keypoints: Sequence[Keypoints]) -> None:
         """Write the keypoints of every image, in image order."""

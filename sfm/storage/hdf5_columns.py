@@ -2,7 +2,8 @@
 
 A `Columns` is the schema of a group: column name -> (kind, dimensions). Kinds are numpy's ("f4",
 "i8", ...) and "str" (variable-length UTF-8). A dimension is a number or a letter; equal letters are
-equal counts within the group, "P+1" is one more than "P".
+equal counts within the group, "P+1" is one more than "P". A kind that ends in "?" is of a column that older files
+lack.
 
 Files may come from anywhere. Only plain datasets that live in the file itself are read: soft,
 external and user-defined links, virtual and externally stored datasets are refused, and so are
@@ -153,7 +154,12 @@ def column(
 def read_columns(group: h5py.Group, columns: Columns) -> dict[str, Array]:
     """All columns of a group, strings as str objects; ValueError where the group does not fit the schema."""
     counts: dict[str, int] = {}
-    datasets = {name: column(group, name, spec, counts) for name, spec in columns.items()}
+    present = {
+        name: (kind.removesuffix("?"), dims)
+        for name, (kind, dims) in columns.items()
+        if not kind.endswith("?") or name in group
+    }
+    datasets = {name: column(group, name, spec, counts) for name, spec in present.items()}
     return {name: _strings(d) if columns[name][0] == "str" else d[()] for name, d in datasets.items()}
 
 
@@ -176,7 +182,7 @@ def write_columns(group: h5py.Group, columns: Columns, values: Mapping[str, Any]
         if kind == "str":
             group.create_dataset(name, data=np.asarray(values[name], dtype=object), dtype=h5py.string_dtype())
             continue
-        array = np.asarray(values[name], dtype=kind)
+        array = np.asarray(values[name], dtype=kind.removesuffix("?"))
         layout = chunked(array.shape[1:]) if array.nbytes >= _COMPRESSED_FROM else {}
         group.create_dataset(name, data=array, **layout)
 

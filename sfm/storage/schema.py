@@ -9,8 +9,8 @@ contradict each other.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from sfm.storage.hdf5_columns import Array, Columns, check_offsets, offsets_of
 from sfm.system.safe_paths import leads_out
 from sfm.system.untrusted_files import NUMBER, has_shape
 from sfm.types import (
+    REJECTIONS,
     CameraPrior,
+    GPSTag,
     Grid,
     ImagePair,
     ImageRecord,
@@ -33,6 +35,7 @@ from sfm.types import (
 SCHEMA_VERSION = 1
 Row = Mapping[str, Array]
 _STRIDE, _TRAITS = "stride", "traits"  # attributes of `grids`
+_LENSES = "lenses"  # attribute of `two_view`
 
 # I images, P pairs, G grids, N keypoints of all images, K rows of all pairs, T tracks, O observations
 SCHEMA: dict[str, Columns] = {
@@ -46,6 +49,14 @@ SCHEMA: dict[str, Columns] = {
         "params_offsets": ("i8", ("I+1",)),
         "params": ("f8", ("p",)),  # px, COLMAP's order
     },
+    "value_ranges": {"image_idx": ("u4", ("V",)), "range": ("f8", ("V", 2))},  # of images of more than 8 bits
+    "positions": {  # NaN: none
+        "wgs84": ("f8", ("I", 3)),  # latitude, longitude, degrees; altitude, m
+        "sigma": ("f8", ("I", 2)),  # horizontal, vertical, m
+        "relative_altitude": ("f8", ("I",)),  # m
+        "gimbal": ("f8", ("I", 3)),  # yaw, pitch, roll, degrees
+        "taken_at": ("f8", ("I",)),  # s since 1970
+    },
     "pairs": {"image_idx": ("u4", ("P", 2))},
     "grids": {"image_idx": ("u4", ("G",)), "grid": ("f8", ("G", 3))},  # as Grid; NaN: none
     "two_view": {
@@ -55,6 +66,7 @@ SCHEMA: dict[str, Columns] = {
         "inliers": ("u4", ("K",)),
         "cam1_from_cam0": ("f8", ("P", 3, 4)),  # NaN: none
         "F": ("f8", ("P", 3, 3)),  # NaN: none
+        "reason": ("u1?", ("P",)),  # place in REJECTIONS; 0: verified
     },
     "keypoints": {"offsets": ("i8", ("I+1",)), "xy": ("f4", ("N", 2)), "score": ("f4", ("N",))},
     "keypoint_matches": {
@@ -65,6 +77,7 @@ SCHEMA: dict[str, Columns] = {
     },
     "tracks": {"offsets": ("i8", ("T+1",)), "image_idx": ("u4", ("O",)), "keypoint_idx": ("u4", ("O",))},
 }
+IMAGE_GROUPS = ("images", "value_ranges", "positions")
 NUM_PARAMS = {  # of COLMAP's camera models (src/colmap/sensor/models.h)
     **{"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8, "FULL_OPENCV": 12, "FOV": 5},
     **{"SIMPLE_FISHEYE": 3, "FISHEYE": 4, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "OPENCV_FISHEYE": 8},
@@ -77,9 +90,12 @@ KINDS = frozenset(  # of two-view geometries, as TwoViewGeometry names them
         *("planar", "panoramic", "planar_or_panoramic", "watermark", "multiple"),
     )
 )
+_REASONS = tuple(REJECTIONS)
 # the stage that makes each group
 STAGE_OF = {
     "images": "images",
+    "value_ranges": "images",
+    "positions": "images",
     "pairs": "pairs",
     "grids": "matching",
     "matches": "matching",
@@ -135,6 +151,25 @@ def images_columns(records: Sequence[ImageRecord]) -> dict[str, Any]:
     }
 
 
+def value_ranges_columns(records: Sequence[ImageRecord]) -> dict[str, Any]:
+    """Columns of `value_ranges`."""
+    found = [(row, record.value_range) for row, record in enumerate(records) if record.value_range is not None]
+    return {
+        "image_idx": np.array([row for row, _ in found], np.uint32),
+        "range": np.array([own for _, own in found], np.float64).reshape(-1, 2),
+    }
+
+
+def with_value_ranges(records: Sequence[ImageRecord], c: Row) -> tuple[ImageRecord, ...]:
+    """The images with their ranges of values."""
+    if (c["image_idx"] >= len(records)).any() or not (c["range"][:, 0] < c["range"][:, 1]).all():
+        raise ValueError("value_ranges: of no image, or empty")
+    own = dict(zip(c["image_idx"].tolist(), c["range"].tolist(), strict=True))
+    return tuple(
+        replace(record, value_range=tuple(own[row])) if row in own else record for row, record in enumerate(records)
+    )
+
+
 def images(c: Row) -> tuple[ImageRecord, ...]:
     """The images, names sorted and unique."""
     names = [str(name) for name in c["name"]]
@@ -158,6 +193,58 @@ def images(c: Row) -> tuple[ImageRecord, ...]:
         ImageRecord(name, width, height, camera, str(digest))
         for name, (width, height), camera, digest in zip(names, sizes, cameras, c["digest"], strict=True)
     )
+
+
+def positions_columns(records: Sequence[ImageRecord]) -> dict[str, Any]:
+    """Columns of `positions`."""
+    nowhere = (np.nan,) * 9
+    rows = [nowhere if r.gps is None else _position_row(r.gps) for r in records]
+    table = np.array(rows, np.float64).reshape(-1, 9)
+    return {
+        "wgs84": table[:, :3],
+        "sigma": table[:, 3:5],
+        "relative_altitude": table[:, 5],
+        "gimbal": table[:, 6:],
+        "taken_at": np.array([np.nan if r.taken_at is None else r.taken_at for r in records], np.float64),
+    }
+
+
+def _position_row(gps: GPSTag) -> tuple[float, ...]:
+    of_sensor = gps.horizontal_sigma, gps.vertical_sigma, gps.relative_altitude
+    return gps.latitude, gps.longitude, gps.altitude, *of_sensor, *gps.gimbal
+
+
+def _tag(*row: float) -> GPSTag:
+    latitude, longitude, altitude, horizontal, vertical, relative, *gimbal = row
+    return GPSTag(latitude, longitude, altitude, horizontal, vertical, relative, (gimbal[0], gimbal[1], gimbal[2]))
+
+
+def with_positions(records: Sequence[ImageRecord], c: Row) -> tuple[ImageRecord, ...]:
+    """The images with their positions and times."""
+    if len(c["taken_at"]) != len(records):
+        raise ValueError("positions: of other images")
+    table = np.column_stack([c["wgs84"], c["sigma"], c["relative_altitude"], c["gimbal"]])
+    if np.isinf(table).any() or np.isinf(c["taken_at"]).any():
+        raise ValueError("positions: not finite")
+    tags = [None if np.isnan(row[0]) else _tag(*row) for row in table.tolist()]
+    times = [None if np.isnan(time) else time for time in c["taken_at"].tolist()]
+    return tuple(replace(r, gps=tag, taken_at=time) for r, tag, time in zip(records, tags, times, strict=True))
+
+
+def image_groups(records: Sequence[ImageRecord], there: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Columns of every group of IMAGE_GROUPS that is to be written. there: groups that the file has."""
+    groups = {"images": images_columns(records), "positions": positions_columns(records)}
+    if "value_ranges" in there or any(record.value_range is not None for record in records):
+        groups["value_ranges"] = value_ranges_columns(records)
+    return groups
+
+
+def image_records(groups: Mapping[str, Row]) -> tuple[ImageRecord, ...]:
+    """The images, with what the groups beside `images` say of them; older files have fewer."""
+    records = images(groups["images"]) if "images" in groups else ()
+    for name, filled in (("value_ranges", with_value_ranges), ("positions", with_positions)):
+        records = filled(records, groups[name]) if name in groups else records
+    return records
 
 
 def summary(value: Any) -> StageSummary:
@@ -222,6 +309,7 @@ def two_view_columns(geometries: Sequence[TwoViewGeometry], rows: Mapping[str, i
         "inliers": _stack([g.inliers for g in geometries], ()),
         "cam1_from_cam0": _or_nan([g.cam1_from_cam0 for g in geometries], (3, 4)),
         "F": _or_nan([g.F for g in geometries], (3, 3)),
+        "reason": [_REASONS.index(g.reason) for g in geometries],
     }
 
 
@@ -230,8 +318,14 @@ def two_view(c: Row, names: Sequence[str]) -> tuple[TwoViewGeometry, ...]:
     if unknown := set(map(str, c["kind"])) - KINDS:
         raise ValueError(f"two_view: kind {min(unknown)!r}")
     inliers = _split(c["inliers"], c["inlier_offsets"], "two_view")
-    each = zip(pairs(c["image_idx"], names), inliers, c["kind"], c["cam1_from_cam0"], c["F"], strict=True)
-    return tuple(TwoViewGeometry(p, rows, str(kind), _or_none(pose), _or_none(F)) for p, rows, kind, pose, F in each)
+    numbers = c.get("reason", np.zeros(len(c["kind"]), np.uint8)).tolist()
+    if numbers and max(numbers) >= len(_REASONS):
+        raise ValueError(f"two_view: reason {max(numbers)}")
+    reasons = [_REASONS[number] for number in numbers]
+    each = zip(pairs(c["image_idx"], names), inliers, c["kind"], c["cam1_from_cam0"], c["F"], reasons, strict=True)
+    return tuple(
+        TwoViewGeometry(p, rows, str(k), _or_none(pose), _or_none(F), why) for p, rows, k, pose, F, why in each
+    )
 
 
 def keypoints_columns(keypoints: Sequence[Keypoints]) -> dict[str, Any]:
@@ -270,3 +364,20 @@ def check_keypoint_idx(image_idx: Array, keypoint_idx: Array, counts: Array) -> 
     """ValueError unless each keypoint_idx (...,) is below the count of its image_idx (...,)."""
     if (keypoint_idx >= counts[image_idx]).any():
         raise ValueError("a keypoint's number is beyond its image's keypoints")
+
+
+def lenses_attributes(lenses: Sequence[CameraPrior]) -> dict[str, str]:
+    """Attributes of `two_view`: the cameras that were found with it."""
+    found = [{"group": c.group, "model": c.model, "params": c.params.tolist()} for c in lenses]
+    return {_LENSES: json.dumps(found)} if found else {}
+
+
+def lenses(attributes: Mapping[str, Any]) -> dict[str, CameraPrior]:
+    """By camera group the cameras that were found with the verified pairs. ValueError for damaged ones."""
+    text = attributes.get(_LENSES, "[]")
+    found: Any = json.loads(text) if isinstance(text, str) else None
+    if not has_shape(found, [{"group": str, "model": str, "params": [NUMBER]}]):
+        raise ValueError("lenses")
+    if any(len(lens["params"]) != NUM_PARAMS.get(lens["model"]) for lens in found):
+        raise ValueError("lenses of other parameters than their models have")
+    return {lens["group"]: CameraPrior(lens["model"], np.array(lens["params"]), True, lens["group"]) for lens in found}

@@ -16,38 +16,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from sfm.colmap.camera import prior_camera, with_focal
 from sfm.errors import BadOption
 from sfm.geometry.epipolar import epipolar_line_distance, essential_matrix
 from sfm.geometry.focal_from_F import focal_of_pair
-from sfm.geometry.pixels import allowed_error, homogeneous
-from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
-from sfm.geometry.two_view import unit_pose, verify_pair
+from sfm.geometry.pixels import allowed_error
+from sfm.geometry.poses import rotation_angle_deg
+from sfm.geometry.two_view import verify_pair
 from sfm.images.camera_priors import GUESSED_FOCAL, ImageHeader, cameras_of
 from sfm.images.decoding import read_grey
-from sfm.images.index import check_image
+from sfm.images.index import check_images
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.rotated import RotatingMatcher
 from sfm.matching.rotations import CLEARLY, ROTATIONS, strength
 from sfm.options import ImageOptions, VerificationOptions
 from sfm.two_view.options import TwoImageOptions
+from sfm.two_view.relative_pose import FLAT_KINDS, Records, estimate_pose, parallax_deg, pose_spread_deg
 from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
-
-Records = tuple[ImageRecord, ImageRecord]
+from sfm.wording import counted
 
 GIVEN, ESTIMATED = "given", "estimated"  # groups of cameras: by the user, from F
 WEAK = 0.05  # share of cells with strong matches below which B is rotated; upright pairs that match have 0.04 to 0.3
 A_AND_B = ImagePair("A", "B")
-LITTLE_PARALLAX_DEG = 2.0  # median; below it the direction of the translation is mostly noise
+LITTLE_PARALLAX_DEG = 4.0  # median; below it a pixel of systematic error is degrees of the translation's direction
+MAX_SPREAD_DEG = 4.0  # standard deviation of a trusted pose: 10 degrees off is 2.5 of them
 WIDE_PARALLAX_DEG = 75.0  # no images that far apart match: the pose is a wrong one
 FEW_INLIERS = 50
 LOW_RATIO = 0.4  # of inliers, below which most pairs of a detector-free matcher are wrong
 POSE_ERROR = 0.5  # of the allowed error: what the pose of cameras with known focal lengths is estimated with
-FLAT_KINDS = ("planar", "panoramic", "planar_or_panoramic")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +57,10 @@ class TwoViewResult:
     matches: all M of them. image_rotation: quarter turns counterclockwise of B with which they were matched.
     kind: COLMAP's configuration ("calibrated", "uncalibrated", "planar", "panoramic", "degenerate"). inliers: (M,)
     bool. F, E: (3, 3) or None. cam1_from_cam0: (3, 4) with a translation of unit length (zero for a pure rotation), or
-    None. parallax_deg: median triangulation angle of the inliers. epipolar_px: mean distance of the inliers to their
-    epipolar lines, px of the images. remarks: warnings about the geometry or the pose, one line each; without any the
+    None. parallax_deg: median triangulation angle of the inliers. pose_spread_deg: standard deviation of the pose by
+    resampling, None where it is not estimated (a focal length is not known, the scene is flat). epipolar_px: mean
+    distance of the inliers to their epipolar lines, px of the images. remarks: warnings about the geometry or the pose,
+    one line each; without any the
     pose is trusted. matcher: its provenance.
     """
 
@@ -71,6 +72,7 @@ class TwoViewResult:
     E: Float64 | None = None
     cam1_from_cam0: Float64 | None = None
     parallax_deg: float | None = None
+    pose_spread_deg: float | None = None
     epipolar_px: float | None = None
     remarks: tuple[str, ...] = ()
     image_rotation: int = 0
@@ -181,12 +183,13 @@ def _num_cells(images: Records, grids: Sequence[Grid | None]) -> int:
 
 def read_images(a: Path, b: Path, options: TwoImageOptions) -> Records:
     """Records of two different images, named by their paths, with the cameras that the options or EXIF give."""
-    (image0, digest0), (image1, digest1) = check_image(a), check_image(b)
+    (image0, digest0, range0), (image1, digest1, range1) = check_images([a, b])
     if digest0 == digest1:
         what = "is the same file as" if a.resolve() == b.resolve() else "is a copy of"
         raise BadOption(f"{b}: {what} {a}; give two different images")
     camera0, camera1 = _cameras(image0, image1, options)
-    return ImageRecord(str(a), *image0.size, camera0, digest0), ImageRecord(str(b), *image1.size, camera1, digest1)
+    record0 = ImageRecord(str(a), *image0.size, camera0, digest0, value_range=range0)
+    return record0, ImageRecord(str(b), *image1.size, camera1, digest1, value_range=range1)
 
 
 def _cameras(image0: ImageHeader, image1: ImageHeader, options: TwoImageOptions) -> list[CameraPrior]:
@@ -221,9 +224,12 @@ def two_view(
     inliers = np.zeros(len(matches), bool)
     inliers[geometry.inliers] = True
     images = _with_focal_of(geometry, images)
-    pose = _pose(geometry, matches, images, POSE_ERROR * max_error, seed)
+    pose = estimate_pose(geometry, matches, images, POSE_ERROR * max_error, seed)
     moved = pose is not None and bool(np.any(pose[:, 3]))
     parallax = parallax_deg(matches, inliers, images, pose) if pose is not None else None
+    spread = None
+    if pose is not None and geometry.kind not in FLAT_KINDS and all(i.camera.has_focal_prior for i in images):
+        spread = pose_spread_deg(matches, inliers, images, pose, POSE_ERROR * max_error, seed=seed)
     error = None
     if geometry.F is not None and inliers.any():
         error = _finite(epipolar_line_distance(matches.points0[inliers], matches.points1[inliers], geometry.F).mean())
@@ -236,8 +242,9 @@ def two_view(
         E=essential_matrix(pose) if pose is not None and moved else None,
         cam1_from_cam0=pose,
         parallax_deg=parallax,
+        pose_spread_deg=spread,
         epipolar_px=error,
-        remarks=_remarks(geometry.kind, inliers, parallax, images, options.min_inliers),
+        remarks=_remarks(geometry.kind, inliers, parallax, spread, images, options.min_inliers),
         image_rotation=image_rotation,
         matcher=matcher or {},
     )
@@ -257,43 +264,17 @@ def _with_focal_of(geometry: TwoViewGeometry, images: Records) -> Records:
     return replace(image0, camera=cameras[0]), replace(image1, camera=cameras[1])
 
 
-def _pose(geometry: TwoViewGeometry, matches: Matches, images: Records, max_error: float, seed: int) -> Float64 | None:
-    """cam1_from_cam0 of the geometry's inliers. Where both focal lengths are known and the scene is not flat it is
-    re-estimated with a stricter threshold and refined: AUC@5 of 68 Strecha pairs is 92.7, and 88.7 without."""
-    known = all(image.camera.has_focal_prior for image in images)
-    if geometry.cam1_from_cam0 is None or not known or geometry.kind in FLAT_KINDS:
-        return geometry.cam1_from_cam0
-    rows = geometry.inliers
-    points0, points1 = matches.points0[rows].astype(np.float64), matches.points1[rows].astype(np.float64)
-    camera0, camera1 = (prior_camera(image) for image in images)
-    ransac = pycolmap.RANSACOptions(max_error=max_error, random_seed=seed, max_num_trials=5000)
-    found = pycolmap.estimate_relative_pose(camera0, points0, camera1, points1, ransac)
-    if found is None or found["num_inliers"] < 8:
-        return geometry.cam1_from_cam0
-    of_inliers = (camera0, points0, camera1, points1, found["inlier_mask"])
-    refined = pycolmap.refine_relative_pose(found["cam2_from_cam1"], *of_inliers)
-    pose = unit_pose((refined if refined is not None else found)["cam2_from_cam1"])
-    return pose if pose is not None else geometry.cam1_from_cam0
-
-
-def parallax_deg(matches: Matches, inliers: NDArray[np.bool_], images: Records, pose: Float64) -> float | None:
-    """Median angle between the two rays of an inlier, degrees; None without inliers."""
-    if not inliers.any():
-        return None
-    points = (matches.points0[inliers], matches.points1[inliers])
-    plane0, plane1 = (
-        np.asarray(prior_camera(image).cam_from_img(xy.astype(np.float64)))
-        for image, xy in zip(images, points, strict=True)
-    )
-    return _finite(np.nanmedian(angle_between_deg(homogeneous(plane0) @ pose[:, :3].T, homogeneous(plane1))))
-
-
 def _finite(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
 def _remarks(
-    kind: str, inliers: NDArray[np.bool_], parallax: float | None, images: Records, min_inliers: int
+    kind: str,
+    inliers: NDArray[np.bool_],
+    parallax: float | None,
+    spread: float | None,
+    images: Records,
+    min_inliers: int,
 ) -> tuple[str, ...]:
     """Warnings about the geometry or the pose."""
     num, num_inliers = len(inliers), int(inliers.sum())
@@ -305,13 +286,15 @@ def _remarks(
     if kind in FLAT_KINDS:
         found.append("the matches are on a plane, or the camera only rotated: F is undetermined, the pose may be wrong")
     if num_inliers < FEW_INLIERS:
-        found.append(f"only {num_inliers} inliers")
+        found.append(f"only {counted(num_inliers, 'inlier')}")
     if num_inliers < LOW_RATIO * num:
         found.append(f"only {num_inliers / num:.0%} of the matches are inliers")
     if parallax is not None and parallax < LITTLE_PARALLAX_DEG:
         found.append(f"hardly any parallax ({parallax:.1f}°): the direction of the translation is uncertain")
     if parallax is not None and parallax > WIDE_PARALLAX_DEG:
         found.append(f"a parallax of {parallax:.0f}° is more than images that match can have: the pose is likely wrong")
+    if spread is not None and spread > MAX_SPREAD_DEG:
+        found.append(f"the pose is not determined well: without half of the inliers it differs by {spread:.0f}°")
     if any(image.camera.group == ESTIMATED for image in images):
         found.append("the focal length is estimated from these matches alone: --intrinsics gives a better pose")
     if not all(image.camera.has_focal_prior for image in images):
@@ -342,6 +325,7 @@ def result_dict(result: TwoViewResult) -> dict[str, Any]:
         "rotation_deg": result.rotation_deg,
         "camera1_seen_from_camera0": None if result.centre1_in_cam0 is None else result.centre1_in_cam0.tolist(),
         "parallax_median_deg": result.parallax_deg,
+        "pose_spread_deg": result.pose_spread_deg,
         "epipolar_distance_mean_px": result.epipolar_px,
         "trusted": result.trusted,
         "remarks": list(result.remarks),
@@ -386,7 +370,10 @@ def result_text(result: TwoViewResult) -> str:
     if result.centre1_in_cam0 is not None and result.E is not None:
         lines.append(f"translation  camera B as seen from A: {_in_words(result.centre1_in_cam0)} (of length 1)")
     if result.parallax_deg is not None:
-        lines.append(f"parallax     {result.parallax_deg:.1f}° median")
+        spread = result.pose_spread_deg
+        lines.append(
+            f"parallax     {result.parallax_deg:.1f}° median" + ("" if spread is None else f"; pose ± {spread:.1f}°")
+        )
     described = zip("AB", result.images, result.focal_sources, strict=True)
     focals = (f"{letter} {focal_px(image):.0f} px ({source})" for letter, image, source in described)
     lines.append(f"focal        {', '.join(focals)}")

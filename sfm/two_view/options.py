@@ -25,8 +25,8 @@ class TwoImageOptions(TwoViewOptions):
     camera_model: str = option("SIMPLE_RADIAL", "COLMAP camera model of both images", metavar="MODEL")
     intrinsics: str | None = option(
         None,
-        "known intrinsics of both images, as COLMAP's parameters: f,cx,cy,k for SIMPLE_RADIAL (default: the focal "
-        "length in EXIF, or estimated)",
+        "known intrinsics of both images, in COLMAP's order: f,cx,cy,k for SIMPLE_RADIAL, fx,fy,cx,cy for PINHOLE "
+        "(--camera-model; default: the focal length in EXIF, or estimated)",
         metavar="P1,P2,...",
     )
     intrinsics_b: str | None = option(None, "known intrinsics of B, where its camera is another", metavar="P1,P2,...")

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from sfm import __version__
 from sfm.errors import BadFile, BadOption
 from sfm.images.decoding import read_grey, read_rgb
+from sfm.images.files.value_range import is_stretched
+from sfm.images.notes import range_note
 from sfm.matchers.base import Matcher
-from sfm.matchers.registry import make_matcher
-from sfm.two_view.api import Records, TwoViewResult, match_records, read_images, result_dict, result_text
+from sfm.matchers.registry import check_choice, make_matcher
+from sfm.two_view.api import TwoViewResult, match_records, read_images, result_dict, result_text
 from sfm.two_view.canvas import Sheet, short_name
 from sfm.two_view.figures import RgbPair, epipolar_figure, match_figure
 from sfm.two_view.network_figures import AttentionMap, attention_figure, feature_figure
 from sfm.two_view.options import MatchOptions
+from sfm.two_view.relative_pose import Records
 from sfm.types import Float64
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def default_folder(a: Path, b: Path) -> Path:
 def match_to_folder(a: Path, b: Path, out: Path | None, options: MatchOptions) -> str:
     """Matches two images, writes the folder and returns what to print. Raises SfMError for input to correct."""
     out = out if out is not None else default_folder(a, b)
+    check_choice(options.matching)
     images = read_images(a, b, options.matching)
     _check(images, options)
     _prepare(out)
@@ -61,8 +65,10 @@ def match_to_folder(a: Path, b: Path, out: Path | None, options: MatchOptions) -
     except OSError as error:
         raise BadFile(f"{out}: cannot be written ({error.strerror}); choose another folder") from None
     files = [name for name in FILES if name in sheets or name in FILES[:2]]
+    ranges = [image.value_range for image in images if image.value_range and is_stretched(image.value_range)]
+    notes = [range_note(ranges.count(own), own) for own in dict.fromkeys(ranges)]
     return "\n".join(
-        [result_text(result), "", f"written to {out}: {', '.join(files)}", *_next(images, result, options)]
+        [result_text(result), *notes, "", f"written to {out}: {', '.join(files)}", *_next(images, result, options)]
     )
 
 

@@ -23,7 +23,8 @@ from platformdirs import user_state_path
 from sfm.drawing.scene import Scene, read_scene
 from sfm.drawing.viewpoint import NAMED, camera_row
 from sfm.errors import BadFile, SfMError
-from sfm.results.run_json import images_folder, read_run_json, run_title
+from sfm.results.model_source import images_of, record_of
+from sfm.results.run_json import run_title
 from sfm.viewer.exhibit import Exhibit
 from sfm.viewer.image_files import ImageFiles
 from sfm.viewer.state import ViewState, apart, arranged, remembered
@@ -92,7 +93,7 @@ def view(request: Request) -> list[Path]:
         scenes = apart(scenes) if state.layout == "beside" else scenes
     image_files = tuple(_image_files(request, path) for path in request.models)
     if request.view is not None and request.view not in NAMED:
-        _check_camera(scenes, request.view)
+        request = replace(request, view=_view_of(scenes, request.view))
     if not pictures:
         _show(request, scenes, image_files, note)
         return []
@@ -108,14 +109,20 @@ def _scene(path: Path) -> Scene:
     """The model at a path, called after what made it, where that is known, and its folder."""
     name = path.resolve().name
     try:
-        return read_scene(path, f"{run_title(read_run_json(path))} ({name})")
-    except BadFile:  # not a run's folder, or no model in it, which is reported below
-        return read_scene(path, name)
+        record = record_of(path)
+    except BadFile:
+        record = {}
+    return read_scene(path, f"{run_title(record)} ({name})" if record else name)
 
 
-def _check_camera(scenes: Sequence[Scene], name: str) -> None:
-    if not any(name in scene.cameras.names for scene in scenes):
-        camera_row(max(scenes, key=lambda scene: len(scene.cameras.names)), name)
+def _view_of(scenes: Sequence[Scene], name: str) -> str:
+    """An image's name, or a named view in other letters. Raises BadOption for neither."""
+    if any(name in scene.cameras.names for scene in scenes):
+        return name
+    if name.lower() in NAMED:
+        return name.lower()
+    camera_row(max(scenes, key=lambda scene: len(scene.cameras.names)), name)
+    return name
 
 
 def _image_files(request: Request, path: Path) -> ImageFiles:
@@ -125,9 +132,10 @@ def _image_files(request: Request, path: Path) -> ImageFiles:
             raise BadFile(f"{request.images}: no such folder; give the folder of the images")
         return ImageFiles(request.images)
     try:
-        return ImageFiles(images_folder(path))
+        folder = images_of(path)
     except BadFile:
-        return ImageFiles()
+        folder = None
+    return ImageFiles(folder) if folder is not None else ImageFiles()
 
 
 # --- the window -----------------------------------------------------------------------------------

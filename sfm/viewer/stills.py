@@ -30,6 +30,7 @@ from sfm.viewer.state import (
     ramp,
     visible_points,
 )
+from sfm.wording import counted
 
 UInt8 = NDArray[np.uint8]
 MAX_IMAGES = 50  # cameras with their image; more get their outline only
@@ -131,8 +132,8 @@ def counts_text(scene: Scene, state: ViewState) -> str:
     """The numbers under a model's title."""
     cameras, num = len(scene.cameras.names), len(scene.points.xyz)
     shown = int(visible_points(scene, state).sum())
-    points = f"{num:,} points" if shown == num else f"{shown:,} of {num:,} points"
-    return f"{cameras:,} camera{'s' if cameras != 1 else ''}, {points}"
+    points = counted(num, "point") if shown == num else f"{shown:,} of {num:,} points"
+    return f"{counted(cameras, 'camera')}, {points}"
 
 
 def _caption(panel: Image.Image, scenes: Sequence[Scene], state: ViewState, tints: Sequence[RGB]) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sfm.errors import BadFile, BadOption
-from sfm.matchers.registry import MATCHERS, device_of, make_matcher
+from sfm.matchers.registry import MATCHERS, check_choice, device_of, make_matcher
 from sfm.options import MatchingOptions
 from sfm.registry import Entry
 
@@ -14,6 +14,21 @@ def test_loftr_has_the_options_threshold_and_size():
     assert matcher.name == "loftr-compact"
     assert matcher.provenance["threshold"] == "0.35"
     assert matcher.provenance["resize"] == "320"
+
+
+def test_sift_says_what_it_does_not_use(caplog):
+    make_matcher(MatchingOptions(matcher="sift", device="cpu"))
+    assert caplog.messages == []
+    make_matcher(MatchingOptions(matcher="sift", device="cpu", confidence=0.3, resize=320, weights="outdoor"))
+    assert caplog.messages == ["--matcher sift does not use --weights, --resize, --confidence"]
+
+
+def test_misspelt_names_get_a_suggestion_before_anything_is_loaded():
+    with pytest.raises(BadOption, match=r"--matcher loftrr: choose one of loftr, sift; did you mean loftr\?"):
+        check_choice(MatchingOptions(matcher="loftrr"))
+    with pytest.raises(BadFile, match=r"outdor: no such weights; .*; did you mean outdoor\?"):
+        check_choice(MatchingOptions(weights="outdor"))
+    check_choice(MatchingOptions(matcher="sift", weights="outdor"))
 
 
 def test_sift_and_bad_choices():

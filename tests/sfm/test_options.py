@@ -21,6 +21,11 @@ def test_keywords_are_the_options_of_the_command_line():
     }
 
 
+def test_pairs_must_be_something():
+    with pytest.raises(BadOption, match="--pairs: is empty; give auto, a selector or a file of pairs"):
+        Options.of(pairs="")
+
+
 def test_options_of_keywords():
     options = Options.of(matcher="sift", pairs=Path("pairs.txt"), masks="m", seed=3)
     assert options == Options(

@@ -121,7 +121,7 @@ def write_run(
     registered = len(names) if error is None else 0
     summary = ReconstructionSummary(len(everyone), registered, *numbers, lost, stages, models, out / "sparse" / "0")
     options = Options(matching=MatchingOptions(resize=320))
-    write_run_json(summary, images, options, {"matcher": matcher, "weights_sha256": "ab" * 32}, error=error)
+    write_run_json(summary, images, out, options, {"matcher": matcher, "weights_sha256": "ab" * 32}, error=error)
     return out
 
 

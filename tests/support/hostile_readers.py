@@ -289,14 +289,23 @@ def _write_run(folder: Path) -> None:
         "matching", {"pairs": 3, "share": 0.5}, 1.5, (("g.jpg", "broken"),), notes=("said",), peak_mb=9
     )
     summary = ReconstructionSummary(5, 4, 12, 48, 4.0, 0.1, (("g.jpg", "broken"),), (stage,), ((place, 4),), place)
-    write_run_json(summary, folder / "photos", Options(), {"matcher": "loftr-compact", "weights_sha256": "ab" * 32})
+    write_run_json(
+        summary, folder / "photos", folder, Options(), {"matcher": "loftr-compact", "weights_sha256": "ab" * 32}
+    )
 
 
 def _read_run(folder: Path) -> None:
     from sfm.report.run import write_report
+    from sfm.results.model_source import images_of, record_of
     from sfm.results.run_json import images_folder, read_run_json, run_title
 
-    _each(lambda: run_title(read_run_json(folder)), lambda: images_folder(folder), lambda: write_report(folder))
+    _each(
+        lambda: run_title(read_run_json(folder)),
+        lambda: images_folder(folder),
+        lambda: write_report(folder),
+        lambda: record_of(folder / "sparse" / "0"),
+        lambda: images_of(folder / "sparse" / "1"),
+    )
 
 
 def _write_state(folder: Path) -> None:

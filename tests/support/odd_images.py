@@ -105,6 +105,17 @@ def rotated(orientation: int, kind: str, **how: Any) -> Callable[[Path, Picture]
     return write
 
 
+def of_phone(orientation: int) -> Callable[[Path, Picture], object]:
+    """Writer of HEIC and AVIF, stored rotated."""
+
+    def write(path: Path, picture: Picture) -> None:
+        from tests.support.phone_images import save_phone_image  # which imports this module
+
+        save_phone_image(path, picture, orientation)
+
+    return write
+
+
 def stored_for(orientation: int, picture: Picture) -> Picture:
     """The pixels that EXIF's orientation turns into the picture; independent of the product's own table."""
     undo: dict[int, Callable[[Picture], Any]] = {
@@ -279,7 +290,7 @@ def _cuts() -> list[Kind]:
     ]
 
 
-NOT_A_IMAGE = "not a JPEG, PNG, TIFF or WebP image"
+NOT_A_IMAGE = "not a JPEG, PNG, TIFF, WebP, HEIC, AVIF or RAW image"
 CONTROL = "its name has a line break or another control character: rename it"
 
 BROKEN = [
@@ -293,9 +304,10 @@ BROKEN = [
     Kind("JPEG behind junk", "late.jpg", changed(lambda data: b"junk" + data), NOT_A_IMAGE),
     Kind("JPEG as a text mode download spoils it", "crlf.jpg",
          changed(lambda data: data.replace(b"\xff\xd8\xff", b"\xef\xbf\xbd" * 3)), NOT_A_IMAGE),
-    Kind("HEIC", "phone.heic", raw(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC is not supported: convert to JPEG"),
-    Kind("HEIC named .jpg", "phone.jpg", raw(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC is not supported"),
-    Kind("AVIF named .jpg", "web.jpg", lambda p, a: p.write_bytes(encoded(a, "AVIF")), "AVIF is not supported"),
+    Kind("HEIC", "phone.heic", raw(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC cannot be decoded"),
+    Kind("HEIC named .jpg", "phone.jpg", raw(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC cannot be decoded"),
+    Kind("MP4 named .jpg", "clip.jpg", raw(b"\0\0\0\x18ftypisom" + bytes(99)), "a video, no image"),
+    Kind("AVIF cut", "cut.avif", lambda p, a: p.write_bytes(encoded(a, "AVIF")[:-200]), "AVIF cannot be decoded"),
     Kind("animated GIF", "dance.gif", frames("GIF"), "GIF is not supported: convert to JPEG"),
     Kind("animated GIF named .jpg", "dance.jpg", frames("GIF"), NOT_A_IMAGE),
     Kind("BMP named .png", "paint.png", saved("BMP"), NOT_A_IMAGE),
@@ -367,6 +379,8 @@ NAMES = {
 }  # fmt: skip
 
 USED = [
+    *(Kind(f"orientation {o} in {suffix.upper()}", f"phone{o}.{suffix}", of_phone(o), tolerance=2)
+      for o in (1, 6) for suffix in ("heic", "avif")),
     *(Kind(f"orientation {o} in {kind}", f"turned{o}.{suffix}", rotated(o, kind), tolerance=2.0 * (kind == "JPEG"))
       for o in range(1, 9) for kind, suffix in (("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tif"), ("WEBP", "webp"))),
     *(Kind(f"orientation {what}", f"orientation{i}.jpg", tagged({ORIENTATION: value}), tolerance=2)

@@ -52,4 +52,4 @@ def large_run(tmp_path: Path, num: int, reach: int) -> Run:
 def large_page(run: Run) -> tuple[dict[str, Any], str]:
     chosen = report_parts.pairs_to_draw(run.counts, run.geometries)
     made = report_document(run, {pair: some_matches(0, 500) for _, pair in chosen})
-    return made, page(made, "report.js", report_key(run.record))
+    return made, page(made, "report.js", report_key(run.record, run.out))

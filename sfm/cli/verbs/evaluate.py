@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-from sfm.cli.parsing import PROGRAM, Parser, Verb, add_options, options_from
+from sfm.cli.parsing import PROGRAM, Parser, Verb, add_model_number, add_options, options_from
 from sfm.evaluation.options import ChallengeEvaluation, PairEvaluation
 from sfm.system.interrupts import end_at_sigterm
 
@@ -32,7 +32,8 @@ Results are in --out as JSON, also per pair: a run that was stopped resumes with
 def _arguments(parser: Parser) -> None:
     forms = parser.add_subparsers(required=True, metavar="|".join(FORMS))
     model, pairs, imc = (forms.add_parser(name, help=text, description=text) for name, text in FORMS.items())
-    model.add_argument("model", type=Path, metavar="MODEL", help="OUT of a run, or a COLMAP model")
+    model.add_argument("path", type=Path, metavar="MODEL", help="OUT of a run or of refine, or a COLMAP model")
+    add_model_number(model)
     model.add_argument("ground_truth", type=Path, metavar="GT", help="COLMAP model with the true poses")
     pairs.add_argument("images", type=Path, metavar="IMAGES", help="folder of images")
     pairs.add_argument("ground_truth", type=Path, metavar="GT", help=PAIRS_GT)
@@ -45,11 +46,13 @@ def _arguments(parser: Parser) -> None:
 
 
 def _model(args: Namespace) -> None:
+    from sfm.colmap.model_reader import model_folder
     from sfm.evaluation.model import report
     from sfm.results.console import print_warnings
 
-    print(report(args.model, args.ground_truth, args.out))
-    print_warnings(args.model)
+    path = args.path if args.model is None else model_folder(args.path, args.model)
+    print(report(path, args.ground_truth, args.out))
+    print_warnings(path)
 
 
 def _pairs(args: Namespace) -> None:

@@ -16,7 +16,9 @@ from sfm.system.interrupts import end_at_sigterm
 
 EXAMPLES = f"""\
 examples:
-  {PROGRAM} images/ out/ --pairs sequential   images taken in a row: each with its next 10 only
+  {PROGRAM} images/ out/ --pairs sequential   images taken in a row: each with its next ones
+  {PROGRAM} clip.mp4 out/                     a video: frames that are sharp and apart; they are in out/frames
+  {PROGRAM} clip.mp4 out/ --frames 200        so many of them, or --frames 2fps
   {PROGRAM} images/ out/ --resize 1024        finer matches, more time
   {PROGRAM} images/ out/ --matcher sift       the same images by COLMAP's SIFT
   {PROGRAM} images/ out/ --mapper global      COLMAP's global mapping: all images at once
@@ -56,12 +58,17 @@ def _run(folder: Path, out: Path, args: Namespace, **more: Any) -> int:
     summary = reconstruct(folder, out, options, stop_after=args.stop_after, on_stage=print_stage, **more)
     print("\n" + summary_text(summary, folder, out, matcher=options.matching.matcher), flush=True)
     if summary.warnings:
-        print(f"{PROGRAM}: {bad_model_line(summary.warnings)}", file=sys.stderr)
+        print(f"{PROGRAM}: {bad_model_line([warning.text for warning in summary.warnings])}", file=sys.stderr)
     return 4 if summary.warnings else 0
 
 
 def _whole_arguments(parser: Parser) -> None:
-    parser.add_argument("images", type=Path, metavar="IMAGES", help="folder of images (JPEG, PNG, TIFF, WebP)")
+    parser.add_argument(
+        "images",
+        type=Path,
+        metavar="IMAGES",
+        help="folder of images (JPEG, PNG, HEIC, AVIF, TIFF, WebP, RAW), or a video",
+    )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results; made if absent")
     _add_run_options(parser)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from sfm.cli.parsing import PROGRAM, Parser, Verb, one_of
+from sfm.cli.parsing import PROGRAM, Parser, Verb, add_model_number, one_of
 
 TEXT = """\
 Opens a window (Open3D): drag to rotate, click a camera for its image, H shows the keys. With --screenshot or
@@ -20,8 +20,9 @@ examples:
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run, or a COLMAP model")
+    parser.add_argument("out", type=Path, metavar="OUT", help="OUT of a run or of refine, or a COLMAP model")
     parser.add_argument("other", type=Path, nargs="?", metavar="OTHER", help="another one, shown side by side")
+    add_model_number(parser)
     parser.add_argument("--over", action="store_true", help="two models overlaid, each in its colour")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="the images, where they have moved since")
     pictures = parser.add_argument_group("pictures instead of a window")
@@ -45,6 +46,10 @@ def _run(args: Namespace) -> int:
     from sfm.results.console import print_warnings
     from sfm.viewer.run import Request, view
 
+    if args.model is not None:
+        from sfm.colmap.model_reader import model_folder
+
+        args.out = model_folder(args.out, args.model)
     print_warnings(args.out, args.other)
     for path in view(Request.of(args)):
         print(path)

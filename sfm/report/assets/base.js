@@ -34,6 +34,17 @@ function unpack(packed) {
   return new ARRAYS[packed.type](bytes.buffer);
 }
 
+// Of models, by their number; in report.css as --m0, --m1, ..., and in sfm/report/parts.py.
+const MODEL_COLOURS = {
+  light: ["#1d6ed6", "#b25400", "#008060", "#8e44ad", "#b02a48", "#5b6673"],
+  dark: ["#6db1ff", "#ffab5c", "#3fcf9f", "#cf9bf0", "#ff8aa5", "#b4bfcc"],
+};
+
+/** A colour of a model that changes with the theme. */
+function modelColour(k) {
+  return `var(--m${k % MODEL_COLOURS.light.length})`;
+}
+
 // Colours that are distinguishable with red-green colour blindness: blue is good, orange is bad; viridis where neither is meant.
 const GOOD_TO_BAD = ["#2c7fff", "#4fc3f7", "#f6eca0", "#ff9f43", "#e8442e"];
 const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
@@ -68,7 +79,7 @@ function count(number) {
 }
 
 function plural(number, noun) {
-  return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+  return `${count(number)} ${number === 1 ? noun : noun.endsWith("match") ? `${noun}es` : `${noun}s`}`;
 }
 
 function px(error) {
@@ -104,14 +115,23 @@ function onWidth(element, draw) {
   onTheme(() => last && draw(last));
 }
 
-/** Calls once, when the element comes near the window. */
+/** What waits to be drawn until it comes near; before printing all of it is. */
+const undrawn = new Set();
+let printing = false;
+addEventListener("beforeprint", () => {
+  printing = true;
+  [...undrawn].forEach((draw) => draw());
+});
+addEventListener("afterprint", () => { printing = false; });
+
+/** Calls once, when the element comes near the window or is printed. */
 function whenNear(element, call) {
-  const watcher = new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting)) {
-      watcher.disconnect();
-      call();
-    }
-  }, { rootMargin: "600px" });
+  const once = () => {
+    watcher.disconnect();
+    if (undrawn.delete(once)) call();
+  };
+  const watcher = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && once(), { rootMargin: "600px" });
+  undrawn.add(once);
   watcher.observe(element);
 }
 
@@ -145,12 +165,22 @@ function button(label, onClick, properties = {}) {
   return el("button", { type: "button", ...properties, on: { click: onClick } }, label);
 }
 
+/** A section; its title may have a shorter one for the navigation after a bar. */
 function section(id, title, ...children) {
-  return el("section", { id }, el("h2", {}, title), ...children);
+  const [long, short] = title.split("|");
+  return el("section", { id, "data-short": short || long }, el("h2", {}, long), ...children);
 }
 
 function navigation(sections) {
-  return el("nav", {}, sections.filter(Boolean).map((own) => el("a", { href: `#${own.id}` }, own.firstChild.textContent)));
+  return el("nav", { ariaLabel: "Sections" }, el("a", { class: "brand", href: "#overview" }, "loftr-sfm"),
+    sections.filter(Boolean).map((own) => el("a", { href: `#${own.id}` }, own.dataset.short)));
+}
+
+/** The whole page: its sections below the navigation and the head. */
+function layOut(head, sections) {
+  document.getElementById("page").replaceChildren(navigation(sections), head, ...sections,
+    el("footer", {}, "Written by loftr-sfm; 3D view by three.js (MIT). This file holds all it shows and loads nothing."));
+  document.body.append(tip);
 }
 
 /** A small box that follows the pointer; give it no text to hide it. */

@@ -1,7 +1,6 @@
 "use strict";
 // A model's arrays, how large its cameras are drawn, and the shaders for points, lines and images.
 
-const CAMERA_COLOURS = ["#5aa9ff", "#ff9f43"];
 const SELECTED = "#ff4fa3";
 const RAMP = 9;
 
@@ -43,10 +42,10 @@ const PICTURE_FRAGMENT = `uniform sampler2D picture; varying vec2 at; void main(
 
 /** One model's arrays, decoded. */
 class Model {
-  constructor(part, colour) {
+  constructor(part, k) {
     this.title = part.title;
     this.total = part.total;
-    this.colour = colour;
+    this.colours = Object.fromEntries(Object.entries(MODEL_COLOURS).map(([theme, all]) => [theme, part.colour || all[k % all.length]]));
     this.outline = Boolean(part.outline);
     for (const name of ["xyz", "rgb", "error", "length"]) this[name] = unpack(part[name]);
     for (const name of ["image", "pose", "size", "focal", "principal"]) this[name] = unpack(part.cameras[name]);
@@ -76,16 +75,6 @@ class Model {
   }
 }
 
-/** How far (x, y) is from the lines of a camera: its centre and its four corners, joined. */
-function distanceToOutline(x, y, [centre, ...corners]) {
-  const lines = corners.flatMap((corner, k) => [[centre, corner], [corner, corners[(k + 1) % 4]]]);
-  return Math.min(...lines.map(([a, b]) => {
-    const [dx, dy] = [b[0] - a[0], b[1] - a[1]];
-    const along = Math.min(1, Math.max(0, ((x - a[0]) * dx + (y - a[1]) * dy) / (dx * dx + dy * dy || 1)));
-    return Math.hypot(a[0] + along * dx - x, a[1] + along * dy - y);
-  }));
-}
-
 /** How large to draw a model's cameras: small beside their distances from each other and from the points. */
 function symbolSize(model) {
   const rows = Array.from(model.image.keys());
@@ -104,4 +93,30 @@ function spacing(model) {
   const nearest = centres.map((a, i) => centres.reduce((best, b, j) =>
     (i === j ? best : Math.min(best, Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]))), Infinity));
   return median(nearest.filter(Number.isFinite));
+}
+
+/** The selected camera's image, in its frustum. */
+function hangPicture(view, model, selected) {
+  if (model.picture) {
+    model.scene.remove(model.picture);
+    model.picture.geometry.dispose();
+    model.picture.material.uniforms.picture.value.dispose();
+    model.picture.material.dispose();
+    model.picture = null;
+  }
+  const url = selected === undefined || model.outline || view.cameraScale === 0 ? undefined : view.pictures.thumbnails[view.selected];
+  if (!url) return;
+  const [a, b, c, d] = model.corners(selected, 1.6 * view.baseSize * view.cameraScale);
+  const geometry = new THREE.BufferGeometry();
+  geometry.setAttribute("position", new THREE.BufferAttribute(new Float32Array([...a, ...d, ...b, ...b, ...d, ...c]), 3));
+  geometry.setAttribute("place", new THREE.BufferAttribute(new Float32Array([0, 1, 0, 0, 1, 1, 1, 1, 0, 0, 1, 0]), 2));
+  const picture = new Image();
+  const texture = new THREE.Texture(picture);
+  picture.onload = () => { texture.needsUpdate = true; view.render(); };
+  picture.src = url;
+  model.picture = new THREE.Mesh(geometry, new THREE.ShaderMaterial({
+    vertexShader: PICTURE_VERTEX, fragmentShader: PICTURE_FRAGMENT, uniforms: { picture: { value: texture } }, side: 2,
+  }));
+  model.picture.frustumCulled = false;
+  model.scene.add(model.picture);
 }

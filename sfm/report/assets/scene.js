@@ -1,27 +1,36 @@
 "use strict";
-// The 3D view: points and cameras of one model, or of two in one frame, side by side or over each other. z is up.
+// The 3D view: points and cameras of one model, or of some in one frame, side by side or over each other. z is up.
+
+const MARGIN = 0.07, SPLIT_MARGIN = 0.11;  // part of a pane's side that a view of the whole leaves free
 
 class SceneView {
   /** parts: models of the page; titles of images and their thumbnails come from `pictures`. onSelect(image or null). */
   constructor(parts, pictures, onSelect) {
     this.pictures = pictures;
     this.onSelect = onSelect;
-    this.models = parts.map((part, k) => new Model(part, part.colour || CAMERA_COLOURS[k % 2]));
+    this.models = parts.map((part, k) => new Model(part, k));
     this.shown = this.models.filter((model) => !model.outline);
     this.split = this.shown.length > 1;
     this.selected = null;
+    [this.where, this.across] = ["home", this.shown.length];
+    this.tellDrawn = () => {};
     this.filter = { maxError: Infinity, minLength: 0 };
     this.canvas = el("canvas", { class: "scene-canvas", tabIndex: 0, ariaLabel: "3D view of points and cameras" });
     this.labels = el("div", { class: "pane-labels" },
       this.shown.map((model, k) => el("span", { class: `pane side-${k}` }, `${model.title} · ${plural(model.total, "point")}`)));
+    Array.from(this.labels.children, (label, k) => { label.style.color = modelColour(k); });
     this.panel = el("div", { class: "panel", hidden: true });
-    this.frame = el("div", { class: "scene-frame" }, this.canvas, this.split ? this.labels : null, this.panel);
+    this.still = document.getElementById("still");
+    this.frame = el("div", { class: "scene-frame" }, this.still, this.canvas, this.split ? this.labels : null);
     this.drawn = el("p", { class: "drawn", id: "drawn" });
-    this.element = el("div", { class: "scene" }, this.frame);
+    this.element = el("div", { class: "scene" }, this.frame, this.panel);
     try {
       this.renderer = new THREE.WebGLRenderer({ canvas: this.canvas, antialias: true });
     } catch {
-      this.frame.replaceChildren(el("p", { class: "empty" }, "This browser offers no WebGL, which the 3D view needs; the rest of the page works without."));
+      this.canvas.remove();
+      this.panel.remove();
+      this.frame.classList.add("flat");
+      this.element.append(el("p", { class: "note" }, "A picture: this browser offers no WebGL, which the view in 3D needs. The rest of the page works without."));
       return;
     }
     this.renderer.autoClear = false;
@@ -29,16 +38,16 @@ class SceneView {
     this.camera.up.set(0, 0, 1);
     this.controls = new THREE.OrbitControls(this.camera, this.canvas);
     this.controls.addEventListener("change", () => this.render());
+    this.controls.addEventListener("start", () => { this.touched = true; });
     this.controls.listenToKeyEvents(this.canvas);
     this.build();
     this.element.append(this.controlsBar());
     this.listen();
     this.look("home");
+    window.scenes = [...(window.scenes || []), this];  // for whoever looks into the page
     new ResizeObserver(() => this.resize()).observe(this.frame);
     this.applyFilter();
   }
-
-  // --- what is in the scene
 
   build() {
     const sizes = this.shown.map((model) => symbolSize(model)).filter((value) => value > 0);
@@ -56,13 +65,13 @@ class SceneView {
         fragmentShader: POINTS_FRAGMENT,
         uniforms: {
           size: { value: 2.5 }, maxError: { value: 1e9 }, minLength: { value: 0 }, distance: { value: 1 }, top: { value: 1 },
-          mode: { value: 0 }, flat_: { value: new THREE.Vector3(...rgb(model.colour).map((c) => c / 255)) },
+          mode: { value: 0 }, flat_: { value: new THREE.Vector3() },
           ramp: { value: Array.from({ length: RAMP }, () => new THREE.Vector3()) },
         },
       }));
       model.points.frustumCulled = false;
       model.lines = new THREE.LineSegments(new THREE.BufferGeometry(),
-        new THREE.ShaderMaterial({ vertexShader: LINES_VERTEX, fragmentShader: LINES_FRAGMENT }));
+        new THREE.ShaderMaterial({ vertexShader: LINES_VERTEX, fragmentShader: LINES_FRAGMENT, depthWrite: !model.outline }));
       model.lines.frustumCulled = false;
       model.scene.add(model.points, model.lines);
     }
@@ -72,10 +81,12 @@ class SceneView {
   drawCameras() {
     for (const model of this.models) {
       const places = [], colours = [];
+      const own = model.colours[this.dark ? "dark" : "light"];
+      model.points.material.uniforms.flat_.value.set(...rgb(own).map((c) => c / 255));
       const line = (a, b, colour) => { places.push(...a, ...b); colours.push(...colour, ...colour); };
       const selected = this.selected === null ? undefined : model.rowOf.get(this.selected);
       for (let row = 0; row < model.image.length && this.cameraScale > 0; row++) {
-        const colour = rgb(row === selected ? SELECTED : model.colour).map((c) => c / 255);
+        const colour = rgb(row === selected ? SELECTED : own).map((c) => c / 255);
         const size = this.baseSize * this.cameraScale * (row === selected ? 1.6 : 1);
         const corners = model.corners(row, size);
         const centre = model.centre(row);
@@ -90,7 +101,7 @@ class SceneView {
       geometry.setAttribute("colour", new THREE.BufferAttribute(new Float32Array(colours), 3));
       model.lines.geometry.dispose();
       model.lines.geometry = geometry;
-      this.hangPicture(model, selected);
+      hangPicture(this, model, selected);
     }
     this.render();
   }
@@ -102,34 +113,6 @@ class SceneView {
       if (row !== undefined) line(model.centre(selected), model.centre(row), rgb(SELECTED).map((c) => (0.6 * c) / 255));
     }
   }
-
-  /** The selected camera's image, in its frustum. */
-  hangPicture(model, selected) {
-    if (model.picture) {
-      model.scene.remove(model.picture);
-      model.picture.geometry.dispose();
-      model.picture.material.uniforms.picture.value.dispose();
-      model.picture.material.dispose();
-      model.picture = null;
-    }
-    const url = selected === undefined || model.outline || this.cameraScale === 0 ? undefined : this.pictures.thumbnails[this.selected];
-    if (!url) return;
-    const [a, b, c, d] = model.corners(selected, 1.6 * this.baseSize * this.cameraScale);
-    const geometry = new THREE.BufferGeometry();
-    geometry.setAttribute("position", new THREE.BufferAttribute(new Float32Array([...a, ...d, ...b, ...b, ...d, ...c]), 3));
-    geometry.setAttribute("place", new THREE.BufferAttribute(new Float32Array([0, 1, 0, 0, 1, 1, 1, 1, 0, 0, 1, 0]), 2));
-    const picture = new Image();
-    const texture = new THREE.Texture(picture);
-    picture.onload = () => { texture.needsUpdate = true; this.render(); };
-    picture.src = url;
-    model.picture = new THREE.Mesh(geometry, new THREE.ShaderMaterial({
-      vertexShader: PICTURE_VERTEX, fragmentShader: PICTURE_FRAGMENT, uniforms: { picture: { value: texture } }, side: 2,
-    }));
-    model.picture.frustumCulled = false;
-    model.scene.add(model.picture);
-  }
-
-  // --- what the reader sets
 
   controlsBar() {
     const longest = this.shown.reduce((most, model) => model.length.reduce((a, b) => Math.max(a, b), most), 2);
@@ -171,15 +154,19 @@ class SceneView {
       this.labels.classList.toggle("over", !this.split);
       colour.box.value = this.split ? "0" : "3";
       this.colourBy(Number(colour.box.value));
-      this.resize();
+      this.look(this.where);
     }) : null;
+    const names = Array.from(new Set(this.shown.flatMap((model) => Array.from(model.image)))).sort((a, b) => a - b);
+    this.chooser = select("Camera", [["", "none"], ...names.map((image) => [image, this.pictures.names[image]])],
+      (value) => this.choose(value === "" ? null : Number(value)));
+    this.allCameras = button("All cameras", () => this.look("all"), { hidden: true });
     const views = el("div", { class: "buttons" },
-      button("Reset view", () => { this.choose(null); this.look("home"); }), button("All cameras", () => this.look("all")), button("Top", () => this.look("top")),
-      button("Front", () => this.look("front")), button("Save picture", () => this.save()));
+      button("Reset view", () => { this.choose(null); this.look("home"); }), this.allCameras, button("Top", () => this.look("top")), button("Front", () => this.look("front")));
     this.colourBy(0);
     return el("div", { class: "scene-controls" },
-      el("div", { class: "fields" }, layout, colour, error, length, size, cameras, background),
-      el("div", { class: "scene-foot" }, views, this.legendPlace, this.drawn));
+      el("div", { class: "scene-foot" }, views, this.chooser, this.drawn),
+      el("details", { class: "scene-options" }, el("summary", {}, "Filter, colour, size", this.split ? ", layout" : ""),
+        el("div", { class: "fields" }, layout, colour, error, length, size, cameras, background), this.legendPlace, button("Save picture", () => this.save())));
   }
 
   colourBy(mode) {
@@ -207,25 +194,33 @@ class SceneView {
       }
       all += model.error.length;
     }
-    this.drawn.textContent = `${count(left)} of ${plural(all, "point")} drawn`;
     this.drawn.dataset.drawn = left;
+    this.tellDrawn = () => {
+      this.drawn.textContent = `${count(left)} of ${plural(all, "point")} drawn${this.far ? `; ${plural(this.far, "camera")} far off` : ""}`;
+    };
+    this.tellDrawn();
     this.render();
   }
 
-  /** Puts the eye somewhere: "home", "all", "top", "front". */
+  /** Puts the eye somewhere: "home", "all", "top", "front". All the cameras around the points are in the view, whole. */
   look(where) {
     const centres = this.shown.flatMap((model) => Array.from(model.image, (_, row) => model.centre(row)));
     const mean = [0, 1].map((k) => centres.reduce((sum, c) => sum + c[k], 0) / Math.max(centres.length, 1));
     const reach = centres.reduce((sum, c) => sum + Math.hypot(c[0], c[1]), 0) / Math.max(centres.length, 1);
-    const length = Math.hypot(...mean);
-    const front = length > 0.25 * reach ? [mean[0] / length, mean[1] / length] : this.bestSide();
-    const far = this.fitDistance(centres, where === "all");
-    const high = [front[0], front[1], 0.42];
-    const direction = { home: high, all: high, top: [0.001 * front[0], 0.001 * front[1], 1], front: [...front, 0] }[where];
-    const norm = Math.hypot(...direction);
-    this.camera.position.set(...direction.map((c) => (far * c) / norm));
-    this.controls.target.set(0, 0, 0);
+    const front = Math.hypot(...mean) > 0.25 * reach ? unit([...mean, 0]) : [...this.bestSide(), 0];
+    const height = { home: 0.42, all: 0.42, top: 1000, front: 0 }[where];
+    const forward = unit([-front[0], -front[1], -height]);
+    const { places, far } = landmarks(this.shown, this.baseSize * Math.max(this.cameraScale, 0.1), where === "all");
+    if (this.split) this.arrangePanes(forward, places);
+    const { eye, target } = framed(forward, places, [this.slope() * this.paneAspect(), this.slope()]);
+    this.camera.position.set(...eye);
+    this.controls.target.set(...target);
     this.controls.update();
+    this.far = far;
+    this.allCameras.hidden = far === 0 && where !== "all";
+    this.touched = false;
+    this.where = where;
+    this.tellDrawn();
     this.render();
   }
 
@@ -239,25 +234,19 @@ class SceneView {
     return length > 0 ? [x / length, y / length] : [0, -1];
   }
 
-  /** How far the eye must be to see most points, and the cameras where they are not far off or are asked for. */
-  fitDistance(centres, all) {
-    const radii = this.shown.flatMap((model) => {
-      const step = Math.max(1, Math.floor(model.error.length / 5000));
-      return Array.from({ length: Math.floor(model.error.length / step) }, (_, k) => Math.hypot(...model.xyz.subarray(3 * k * step, 3 * k * step + 3)));
-    }).sort((a, b) => a - b);
-    const most = radii.length ? radii[Math.floor(0.9 * (radii.length - 1))] : 1;
-    const cameras = centres.map((c) => Math.hypot(...c)).sort((a, b) => a - b);
-    const outer = cameras.length ? cameras[Math.floor(0.8 * (cameras.length - 1))] : 0;
-    const narrow = Math.max(1, 1 / this.paneAspect());
-    const reach = all ? 1.25 * Math.max(most, ...cameras) : Math.max(most, outer < 4 * most ? 0.86 * outer : 0);
-    return (narrow * reach) / Math.tan((this.camera.fov * Math.PI) / 360);
-  }
-
   /** Selects an image's camera, or none. */
   choose(image) {
     this.selected = image;
+    this.chooser.box.value = image === null ? "" : String(image);
     this.drawCameras();
+    this.panel.classList.toggle("left", image !== null && this.isRight(image));
     this.onSelect(image);
+  }
+
+  /** Whether an image's camera is in the right half of the canvas, where the panel would hide it. */
+  isRight(image) {
+    const places = this.panes().flatMap((pane) => this.camerasIn(pane).filter((own) => own.image === image).map((own) => own.places[0][0]));
+    return places.length > 0 && Math.max(...places) > this.canvas.clientWidth / 2;
   }
 
   /** Looks through an image's camera. */
@@ -283,13 +272,12 @@ class SceneView {
     });
   }
 
-  // --- the pointer
-
   listen() {
     let down = null;
     this.canvas.addEventListener("pointerdown", (event) => { down = [event.clientX, event.clientY]; });
     this.canvas.addEventListener("pointerup", (event) => {
-      if (down && Math.hypot(event.clientX - down[0], event.clientY - down[1]) < 4) this.choose(this.pick(event));
+      const still = event.pointerType === "touch" ? 10 : 4;
+      if (down && Math.hypot(event.clientX - down[0], event.clientY - down[1]) < still) this.choose(this.pick(event));
       down = null;
     });
     this.canvas.addEventListener("pointermove", (event) => {
@@ -298,6 +286,7 @@ class SceneView {
       this.canvas.style.cursor = image === null ? "" : "pointer";
     });
     this.canvas.addEventListener("pointerleave", (event) => showTip(event, ""));
+    this.canvas.addEventListener("keydown", (event) => event.key === "Escape" && this.choose(null));
     onTheme(() => this.render());
   }
 
@@ -305,19 +294,17 @@ class SceneView {
   pick(event) {
     const box = this.canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-    let best = 8, found = null;
-    for (const pane of this.panes()) {
-      if (x < pane.x || x > pane.x + pane.width || y < pane.y || y > pane.y + pane.height) continue;
-      for (const model of pane.models) {
-        for (let row = 0; row < model.image.length && this.cameraScale > 0; row++) {
-          const places = [model.centre(row), ...model.corners(row, this.baseSize * this.cameraScale)].map((place) => this.onScreen(place, pane));
-          if (places.includes(null)) continue;
-          const off = distanceToOutline(x, y, places);
-          if (off < best) [best, found] = [off, model.image[row]];
-        }
-      }
-    }
-    return found;
+    const pane = this.panes().find((own) => x >= own.x && x <= own.x + own.width && y >= own.y && y <= own.y + own.height);
+    return pane ? cameraAt(x, y, this.camerasIn(pane), event.pointerType === "touch" ? 18 : 8) : null;
+  }
+
+  /** The cameras in a pane, where they are drawn: image and places on screen. */
+  camerasIn(pane) {
+    if (this.cameraScale === 0) return [];
+    return pane.models.filter((model) => !model.outline).flatMap((model) => Array.from(model.image, (image, row) => {
+      const places = [model.centre(row), ...model.corners(row, this.baseSize * this.cameraScale)].map((place) => this.onScreen(place, pane));
+      return { image, places };
+    })).filter(({ places }) => !places.includes(null));
   }
 
   /** Where a place of the world is in the canvas, CSS pixels; null behind the eye. */
@@ -326,16 +313,29 @@ class SceneView {
     return at.z > 1 ? null : [pane.x + ((at.x + 1) / 2) * pane.width, pane.y + ((1 - at.y) / 2) * pane.height];
   }
 
-  // --- drawing
-
   /** Parts of the canvas, CSS pixels, and the models in each. */
   panes() {
     const [width, height] = [this.canvas.clientWidth, this.canvas.clientHeight];
-    if (!this.split) return [{ x: 0, y: 0, width, height, models: this.models }];
-    const beside = width >= height;
-    const own = { width: beside ? width / 2 : width, height: beside ? height : height / 2 };
+    if (!this.split) return [{ x: 0, y: 0, width, height, models: [...this.models].reverse() }];
+    const [num, across] = [this.shown.length, this.across];
+    const own = { width: width / across, height: height / Math.ceil(num / across) };
     const truth = this.models.filter((model) => model.outline);
-    return this.shown.map((model, k) => ({ x: beside ? k * own.width : 0, y: beside ? 0 : k * own.height, ...own, models: [model, ...truth] }));
+    return this.shown.map((model, k) => ({ x: (k % across) * own.width, y: Math.floor(k / across) * own.height, ...own, models: [...truth, model] }));
+  }
+
+  /** Lays the panes out so that the models are seen largest. */
+  arrangePanes(forward, places) {
+    const [num, aspect, slope] = [this.shown.length, this.canvas.clientWidth / this.canvas.clientHeight || 1.6, this.slope()];
+    const off = (across) => {
+      const { eye, target } = framed(forward, places, [(slope * aspect * Math.ceil(num / across)) / across, slope]);
+      return Math.hypot(...eye.map((c, k) => c - target[k])) * Math.ceil(num / across);
+    };
+    this.across = Array.from({ length: num }, (_, k) => k + 1).sort((a, b) => off(a) - off(b))[0];
+    this.labels.style.gridTemplateColumns = `repeat(${this.across}, 1fr)`;
+  }
+
+  slope() {
+    return Math.tan((this.camera.fov * Math.PI) / 360) * (1 - 2 * (this.split ? SPLIT_MARGIN : MARGIN));
   }
 
   paneAspect() {
@@ -348,11 +348,7 @@ class SceneView {
     if (!width || !height) return;
     this.renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, 2));
     this.renderer.setSize(width, height, false);
-    this.labels.classList.toggle("stacked", width < height);
-    if (!this.fitted) {
-      this.fitted = true;
-      this.look("home");
-    }
+    if (!this.touched && this.selected === null) this.look(this.where);
     this.render();
   }
 
@@ -368,6 +364,10 @@ class SceneView {
   draw() {
     const dark = this.background ? this.background === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     this.frame.classList.toggle("dark", dark);
+    if (dark !== this.dark) {
+      this.dark = dark;
+      this.drawCameras();
+    }
     this.renderer.setScissorTest(false);
     this.renderer.setClearColor(new THREE.Color(dark ? "#14171c" : "#f4f5f7"), 1);
     this.renderer.setViewport(0, 0, this.canvas.clientWidth, this.canvas.clientHeight);

@@ -27,6 +27,16 @@ def exit_code(*argv: str) -> int:
         return int(stop.code or 0)
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"), [(["evaluate", "modle", "a", "b"], "model"), (["evaluate", "pair", "a", "b"], "pairs")]
+)
+def test_a_misspelt_form_of_a_verb_gets_the_nearest(words, meant, capsys):
+    assert exit_code(*words) == 2
+    said = capsys.readouterr().err
+    assert f"{words[1]!r}: choose one of model, pairs, imc2022; did you mean {meant}?" in said
+    assert said.count("\n") == 1
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Arguments of reconstruct(), which does nothing."""
@@ -35,7 +45,7 @@ def calls(monkeypatch):
     def reconstruct(folder, out, options, **more):
         seen.append((folder, out, options, more))
         summary = StageSummary("images", {"images": 2}, 0.1)
-        return ReconstructionSummary(2, 0, 0, 0, 0.0, 0.0, (), (summary,), (), out / "sparse" / "0")
+        return ReconstructionSummary(2, 0, 0, 0, 0.0, 0.0, (), (summary,), (), None)
 
     monkeypatch.setattr(sfm.pipeline.run, "reconstruct", reconstruct)
     return seen

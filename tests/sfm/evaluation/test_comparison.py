@@ -6,8 +6,8 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.errors import BadFile
-from sfm.evaluation.comparison import agreement, compare, format_table
+from sfm.errors import BadFile, BadOption
+from sfm.evaluation.comparison import Row, agreement, compare, format_table, table_rows
 from sfm.evaluation.model import camera_poses
 
 
@@ -42,25 +42,25 @@ def written(model: pycolmap.Reconstruction, folder: Path) -> Path:
 
 def test_equal_models_in_different_frames_agree(tmp_path: Path) -> None:
     model = synthetic()
-    found = compare(written(model, tmp_path / "a"), written(moved(model), tmp_path / "b"))
+    found = compare([written(model, tmp_path / "a"), written(moved(model), tmp_path / "b")])
     assert found.common == 8
-    assert found.a.only_here == found.b.only_here == ()
-    assert found.agreement is not None
-    assert found.agreement.centre_max < 1e-9
-    assert found.agreement.rotation_max_deg < 1e-5
-    assert found.a.evaluation is None
-    assert found.a.statistics.points3D == found.b.statistics.points3D == 40
+    assert found.sides[0].only_here == found.sides[1].only_here == ()
+    assert found.agreements[0] is not None
+    assert found.agreements[0].centre_max < 1e-9
+    assert found.agreements[0].rotation_max_deg < 1e-5
+    assert found.sides[0].evaluation is None
+    assert found.sides[0].statistics.points3D == found.sides[1].statistics.points3D == 40
 
 
 def test_images_of_one_model_only_are_named(tmp_path: Path) -> None:
     model = synthetic()
     names = sorted(camera_poses(model))
     a, b = without(model, names[0]), without(moved(model), names[1], names[2])
-    found = compare(written(a, tmp_path / "a"), written(b, tmp_path / "out" / "sparse" / "0").parent.parent)
-    assert found.a.only_here == (names[1], names[2])
-    assert found.b.only_here == (names[0],)
+    found = compare([written(a, tmp_path / "a"), written(b, tmp_path / "out" / "sparse" / "0").parent.parent])
+    assert found.sides[0].only_here == (names[1], names[2])
+    assert found.sides[1].only_here == (names[0],)
     assert found.common == 5
-    assert (found.a.statistics.registered, found.b.statistics.registered) == (7, 6)
+    assert (found.sides[0].statistics.registered, found.sides[1].statistics.registered) == (7, 6)
     table = format_table(found, names=("LoFTR", "SIFT"))
     assert f"only in LoFTR: {names[1]}, {names[2]}" in table
     assert f"only in SIFT: {names[0]}" in table
@@ -98,11 +98,11 @@ def test_the_ground_truth_evaluates_both(tmp_path: Path) -> None:
     model = synthetic()
     gt = written(model, tmp_path / "gt")
     name = sorted(camera_poses(model))[0]
-    found = compare(written(without(model, name), tmp_path / "a"), written(moved(model), tmp_path / "b"), gt)
-    assert found.a.evaluation is not None
-    assert found.b.evaluation is not None
-    assert found.a.evaluation.auc[5] == pytest.approx(21 / 28, abs=1e-6)  # 7 of 28 pairs lack an image
-    assert found.b.evaluation.auc[5] == pytest.approx(1, abs=1e-6)
+    found = compare([written(without(model, name), tmp_path / "a"), written(moved(model), tmp_path / "b")], gt)
+    assert found.sides[0].evaluation is not None
+    assert found.sides[1].evaluation is not None
+    assert found.sides[0].evaluation.auc[5] == pytest.approx(21 / 28, abs=1e-6)  # 7 of 28 pairs lack an image
+    assert found.sides[1].evaluation.auc[5] == pytest.approx(1, abs=1e-6)
     lines = {" ".join(line.split()[:-2]): line.split()[-2:] for line in format_table(found).splitlines()}
     assert lines["pose AUC @ 5°"] == ["0.750", "1.000"]
     assert lines["registered of GT"] == ["7/8", "8/8"]
@@ -111,12 +111,44 @@ def test_the_ground_truth_evaluates_both(tmp_path: Path) -> None:
 def test_two_common_images_cannot_be_aligned(tmp_path: Path) -> None:
     model = synthetic(5)
     names = sorted(camera_poses(model))
-    found = compare(written(model, tmp_path / "a"), written(without(model, *names[2:]), tmp_path / "b"))
+    found = compare([written(model, tmp_path / "a"), written(without(model, *names[2:]), tmp_path / "b")])
     assert found.common == 2
-    assert found.agreement is None
+    assert found.agreements[0] is None
     assert "too few common images" in format_table(found)
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="nowhere"):
-        compare(written(synthetic(3), tmp_path / "a"), tmp_path / "nowhere")
+        compare([written(synthetic(3), tmp_path / "a"), tmp_path / "nowhere"])
+
+
+def test_three_models_have_a_column_each(tmp_path: Path) -> None:
+    model = synthetic()
+    names = sorted(camera_poses(model))
+    own = [model, without(model, names[0]), without(model, names[0], names[1])]
+    found = compare([written(each, tmp_path / str(k)) for k, each in enumerate(own)], written(model, tmp_path / "gt"))
+    assert (found.common, len(found.agreements)) == (6, 2)
+    assert [side.only_here for side in found.sides] == [(names[0],), (), ()]
+    rows = {row.label: row for row in table_rows(found)}
+    assert rows["registered images"].texts == ("8", "7", "6")
+    assert rows["registered images"].best == (0,)
+    assert rows["pose AUC @ 5°"].texts == ("1.000", "0.750", "0.536")  # 28, 21 and 15 of 28 pairs
+    table = format_table(found)
+    assert "images in all: 6" in table
+    assert [line.split()[:3] for line in table.splitlines() if "aligned to A" in line] == [
+        ["B", "aligned", "to"],
+        ["C", "aligned", "to"],
+    ]
+
+
+def test_one_model_is_nothing_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="compare: 1 given; give 2 to 26 models"):
+        compare([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("values", "sign", "best"),
+    [((1, 2, 2), 1, (1, 2)), ((1, 2, 2), -1, (0,)), ((3, 3), 1, ()), ((3, float("nan")), -1, (0,)), ((1, 2), 0, ())],
+)
+def test_the_best_of_a_row(values: tuple[float, ...], sign: int, best: tuple[int, ...]) -> None:
+    assert Row("", ("",) * len(values), values, sign).best == best

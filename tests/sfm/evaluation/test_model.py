@@ -26,6 +26,7 @@ from sfm.evaluation.model import (
     model_statistics,
     pose_errors,
     read_model,
+    report,
 )
 from tests.support.folders import SHARED
 
@@ -236,6 +237,21 @@ def test_of_sub_models_the_one_with_most_known_images_counts(tmp_path: Path) -> 
     only_small = dict(list(camera_poses(synthetic(3)).items())[:1])
     assert read_model(tmp_path, only_small).num_reg_images() == 3  # both know it: the first
     assert read_model(tmp_path, camera_poses(synthetic(6))).num_reg_images() == 6
+
+
+def test_each_model_and_ground_truth_has_a_result_of_its_own(tmp_path: Path) -> None:
+    gt, out = written(synthetic(5), tmp_path / "gt"), tmp_path / "evaluation"
+    first = written(synthetic(5), tmp_path / "a" / "sparse" / "0")
+    second = written(synthetic(4), tmp_path / "b" / "sparse" / "0")
+    third = written(synthetic(3), tmp_path / "c" / "b" / "sparse" / "0")
+    for model in (first, second, third, second):  # the same again takes the place of what it wrote before
+        assert f"written: {out}" in report(model, gt, out)
+    found = {path.name: json.loads(path.read_text()) for path in out.iterdir()}
+    assert {name: (own["model"], own["registered"]) for name, own in found.items()} == {
+        "model_a_sparse_0.json": (str(first), 5),
+        "model_b_sparse_0.json": (str(second), 4),
+        "model_b_sparse_0_2.json": (str(third), 3),
+    }
 
 
 def test_errors_name_the_folder(tmp_path: Path) -> None:

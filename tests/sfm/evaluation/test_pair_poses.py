@@ -185,7 +185,8 @@ def test_the_verb_on_a_model(tmp_path, capsys) -> None:
     scene = write_posed_images(tmp_path / "scene")
     assert cli.main(["evaluate", "model", str(scene / "gt"), str(scene / "gt"), "--out", str(tmp_path / "out")]) == 0
     assert "pose AUC @ 1°           1.000" in capsys.readouterr().out
-    assert json.loads((tmp_path / "out" / "model.json").read_text())["auc"] == pytest.approx({"1": 1, "3": 1, "5": 1})
+    written = json.loads((tmp_path / "out" / "model_gt.json").read_text())
+    assert written["auc"] == pytest.approx({"1": 1, "3": 1, "5": 1})
 
 
 @pytest.mark.parametrize("words", [["pairs", "nowhere", "gt"], ["model", "nowhere", "gt"], ["imc2022", "nowhere"]])

@@ -6,10 +6,11 @@ import pytest
 from sfm.colmap.camera import prior_camera
 from sfm.geometry import two_view as P
 from sfm.geometry.epipolar import epipolar_distance, fundamental_matrix
+from sfm.geometry.evidence import Blocks
 from sfm.geometry.poses import pose_error_deg
 from sfm.options import VerificationOptions
 from sfm.types import Matches
-from tests.support.pair_scene import HEIGHT, PAIR, POSE, WIDTH, K, record, two_views
+from tests.support.pair_scene import PAIR, POSE, K, record, two_views
 
 OPTIONS = VerificationOptions()
 
@@ -76,16 +77,17 @@ def test_identical_points_do_not_crash():
     assert len(verify(Matches(same, same, np.ones(40), np.arange(40), np.arange(40))).inliers) in (0, 40)
 
 
-def test_false_alarms_fall_with_inliers_and_rise_with_chance():
-    values = [P.log_false_alarms(k, 1000, 0.02) for k in (5, 40, 120, 200)]
-    assert values[0] == np.inf
-    assert values[1] > 0 > values[2] > values[3]
-    assert P.log_false_alarms(120, 1000, 0.1) > 0
+@pytest.mark.parametrize(
+    ("share_false", "num", "reason"),
+    [(0.0, 14, "few matches"), (1.0, 2000, "chance"), (0.4, 1500, "")],
+)
+def test_a_pair_that_is_left_out_says_why(share_false, num, reason):
+    geometry = verify(two_views(num=num, share_false=share_false)[0])
+    assert geometry.reason == reason
+    assert (len(geometry.inliers) == 0) == bool(reason)
 
 
-def test_chance_on_uniform_points_is_the_band_around_an_epipolar_line():
-    rng = np.random.default_rng(0)
-    p0, p1 = rng.uniform(0, [WIDTH, HEIGHT], (2, 5000, 2))
-    F = np.array([[0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # same row: distance |y1 - y0| / sqrt(2)
-    matches = Matches(p0, p1, np.ones(5000), np.arange(5000), np.arange(5000))
-    assert P.chance(matches, F, 4.0) == pytest.approx(2 * 4 * np.sqrt(2) / HEIGHT, rel=0.15)
+def test_the_same_place_is_told_from_another_one():
+    assert P.shows_same_place(two_views(share_false=0.5)[0], 3.0, Blocks.UNKNOWN)
+    assert not P.shows_same_place(two_views(share_false=1.0)[0], 3.0, Blocks.UNKNOWN)
+    assert not P.shows_same_place(Matches.empty(), 3.0, Blocks.UNKNOWN)

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -193,8 +194,19 @@ def test_a_camera_shared_by_several_focal_lengths_takes_the_median() -> None:
 def test_every_model_of_colmap(model: str) -> None:
     camera = cameras_of([ImageHeader("1.jpg", (W, H), Exif())], ImageOptions(camera_model=model.lower()))["1.jpg"]
     assert camera.model == model
-    expected = pycolmap.Camera.create_from_model_name(1, model, 1.2 * W, W, H)
-    np.testing.assert_array_equal(camera.params, expected.params)
+    guess = math.hypot(W, H) / math.radians(160) if "FISHEYE" in model else 1.2 * W
+    expected = pycolmap.Camera.create_from_model_name(1, model, guess, W, H)
+    np.testing.assert_allclose(camera.params, expected.params)
+
+
+@pytest.mark.parametrize(
+    ("lens", "model"),
+    [("EF8-15mm f/4L FISHEYE USM", "OPENCV_FISHEYE"), ("10.5mm Fish-Eye", "OPENCV_FISHEYE"), ("50mm", "SIMPLE_RADIAL")],
+)
+def test_exif_that_names_a_fisheye_lens(lens: str, model: str) -> None:
+    header = ImageHeader("1.jpg", (W, H), Exif(lens=lens))
+    assert cameras_of([header], ImageOptions())["1.jpg"].model == model
+    assert cameras_of([header], ImageOptions(camera_model="RADIAL"))["1.jpg"].model == "RADIAL"
 
 
 @pytest.mark.parametrize("model", ["INVALID", "", "PINHOLE2"])

@@ -27,7 +27,8 @@ def test_find_takes_images_only_and_sorts_posix_names(folder: Path) -> None:
     found = find_images(folder)
     assert found.names == ("Z.jpg", "a.jpg", "a/d.webp", "b.png", "e.TIF", "z/c.JPEG")
     assert found.skipped == ()
-    assert found.ignored == 2
+    assert [name for name, _ in found.others] == ["notes.txt", "scene.json"]
+    assert (found.videos, found.results) == ((), ())
 
 
 def test_find_survives_loops_of_links_and_follows_links(folder: Path, tmp_path: Path) -> None:
@@ -91,3 +92,83 @@ def test_find_refuses_what_is_no_folder(folder: Path) -> None:
         find_images(folder / "absent")
     with pytest.raises(BadFile, match=r"a\.jpg: not a folder"):
         find_images(folder / "a.jpg")
+
+
+def test_clips_of_live_photos_are_told_from_videos(folder: Path) -> None:
+    write(
+        folder, "IMG_1.HEIC", "IMG_1.MOV", "IMG_1.AAE", "sub/img_2.jpeg", "sub/IMG_2.mov", "tour.MP4", "sub/IMG_1.MOV"
+    )
+    found = find_images(folder)
+    assert found.names == ("IMG_1.HEIC", "a.jpg", "b.png", "sub/img_2.jpeg")
+    assert found.videos == ("sub/IMG_1.MOV", "tour.MP4")
+    assert dict(found.others) == {
+        "IMG_1.AAE": ("sidecar files of images", ""),
+        "IMG_1.MOV": ("clips of live photos", "their images are used"),
+        "sub/IMG_2.mov": ("clips of live photos", "their images are used"),
+    }
+
+
+def test_files_of_other_kinds_have_a_name_and_advice(folder: Path) -> None:
+    write(folder, "scan.PDF", "art.psd", "logo.svg", "all.zip", "what.xyz", "x.exr")
+    found = find_images(folder)
+    assert dict(found.others) == {
+        "scan.PDF": ("documents", "export their pages as images"),
+        "art.psd": ("layered images", "export them as PNG or TIFF"),
+        "logo.svg": ("vector graphics", "export them as PNG"),
+        "all.zip": ("archives", "unpack them"),
+        "what.xyz": ("files of other kinds", ""),
+    }
+    assert found.skipped == (("x.exr", "EXR is not supported: convert to JPEG"),)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["features.h5"],
+        ["run.json", "sparse/0/images.bin"],
+        ["refine.json", "sparse/0/images.bin"],
+        ["two_view.json", "matches.npz"],
+    ],
+)
+def test_results_of_ours_below_the_images_are_not_searched(folder: Path, files: list[str]) -> None:
+    write(
+        folder,
+        "deep/c.jpg",
+        "deep/out/matches.png",
+        "deep/out/nerfstudio/images/a.jpg",
+        *(f"deep/out/{f}" for f in files),
+    )
+    found = find_images(folder)
+    assert found.names == ("a.jpg", "b.png", "deep/c.jpg")
+    assert found.results == ("deep/out",)
+
+
+def test_a_json_of_somebody_elses_is_no_result_of_ours(folder: Path) -> None:
+    write(folder, "theirs/run.json", "theirs/c.jpg", "scene/transforms.json", "scene/d.jpg")
+    found = find_images(folder)
+    assert found.names == ("a.jpg", "b.png", "scene/d.jpg", "theirs/c.jpg")
+    assert found.results == ()
+
+
+def test_the_output_is_not_searched_before_it_holds_anything(folder: Path) -> None:
+    write(folder, "out/c.jpg")
+    assert find_images(folder, exclude=[folder / "out"]).names == ("a.jpg", "b.png")
+
+
+def test_exports_into_the_folder_of_the_images_are_not_searched(folder: Path) -> None:
+    """Of a run whose output is the folder of its images."""
+    write(folder, "features.h5", "run.json", "sparse/0/images.bin", "more/c.jpg")
+    write(folder, "nerfstudio/transforms.json", "nerfstudio/images/a.jpg", "undistorted/images/a.jpg")
+    write(folder, "undistorted/sparse/cameras.bin")
+    found = find_images(folder, exclude=[folder])
+    assert found.names == ("a.jpg", "b.png", "more/c.jpg")
+    assert found.results == ("nerfstudio", "undistorted")
+
+
+def test_raw_images_without_the_extra_say_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "x.DNG", "y.cr3")
+    assert find_images(folder).names == ("a.jpg", "b.png", "x.DNG", "y.cr3")
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    assert find_images(folder).skipped == tuple(
+        (name, "RAW images need pip install 'loftr-sfm[raw]'") for name in ("x.DNG", "y.cr3")
+    )

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from sfm.errors import BadFile, BadImage, BadOption
-from sfm.images import decoding
 from sfm.images.decoding import read_rgb
+from sfm.images.files import formats
 from sfm.images.index import check_image, read_images_index
 from sfm.options import ImageOptions
 from tests.support.folders import SHARED
@@ -35,13 +35,13 @@ def test_unusable_files_are_skipped_with_their_reasons(folder: Path) -> None:
     assert [record.name for record in records] == ["a.jpg", "b.png", "whole.jpg"]
     reasons = dict(skipped)
     assert list(reasons) == sorted(reasons)
+    for name in ("phone.heic", "renamed.jpg"):
+        assert reasons.pop(name).startswith("HEIC cannot be decoded (")
     for suffix, kind in (("jpg", "JPEG"), ("png", "PNG"), ("tif", "TIFF"), ("webp", "WebP")):
         assert reasons.pop(f"cut.{suffix}").startswith(f"{kind} cannot be decoded (")
     assert reasons == {
         "empty.jpg": "the file is empty",
-        "text.jpg": "not a JPEG, PNG, TIFF or WebP image",
-        "phone.heic": "HEIC is not supported: convert to JPEG",
-        "renamed.jpg": "HEIC is not supported: convert to JPEG",
+        "text.jpg": "not a JPEG, PNG, TIFF, WebP, HEIC, AVIF or RAW image",
         "old.bmp": "BMP is not supported: convert to JPEG",
         "icon.png": "8x8 is too small, at least 16 px a side are needed",
         "lab.tif": "colour mode LAB is not supported: convert to RGB",
@@ -77,7 +77,7 @@ def test_image_over_the_limit_is_refused_before_it_is_decoded(folder: Path) -> N
 
 def test_limit_in_pixels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(folder / "large.png", picture(0, (W, H + 1)))
-    monkeypatch.setattr(decoding, "MAX_PIXELS", W * H)
+    monkeypatch.setattr(formats, "MAX_PIXELS", W * H)
     records, skipped = read_images_index(folder, ImageOptions())
     assert len(records) == 2
     assert skipped == (("large.png", "64x49 is over 0 megapixels: reduce it"),)
@@ -115,7 +115,7 @@ def test_mask_of_another_size_names_both_files(folder: Path, tmp_path: Path) -> 
 
 
 def test_masks_that_cannot_be_meant(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadFile, match="no such folder of masks"):
+    with pytest.raises(BadFile, match=r"--masks .*absent: no such folder; give the folder of masks"):
         index(folder, masks=tmp_path / "absent")
     with pytest.raises(BadOption, match="folder of their own"):
         index(folder, masks=folder)

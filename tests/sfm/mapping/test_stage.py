@@ -91,7 +91,8 @@ def test_two_images_make_a_model(mapping_data, tmp_path):
     data = mapping_data
     matches = tuple(m for m in data.matches if m.pair == ImagePair(NAMES[0], NAMES[2]))
     images, keypoints = (data.images[0], data.images[2]), (data.keypoints[0], data.keypoints[2])
-    two = replace(data, images=images, keypoints=keypoints, matches=matches)
+    geometries = tuple(g for g in data.geometries if g.pair == matches[0].pair)
+    two = replace(data, images=images, keypoints=keypoints, matches=matches, geometries=geometries)
     result = M.reconstruct(two, OPTIONS, tmp_path)
     assert result.models[0].num_reg_images() == 2
     assert result.models[0].num_points3D() > 0.5 * len(matches[0].indices)

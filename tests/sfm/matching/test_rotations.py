@@ -5,7 +5,15 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from sfm.matching.rotations import ROTATIONS, ImageGroups, RotatedPair, find_rotations, probe_order, strength
+from sfm.matching.rotations import (
+    ROTATIONS,
+    ImageGroups,
+    RotatedPair,
+    find_rotations,
+    find_ties,
+    probe_order,
+    strength,
+)
 from sfm.types import ImagePair, Matches
 
 
@@ -97,3 +105,29 @@ def test_groups_keep_turns_when_joined():
     assert groups.rotation_of(ImagePair("a", "d")) == 3
     assert groups.rotation_of(ImagePair("c", "d")) == 0
     assert groups.rotation_of(ImagePair("b", "d")) == 2
+
+
+def test_a_pair_in_doubt_ties_two_groups_only_if_a_geometry_says_so():
+    """A rotated image whose false matches are as strong as a weak pair's true ones (turned_arch) stays apart."""
+    a, b, c, d = "abcd"
+    strengths = {
+        ImagePair(a, b): 0.2,
+        ImagePair(b, c): 0.015,
+        ImagePair(a, c): 0.012,
+        ImagePair(a, d): 0.0113,
+        ImagePair(b, d): 0.009,
+        ImagePair(c, d): 0.005,
+    }
+    asked = []
+
+    def fits(pair):
+        asked.append(pair)
+        return d not in (pair.name0, pair.name1)
+
+    assert find_ties(strengths, fits) == [ImagePair(a, b), ImagePair(b, c)]
+    assert asked == [ImagePair(b, c), ImagePair(a, d)]  # a and c are of one group by then
+
+
+def test_clear_ties_ask_for_no_geometry():
+    pairs, *_ = world([0] * 5)
+    assert find_ties(dict.fromkeys(pairs, 0.1), lambda pair: pytest.fail("asked")) == pairs

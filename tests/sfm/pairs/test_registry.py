@@ -7,7 +7,7 @@ import pytest
 from sfm.errors import BadFile, BadOption
 from sfm.pairs.base import ChosenPairs, ImageSet
 from sfm.pairs.exhaustive import all_pairs
-from sfm.pairs.registry import PAIR_SELECTORS, choose
+from sfm.pairs.registry import PAIR_SELECTORS, choose, versions
 from sfm.pairs.sequential import neighbours
 from sfm.registry import Entry
 from sfm.types import ImagePair
@@ -44,14 +44,26 @@ def test_choose_refuses_an_absent_file(tmp_path: Path) -> None:
         choose(str(tmp_path / "absent.txt"), image_set(NAMES))
 
 
-def test_auto_says_how_long_many_images_take() -> None:
-    names = [f"{i:04}.jpg" for i in range(201)]
-    assert choose("auto", image_set(names[:200])).note == ""
-    assert choose("exhaustive", image_set(names)).note == ""
-    chosen = choose("auto", image_set(names))
-    assert len(chosen.pairs) == 20_100
-    assert "20,100 pairs" in chosen.note
-    assert "--pairs sequential" in chosen.note
+def test_selectors_are_joined_by_plus() -> None:
+    joined = choose("sequential:1+exhaustive", image_set(NAMES))
+    assert joined.pairs[:3] == neighbours(NAMES, 1)
+    assert set(joined.pairs) == set(all_pairs(NAMES))
+    assert len(joined.pairs) == 6
+    assert choose("sequential:1+sequential:2", image_set(NAMES)).pairs[:3] == neighbours(NAMES, 1)
+
+
+def test_a_wrong_part_of_a_joined_value_is_named() -> None:
+    with pytest.raises(BadFile, match=r"--pairs retreival:5: no such file, .*did you mean retrieval\?"):
+        choose("sequential+retreival:5", image_set(NAMES))
+
+
+def test_versions_of_all_parts_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = Entry("mine", lambda images, argument: ChosenPairs(()), argument="N", version="7")
+    monkeypatch.setitem(PAIR_SELECTORS.built_in, "mine", entry)  # type: ignore[arg-type]
+    assert versions("exhaustive+mine:2", 10) == ("7",)
+    assert versions("sequential:5+mine:2", 10) == ("2", "7")
+    assert versions("auto", 100) == ()
+    assert versions("auto", 101) == ("2",)
 
 
 def test_a_selector_of_another_package_gets_the_images_and_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +73,7 @@ def test_a_selector_of_another_package_gets_the_images_and_its_argument(monkeypa
     monkeypatch.setitem(PAIR_SELECTORS.built_in, "first", Entry("the first N", first, argument="N"))  # type: ignore[arg-type]
     assert choose("first:3", image_set(NAMES)).pairs == all_pairs(NAMES[:3])
     assert choose("first", image_set(NAMES)).pairs == all_pairs(NAMES[:2])
-    with pytest.raises(BadFile, match=r"none of auto, exhaustive, sequential\[:N\], first\[:N\]$"):
+    with pytest.raises(BadFile, match=r"none of auto, exhaustive, sequential\[:N\], .*first\[:N\]$"):
         choose("last", image_set(NAMES))
     with pytest.raises(BadOption, match="exhaustive takes no argument"):
         choose("exhaustive:2", image_set(NAMES))

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sfm.options import PairOptions
 from sfm.pairs.stage import run
-from sfm.types import ImagePair, ImageRecord, StageSummary
+from sfm.types import CameraRig, ImagePair, ImageRecord, StageSummary
 from tests.support.image_sets import image_set
 
 NAMES = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
@@ -40,3 +41,28 @@ def test_run_writes_the_pairs_and_counts_what_was_dropped(tmp_path: Path, caplog
     assert db.pairs == (ImagePair("a.jpg", "b.jpg"),)
     assert summary.counts == {"images": 4, "pairs": 1, "dropped": 1}
     assert "1 line(s)" in caplog.text
+
+
+IN_PLACE = tuple(np.eye(4)[:3] for _ in range(2))
+TIMES = (("a.jpg", "c.jpg"), ("b.jpg", "d.jpg"))
+
+
+def of(*names: str) -> set[ImagePair]:
+    return {ImagePair(*name.replace("-", ".jpg ").split()) for name in (f"{n}.jpg" for n in names)}
+
+
+def test_cameras_in_one_place_are_not_matched_with_each_other_at_one_time(tmp_path: Path) -> None:
+    db = Store()
+    summary = run(db, PairOptions(), tmp_path, rigs=[CameraRig(("x", "y"), TIMES, IN_PLACE, fixed=True)])
+    assert set(db.pairs) == of("a-b", "a-d", "b-c", "c-d")
+    assert summary.counts["pairs"] == 4
+    run(db, PairOptions(), tmp_path, rigs=[CameraRig(("x", "y"), TIMES)])  # between others there is parallax
+    assert len(db.pairs) == 6
+
+
+def test_images_in_a_row_follow_each_other_in_all_cameras_of_a_rig(tmp_path: Path) -> None:
+    db = Store()
+    run(db, PairOptions("sequential:1"), tmp_path)
+    assert set(db.pairs) == of("a-b", "b-c", "c-d")
+    run(db, PairOptions("sequential:1"), tmp_path, rigs=[CameraRig(("x", "y"), TIMES)])
+    assert set(db.pairs) == of("a-b", "b-c", "c-d", "a-c", "b-d", "a-d")

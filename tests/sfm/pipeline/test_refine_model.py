@@ -70,7 +70,7 @@ def test_a_models_observations_become_exact(noisy, image_folder, tmp_path, capsy
     found = pycolmap.Reconstruction(out / "sparse" / "0")
     assert largest_error_deg(found) < largest_error_deg(noisy) / 5
     np.testing.assert_array_equal(found.cameras[1].params, PARAMS)
-    assert sorted(p.name for p in out.iterdir()) == ["points.ply", "refine.json", "sparse"]
+    assert sorted(p.name for p in out.iterdir()) == ["database.db", "points.ply", "refine.json", "sparse"]
     record = record_of(out)
     assert record["mean_reprojection_error_px"]["before"] == pytest.approx(noisy.compute_mean_reprojection_error())
     assert record["mean_reprojection_error_px"]["after"] < 0.1
@@ -95,7 +95,7 @@ def test_of_several_models_the_largest_is_refined(noisy, image_folder, tmp_path)
     record = record_of(tmp_path / "out")
     assert record["images"] == 5
     largest = tmp_path / "model" / "sparse" / "1"
-    assert record["warnings"] == [f"of the 2 models there the one of most images was refined, {largest}"]
+    assert record["notes"] == [f"of the 2 models there the one of most images was refined, {largest}"]
 
 
 @pytest.mark.slow
@@ -113,12 +113,12 @@ def test_images_that_cannot_be_used_are_left_and_said(noisy, images, tmp_path, c
     write_image(images / NAMES[3], rendered(3)[: HEIGHT - 8])
     out = tmp_path / "out"
     assert refine(written(noisy, tmp_path / "model"), images, out, "--fix-intrinsics") == 0
-    (warning,) = record_of(out)["warnings"]
-    assert warning == (
+    (note,) = record_of(out)["notes"]
+    assert note == (
         "2 of 5 images could not be used, their observations stay as they were "
         f"(1.png: no such file; 3.png: it is {WIDTH}x{HEIGHT - 8} px, its camera {WIDTH}x{HEIGHT})"
     )
-    assert f"warning: {warning}" in capsys.readouterr().out
+    assert f"note: {note}" in capsys.readouterr().out
     usable = [name for name in NAMES if name not in (NAMES[1], NAMES[3])]
     found = pycolmap.Reconstruction(out / "sparse" / "0")
     assert found.num_reg_images() == 5
@@ -129,11 +129,13 @@ def test_images_of_another_place_are_said_to_be(noisy, images, tmp_path, capsys)
     for i, name in enumerate(NAMES):
         write_image(images / name, rendered(0, seed=20 + i))
     out = tmp_path / "out"
-    assert refine(written(noisy, tmp_path / "model"), images, out, "--fix-intrinsics") == 0
+    assert refine(written(noisy, tmp_path / "model"), images, out, "--fix-intrinsics") == 4
     assert [warning.split(":")[1] for warning in record_of(out)["warnings"]] == [
         " are these the images that the model was made of?"
     ]
-    assert "warning: only" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "warning: only" in printed.out
+    assert "this model is probably bad (exit code 4): only" in printed.err
 
 
 def test_a_image_is_taken_as_it_is_stored_or_as_it_is_displayed_by_its_cameras_size(noisy, images, tmp_path):
@@ -247,9 +249,9 @@ def test_a_call_that_was_killed_while_it_wrote_is_made_again(noisy, image_folder
     with monkeypatch.context() as patch:
         patch.setattr(refine_model, "write_ply", killed)
         assert refine(model, image_folder, out, "--rounds", "1") == 130
-    assert sorted(p.name for p in out.iterdir()) == [".refinement", "sparse"]
+    assert sorted(p.name for p in out.iterdir()) == [".refinement", "database.db", "sparse"]
     assert refine(model, image_folder, out, "--rounds", "1") == 0
-    assert sorted(p.name for p in out.iterdir()) == ["points.ply", "refine.json", "sparse"]
+    assert sorted(p.name for p in out.iterdir()) == ["database.db", "points.ply", "refine.json", "sparse"]
 
 
 def test_matches_imported_from_hloc_are_refined(image_folder, tmp_path):

@@ -12,9 +12,11 @@ import sfm
 import sfm.pipeline.run
 from sfm.errors import BadFile, BadImage, BadOption
 from sfm.export.hloc import write_hloc
+from sfm.export.registry import export
+from sfm.export.source import ExportSource
 from sfm.images import index
 from sfm.images.discovery import find_images
-from sfm.options import MappingOptions, MatchingOptions, PairOptions, ReportOptions
+from sfm.options import ImageOptions, MappingOptions, MatchingOptions, PairOptions, ReportOptions
 from sfm.pipeline import stages
 from sfm.pipeline.run import reconstruct
 from sfm.pipeline.stages import HlocFiles
@@ -72,6 +74,7 @@ def test_stop_after(images, tmp_path, stage):
     assert summary.stages[-1].stage == stage
     models = ((tmp_path / "out" / "unrefined" / "0", 6),) if stage == "mapping" else ()
     assert summary.models == models
+    assert summary.model_dir == (models[0][0] if models else None)
     with FeatureDatabase.open(tmp_path / "out" / "features.h5", "r") as db:
         assert set(db.stages()) == set(STAGE_NAMES[: STAGE_NAMES.index(stage) + 1])
 
@@ -151,7 +154,7 @@ def test_bad_input_is_one_line_before_any_work(images, tmp_path):
 
 def test_known_poses_are_looked_at_before_the_matching(images, tmp_path, exact):
     options = replace(OPTIONS, mapping=MappingOptions(known_poses=tmp_path / "absent"))
-    with pytest.raises(BadFile, match="absent: is no COLMAP model"):
+    with pytest.raises(BadFile, match="absent: no such folder"):
         reconstruct(images, tmp_path / "out", options)
     assert exact.matched == []
 
@@ -179,3 +182,45 @@ def test_stages_one_by_one(images, tmp_path):
     with sfm.open_run(images, tmp_path / "out", OPTIONS) as run:
         assert run.run_stage("refinement").counts["registered"] == NUM
         assert all(summary.reused for summary in run.summaries)
+
+
+@pytest.mark.parametrize("place", ["out", "sub/out", "."])
+def test_results_among_the_images_are_not_taken_for_images(images, place):
+    out = images / place
+    assert reconstruct(images, out, OPTIONS).registered == NUM
+    for format in ("nerfstudio", "undistorted"):
+        export(ExportSource.of_run(out), out / format, format)
+    again = reconstruct(images, out, OPTIONS)
+    assert (again.images, again.registered) == (NUM, NUM)
+    assert set(reused(again)) >= set(STAGE_NAMES[1:])
+    assert again.stages[0].notes == (
+        () if place != "." else ("folders of results of earlier runs (nerfstudio, undistorted) are left out",)
+    )
+    if place != ".":
+        other = reconstruct(images, images / "second", OPTIONS)
+        assert (other.images, other.registered) == (NUM, NUM)
+        assert other.stages[0].notes == (f"folders of results of earlier runs ({place}) are left out",)
+
+
+def test_exports_that_would_overwrite_images_are_refused(images):
+    reconstruct(images, images / "out", OPTIONS)
+    for dest in (images, images / "new"):
+        with pytest.raises(BadOption, match="overlaps the images"):
+            export(ExportSource.of_run(images / "out"), dest, "nerfstudio")
+
+
+def test_a_file_in_place_of_the_images(images, tmp_path):
+    with pytest.raises(BadFile, match=r"0\.png: is a file; give the folder that it is in, or a video"):
+        reconstruct(images / "0.png", tmp_path / "out", OPTIONS)
+
+
+def test_masks_that_are_not_there(images, tmp_path):
+    options = replace(OPTIONS, images=ImageOptions(masks=tmp_path / "nosuch"))
+    with pytest.raises(BadFile, match=r"--masks .*nosuch: no such folder; give the folder of masks"):
+        reconstruct(images, tmp_path / "out", options)
+
+
+def test_weights_that_do_not_exist_are_said_before_the_images_are_read(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(BadFile, match=r"outdor: no such weights; .*; did you mean outdoor\?"):
+        reconstruct(tmp_path / "photos", tmp_path / "out", weights="outdor")

@@ -75,3 +75,15 @@ def test_few_shared_points_are_no_pair(columns):
     few = seen_by(rotating(5), np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (29, 3)), columns)
     assert list(parallax.widest_pairs(few)) == []
     assert parallax.rotation_share(few, np.full((5, 1), FOCAL), max_error=4.0) == 0.0
+
+
+def test_faces_of_one_panorama_are_no_sign_that_a_camera_only_rotated(columns):
+    """Two places of three faces each, which overlap most with each other: only between places does anything differ."""
+    xyz = np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (100, 3))
+    faces = rotating(3)
+    moved = [np.column_stack([pose[:, :3], pose[:, :3] @ [-1.0, 0.0, 0.0] + pose[:, 3]]) for pose in faces]
+    panoramas = seen_by([*faces, *moved], xyz, columns)
+    pairs = [(a, b) for a, b, _, _ in parallax.widest_pairs(panoramas)]
+    assert pairs
+    assert all((a < 3) != (b < 3) for a, b in pairs)
+    assert parallax.rotation_share(panoramas, np.full((6, 1), FOCAL), max_error=4.0) < 0.5

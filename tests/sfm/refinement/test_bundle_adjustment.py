@@ -158,3 +158,100 @@ def test_whitened_residuals_are_in_standard_deviations():
     residuals = np.array([[2.0, 0.0], [4.0, 9.0], [3.0, -3.0], [np.nan, 1.0]])  # (1, -1) has the variance 1
     expected = [1.0, np.sqrt(13), np.sqrt(18), np.inf]
     np.testing.assert_allclose(whitened(residuals, covariances), expected)
+
+
+# --- rigs ------------------------------------------------------------------------------------------
+
+
+MOUNTED = pycolmap.Rigid3d(pycolmap.Rotation3d(np.array([0.0, 0.05, 0.02])), np.array([0.2, -0.1, 0.05]))
+
+
+def rig_model(xyz, observations, turned=0.0, cameras=2):
+    """Images 1 to 4 as two frames of a rig of two cameras; their true poses are composed. turned: of all poses, rad."""
+    model = pycolmap.Reconstruction()
+    for camera_id in range(1, cameras + 1):
+        own = pycolmap.Camera(model="SIMPLE_RADIAL", width=320, height=240, params=PARAMS)
+        own.camera_id = camera_id
+        model.add_camera(own)
+    rig = pycolmap.Rig(rig_id=1)
+    rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, 1))
+    off = pycolmap.Rigid3d(pycolmap.Rotation3d(np.array([turned, -turned, 0.0])), np.full(3, turned))
+    rig.add_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, 2), off * MOUNTED)
+    model.add_rig(rig)
+    for f in range(3):
+        frame = pycolmap.Frame(frame_id=f + 1, rig_id=1)
+        images = [pycolmap.Image(name=f"{k}/{f}", camera_id=k + 1, image_id=1 + 2 * f + k) for k in range(2)]
+        for image in images:
+            frame.add_data_id(image.data_id)
+            image.frame_id = f + 1
+            image.points2D = [pycolmap.Point2D(xy) for xy in observations[image.image_id]]
+        frame.rig_from_world = (off if f else pycolmap.Rigid3d()) * pycolmap.Rigid3d(poses()[f + 1])
+        model.add_frame(frame)
+        for image in images:
+            model.add_image(image)
+        model.register_frame(f + 1)
+    for n, point in enumerate(xyz):
+        track = pycolmap.Track([pycolmap.TrackElement(i, n) for i in range(1, 7)])
+        model.add_point3D(point + (turned * 0.1 if n % 2 else 0.0), track)
+    return model
+
+
+def rig_observations(xyz, sigma=0.02, params=(PARAMS, PARAMS)):
+    rng, found = np.random.default_rng(4), {}
+    for f in range(3):
+        for k in range(2):
+            pose = (MOUNTED if k else pycolmap.Rigid3d()) * pycolmap.Rigid3d(poses()[f + 1])
+            own = pycolmap.Camera(model="SIMPLE_RADIAL", width=320, height=240, params=params[k])
+            xy = own.img_from_cam(xyz @ pose.rotation.matrix().T + pose.translation)
+            found[1 + 2 * f + k] = xy + rng.normal(0, sigma, xy.shape)
+    return found
+
+
+def mounted_pose(model):
+    (pose,) = model.rigs[1].non_ref_sensors.values()
+    return pose.matrix()
+
+
+def test_a_rig_is_adjusted_with_one_pose_a_frame(points):
+    model = rig_model(points, rig_observations(points), turned=0.01)
+    adjust(model, equal(model), Freedom(fixed_cameras=frozenset({1, 2})), threads=1, tolerance=1e-9)
+    rotation, direction = pose_error_deg(mounted_pose(model), MOUNTED.matrix())
+    assert rotation < 0.03
+    assert direction < 1.0
+    assert model.compute_mean_reprojection_error() < 0.03
+    for f in range(3):  # the second camera is where the rig says
+        own = model.images[2 + 2 * f].cam_from_world().matrix()
+        body = model.frames[f + 1].rig_from_world.matrix()
+        np.testing.assert_allclose(own, (pycolmap.Rigid3d(mounted_pose(model)) * pycolmap.Rigid3d(body)).matrix())
+
+
+def test_a_rig_that_is_known_stays_and_gives_the_scale(points):
+    model = rig_model(points * 1.2, rig_observations(points), turned=0.0)  # all points a fifth too far away
+    for frame in list(model.frames.values())[1:]:
+        pose = frame.rig_from_world
+        frame.rig_from_world = pycolmap.Rigid3d(pose.rotation, 1.2 * pose.translation)
+    first = model.frames[1].rig_from_world.matrix()
+    adjust(
+        model,
+        equal(model),
+        Freedom(fixed_cameras=frozenset({1, 2}), fixed_rigs=frozenset({1})),
+        threads=1,
+        tolerance=1e-9,
+    )
+    np.testing.assert_allclose(mounted_pose(model), MOUNTED.matrix(), atol=1e-15)
+    np.testing.assert_array_equal(model.frames[1].rig_from_world.matrix(), first)  # the gauge, and nothing more
+    motion = relative_pose(first, model.frames[3].rig_from_world.matrix())
+    true = relative_pose(poses()[1], poses()[3])
+    assert np.linalg.norm(motion[:, 3]) == pytest.approx(np.linalg.norm(true[:, 3]), rel=0.005)
+
+
+def test_cameras_of_one_calibration_are_adjusted_as_one(points):
+    true = (310.0, *PARAMS[1:])
+    model = rig_model(points, rig_observations(points, params=(true, true)))
+    adjust(model, equal(model), Freedom(equal_cameras={2: 1}), threads=1, tolerance=1e-9)
+    np.testing.assert_array_equal(model.cameras[1].params, model.cameras[2].params)
+    assert model.cameras[1].params[0] == pytest.approx(310.0, abs=2.0)
+    apart = rig_model(points, rig_observations(points, params=(true, PARAMS)))
+    adjust(apart, equal(apart), Freedom(), threads=1, tolerance=1e-9)
+    assert apart.cameras[1].params[0] == pytest.approx(310.0, abs=2.0)
+    assert apart.cameras[2].params[0] == pytest.approx(PARAMS[0], abs=2.0)

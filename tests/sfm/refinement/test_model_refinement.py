@@ -104,38 +104,6 @@ def test_the_model_itself_stays(noisy, tmp_path):
     assert_same(noisy, untouched, rtol=0)
 
 
-def test_cameras_in_rigs_get_poses_of_their_own(noisy):
-    rigged = pycolmap.Reconstruction()
-    camera, other = (pycolmap.Camera(noisy.cameras[1].todict()) for _ in range(2))
-    other.camera_id = 2
-    rigged.add_camera(camera)
-    rigged.add_camera(other)
-    rig = pycolmap.Rig(rig_id=1)
-    rig.add_ref_sensor(camera.sensor_id)
-    poses = {i: noisy.images[i].cam_from_world() for i in (1, 2)}
-    rig.add_sensor(other.sensor_id, poses[2] * poses[1].inverse())
-    rigged.add_rig(rig)
-    frame = pycolmap.Frame(frame_id=1, rig_id=1)
-    images = [pycolmap.Image(name=NAMES[i - 1], camera_id=i, image_id=i, frame_id=1) for i in (1, 2)]
-    for image in images:
-        image.points2D = pycolmap.Point2DList([pycolmap.Point2D(p.xy) for p in noisy.images[image.image_id].points2D])
-        frame.add_data_id(image.data_id)
-    frame.rig_from_world = poses[1]
-    rigged.add_frame(frame)
-    for image in images:
-        rigged.add_image(image)
-    rigged.register_frame(1)
-    for point_id in sorted(noisy.points3D)[:20]:
-        elements = [e for e in noisy.points3D[point_id].track.elements if e.image_id in (1, 2)]
-        rigged.add_point3D(noisy.points3D[point_id].xyz, pycolmap.Track(elements))
-    assert M.has_rigs(rigged)
-    apart = M.without_rigs(rigged)
-    assert not M.has_rigs(apart)
-    assert_same(apart, rigged, rtol=1e-9, atol=1e-9)
-    assert apart.num_points3D() == 20
-    assert apart.is_valid()
-
-
 def test_matches_hold_the_tracks_and_grow_linearly(noisy):
     columns = ModelColumns.of(noisy)
     matches = M.track_matches(columns)

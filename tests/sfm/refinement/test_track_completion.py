@@ -9,10 +9,11 @@ import pytest
 
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.geometry.poses import pose_error_deg, relative_pose
+from sfm.mapping.final_database import final_input
 from sfm.mapping.inputs import write_database
 from sfm.options import MappingOptions
 from sfm.refinement.patch_warps import references
-from sfm.refinement.track_completion import MARGIN, add_proposals, complete, on_usable, propose, refined_input
+from sfm.refinement.track_completion import MARGIN, add_proposals, complete, on_usable, propose
 from tests.support.plane_scene import (
     HEIGHT,
     NAMES,
@@ -117,7 +118,7 @@ def test_poses_and_cameras_stay(scene, tmp_path):
 def test_the_models_keypoints_are_what_mapping_reads(scene):
     xyz, observations, data = scene
     moved = [own + 0.25 for own in observations]
-    result = refined_input(data, make_model(xyz, moved, images=[0, 1, 4]))
+    result = final_input(data, [make_model(xyz, moved, images=[0, 1, 4])])
     for i in range(5):
         expected = moved[i] if i in (0, 1, 4) else observations[i]
         np.testing.assert_array_equal(result.keypoints[i].xy, expected.astype(np.float32))
@@ -165,7 +166,7 @@ def test_proposals_become_observations_with_keypoints_of_their_own(scene):
     last = model.images[2].points2D[num]
     assert last.point3D_id == columns.point_ids[found.point[0]]
     np.testing.assert_array_equal(last.xy, found.xy[0])
-    keypoints = refined_input(scene[2], model).keypoints[1]
+    keypoints = final_input(scene[2], [model]).keypoints[1]
     assert len(keypoints) == num + len(found.point)
     assert (keypoints.score[num:] == 0).all()
 

@@ -45,7 +45,7 @@ def comparison_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     b = write_run(folder / "b", folder / "images", names=NASTY[:5], matcher="sift")
     (folder / "truth").mkdir()
     synthetic_model(tuple(sorted(NASTY))).write(str(folder / "truth"))
-    return write_comparison(compare(a, b, folder / "truth"), folder / "c.html", ground_truth=folder / "truth")
+    return write_comparison(compare([a, b], folder / "truth"), folder / "c.html", ground_truth=folder / "truth")
 
 
 def draw_all(browser: Browser, width: int = 1400, *, dark: bool = False) -> None:
@@ -152,41 +152,175 @@ def test_images_are_searched_and_sorted(browser: Browser, run_page: Path):
     assert LOST[1] in browser.value("document.querySelector('.card').textContent")
 
 
-def test_a_click_on_a_camera_shows_its_image(browser: Browser, run_page: Path):
+# Where cameras are on screen: the view, so that tests ask what a reader sees.
+CAMERAS = """
+(() => {{
+  const view = window.scenes[{k}];
+  const box = view.canvas.getBoundingClientRect();
+  return view.panes().map((pane) => view.camerasIn(pane).map(({{ image, places }}) => ({{
+    image,
+    inside: places.every(([x, y]) => Math.abs(x - pane.x - pane.width / 2) <= pane.width / 2
+      && Math.abs(y - pane.y - pane.height / 2) <= pane.height / 2),
+    middle: [1, 2, 3, 4].reduce((sum, p) => [sum[0] + places[p][0] / 4, sum[1] + places[p][1] / 4], [box.x, box.y]),
+  }})));
+}})()
+"""
+
+
+@pytest.mark.parametrize("width", [1400, 820, 420])
+def test_all_cameras_are_whole_in_their_panes_at_the_start(
+    browser: Browser, run_page: Path, comparison_page: Path, width: int
+):
+    browser.size(width, 900)
+    for path, panes in ((run_page, [8]), (comparison_page, [8, 5])):
+        browser.open(path)
+        found = browser.value(CAMERAS.format(k=0))
+        assert [len(pane) for pane in found] == panes
+        assert all(camera["inside"] for pane in found for camera in pane)
+    browser.size(1400, 900)
+
+
+def test_a_click_inside_a_camera_shows_its_image(browser: Browser, run_page: Path):
+    """Inside of its outline, where no line of it is."""
     browser.open(run_page)
     browser.value("document.querySelector('.scene-frame').scrollIntoView({behavior: 'instant', block: 'center'})")
     browser.settle()
-    places = camera_pixels(browser)
-    assert len(places) > 50, "no camera is seen"
-    box = browser.value("(b => [b.x, b.y])(document.querySelector('.scene-canvas').getBoundingClientRect())")
-    for x, y in places[:: max(1, len(places) // 40)]:
-        browser.click(box[0] + x, box[1] + y)
-        if not browser.value("document.querySelector('.panel').hidden"):
-            break
+    cameras = browser.value(CAMERAS.format(k=0))[0]
+    chosen = set()
+    for camera in cameras:
+        browser.value("window.scenes[0].choose(null)")
+        browser.click(*camera["middle"])
+        assert not browser.value("document.querySelector('.panel').hidden")
+        chosen.add(browser.value("document.querySelector('.panel h3').textContent"))
+        covered = "(b => {} > b.left && {} < b.right)(document.querySelector('.panel').getBoundingClientRect())"
+        assert not browser.value(covered.format(camera["middle"][0], camera["middle"][0])), "the panel hides the camera"
+    assert chosen <= set(NASTY)
+    assert len(chosen) >= 6  # one may be before another
     text = browser.value("document.querySelector('.panel').textContent")
-    assert browser.value("document.querySelector('.panel h3').textContent") in NASTY
     assert "observations" in text
     assert "shares points with" in text
     assert "null" not in text
-    browser.value(
-        "[...document.querySelectorAll('.panel button')].find(b => b.textContent === 'Look through it').click()"
-    )
+    assert browser.value("document.querySelector('.panel img').getAttribute('src')").startswith("data:image/jpeg")
+    before = browser.value("document.querySelector('.panel h3').textContent")
+    press = "[...document.querySelectorAll('.panel button')].find(b => b.textContent === '{}').click()"
+    browser.value(press.format("Next"))
+    assert browser.value("document.querySelector('.panel h3').textContent") in set(NASTY) - {before}
+    browser.value(press.format("Look through it"))
     browser.settle()
+    browser.value(
+        "document.querySelector('.scene-canvas').dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}))"
+    )
+    assert browser.value("document.querySelector('.panel').hidden")
     assert browser.problems() == []
 
 
-def camera_pixels(browser: Browser) -> list[tuple[int, int]]:
-    """(x, y) in the canvas where a camera's line is, which is bluer than it is red by just so much."""
-    colour = np.array([0x5A, 0xA9, 0xFF])
-    pixels = np.asarray(browser.picture(".scene-canvas").convert("RGB")).astype(int)
-    y, x = np.nonzero((np.abs(pixels - colour) < 12).all(axis=2))
-    return list(zip(x.tolist(), y.tolist(), strict=True))
+CUT_OFF = """
+[...document.querySelectorAll('#page *')].filter((node) => {
+  if (node.closest('.scene, nav, [hidden], .pictures, thead, .names') || !node.getClientRects().length) return false;
+  const style = getComputedStyle(node);
+  if (style.position === 'fixed') return false;
+  const box = node.getBoundingClientRect();
+  return box.right > innerWidth + 1 || box.left < -1;
+}).map((node) => `${node.tagName}.${node.className.baseVal ?? node.className}`)
+"""
+
+
+@pytest.mark.parametrize("width", [1400, 820, 420])
+def test_nothing_is_cut_off(browser: Browser, run_page: Path, comparison_page: Path, width: int):
+    """Tables too: where it is narrow their rows are blocks, none of them scrolls sideways."""
+    browser.size(width, 900)
+    for path in (run_page, comparison_page):
+        browser.open(path)
+        draw_all(browser, width)
+        assert browser.value(CUT_OFF) == []
+        assert browser.value("(n => n.scrollWidth <= n.clientWidth)(document.querySelector('nav'))")
+        scrolls = (
+            "[...document.querySelectorAll('.table-holder')].filter(t => t.scrollWidth > t.clientWidth + 1).length"
+        )
+        assert browser.value(scrolls) == 0
+        tall = "[...document.querySelectorAll('.command .copy')].map(b => b.getBoundingClientRect().height)"
+        heights = browser.value(tall)
+        assert heights
+        assert max(heights) < 45, "the word Copy on more than one line"
+    browser.size(1400, 900)
+
+
+def test_the_verdict_and_what_to_do_are_on_the_first_screen(browser: Browser, run_page: Path):
+    browser.open(run_page)
+    for selector in ("#verdict", ".scene-canvas", ".tiles", ".next .command"):
+        top = browser.value(f"document.querySelector({selector!r}).getBoundingClientRect().top")
+        assert 0 <= top < 700, selector
+    assert browser.value("document.querySelector('#verdict').textContent").startswith("Incomplete 8 of 9 images")
+    browser.value("[...document.querySelectorAll('#verdict button')].find(b => b.textContent === 'Show them').click()")
+    assert browser.value("[...document.querySelectorAll('.card h3')].map(h => h.textContent)") == [LOST[0]]
+
+
+def test_a_run_without_a_model_shows_its_images_and_no_figures_of_a_model(browser: Browser, tmp_path: Path):
+    out = write_run(tmp_path / "out", tmp_path / "images", error="no model: nothing overlaps; add images that overlap")
+    browser.open(write_report(out))
+    assert browser.value("document.querySelector('#verdict').textContent") == (
+        "No model Nothing overlaps.Add images that overlap.Image by image: matched nothing. Show themWhat to do next"
+    )
+    assert browser.value("document.querySelectorAll('.contact-sheet img').length") == 9
+    assert "px" not in browser.value("document.querySelector('.tiles').textContent")
+    assert browser.problems() == []
+
+
+def test_it_prints_whole(browser: Browser, run_page: Path):
+    """On paper: the still in place of the 3D view, every picture decoded, every keypoint drawn, nothing to click."""
+    browser.open(run_page)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.value("dispatchEvent(new Event('beforeprint'))")
+    try:
+        shown = "getComputedStyle(document.querySelector({!r})).display"
+        assert browser.value(shown.format("#still")) == "block"
+        for selector in (".scene-canvas", "nav", ".scene-controls", ".copy", ".toolbar"):
+            assert browser.value(shown.format(selector)) == "none", selector
+        assert browser.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        assert browser.value("document.querySelectorAll('.pair svg image').length") == 24
+        blank = (
+            "d => d.getContext('2d').getImageData(0, 0, d.width, d.height).data.every((v, k) => k % 4 < 3 || v === 255)"
+        )
+        drawn = browser.value(f"[...document.querySelectorAll('.card canvas')].map({blank})")
+        assert drawn == [True] * 9, "an image was left out"
+        colours = num_colours(browser.picture(".pair svg"))
+        assert colours > 500
+        assert num_colours(browser.picture("#still")) > 100
+    finally:
+        browser.size(1400, 900)
+
+
+def test_without_webgl_a_picture_stands_in(browser: Browser, comparison_page: Path):
+    script = (
+        "HTMLCanvasElement.prototype.getContext = (own => function (kind, ...more) { return kind.startsWith('webgl')"
+    )
+    script += " ? null : own.call(this, kind, ...more); })(HTMLCanvasElement.prototype.getContext);"
+    added = browser.call("Page.addScriptToEvaluateOnNewDocument", source=script)["identifier"]
+    try:
+        browser.open(comparison_page)
+        assert num_colours(browser.picture("#still")) > 100
+        assert browser.value("document.querySelector('#still').alt").startswith("The models, drawn in space. LoFTR")
+        assert "no WebGL" in browser.value("document.querySelector('.scene').textContent")
+        assert browser.value("document.querySelectorAll('.card').length") == 9
+    finally:
+        browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=added)
+
+
+def test_without_scripts_the_verdict_and_the_picture_are_there(browser: Browser, run_page: Path):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.call("Page.navigate", url=run_page.as_uri())
+        browser.until("document.querySelector('#still') !== null")
+        assert "Incomplete: 8 of 9 images are" in browser.value("document.querySelector('noscript').textContent")
+        assert browser.value("document.querySelector('#still').getBoundingClientRect().height") > 100
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
 def test_canvases_hold_pictures(browser: Browser, run_page: Path):
     browser.open(run_page)
     draw_all(browser)
-    for selector, least in (("#matrix", 20), ("#graph", 20), (".pair canvas", 500), (".histogram svg", 3)):
+    for selector, least in (("#matrix", 20), ("#graph", 20), (".pair svg", 500), (".histogram svg", 3)):
         browser.value(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{behavior: 'instant'}})")
         browser.settle()
         assert num_colours(browser.picture(selector)) > least, selector
@@ -196,7 +330,12 @@ def test_a_comparison_says_who_has_what(browser: Browser, comparison_page: Path)
     browser.open(comparison_page)
     assert browser.value("[...document.querySelectorAll('.group > b')].map(b => b.textContent)") == ["5", "3", "0", "1"]
     assert browser.value("document.querySelector('h1').textContent") == "LoFTR compact and SIFT"
+    assert browser.value("document.querySelector('#verdict').textContent").startswith("Better LoFTR compact is better:")
     assert browser.value("document.querySelectorAll('table.truth tbody tr').length") == 8
+    bars = "[...document.querySelectorAll('table.truth .meter-fill')]"
+    assert browser.value(f"new Set({bars}.map(b => getComputedStyle(b).backgroundColor)).size") == 2, (
+        "each model has bars of its own colour"
+    )
     side_by_side = num_colours(browser.picture(".scene-canvas"))
     assert side_by_side > 200
     over = (
@@ -218,5 +357,8 @@ def test_large_pages_open(browser: Browser, tmp_path: Path, num: int, reach: int
     browser.open(path)
     assert browser.value("document.querySelectorAll('.card').length") == num
     assert browser.problems() == []
+    assert browser.value("document.querySelectorAll('#graph circle').length") <= 120
+    assert browser.value("document.querySelector('#matrix').width") <= 150
+    assert browser.value("document.querySelectorAll('#graph path').length") < 20
     took = browser.value("performance.getEntriesByType('navigation')[0].loadEventEnd / 1000")
     print(f"{num} images, {path.stat().st_size / 1e6:.1f} MB: loaded in {took:.2f} s")

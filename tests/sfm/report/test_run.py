@@ -55,7 +55,7 @@ def test_names_survive_and_nothing_of_them_is_html(text: str, document: dict[str
 def test_page_asks_for_nothing(text: str):
     markup = re.sub(r"(?s)<(script|style)[^>]*>.*?</\1>", "", text)
     addresses = re.findall(r'(?:src|href|action|data)="([^"]*)"', markup)
-    assert addresses == ["data:,"]
+    assert [address.partition(";")[0] for address in addresses] == ["data:,", "data:image/jpeg"]
     assert "url(" not in text.partition("<style>")[2].partition("</style>")[0]
     assert "default-src 'none'" in markup
     assert "unsafe" not in re.findall(r'Content-Security-Policy" content="([^"]*)"', markup)[0]
@@ -66,8 +66,11 @@ def test_figures_are_the_runs(document: dict[str, Any], run_folder: Path):
     assert document["heading"] == "holiday"
     assert document["tiles"][0] == ["images registered", "8 / 9"]
     assert document["tiles"][1] == ["3D points", f"{record['points3D']:,}"]
-    assert document["sentence"].startswith("8 of 9 images, matched by LoFTR compact, became a model of")
-    assert any("1 of 9 images are not in the model" in warning for warning in document["warnings"])
+    assert document["verdict"]["label"] == "Incomplete"
+    assert document["verdict"]["sentence"] == "8 of 9 images are in the model; no check found a fault in it."
+    said = [problem["text"] for problem in document["verdict"]["problems"] if problem["show"] == "out"]
+    assert said == [f"1 of 9 images is not in the model: {LOST[1]}."]
+    assert document["remarks"] == ["matched by LoFTR compact"]
     side = document["images"]["sides"][0]
     lost = document["images"]["names"].index(LOST[0])
     assert [side["registered"][lost], side["reason"][lost], side["observations"][lost]] == [False, LOST[1], 0]
@@ -146,7 +149,11 @@ def test_without_a_model_the_report_says_why(tmp_path: Path):
     out = write_run(tmp_path / "out", tmp_path / "images", error="too few matches between the images")
     written = embedded(write_report(out).read_text())
     assert written["models"] == []
-    assert written["warnings"][0] == "too few matches between the images"
+    assert written["verdict"]["label"] == "No model"
+    assert written["verdict"]["sentence"] == "Too few matches between the images."
+    assert {"images": "9", "pairs matched": "36", "pairs verified": "24"}.items() <= dict(written["tiles"]).items()
+    assert not any("px" in value for _, value in written["tiles"]), "0.00 px would be an error of nothing"
+    assert 'id="still"' not in (out / "report.html").read_text()
     assert set(written["images"]["sides"][0]["reason"]) == {"matched nothing"}
     assert len(written["drawn"]) == 12
 
@@ -163,6 +170,12 @@ def test_a_report_is_rewritten_only_where_it_is_stale(tmp_path: Path):
     refresh(out)
     assert path.stat().st_ino == inode
     assert path.stat().st_mtime_ns >= (out / RUN_JSON).stat().st_mtime_ns
+    moved = out.rename(tmp_path / "moved")
+    refresh(moved)
+    assert f"loftr-sfm view {moved}" in (moved / "report.html").read_text(), "commands with the paths of before"
+    moved.rename(out)
+    refresh(out)
+    inode = path.stat().st_ino
     record["points3D"] += 1
     (out / RUN_JSON).write_text(json.dumps(record))
     refresh(out)
@@ -177,6 +190,11 @@ def test_a_run_does_not_fail_of_its_report(tmp_path: Path, caplog: pytest.LogCap
     assert not (out / "report.html").exists()
 
 
+def test_images_that_are_not_there_are_an_error_where_they_were_named(run_folder: Path, tmp_path: Path):
+    with pytest.raises(BadFile, match=r"--images .*nosuch: no such folder; give the folder of the images"):
+        write_report(run_folder, tmp_path / "nosuch")
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
     with pytest.raises(BadFile, match=r"run\.json: missing or damaged; give the output folder of a run"):
         write_report(tmp_path)
@@ -187,7 +205,7 @@ def test_a_hundred_images_fit(tmp_path: Path):
     assert 1e6 < len(written) <= 20e6
     assert len(made["images"]["thumbnails"]) == 100
     assert unpack(made["models"][0]["xyz"]).shape == (300_000, 3)
-    assert made["remarks"] == ["3D view of a fair sample: 300,000 of 400,000 points"]
+    assert made["remarks"][1:] == ["3D view of a fair sample: 300,000 of 400,000 points"]
 
 
 @pytest.mark.slow
@@ -197,7 +215,7 @@ def test_of_a_thousand_images_a_sample_has_thumbnails(tmp_path: Path):
     assert len(made["images"]["thumbnails"]) <= MAX_THUMBNAILS
     drawn = {k for pair in made["drawn"] for k in (pair["i"], pair["j"])}
     assert {str(k) for k in drawn} <= made["images"]["thumbnails"].keys()
-    assert re.match(r"thumbnails and keypoints of a sample only: \d+ of 1,000 images", made["remarks"][0])
+    assert re.match(r"thumbnails and keypoints of a sample only: \d+ of 1,000 images", made["remarks"][1])
     assert len(unpack(made["pairs"]["i"])) == len(large_pairs(1000, 40))
 
 

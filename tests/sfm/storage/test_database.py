@@ -244,6 +244,28 @@ def test_traits_that_are_none_are_refused(db, path, text):
         db.read_traits()
 
 
+def test_lenses_come_back_with_the_verified_pairs(db):
+    db.write_two_view([])
+    assert db.read_lenses() == {}
+    lens = CameraPrior("OPENCV_FISHEYE", np.arange(8.0), True, "group of a")
+    db.write_two_view([], lenses=[lens])
+    (found,) = db.read_lenses().values()
+    assert_same(found, lens)
+    db.write_two_view([])
+    assert db.read_lenses() == {}
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '[{"group": "a"}]', '[{"group": "a", "model": "RADIAL", "params": [1]}]'])
+def test_damaged_lenses_are_refused(db, path, text):
+    db.write_two_view([])
+    commit(db, "verification")
+    db.close()
+    with h5py.File(path, "r+") as file:
+        file["two_view"].attrs["lenses"] = text
+    with FeatureDatabase.open(path, "r") as db, pytest.raises(BadFile, match="damaged"):
+        db.read_lenses()
+
+
 def test_grids_have_one_stride(db):
     with pytest.raises(ValueError, match=r"different strides: \[8.0, 16\]"):
         db.write_grids({A: Grid(8.0, 8.0, 80), B: Grid(8.0, 8.0, 80, 16)})
@@ -448,6 +470,27 @@ def test_files_that_are_no_database(tmp_path):
 def test_unwritable_folder(tmp_path):
     with pytest.raises(BadFile, match=r"cannot be written"):
         FeatureDatabase.open(tmp_path / "absent" / "features.h5")
+
+
+def test_why_a_pair_is_not_verified_is_kept_and_older_files_do_not_say(tmp_path):
+    path = tmp_path / "features.h5"
+    reasons = ["", "little evidence", "chance"]
+    with FeatureDatabase.open(path) as db:
+        db.write_images([record(name) for name in NAMES])
+        kinds = ["calibrated", "degenerate", "degenerate"]
+        db.write_two_view(
+            [TwoViewGeometry(p, np.arange(0), k, reason=r) for p, k, r in zip(PAIRS, kinds, reasons, strict=True)]
+        )
+        assert [g.reason for g in db.read_two_view()] == reasons
+        commit(db, "verification")
+    with h5py.File(path, "r+", libver=("v108", "latest")) as file:
+        file["two_view/reason"][1] = 200
+    with FeatureDatabase.open(path, "r") as db, pytest.raises(BadFile, match="reason 200"):
+        db.read_two_view()
+    with h5py.File(path, "r+", libver=("v108", "latest")) as file:
+        del file["two_view/reason"]
+    with FeatureDatabase.open(path, "r") as db:
+        assert [g.reason for g in db.read_two_view()] == ["", "", ""]
 
 
 def tampered(db, path, change):

@@ -36,7 +36,7 @@ def path(tmp_path, monkeypatch):
 
 def stop_after(num_blocks, monkeypatch, path, options=VerificationOptions()):  # noqa: B008
     """Runs the stage and is interrupted; returns the pairs that were begun."""
-    begun, verify = [], V.verify
+    begun, verify = [], V.verify_each
 
     def interrupted(items, *args, **more):
         if len(begun) == 2 * num_blocks:
@@ -45,7 +45,7 @@ def stop_after(num_blocks, monkeypatch, path, options=VerificationOptions()):  #
         return verify(items, *args, **more)
 
     with monkeypatch.context() as patch, FeatureDatabase.open(path) as db:
-        patch.setattr(V, "verify", interrupted)
+        patch.setattr(V, "verify_each", interrupted)
         try:
             V.run(db, options)
         except KeyboardInterrupt:

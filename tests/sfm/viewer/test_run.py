@@ -114,6 +114,16 @@ def test_filters_and_colours_change_the_picture(runs: tuple[Path, Path], tmp_pat
     assert np.asarray(Image.open(tmp_path / "light.png"))[2, 2].tolist() == [250, 250, 248]
 
 
+def test_named_views_in_other_letters(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("Top", "top"):
+        assert run(runs[0], "--screenshot", tmp_path / f"{name}_.png", "--view", name, "--size", "160x120") == 0
+    assert (tmp_path / "Top_.png").read_bytes() == (tmp_path / "top_.png").read_bytes()
+    assert run(runs[0], "--screenshot", tmp_path / "x.png", "--view", "Topp") == 2
+    assert "; did you mean top?" in capsys.readouterr().err
+
+
 def test_from_a_camera_and_an_unknown_one(
     runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from sfm.refinement.intrinsics_posterior import (
+from sfm.calibration.intrinsics_posterior import (
     SHAPE,
     Lens,
     Noise,
@@ -41,6 +41,7 @@ from sfm.refinement.intrinsics_posterior import (
     select,
 )
 from sfm.types import Float64
+from sfm.wording import counted
 
 MIN_IMAGES, MAX_IMAGES = 5, 80  # of one camera
 MIN_OBSERVATIONS, MAX_OBSERVATIONS = 200, 12_000
@@ -56,6 +57,7 @@ SMOOTH_SHARE, PATCHES = 0.25, 20
 
 # Camera models whose further parameters may be added, and the one that holds them all.
 WIDER = {"SIMPLE_PINHOLE": "PINHOLE", "PINHOLE": "PINHOLE", "SIMPLE_RADIAL": "OPENCV", "RADIAL": "OPENCV"}
+NOT_CENTRED = 0.75  # px that a principal point is off the centre; COLMAP's own may be half a px
 CENTRE, SECOND = "principal point", "second radial term"
 
 
@@ -90,7 +92,7 @@ class CameraReport:
     def __str__(self) -> str:
         values = [f"{e.name} {_digits(e)}" for e in self.estimated]
         parts = ([", ".join(values)] if values else []) + [f"{name} held: {reason}" for name, reason in self.held]
-        return f"camera {self.camera_id} ({self.num_images} images): " + "; ".join(parts)
+        return f"camera {self.camera_id} ({counted(self.num_images, 'image')}): " + "; ".join(parts)
 
 
 def _digits(estimate: Estimate) -> str:
@@ -100,7 +102,7 @@ def _digits(estimate: Estimate) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Problem:
+class Problem:
     """One camera to calibrate: its sampled views, the state to begin at, prior of all that may be free,
     and which places of theta are further parameters, by name."""
 
@@ -111,7 +113,7 @@ class _Problem:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Solution:
+class Solution:
     """The most probable theta (K,), prior of what was free, covariance (F, F), and what was dropped and why."""
 
     theta: Float64
@@ -187,7 +189,8 @@ def _prior_sd(name: str) -> float:
     return known.get(name, DISTORTION_SD)
 
 
-def _prepare(model: pycolmap.Reconstruction, camera: pycolmap.Camera, image_ids: list[int]) -> _Problem:
+def prepare(model: pycolmap.Reconstruction, camera: pycolmap.Camera, image_ids: list[int]) -> Problem:
+    """The problem of one camera's images. The prior of the focal length is around the model's own."""
     own = camera.model_name
     lens = Lens(WIDER.get(own, own), camera.width, camera.height)
     names = lens.names
@@ -205,7 +208,7 @@ def _prepare(model: pycolmap.Reconstruction, camera: pycolmap.Camera, image_ids:
         further[SECOND] = [names.index("k2")]
     views, state = _sample(model, image_ids, lens, theta)
     prior = Prior(free, mean, np.array([_prior_sd(names[i]) for i in free]))
-    return _Problem(views, state, prior, {name: np.array(places) for name, places in further.items()})
+    return Problem(views, state, prior, {name: np.array(places) for name, places in further.items()})
 
 
 def _halves(views: Views, state: State) -> list[NDArray[np.bool_]]:
@@ -246,7 +249,7 @@ def inflation(views: Views, state: State, prior: Prior, noise: Noise) -> float:
     return max(total / max(freedom, 1), shared_inflation(len(views), len(state.R)))
 
 
-def _solve(problem: _Problem) -> _Solution:
+def _solve(problem: Problem) -> Solution:
     """The most probable intrinsics; further parameters are dropped one by one until each left has strong evidence."""
     views, state, prior = problem.views, problem.state, problem.prior
     own = prior.without(np.concatenate(list(problem.further.values())))
@@ -263,7 +266,7 @@ def _solve(problem: _Problem) -> _Solution:
         evidence = {name: bayes_factor(prior, state.theta, covariance, at) for name, at in further.items()}
         weakest = min(evidence, key=lambda name: evidence[name], default=None)
         if weakest is None or evidence[weakest] >= STRONG:
-            return _Solution(state.theta, prior, covariance, noise, tuple(dropped))
+            return Solution(state.theta, prior, covariance, noise, tuple(dropped))
         dropped.append((weakest, _reason(problem, covariance, prior, further[weakest])))
         state = _held(state, prior, further[weakest])
         prior = prior.without(further.pop(weakest))
@@ -277,13 +280,16 @@ def _held(state: State, prior: Prior, places: NDArray[np.int64]) -> State:
     return replace(state, theta=theta)
 
 
-def _reason(problem: _Problem, covariance: Float64, prior: Prior, places: NDArray[np.int64]) -> str:
+def _reason(problem: Problem, covariance: Float64, prior: Prior, places: NDArray[np.int64]) -> str:
     at = np.isin(prior.free, places)
     share = np.sqrt(np.diag(covariance))[at] / prior.sd[at]
-    return "the images do not determine it" if share.max() > 0.5 else "the images do not contradict the usual value"
+    lens, is_centre = problem.views.lens, [problem.views.lens.names[i] for i in places] == ["cx", "cy"]
+    own = is_centre and np.abs(prior.mean[at] * lens.side - (lens.width / 2, lens.height / 2)).max() > NOT_CENTRED
+    value = "its value before" if own else "the usual value"
+    return "the images do not determine it" if share.max() > 0.5 else f"the images do not contradict {value}"
 
 
-def _model_of(own: str, solution: _Solution, lens: Lens) -> str:
+def _model_of(own: str, solution: Solution, lens: Lens) -> str:
     """The smallest of COLMAP's models that has the parameters of the camera's own and those found."""
     names = [lens.names[i] for i in solution.prior.free]
     if own not in WIDER or SHAPE in names:
@@ -291,7 +297,7 @@ def _model_of(own: str, solution: _Solution, lens: Lens) -> str:
     return "RADIAL" if own == "SIMPLE_RADIAL" and "k2" in names else own
 
 
-def _camera(camera: pycolmap.Camera, solution: _Solution, lens: Lens) -> pycolmap.Camera:
+def camera_of(camera: pycolmap.Camera, solution: Solution, lens: Lens) -> pycolmap.Camera:
     """The calibrated camera, with the old one's id and prior."""
     target = Lens(_model_of(camera.model_name, solution, lens), camera.width, camera.height)
     of_name = dict(zip(lens.names, solution.theta, strict=True))
@@ -302,7 +308,8 @@ def _camera(camera: pycolmap.Camera, solution: _Solution, lens: Lens) -> pycolma
     return result
 
 
-def _report(camera: pycolmap.Camera, num_images: int, solution: _Solution, lens: Lens) -> CameraReport:
+def report_of(camera: pycolmap.Camera, num_images: int, solution: Solution, lens: Lens) -> CameraReport:
+    """What was estimated of a camera and what was held, in COLMAP's units."""
     names, sd = lens.names, np.sqrt(np.diag(solution.covariance))
     estimates = []
     for place, deviation in zip(solution.prior.free, sd, strict=True):
@@ -328,7 +335,7 @@ def _calibrate_camera(
         return left(f"fewer than {MIN_IMAGES} images")
     if list(camera.principal_point_idxs()) != [len(camera.focal_length_idxs()) + i for i in (0, 1)]:
         return left(f"{camera.model_name} is not a model that is calibrated here")
-    problem = _prepare(model, camera, image_ids)
+    problem = prepare(model, camera, image_ids)
     if len(problem.views) < MIN_OBSERVATIONS or len(problem.state.R) < MIN_IMAGES:
         return left("too few observations")
     if not np.isfinite(residuals(problem.views, problem.state)).all():
@@ -338,8 +345,13 @@ def _calibrate_camera(
     except np.linalg.LinAlgError:
         return left("the geometry is degenerate")
     lens = problem.views.lens
-    report = _report(camera, len(image_ids), solution, lens)
-    return _camera(camera, solution, lens), report
+    report = report_of(camera, len(image_ids), solution, lens)
+    return camera_of(camera, solution, lens), report
+
+
+def images_of(model: pycolmap.Reconstruction, camera_id: int) -> list[int]:
+    """Ids of a camera's registered images, ascending."""
+    return sorted(i for i in model.reg_image_ids() if model.image(i).camera_id == camera_id)
 
 
 def focal_deviation(model: pycolmap.Reconstruction, camera_id: int) -> float:
@@ -348,9 +360,7 @@ def focal_deviation(model: pycolmap.Reconstruction, camera_id: int) -> float:
     Poses and points are free, and so is the distortion within what real lenses have; the rest is held. No prior speaks
     for the focal length. A share of the noise counts as common to the images, as in `calibrated_cameras`.
     """
-    camera = model.camera(camera_id)
-    image_ids = sorted(i for i in model.reg_image_ids() if model.image(i).camera_id == camera_id)
-    problem = _prepare(model, camera, image_ids)
+    problem = prepare(model, model.camera(camera_id), images_of(model, camera_id))
     views, state = problem.views, problem.state
     if len(state.R) < 2 or not np.isfinite(residuals(views, state)).all():
         return float("inf")

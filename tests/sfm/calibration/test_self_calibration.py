@@ -5,9 +5,9 @@ import pycolmap
 import pytest
 from scipy.spatial.transform import Rotation
 
-from sfm.refinement import self_calibration as C
+from sfm.calibration import self_calibration as C
+from sfm.calibration.intrinsics_posterior import Prior
 from sfm.refinement.bundle_adjustment import Freedom, adjust
-from sfm.refinement.intrinsics_posterior import Prior
 
 WIDTH, HEIGHT, FOCAL = 800, 600, 700.0
 CENTRE = np.array([WIDTH / 2, HEIGHT / 2])
@@ -144,6 +144,13 @@ def test_a_centred_principal_point_stays_and_poses_are_not_hurt():
     assert list(new.camera(1).params[1:3]) == list(CENTRE)
     assert "principal point" in dict(report.held)
     assert pose_error_deg(new, arc(10)) < 1.3 * pose_error_deg(model, arc(10)) + 0.005
+
+
+def test_a_camera_that_was_calibrated_before_is_not_called_usual():
+    new, (report,) = calibrate(arc_model(true_camera(0.02, -0.01)))
+    assert report.freed
+    _, (again,) = calibrate(new)
+    assert dict(again.held)["principal point"] == "the images do not contradict its value before"
 
 
 @pytest.mark.parametrize("shape", ["sideways", "flat"])

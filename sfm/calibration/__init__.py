@@ -1,0 +1,1 @@
+"""The cameras of a finished model: what it determines of them, and what priors must."""

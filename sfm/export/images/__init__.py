@@ -1,0 +1,1 @@
+"""What becomes of images on the way out: reduced, cut to square pixels, masks beside them."""

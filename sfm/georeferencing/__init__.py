@@ -1,0 +1,1 @@
+"""Models in metres: by GPS in a local geographic frame, or by known distances."""
