@@ -39,12 +39,15 @@ class TrainingPair:
     """Two images and where each coarse cell's anchor is in the other.
 
     image0, image1: (H, W) u8. warp01, warp10: (H/8, W/8, 2) f32 px of the other image, NaN where not visible there.
+    known0, known1: (H/8, W/8) bool, where that is certain; None where it is everywhere.
     """
 
     image0: UInt8
     image1: UInt8
     warp01: Float32
     warp10: Float32
+    known0: NDArray[np.bool_] | None = None
+    known1: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)

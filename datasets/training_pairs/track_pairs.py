@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sfm.datasets.training_pairs.textures import Texture, grid_xy, read_grey, to_u8
+from sfm.datasets.training_pairs.cuts import cut_image, random_cut
+from sfm.datasets.training_pairs.textures import Texture, read_grey
 from sfm.errors import BadFile, NoModel
 
 UInt8 = NDArray[np.uint8]
@@ -36,10 +37,18 @@ class SparseTrainingPair:
 
 @dataclass(frozen=True, slots=True)
 class TrackScene:
-    """A folder of images and the folders of its COLMAP models (one per connected component)."""
+    """A folder of images and the folders of its COLMAP models (one per connected component).
+
+    held_out: every so manieth image, in the order of their names, is in no pair; 0 for none.
+    """
 
     images: Path
     models: tuple[Path, ...]
+    held_out: int = 0
+
+    def without(self, held_out: int) -> TrackScene:
+        """The scene without every so manieth image."""
+        return replace(self, held_out=held_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,43 +159,16 @@ class TrackPairs:
         textures = [_texture(path) for path, _ in sides]
         for tameness in np.linspace(0, 1, 9):
             cuts = [
-                self._random_cut(rng, t, points, float(tameness))
+                random_cut(rng, t.size, points, self.size, self.difficulty, float(tameness))
                 for t, (_, points) in zip(textures, sides, strict=True)
             ]
             moved = [points @ cut[:, :2].T + cut[:, 2] for cut, (_, points) in zip(cuts, sides, strict=True)]
             keep = _inside(moved[0], self.size) & _inside(moved[1], self.size)
             if np.count_nonzero(keep) >= self.difficulty.min_points:
                 break
-        images = [_cut_image(t, cut, self.size) for t, cut in zip(textures, cuts, strict=True)]
+        images = [cut_image(t, cut, self.size) for t, cut in zip(textures, cuts, strict=True)]
         points0, points1 = (m[keep].astype(np.float32) for m in moved)
         return SparseTrainingPair(images[0], images[1], points0, points1)
-
-    def _random_cut(self, rng: np.random.Generator, texture: Texture, points: Float64, tameness: float) -> Float64:
-        """(2, 3) affine map, net px from image px, about one of the points; tameness 1: the whole image, upright."""
-        net = np.array([self.size[1], self.size[0]], np.float64)
-        full_size = np.array(texture.size, np.float64)
-        covering, whole = (net / full_size).max(), (net / full_size).min()
-        scale = whole if tameness == 1 else covering * self.difficulty.max_zoom ** ((1 - tameness) * rng.random())
-        spread = 5 * self.difficulty.in_plane_deg
-        rotation_deg = (
-            rng.uniform(-spread, spread) if rng.random() < 0.1 else rng.normal(0, self.difficulty.in_plane_deg)
-        )
-        rotation = np.deg2rad((1 - tameness) * rotation_deg)
-        linear = scale * np.array([[np.cos(rotation), -np.sin(rotation)], [np.sin(rotation), np.cos(rotation)]])
-        room = np.minimum(net / (2 * scale), full_size / 2)
-        middle = np.clip(points[rng.integers(len(points))], room, full_size - room)
-        return np.column_stack([linear, net / 2 - linear @ middle])
-
-
-def _cut_image(texture: Texture, cut: Float64, size: tuple[int, int]) -> UInt8:
-    """The image through a cut (2, 3), black where the image ends: (H, W) u8."""
-    inverse = np.linalg.inv(cut[:, :2])
-    xy = (grid_xy(*size) - cut[:, 2]) @ inverse.T
-    ok = ((xy > 0) & (xy < texture.size)).all(axis=1)
-    grey = np.zeros(len(xy), np.float32)
-    footprint = float(np.sqrt(np.abs(np.linalg.det(inverse))))
-    grey[ok] = texture.sample(xy[ok].astype(np.float32), footprint)
-    return np.asarray(to_u8(grey).reshape(size))
 
 
 def _inside(xy: Float64, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -200,13 +182,15 @@ def _texture(path: Path) -> Texture:
 
 def _candidates_of_scene(scene: TrackScene, options: TrackDifficulty) -> list[_CandidatePair]:
     """Pairs of images that share enough points, over all models of the scene; their weights sum to one."""
-    pairs = [pair for model in scene.models for pair in _candidates_of_model(scene.images, model, options)]
+    pairs = [pair for model in scene.models for pair in _candidates_of_model(scene, model, options)]
     total = sum(pair.weight for pair in pairs)
     return [replace(pair, weight=pair.weight / total) for pair in pairs]
 
 
-def _candidates_of_model(images: Path, model: Path, options: TrackDifficulty) -> list[_CandidatePair]:
-    views = _read_views(images, model, options.max_error_px)
+def _candidates_of_model(scene: TrackScene, model: Path, options: TrackDifficulty) -> list[_CandidatePair]:
+    views = _read_views(scene.images, model, options.max_error_px)
+    if scene.held_out:
+        views = [view for row, view in enumerate(views) if not is_held_out(row, scene.held_out)]
     pairs = []
     for i, view0 in enumerate(views):
         for view1 in views[i + 1 :]:
@@ -217,6 +201,11 @@ def _candidates_of_model(images: Path, model: Path, options: TrackDifficulty) ->
             weight = 4.0 if options.rotation_deg[0] <= angle <= options.rotation_deg[1] else 1.0
             pairs.append(_CandidatePair(view0.path, view1.path, view0.xy[rows0], view1.xy[rows1], weight))
     return pairs
+
+
+def is_held_out(row: int, every: int) -> bool:
+    """Whether the image in that place, by name, among the registered ones is held out."""
+    return row % every == every - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

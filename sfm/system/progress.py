@@ -8,8 +8,11 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress_bar(total: int, *, desc: str, unit: str, initial: int = 0) -> tqdm[Any]:
-    """A tqdm bar on standard error, off when that is not a terminal. Use it as a context manager."""
+def progress_bar(total: int | None, *, desc: str, unit: str, initial: int = 0) -> tqdm[Any]:
+    """A tqdm bar on standard error, off when that is not a terminal. Use it as a context manager.
+
+    total: None where nobody knows it.
+    """
     return tqdm(
         total=total,
         desc=desc,

@@ -39,7 +39,7 @@ class Truth:
 def truth_of(batch: PairBatch) -> Truth:
     """The matches that the network should find."""
     hw = (batch.warp01.shape[1], batch.warp01.shape[2])
-    dense = supervise(batch.warp01, batch.warp10)
+    dense = supervise(batch.warp01, batch.warp10, batch.known0, batch.known1)
     num = len(batch.image0)
     i_ids, j_ids = nearest_cells(batch.points0, hw), nearest_cells(batch.points1, hw)
     off = torch.cat([batch.points0, batch.points1], dim=1) - 0.5
@@ -49,15 +49,6 @@ def truth_of(batch: PairBatch) -> Truth:
     weight = torch.cat([torch.ones_like(dense.b_ids, dtype=torch.float32), near])
     total = torch.zeros(num, device=weight.device).index_add_(0, b_ids, weight)
     weight = weight / total.clamp(min=4.0).sqrt()[b_ids]
-    dense = Supervision(
-        dense.b_ids,
-        dense.i_ids,
-        dense.j_ids,
-        dense.target0,
-        dense.target1,
-        dense.unmatched0 & batch.known0.flatten(1),
-        dense.unmatched1 & batch.known1.flatten(1),
-    )
     ids0, ids1 = torch.cat([dense.i_ids, i_ids.clamp(min=0)]), torch.cat([dense.j_ids, j_ids.clamp(min=0)])
     return Truth(b_ids, ids0, ids1, weight, dense)
 

@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from sfm.matchers.loftr.config import COARSE_STRIDE, FINE_STRIDE
 from sfm.matchers.loftr.fine_matching import FineOffsets, fine_offsets, padded_fine_map, windows_at
 from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.loftr.training.losses import coarse_loss, fine_loss, sparse_coarse_loss
+from sfm.matchers.loftr.training.processes import Processes
 from sfm.matchers.loftr.training.supervision import Supervision, nearest_cells, supervise
+from sfm.system.progress import progress_bar
 from sfm.system.safe_paths import refuse_links
 
 WRITTEN = ("last.pt", "last.pt.part", "weights.safetensors", "weights.safetensors.part", "log.csv")
@@ -33,12 +35,15 @@ WRITTEN = ("last.pt", "last.pt.part", "weights.safetensors", "weights.safetensor
 
 @dataclass(frozen=True, slots=True)
 class DenseBatch:
-    """B pairs with exact warps. image0, image1: (B, 1, H, W) f32; warp01, warp10: (B, H/8, W/8, 2) f32, NaN unseen."""
+    """B pairs with exact warps. image0, image1: (B, 1, H, W) f32; warp01, warp10: (B, H/8, W/8, 2) f32, NaN unseen.
+    known0, known1: (B, H/8, W/8) bool, where that is certain; None where it is everywhere."""
 
     image0: Tensor
     image1: Tensor
     warp01: Tensor
     warp10: Tensor
+    known0: Tensor | None = None
+    known1: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,8 @@ Batch = DenseBatch | SparseBatch
 class TrainingOptions:
     """out: folder of checkpoints. hours: length of the whole run, over all its sessions; steps: its length in steps,
     0 when the time decides. Rates: of new layers and of the pretrained backbone. fine_matches: true matches refined
-    per pair. ema: decay of the averaged weights. checkpoint_s: seconds between checkpoints."""
+    per pair. ema: decay of the averaged weights. checkpoint_s: seconds between checkpoints. evaluations: how often
+    `evaluate` is called in the run, the end included. processes: those that train together."""
 
     out: Path
     hours: float = 2.0
@@ -72,6 +78,8 @@ class TrainingOptions:
     ema: float = 0.998
     device: str = "cpu"
     checkpoint_s: float = 120.0
+    evaluations: int = 0
+    processes: Processes = field(default_factory=Processes)
 
 
 @dataclass
@@ -83,33 +91,63 @@ class _State:
     optimiser: torch.optim.Optimizer
     step: int = 0
     elapsed_s: float = 0.0
+    evaluated: int = 0  # evaluations that are done
 
 
-def train(model: LoFTR, batches: Callable[[int], Iterator[Batch]], options: TrainingOptions) -> Path:
+def train(
+    model: LoFTR,
+    batches: Callable[[int], Iterator[Batch]],
+    options: TrainingOptions,
+    *,
+    on_checkpoint: Callable[[], None] = lambda: None,
+    evaluate: Callable[[LoFTR, int], None] = lambda average, step: None,
+) -> Path:
     """Trains until the time is up, the steps are done or the stream ends, and returns the weights' file.
 
     batches(step) gives the stream from that step on, so that a resumed run goes on where it stopped.
     Writes last.pt (all that resuming needs), weights.safetensors (the average) and log.csv to options.out.
+    on_checkpoint: called when these are written. evaluate: called with the average now and then; it leaves it as it is.
+    Both in the first process only.
     """
     options.out.mkdir(parents=True, exist_ok=True)
     refuse_links(options.out, WRITTEN)
-    state = _start(model, options)
+    state, group = _start(model, options), options.processes
     since, session_start = time.monotonic(), time.monotonic() - state.elapsed_s
     losses: list[tuple[float, float]] = []
-    for batch in batches(state.step):
-        state.elapsed_s = time.monotonic() - session_start
-        done = state.step / options.steps if options.steps else state.elapsed_s / (3600 * options.hours)
-        if done >= 1:
-            break
-        losses.append(_step(state, batch, done, options))
-        if time.monotonic() - since > options.checkpoint_s:
-            _save(state, options)
-            _log(state, losses, options)
-            losses, since = [], time.monotonic()
+    with progress_bar(options.steps or None, desc="training", unit="step", initial=state.step) as bar:
+        for batch in batches(state.step):
+            state.elapsed_s = time.monotonic() - session_start
+            by_time = group.same(state.elapsed_s, options.device) / (3600 * options.hours)
+            done = state.step / options.steps if options.steps else by_time
+            if done >= 1:
+                break
+            if state.evaluated < 1 + int(done * options.evaluations):
+                state.evaluated = 1 + int(done * options.evaluations)
+                _evaluate(state, evaluate, options)
+            losses.append(_step(state, batch, done, options))
+            bar.update()
+            if time.monotonic() - since > options.checkpoint_s:
+                _checkpoint(state, losses, options, on_checkpoint)
+                losses, since = [], time.monotonic()
+    _evaluate(state, evaluate, options)
+    _checkpoint(state, losses, options, on_checkpoint)
+    return options.out / "weights.safetensors"
+
+
+def _evaluate(state: _State, evaluate: Callable[[LoFTR, int], None], options: TrainingOptions) -> None:
+    if options.processes.is_first and options.evaluations:
+        evaluate(state.average, state.step)
+
+
+def _checkpoint(
+    state: _State, losses: list[tuple[float, float]], options: TrainingOptions, on_checkpoint: Callable[[], None]
+) -> None:
+    if not options.processes.is_first:
+        return
     _save(state, options)
     if losses:
         _log(state, losses, options)
-    return options.out / "weights.safetensors"
+    on_checkpoint()
 
 
 def _start(model: LoFTR, options: TrainingOptions) -> _State:
@@ -140,6 +178,7 @@ def _resume(state: _State, path: Path) -> None:
         state.average.load_state_dict(saved["average"])
         state.optimiser.load_state_dict(saved["optimiser"])
         state.step, state.elapsed_s = saved["step"], saved["elapsed_s"]
+        state.evaluated = saved.get("evaluated", 0)
     except Exception as error:
         raise BadFile(f"{path}: not a checkpoint of this network's training; move it away to start again") from error
 
@@ -151,6 +190,7 @@ def _step(state: _State, batch: Batch, done: float, options: TrainingOptions) ->
     coarse, fine = batch_losses(state.model, batch, options)
     state.optimiser.zero_grad(set_to_none=True)
     (coarse + options.fine_weight * fine).backward()  # type: ignore[no-untyped-call]
+    options.processes.average(p.grad for p in state.model.parameters() if p.grad is not None)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
     if torch.isfinite(norm):
         state.optimiser.step()
@@ -174,7 +214,7 @@ def batch_losses(model: LoFTR, batch: Batch, options: TrainingOptions) -> tuple[
     log_confidence = model.coarse_matching.log_confidence_matrix(feat0, feat1)
     if isinstance(batch, SparseBatch):
         return _sparse_loss(log_confidence, batch, hw), log_confidence.new_zeros(())
-    ground_truth = supervise(batch.warp01, batch.warp10)
+    ground_truth = supervise(batch.warp01, batch.warp10, batch.known0, batch.known1)
     chosen = torch.randperm(len(ground_truth.b_ids), device=fine.device)[: options.fine_matches * num].sort().values
     offsets = _fine_offsets(model, (feat0, feat1), fine, ground_truth, chosen, hw[1])
     reach = model.config.fine_window // 2 * FINE_STRIDE
@@ -214,6 +254,7 @@ def _save(state: _State, options: TrainingOptions) -> None:
         "optimiser": state.optimiser.state_dict(),
         "step": state.step,
         "elapsed_s": state.elapsed_s,
+        "evaluated": state.evaluated,
     }
     part = options.out / "last.pt.part"
     torch.save(saved, part)

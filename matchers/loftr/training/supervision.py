@@ -35,10 +35,13 @@ def nearest_cells(points: Tensor, hw: tuple[int, int]) -> Tensor:
     return torch.where(inside, column_row[..., 1] * hw[1] + column_row[..., 0], -1)
 
 
-def supervise(warp01: Tensor, warp10: Tensor) -> Supervision:
+def supervise(
+    warp01: Tensor, warp10: Tensor, known0: Tensor | None = None, known1: Tensor | None = None
+) -> Supervision:
     """Mutually nearest cells under the true warps.
 
     warp01: (B, h0, w0, 2) f32, where each anchor of image 0 lies in image 1, NaN where unseen; warp10: (B, h1, w1, 2).
+    known0, known1: (B, h, w) bool; a cell about which nothing is certain is not one without a partner.
     """
     hw0, hw1 = warp01.shape[1:3], warp10.shape[1:3]
     flat01, flat10 = warp01.flatten(1, 2), warp10.flatten(1, 2)  # (B, L, 2), (B, S, 2)
@@ -54,6 +57,6 @@ def supervise(warp01: Tensor, warp10: Tensor) -> Supervision:
         j_ids,
         flat10[b_ids, j_ids] - anchors(i_ids, hw0[1]),
         flat01[b_ids, i_ids] - anchors(j_ids, hw1[1]),
-        to1 < 0,
-        to0 < 0,
+        to1 < 0 if known0 is None else (to1 < 0) & known0.flatten(1),
+        to0 < 0 if known1 is None else (to0 < 0) & known1.flatten(1),
     )

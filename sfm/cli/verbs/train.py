@@ -1,4 +1,4 @@
-"""train: weights of the compact network."""
+"""train: weights of our own."""
 
 from __future__ import annotations
 
@@ -7,35 +7,54 @@ from pathlib import Path
 
 from sfm.cli.parsing import PROGRAM, Parser, Verb, one_of
 
-TEXT = "Trains the compact network on pairs that are made from images: warped, and of --scenes real ones. Resumable."
+TEXT = """\
+Trains LoFTR, the compact network or a published one, on pairs from any of: a folder of images, COLMAP models with their
+images, RGB-D sequences with poses, the Image Matching Challenge 2022's training set. The same command carries on after
+an interruption. Writes OUT/weights.safetensors, OUT/curves.png and OUT/held_out.csv (docs/training.md)."""
 EXAMPLES = f"""\
-example:
-  {PROGRAM} train --photos images/ --out run/ --hours 12     then: {PROGRAM} IMAGES OUT --weights run/NAME.safetensors
+examples:
+  {PROGRAM} train --images photos/ --out run/ --hours 12          compact weights from warped images
+  {PROGRAM} train --init compact --rgbd rooms/ --out run/         fine-tuned on rooms
+  {PROGRAM} train --init outdoor --imc2022 imc/ --out run/ --size 480 640 --learning-rate 1e-4
+  torchrun --nproc-per-node 4 --no-python {PROGRAM} train --init outdoor --scenes sets/ --out run/    four GPUs
+then: {PROGRAM} IMAGES OUT --weights run/weights.safetensors
 """
-RATE = "of new layers; pretrained ones learn at 0.3 of it (default: 1e-3; to train on from ours: 6e-4)"
+RATE = "of new layers; pretrained ones learn at 0.3 of it (default: 1e-3; with --init rather 1e-4 to 6e-4)"
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="images to make pairs from")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="checkpoints and weights")
-    parser.add_argument("--scenes", type=Path, metavar="FOLDER", help="image sets NAME/images, for real pairs")
+    folder = {"type": Path, "metavar": "FOLDER"}
+    parser.add_argument("--out", required=True, help="checkpoints, weights, log and curves", **folder)
+    parser.add_argument("--images", "--photos", help="images, warped and put on made bodies and walls", **folder)
+    scenes = "image sets NAME/images, with a COLMAP model in NAME/sparse or one that SIFT makes of them"
+    parser.add_argument("--scenes", help=scenes, **folder)
+    parser.add_argument("--model", type=Path, metavar="MODEL", help="a COLMAP model of --model-images")
+    parser.add_argument("--model-images", help="the images of --model", **folder)
+    rgbd = "sequence (or folder of some): images/, depth/ (16-bit PNG, mm), poses.txt (world_from_cam), K.txt"
+    parser.add_argument("--rgbd", help=rgbd, **folder)
+    parser.add_argument("--imc2022", help="training set of the Image Matching Challenge 2022", **folder)
+    init = "weights to start from: a name, a checkpoint, or XFeat's xfeat.pt (default: a new compact network)"
+    parser.add_argument("--init", metavar="NAME|FILE", help=init)
     parser.add_argument("--hours", type=float, default=2.0, metavar="H", help="length of the whole run (default: 2)")
     parser.add_argument("--steps", type=int, default=0, metavar="N", help="length in steps instead of hours")
     parser.add_argument("--batch", type=int, default=4, metavar="N", help="pairs per step (default: 4)")
     size = "of the pairs, px, multiples of 32 (default: 256 320)"
     parser.add_argument("--size", type=int, nargs=2, default=(256, 320), metavar=("H", "W"), help=size)
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make pairs (default: 1)")
-    parser.add_argument("--init", type=Path, metavar="FILE", help="weights to start from: ours, or XFeat's xfeat.pt")
     parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help=RATE)
+    evaluations = "times that held-out pairs are evaluated in the run (default: 10)"
+    parser.add_argument("--evaluations", type=int, default=10, metavar="N", help=evaluations)
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make pairs (default: 1)")
     parser.add_argument("--device", default="auto", **one_of("auto", "cpu", "cuda"), help="(default: auto)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
 
 
 def _run(args: Namespace) -> int:
+    from sfm.training.options import TrainOptions
     from sfm.training.run import run_training
 
-    print(run_training(args))
+    values = {name: getattr(args, name) for name in TrainOptions.__dataclass_fields__}
+    print(run_training(TrainOptions(**{**values, "size": tuple(args.size)})))
     return 0
 
 
-VERB = Verb("--photos FOLDER --out RUN", "train compact weights", _arguments, _run, TEXT, EXAMPLES, carries_on=True)
+VERB = Verb("--images FOLDER --out RUN", "train weights of your own", _arguments, _run, TEXT, EXAMPLES, carries_on=True)

@@ -19,11 +19,13 @@ from sfm.cli import main as cli
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 from sfm.datasets.training_pairs.track_pairs import TrackScene
 from sfm.errors import BadOption
-from sfm.training.run import TrainingRun, batches
+from sfm.training.sources import Sources
+from sfm.training.stream import PairStream, StreamOptions, batches
 
 pytest.importorskip("open3d", reason="Open3D, which makes the pairs, cannot be loaded", exc_type=ImportError)
 
 from sfm.matchers.loftr.training.loop import Batch, DenseBatch, SparseBatch
+from tests.support.depth_sequence import roof_sequence
 
 SIZE = (64, 96)
 
@@ -49,15 +51,17 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> TrackScene:
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
-    return [getattr(batch, name) for name in batch.__dataclass_fields__]
+    values = [getattr(batch, name) for name in batch.__dataclass_fields__]
+    return [value for value in values if value is not None]
 
 
 def test_a_batch_depends_on_its_step_alone(images, scene):
-    run = TrainingRun(images, (scene,), SIZE, batch_size=2, scenes_every=2, workers=0)
-    from_start = list(islice(batches(run, 0, "cpu"), 4))
-    resumed = list(islice(batches(run, 2, "cpu"), 2))
-    assert [type(batch) for batch in from_start] == [DenseBatch, SparseBatch, DenseBatch, SparseBatch]
-    for early, late in zip(from_start[2:], resumed, strict=True):
+    options = StreamOptions(SIZE, batch_size=2, workers=0)
+    stream = PairStream(Sources(images, (scene,)), options)
+    from_start = list(islice(batches(stream, options, 0, "cpu"), 6))
+    resumed = list(islice(batches(stream, options, 3, "cpu"), 3))
+    assert [type(batch) for batch in from_start] == [*[DenseBatch] * 4, SparseBatch, DenseBatch]
+    for early, late in zip(from_start[3:], resumed, strict=True):
         assert all(
             torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)) for a, b in zip(tensors(early), tensors(late), strict=True)
         )
@@ -65,8 +69,8 @@ def test_a_batch_depends_on_its_step_alone(images, scene):
 
 
 def test_batches_hold_what_the_loop_expects(images, scene):
-    run = TrainingRun(images, (scene,), SIZE, batch_size=2, scenes_every=2, workers=0, seed=1)
-    dense, sparse = islice(batches(run, 0, "cpu"), 2)
+    options = StreamOptions(SIZE, batch_size=2, workers=0, seed=1)
+    dense, *_, sparse = islice(batches(PairStream(Sources(images, (scene,)), options), options, 0, "cpu"), 5)
     for batch in (dense, sparse):
         assert batch.image0.shape == batch.image1.shape == (2, 1, *SIZE)
         assert batch.image0.min() >= 0
@@ -79,9 +83,9 @@ def test_batches_hold_what_the_loop_expects(images, scene):
     assert ((sparse.points0 >= 0) & (sparse.points0 <= limit)).all()
 
 
-def test_sizes_that_the_network_cannot_take_are_refused(images):
+def test_sizes_that_the_network_cannot_take_are_refused():
     with pytest.raises(BadOption, match="multiples of 32"):
-        TrainingRun(images, size=(64, 100))
+        StreamOptions(size=(64, 100))
 
 
 def test_trained_weights_can_be_used_and_training_carries_on(images, tmp_path, capsys):
@@ -119,8 +123,10 @@ def test_workers_end_with_a_training_that_is_killed(images, tmp_path):
     script = """
 import os, sys, time
 from pathlib import Path
-from sfm.training.run import TrainingRun, batches
-stream = batches(TrainingRun(Path(sys.argv[1]), workers=1), 0, "cpu")
+from sfm.training.sources import Sources
+from sfm.training.stream import PairStream, StreamOptions, batches
+options = StreamOptions(workers=1)
+stream = batches(PairStream(Sources(Path(sys.argv[1])), options), options, 0, "cpu")
 next(stream)
 Path(sys.argv[2]).write_text(Path(f"/proc/self/task/{os.getpid()}/children").read_text())
 time.sleep(3)  # the worker fills its queue
@@ -169,3 +175,68 @@ def test_bad_options_are_one_line_before_any_work(images, tmp_path, monkeypatch,
     assert cli.main(["train", "--photos", str(images), "--out", "run", *words]) == 2
     assert capsys.readouterr().err.startswith(f"loftr-sfm: error: {message}")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_sequence_with_depth_trains_and_is_evaluated_on_frames_that_it_was_not_trained_on(tmp_path, capsys):
+    """The loss curves and the held-out AUC are files of the run, and a published configuration is trained likewise."""
+    out = tmp_path / "run"
+    command = ["train", "--rgbd", str(roof_sequence(tmp_path / "roof")), "--out", str(out), "--init", "compact"]
+    command += ["--size", "96", "128", "--batch", "1", "--workers", "0", "--evaluations", "1", "--device", "cpu"]
+    assert cli.main([*command, "--steps", "3", "--learning-rate", "1e-6"]) == 0
+    said = capsys.readouterr().out
+    assert f"held-out pairs: {out / 'held_out.csv'}" in said
+    header, *rows = (out / "held_out.csv").read_text().split()
+    assert header == "step,auc5,auc10,auc20"
+    assert [row.split(",")[0] for row in rows] == ["0", "3"]
+    areas = np.array([row.split(",")[1:] for row in rows], float)
+    assert (areas[:, 2] > 0.5).all()  # the weights match textured roofs, and three small steps leave them as they were
+    with Image.open(out / "curves.png") as curves:
+        assert min(curves.size) > 300
+
+
+def test_without_poses_there_is_no_held_out_auc(images, tmp_path, capsys):
+    command = ["train", "--images", str(images), "--out", str(tmp_path / "run"), "--size", "64", "96", "--batch", "1"]
+    assert cli.main([*command, "--workers", "0", "--steps", "1", "--device", "cpu"]) == 0
+    assert "no held-out AUC: images alone have no true poses" in capsys.readouterr().out
+    assert (tmp_path / "run" / "curves.png").is_file()
+    assert not (tmp_path / "run" / "held_out.csv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="torchrun's gloo is not tried there")
+def test_processes_that_train_together_agree(images, tmp_path):
+    """torchrun: both processes end with the same network, and only the first one writes."""
+    script = tmp_path / "together.py"
+    script.write_text("""
+import sys
+from pathlib import Path
+from sfm.training.options import TrainOptions
+from sfm.training import run
+import torch
+kept = []
+made = run.network
+def network(init):
+    kept.append(made(init))
+    return kept[0]
+run.network = network
+leave = []
+from sfm.matchers.loftr.training.processes import Processes
+options = TrainOptions(Path(sys.argv[2]), images=Path(sys.argv[1]), steps=2, batch=1, size=(64, 96), workers=0)
+before = Processes.leave
+def checked(group):
+    flat = torch.cat([p.detach().reshape(-1) for p in kept[0].parameters()])
+    other = flat.clone()
+    group.average([other])
+    assert torch.allclose(flat, other, atol=1e-7), (flat - other).abs().max()
+    Path(sys.argv[2], f"agree-{group.rank}-of-{group.world}").touch()
+    before(group)
+Processes.leave = checked
+run.run_training(options)
+""")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611"]
+    done = subprocess.run(
+        [*command, str(script), str(images), str(tmp_path / "run")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "run").glob("agree-*")) == ["agree-0-of-2", "agree-1-of-2"]
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
