@@ -60,7 +60,7 @@ def depth_sequence(scene: Path) -> DepthSequence:
         tuple(_images(scene)[name] for name in names),
         tuple(scene / "depth_maps" / f"{name}.h5" for name in names),
         np.stack([_corner_K(cameras[name]) for name in names]),
-        np.linalg.inv(poses),
+        np.linalg.inv(poses).astype(np.float64),
         metric=False,
     )
 

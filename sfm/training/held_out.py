@@ -97,7 +97,8 @@ def held_out_auc(matcher: LoFTRMatcher, pairs: Sequence[HeldOutPair]) -> tuple[f
             images = [read_grey(path) for path in (pair.path0, pair.path1)]
         except BadImage:
             continue
-        (matches,) = matcher.match([tuple(matcher.encode(images))])
+        features = matcher.encode(images)
+        (matches,) = matcher.match([(features[0], features[1])])
         ends = (matches.points0.astype(np.float64), matches.points1.astype(np.float64))
         results.append(evaluate_pair(pair.posed, *ends, options=OPTIONS))
     areas = summarise(results).auc if results else {}

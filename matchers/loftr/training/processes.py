@@ -41,8 +41,10 @@ class Processes:
         flat = torch.cat([tensor.reshape(-1) for tensor in own])
         torch.distributed.all_reduce(flat)
         flat /= self.world
-        for tensor, mean in zip(own, flat.split([tensor.numel() for tensor in own]), strict=True):
-            tensor.copy_(mean.view_as(tensor))
+        start = 0
+        for tensor in own:
+            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
+            start += tensor.numel()
 
     def same(self, value: float, device: str) -> float:
         """The first process's value."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from sfm.cli.parsing import PROGRAM, Parser, Verb, one_of
 
@@ -23,7 +24,7 @@ RATE = "of new layers; pretrained ones learn at 0.3 of it (default: 1e-3; with -
 
 
 def _arguments(parser: Parser) -> None:
-    folder = {"type": Path, "metavar": "FOLDER"}
+    folder: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
     parser.add_argument("--out", required=True, help="checkpoints, weights, log and curves", **folder)
     parser.add_argument("--images", "--photos", help="images, warped and put on made bodies and walls", **folder)
     scenes = "image sets NAME/images, with a COLMAP model in NAME/sparse or one that SIFT makes of them"
