@@ -34,7 +34,7 @@ from sfm.matchers.rotated import RotatingMatcher
 from sfm.matching.rotations import CLEARLY, ROTATIONS, strength
 from sfm.options import ImageOptions, VerificationOptions
 from sfm.two_view.options import TwoImageOptions
-from sfm.two_view.relative_pose import FLAT_KINDS, Records, estimate_pose, parallax_deg, pose_spread_deg
+from sfm.two_view.relative_pose import FLAT_KINDS, Records, estimate_pose, explained, parallax_deg, pose_spread_deg
 from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
 from sfm.wording import counted
 
@@ -42,7 +42,8 @@ GIVEN, ESTIMATED = "given", "estimated"  # groups of cameras: by the user, from 
 WEAK = 0.05  # share of cells with strong matches below which B is rotated; upright pairs that match have 0.04 to 0.3
 A_AND_B = ImagePair("A", "B")
 LITTLE_PARALLAX_DEG = 4.0  # median; below it a pixel of systematic error is degrees of the translation's direction
-MAX_SPREAD_DEG = 4.0  # standard deviation of a trusted pose: 10 degrees off is 2.5 of them
+MAX_SPREAD_DEG = 3.0  # standard deviation of a trusted pose: 10 degrees off is more than three of them
+MIN_EXPLAINED = 0.7  # of a network's matches by confidence, the lower end; below it a fifth of the poses are wrong
 WIDE_PARALLAX_DEG = 75.0  # no images that far apart match: the pose is a wrong one
 FEW_INLIERS = 50
 LOW_RATIO = 0.4  # of inliers, below which most pairs of a detector-free matcher are wrong
@@ -159,6 +160,7 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
             images,
             max_error=error,
             seed=options.seed,
+            dense=matcher.traits.dense,
             image_rotation=image_rotation,
             matcher=matcher.provenance,
         )
@@ -214,10 +216,14 @@ def two_view(
     *,
     max_error: float,
     seed: int = 0,
+    dense: bool = False,
     image_rotation: int = 0,
     matcher: Mapping[str, str] | None = None,
 ) -> TwoViewResult:
-    """Geometry of the matches of two images whose cameras are known or guessed. max_error: px of the images."""
+    """Geometry of the matches of two images whose cameras are known or guessed.
+
+    max_error: px of the images. dense: the matches are a network's, whose confidences say how right they are.
+    """
     options = VerificationOptions()
     cameras = prior_camera(images[0]), prior_camera(images[1])
     geometry = verify_pair(A_AND_B, matches, cameras, options, max_error=max_error, seed=seed)
@@ -244,7 +250,8 @@ def two_view(
         parallax_deg=parallax,
         pose_spread_deg=spread,
         epipolar_px=error,
-        remarks=_remarks(geometry.kind, inliers, parallax, spread, images, options.min_inliers),
+        remarks=_remarks(geometry.kind, inliers, parallax, spread, images, options.min_inliers)
+        + (_little_explained(matches, inliers, images) if dense and inliers.any() else ()),
         image_rotation=image_rotation,
         matcher=matcher or {},
     )
@@ -266,6 +273,13 @@ def _with_focal_of(geometry: TwoViewGeometry, images: Records) -> Records:
 
 def _finite(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def _little_explained(matches: Matches, inliers: NDArray[np.bool_], images: Records) -> tuple[str, ...]:
+    """A warning where the geometry leaves much unexplained of what a network is sure of."""
+    least = explained(matches, inliers, images)
+    warning = f"by their confidence as little as {least:.0%} of the matches may be inliers: the pose may be wrong"
+    return () if least > MIN_EXPLAINED else (warning,)
 
 
 def _remarks(

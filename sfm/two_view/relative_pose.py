@@ -7,6 +7,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm.colmap.camera import prior_camera
+from sfm.geometry.evidence import Blocks, least_explained
 from sfm.geometry.pixels import homogeneous
 from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
 from sfm.geometry.two_view import unit_pose
@@ -17,6 +18,7 @@ Records = tuple[ImageRecord, ImageRecord]
 FLAT_KINDS = ("planar", "panoramic", "planar_or_panoramic")
 HALVES = 8  # of the matches, that a pose is estimated from again
 REGIONS = 10  # along the longer side of image 0: matches of one region are kept or left out together
+BLOCKS = 20  # along the longer side of an image, within which a network's wrong matches go together
 TRIALS = 1000
 NO_POSE_DEG = 90.0  # what a half without a pose counts as, and the most that one counts
 
@@ -83,6 +85,13 @@ def pose_spread_deg(
         again = unit_pose(found["cam2_from_cam1"]) if found is not None else None
         off.append(NO_POSE_DEG if again is None else min(_apart_deg(again, pose), NO_POSE_DEG))
     return float(np.sqrt(np.mean(np.square(off))))
+
+
+def explained(matches: Matches, inliers: NDArray[np.bool_], images: Records) -> float:
+    """Lower end of the share of a network's matches that are inliers, each counted by its confidence, 0 to 1."""
+    side0, side1 = (max(image.width, image.height) / BLOCKS for image in images)
+    num = int(Blocks(((side0, side0), (side1, side1))).numbers(matches).max(initial=-1)) + 1
+    return least_explained(matches.confidence.astype(np.float64), inliers, num)
 
 
 def _apart_deg(first: Float64, second: Float64) -> float:

@@ -52,3 +52,11 @@ def test_an_unknown_focal_length_has_no_spread():
     matches, _ = two_views(share_false=0.1, pose=np.c_[np.eye(3), [1, 0, 0]])
     result = two_view(matches, (record("a", False), record("b", False)), max_error=2.0)
     assert result.pose_spread_deg is None
+
+
+@pytest.mark.parametrize(("share_false", "trusted"), [(0.1, True), (0.5, False)])
+def test_a_network_that_is_sure_of_what_does_not_fit_is_not_trusted(share_false, trusted):
+    matches, _ = two_views(share_false=share_false)
+    result = two_view(matches, IMAGES, max_error=3.0, dense=True)
+    assert result.trusted == trusted
+    assert two_view(matches, IMAGES, max_error=3.0).trusted  # of a detector, whose confidence says nothing
