@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pycolmap
 
 from sfm import __version__
 from sfm.colmap.model_writer import write_models
+from sfm.georeferencing.frame import FRAME_FILE
 from sfm.localization.correspondences import Correspondences
 from sfm.localization.pose import Pose
 from sfm.system.tables import write_json
@@ -61,10 +63,13 @@ class Localized:
 
 
 def write_results(
-    out: Path, model: pycolmap.Reconstruction, results: Sequence[Localized], about: Mapping[str, Any]
+    out: Path, source: Path, model: pycolmap.Reconstruction, results: Sequence[Localized], about: Mapping[str, Any]
 ) -> None:
-    """OUT/sparse/0 and OUT/localized.json. about: what was done, for the record. Errors as write_json."""
+    """OUT/sparse/0 and OUT/localized.json. source: the model's folder. about: what was done, for the record. Errors as
+    write_json."""
     write_models([extended(model, results)], out / "sparse")
+    if (source / FRAME_FILE).is_file():  # the model is in metres, and so is this one
+        shutil.copyfile(source / FRAME_FILE, out / "sparse" / "0" / FRAME_FILE)
     frame = "rotation vector in the camera's frame (radians), then the centre (units of the model)"
     record = {"version": __version__, **about, "covariance_of": frame, "images": [one.record() for one in results]}
     write_json(out / RECORD, record)

@@ -180,7 +180,7 @@ def localize(model: Path, images: Path, out: Path, model_images: Path, options: 
     results = [finder.localized(name) for name in sorted(new.records)]
     results += [Localized(name, reason) for name, reason in new.skipped]
     about = {"model": str(known.path), "images_folder": str(new.folder), "matcher": matcher.provenance}
-    write_results(out, known.model, results, about)
+    write_results(out, known.path, known.model, results, about)
     return results
 
 

@@ -1,6 +1,7 @@
 """The verb localize on a roof that is photographed exactly: poses, what stays as it is, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pycolmap
@@ -77,6 +78,13 @@ def test_what_shows_something_else_is_not_localized(place, tmp_path, capsys):
     assert "not localized: other.png: no pose explains" in said
     assert "not localized: broken.jpg: " in said
     assert pycolmap.Reconstruction(tmp_path / "out" / "sparse" / "0").num_reg_images() == len(NAMES) - 1
+
+
+def test_a_frame_in_metres_is_carried_over(place, tmp_path):
+    shutil.copytree(place / "model", tmp_path / "model")
+    (tmp_path / "model" / "frame.json").write_text("{}")
+    assert localize(place, tmp_path / "out", "--matcher", "sift", model=tmp_path / "model") == 0
+    assert (tmp_path / "out" / "sparse" / "0" / "frame.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize(
