@@ -138,3 +138,17 @@ def is_convincing(
         return False
     right = int(np.count_nonzero(2 * np.bincount(numbers, explained) > sizes))
     return log_false_alarms(right, len(sizes), probability) < false_alarms * log(10.0)
+
+
+def weighed(
+    matches: Matches, inliers: Int64, probability: float | None, blocks: Blocks, min_ratio: float
+) -> tuple[bool, str]:
+    """Whether a pair of these matches of a network is kept, and what speaks against it: of one in doubt, too.
+
+    min_ratio: the user's least share of inliers. Others: as is_convincing.
+    """
+    if len(inliers) < min_ratio * len(matches):
+        return False, "small share"
+    if is_convincing(matches, inliers, probability, blocks):
+        return True, ""
+    return is_convincing(matches, inliers, probability, blocks, false_alarms=IN_DOUBT), "little evidence"

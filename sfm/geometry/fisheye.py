@@ -12,7 +12,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm.geometry.epipolar import essential_matrix, ray_epipolar_distance
-from sfm.geometry.evidence import CHANCE_SAMPLES, IN_DOUBT, Blocks, is_convincing, log_false_alarms
+from sfm.geometry.evidence import CHANCE_SAMPLES, Blocks, log_false_alarms, weighed
 from sfm.geometry.two_view import CANDIDATE_FACTOR, REJECTED, SCREEN_ROWS, SCREEN_TRIALS, unit_pose
 from sfm.options import VerificationOptions
 from sfm.types import Float64, ImagePair, Int64, Matches, TwoViewGeometry
@@ -81,12 +81,9 @@ def verify_fisheye_pair(
         return rejected("no geometry")
     reason = ""
     if blocks is not None:
-        if len(inliers) < options.min_inlier_ratio * len(matches):
-            return rejected("small share")
-        if not is_convincing(matches, inliers, probability, blocks):
-            reason = "little evidence"
-            if not is_convincing(matches, inliers, probability, blocks, false_alarms=IN_DOUBT):
-                return rejected(reason)
+        is_kept, reason = weighed(matches, inliers, probability, blocks, options.min_inlier_ratio)
+        if not is_kept:
+            return rejected(reason)
     return TwoViewGeometry(pair, inliers.astype(np.uint32), kind, pose, reason=reason)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pycolmap
 
 from sfm.geometry.epipolar import epipolar_distance
-from sfm.geometry.evidence import IN_DOUBT, Blocks, chance, is_convincing, is_meaningful
+from sfm.geometry.evidence import Blocks, chance, is_convincing, is_meaningful, weighed
 from sfm.options import VerificationOptions
 from sfm.types import Float64, ImagePair, Int64, Matches, TwoViewGeometry
 
@@ -121,13 +121,10 @@ def verify_pair(
         return rejected("no geometry")
     reason = ""
     if blocks is not None:
-        if len(inliers) < options.min_inlier_ratio * len(matches):
-            return rejected("small share")
         probability = chance(matches, geometry.F, max_error) if geometry.F is not None else None
-        if not is_convincing(matches, inliers, probability, blocks):
-            reason = "little evidence"
-            if not is_convincing(matches, inliers, probability, blocks, false_alarms=IN_DOUBT):
-                return rejected(reason)
+        is_kept, reason = weighed(matches, inliers, probability, blocks, options.min_inlier_ratio)
+        if not is_kept:
+            return rejected(reason)
     pose = unit_pose(geometry.cam2_from_cam1)
     return TwoViewGeometry(pair, inliers.astype(np.uint32), kind, pose, geometry.F, reason)
 
