@@ -77,8 +77,8 @@ class ImageOptions:
     )
     frames: str | None = option(
         None,
-        "of each video: how many frames (200), or the best of so many a second (2fps) (default: as many as the picture "
-        "moves on by a twentieth to a tenth of its size, without the blurred ones)",
+        "of each video: how many frames at most (200), or the best of so many a second (2fps) (default: as many as the "
+        "picture moves on by a twentieth to a tenth of its size, without the blurred ones)",
         metavar="N|FPS",
     )
 

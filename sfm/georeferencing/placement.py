@@ -6,7 +6,7 @@ killed in between carries on, one with other options undoes the similarity befor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from sfm.types import ImageRecord
 
 REVISION = 1  # raised when other frames are found
 SHOWN = 5  # outliers in the record
+MAX_BAR_ERROR = 0.1  # of a known distance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,10 +210,32 @@ def _text(fit: GPSFit | None, record: dict[str, Any], located: bool, similarity:
     if "scale_bars" in record:
         said.append(_bars_text(record["scale_bars"]))
         if fit is not None and located and similarity is not None and record["scale_bars"]["used"]:
-            said.append(f"the scale by GPS differs by {fit.similarity.scale / similarity.scale - 1:+.1%}")
+            ratio = fit.similarity.scale / similarity.scale
+            record["scale_bars"]["gps_scale"] = ratio
+            said.append(f"the scale by GPS, at which the distances from it are, differs by {ratio - 1:+.1%}")
     if similarity is None:
         said.append("the model keeps a frame and a scale of its own")
     return "; ".join(said)
+
+
+def scale_doubts(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is wrong with known distances, by the record of `place`: a line each."""
+    bars = record.get("scale_bars")
+    if bars is None:
+        return ()
+    if not bars["used"]:
+        return (f"no known distance could be measured, so the model is not at their scale ({bars['not_measured'][0]})",)
+    found = []
+    worst = max(bars["bars"], key=lambda bar: abs(bar["residual_m"]) / bar["metres"])
+    if abs(worst["residual_m"]) > MAX_BAR_ERROR * worst["metres"]:
+        share = abs(worst["residual_m"]) / worst["metres"]
+        ends = " to ".join(worst["ends"])
+        found.append(f"the known distances contradict each other, by {share:.0%} ({ends}): check them")
+    off = bars.get("gps_scale", 1.0) - 1
+    deviation = record.get("gps", {}).get("deviation", {}).get("scale", 0.0)
+    if abs(off) > max(MAX_BAR_ERROR, 4 * deviation):
+        found.append(f"the known distances contradict GPS, whose scale differs by {off:+.0%}: check them")
+    return tuple(found)
 
 
 def _bars_text(record: dict[str, Any]) -> str:

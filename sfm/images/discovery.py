@@ -152,6 +152,8 @@ def has_raw_extra() -> bool:
 
 def unusable_status(status: os.stat_result) -> str | None:
     """Why such a file is not even to be opened: a pipe or a device may never end."""
+    if stat.S_ISDIR(status.st_mode):
+        return "is a folder; give an image"
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
     if status.st_size == 0:

@@ -30,8 +30,9 @@ STRATEGIES = (
     Strategy("weak", 25, 4.0, 15, 0.20),
 )
 EARLIER = "earlier model"  # of sfm.mapping.earlier_model
+KNOWN = "known poses"
 ATTEMPTS = (
-    *("default", "narrow", "refined focal", "long focal", "longest focal", "weak", "known poses", EARLIER),
+    *("default", "narrow", "refined focal", "long focal", "longest focal", "weak", KNOWN, EARLIER),
     *("held distortion", "wide focal", "guessed focal", "EXIF focal", "without EXIF"),
 )
 LONG_FOCALS = {"long focal": 2.5, "longest focal": 5.0}  # of the longer side; a guess is 1.2

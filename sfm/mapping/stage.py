@@ -34,6 +34,7 @@ from sfm.mapping.known_poses import REASON, posed_input, read_known_model, trian
 from sfm.mapping.retry_strategy import (
     ATTEMPTS,
     EARLIER,
+    KNOWN,
     STRATEGIES,
     Outcome,
     drop_images,
@@ -88,6 +89,18 @@ def _scratch(output: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def needed(models: Sequence[pycolmap.Reconstruction]) -> tuple[pycolmap.Reconstruction, ...]:
+    """Models without those whose images are all in larger ones: beginnings that mapping left behind."""
+    kept: list[pycolmap.Reconstruction] = []
+    seen: set[str] = set()
+    for model in models:
+        names = {model.image(i).name for i in model.reg_image_ids()}
+        if not names <= seen:
+            kept.append(model)
+            seen |= names
+    return tuple(kept)
+
+
 def reconstruct(data: MappingInput, options: MappingOptions, output: Path, rigs: Sequence[CameraRig] = ()) -> Mapped:
     """Maps the matches and writes OUT/database.db and OUT/unrefined/N. rigs: that a model may show to be some.
 
@@ -101,6 +114,7 @@ def reconstruct(data: MappingInput, options: MappingOptions, output: Path, rigs:
         else:
             mapped = _triangulated(data, known, options, scratch)
         place_database(scratch / "database.db", output / "database.db")
+        mapped = replace(mapped, models=needed(mapped.models))
         if not mapped.models:
             raise NoModel(no_model_message(data))
         write_models(mapped.models, output / UNREFINED)
@@ -196,7 +210,7 @@ def _triangulated(data: MappingInput, known: pycolmap.Reconstruction, options: M
     posed_data, posed = posed_input(data, known, options.known_poses)
     model = triangulate(posed_data, known, posed, options, scratch)
     left_out = {record.name: REASON for record in data.images if record.name not in posed}
-    return Mapped((model,) if model.num_points3D() else (), "known poses", left_out, posed_data)
+    return Mapped((model,) if model.num_points3D() else (), KNOWN, left_out, posed_data)
 
 
 def unregistered(
@@ -292,7 +306,7 @@ def run(
         "observations": best.compute_num_observations(),
         "track_length": best.compute_mean_track_length(),
         "reprojection_error": best.compute_mean_reprojection_error(),
-        "attempt": ATTEMPTS.index(mapped.attempt) + 1,
+        "attempt": 1 if mapped.attempt in (KNOWN, EARLIER) else ATTEMPTS.index(mapped.attempt) + 1,
         "pairs_removed": mapped.removed_pairs,
         "focals_estimated": mapped.focals_estimated,
         "focal_px": float(np.median([camera.mean_focal_length() for camera in best.cameras.values()])),

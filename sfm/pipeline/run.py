@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfm.colmap.model_writer import remove_leftovers
 from sfm.errors import BadFile, BadOption, NoModel
-from sfm.georeferencing.placement import place
+from sfm.georeferencing.placement import place, scale_doubts
 from sfm.georeferencing.scale_bars import read_scale_bars
 from sfm.images.video.source import prepare
 from sfm.mapping import known_poses
@@ -34,7 +34,7 @@ from sfm.results.files import DATABASE
 from sfm.results.run_json import write_run_json
 from sfm.rigs.layout import is_config, read_rig_config
 from sfm.storage.database import FeatureDatabase
-from sfm.types import STAGE_NAMES, ReconstructionSummary, StageSummary
+from sfm.types import STAGE_NAMES, ModelWarning, ReconstructionSummary, StageSummary
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -126,6 +126,7 @@ def reconstruct(
             on_stage(summaries[-1])
         georeference = _placed(run, summaries) if failure is None else None
         warnings = warnings_of(run, summaries) if failure is None else ()
+        warnings += tuple(ModelWarning("scale bars", text) for text in scale_doubts(georeference or {}))
         result = replace(summarise(out, summaries), warnings=warnings, georeference=georeference)
         _write_run_json(run, folder, result, failure)
     if stop_after in (None, STAGE_NAMES[-1]) and not options.report.no_report:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pycolmap
 
-from sfm.calibration.focal_prior import focal_evidence
+from sfm.calibration.focal_prior import WEAK, focal_evidence
 from sfm.calibration.self_calibration import focal_deviation
 from sfm.colmap.camera import prior_focal
+from sfm.colmap.log import adjust_bundle
 from sfm.colmap.model_arrays import ModelColumns
+from sfm.colmap.rig_models import has_rigs
 from sfm.mapping.colmap_mapper import INIT_ERROR
 from sfm.mapping.consistency import frames_of, groups_apart, pair_votes, point_votes
 from sfm.mapping.inputs import MappingInput
@@ -35,6 +37,9 @@ ROTATED, ONLY_ROTATED = 4.0, 0.9
 ROTATED_FOCALS = np.geomspace(0.4, 4.0, 24)  # over the longer side, shorter than tele
 MAX_BEHIND = 0.01  # of the observations: none should be
 APART = 0.1  # of the images; at least two
+ODD_FOCALS, ODD_DISTORTION = (0.6, 2.4), 0.5  # over the longer side; first radial coefficient of a pinhole camera
+GIVEN_AWAY, GIVEN_DEVIATIONS = 0.1, 5.0  # of the log of a given focal length over the one that fits
+FREED_ITERATIONS = 30  # towards it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,9 +83,12 @@ def _warnings(evidence: Evidence) -> Iterator[ModelWarning]:
     yield from behind_cameras(columns)
     rotated = () if evidence.known_poses else tuple(rotation_only(evidence.mapped, data))
     yield from rotated or little_parallax(columns)
-    if not evidence.known_poses and not data.known_intrinsics:
-        yield from absurd_focal(model, data)
-        yield from free_focal(model, data)
+    if not evidence.known_poses:
+        if data.known_intrinsics:
+            yield from given_contradicted(model)
+        else:
+            yield from absurd_focal(model, data)
+            yield from free_focal(model, data)
     yield from (poses_contradicted if evidence.known_poses else contradicted)(evidence.mapped, data)
     if evidence.gps:
         yield from contradicts_gps(model, data.images)
@@ -219,12 +227,55 @@ def free_focal(model: pycolmap.Reconstruction, data: MappingInput) -> Iterator[M
         if _prior(data, image_names) is not None or 2 * len(image_names) < model.num_reg_images():
             continue
         deviation = focal_deviation(model, camera_id)
-        if deviation > MAX_FOCAL_DEVIATION:
+        if is_odd(camera := model.cameras[camera_id]) and deviation <= MAX_FOCAL_DEVIATION:
+            yield from _odd_camera(model, camera)
+        elif deviation > MAX_FOCAL_DEVIATION:
             how = f"± {deviation:.0%}" if deviation < 1 else "not at all"
             yield ModelWarning(
                 "free focal length",
                 f"camera {camera_id}: the images do not determine its focal length ({how}): depths may be stretched or "
                 "bent (give --intrinsics, or add images from other directions)",
+            )
+
+
+def is_odd(camera: pycolmap.Camera) -> bool:
+    """Whether a camera's focal length or its first coefficient of distortion is one that few lenses have."""
+    first = [float(camera.params[i]) for i in camera.extra_params_idxs()][:1]
+    focal = camera.mean_focal_length() / max(camera.width, camera.height)
+    bent = bool(first) and "FISHEYE" not in camera.model_name and abs(first[0]) > ODD_DISTORTION
+    return bent or not ODD_FOCALS[0] <= focal <= ODD_FOCALS[1]
+
+
+def _odd_camera(model: pycolmap.Reconstruction, camera: pycolmap.Camera) -> Iterator[ModelWarning]:
+    """Of hardly any motion focal length and distortion go together: a wrong pair of them fits as well as the right one,
+    with small residuals. Where the images leave some per cent open, such a camera is more likely wrong than rare."""
+    deviation = focal_evidence(model, camera.camera_id, camera.mean_focal_length()).deviation
+    if deviation > WEAK:
+        yield ModelWarning(
+            "free focal length",
+            f"camera {camera.camera_id}: few lenses are like that ({camera.mean_focal_length():.0f} px at "
+            f"{max(camera.width, camera.height)} px), and the images hardly determine it: depths may be stretched or "
+            "bent (give --intrinsics, a larger --resize, or images from other directions)",
+        )
+
+
+def given_contradicted(model: pycolmap.Reconstruction) -> Iterator[ModelWarning]:
+    """Focal lengths that the user gave, and that bundle adjustment leaves for others when it may."""
+    if has_rigs(model):
+        return
+    free = pycolmap.Reconstruction(model)
+    options = pycolmap.BundleAdjustmentOptions()
+    options.print_summary, options.refine_extra_params = False, False
+    options.ceres.solver_options.num_threads, options.ceres.solver_options.max_num_iterations = 1, FREED_ITERATIONS
+    adjust_bundle(free, options)
+    for camera_id in sorted(_images_of_cameras(model)):
+        given, found = (own.cameras[camera_id].mean_focal_length() for own in (model, free))
+        away = abs(float(np.log(found / given))) if found > 0 else np.inf
+        if away > max(GIVEN_AWAY, GIVEN_DEVIATIONS * focal_deviation(free, camera_id)):
+            yield ModelWarning(
+                "contradicts intrinsics",
+                f"camera {camera_id}: --intrinsics say {given:.0f} px, but about {found:.0f} px fit the images better: "
+                "check the focal length, and that it is of images of this size",
             )
 
 

@@ -29,6 +29,7 @@ CLEARLY, AS_WELL = 4.0, 2.0
 SCALES = (0.33, 3.0)  # of a piece, over the model's: at others its positions only happen to be near
 SHOWN = 5  # images in a warning
 NOISE = 2.0  # residuals over the standard deviations of GPS, from which on those do not explain them
+STEEP_DEG = 45.0  # above the horizon, of nine tenths of the cameras
 MAX_TURN_DEG = 60.0  # median angle between where cameras look and where the gimbal says
 
 
@@ -55,7 +56,7 @@ def contradicts_gps(model: pycolmap.Reconstruction, records: Sequence[ImageRecor
     if (moved := _moved_piece(fit, placed, largest)).any():
         yield _pieces(fit, moved, largest)
     elif not fit.reason:
-        yield from _looks_elsewhere(model, records, largest)
+        yield from tuple(_looks_elsewhere(model, records, largest)) or _looks_up(model, largest)
 
 
 def _off(fit: GPSFit, similarity: Similarity) -> Float64:
@@ -131,6 +132,18 @@ def _looks_elsewhere(
             "contradicts GPS",
             f"the cameras look {angle:.0f} degrees away from where the drone's gimbal says: the model is probably "
             "mirrored",
+        )
+
+
+def _looks_up(model: pycolmap.Reconstruction, similarity: Similarity) -> Iterator[ModelWarning]:
+    """All cameras look steeply up: positions that are nearly in a plane fit upside down as well, mirrored."""
+    axes = np.array([model.image(i).cam_from_world().rotation.matrix()[2] for i in sorted(model.reg_image_ids())])
+    up = np.degrees(np.arcsin(np.clip((axes @ similarity.rotation.T)[:, 2], -1, 1)))
+    if float(np.quantile(up, 0.1)) > STEEP_DEG:
+        yield ModelWarning(
+            "contradicts GPS",
+            f"the cameras look up by {np.median(up):.0f} degrees: the model is probably upside down, because its GPS "
+            "positions are mirrored or their altitudes wrong (--gps off leaves it as it is)",
         )
 
 

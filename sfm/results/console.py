@@ -50,7 +50,7 @@ def reasons_lines(lost: Sequence[tuple[str, str]]) -> list[str]:
 
 def _is_detail(note: str) -> bool:
     """Whether a note is of figures that run.json and the report show: of calibration, camera by camera."""
-    return note.startswith("camera ") and "±" in note
+    return note.startswith("camera ") and "±" in note and "depths may be" not in note
 
 
 def summary_text(summary: ReconstructionSummary, folder: Path, out: Path, *, matcher: str = "loftr") -> str:

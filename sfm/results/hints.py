@@ -48,12 +48,12 @@ def after_export(format: str, dest: Path) -> list[str]:
     """Commands that train a splat or go on from what was exported to a folder, a line each; none for other formats."""
     here = path_word(dest.resolve())  # they are given in another folder
     commands = {
-        "nerfstudio": [(f"ns-train splatfacto --data {here}", "nerfstudio")],
+        "nerfstudio": [(f"ns-train splatfacto --data {here}", "# nerfstudio")],
         "undistorted": [
-            (f"python train.py -s {here}", "in a checkout of graphdeco-inria/gaussian-splatting"),
+            (f"python train.py -s {here}", "# in a checkout of graphdeco-inria/gaussian-splatting"),
             (
                 f"python simple_trainer.py default --data_dir {here} --data_factor 1 --result_dir {here}/gsplat",
-                "in examples/ of a checkout of gsplat",
+                "# in examples/ of a checkout of gsplat",
             ),
         ],
     }.get(format, [])

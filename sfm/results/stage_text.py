@@ -35,7 +35,7 @@ def _images(c: Counts) -> str:
     text = f"{_count(c['images'], 'image')} of {_count(c['cameras'], 'camera')}"
     if c["focal_priors"]:
         how_many = "all" if c["focal_priors"] == c["images"] else f"{int(c['focal_priors']):,}"
-        text += f", focal length in EXIF of {how_many}"
+        text += f", focal length known of {how_many}"
     return text + (f"; {_count(c['skipped'], 'file')} skipped" if c["skipped"] else "")
 
 

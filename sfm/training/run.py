@@ -10,6 +10,7 @@ from sfm.errors import BadFile, BadOption
 from sfm.evaluation.pair_poses import THRESHOLDS_DEG
 from sfm.matchers.registry import device_of
 from sfm.options import MatchingOptions
+from sfm.system.interrupts import end_at_sigterm
 from sfm.training.curves import CURVES, EVALUATION, add_evaluation, draw_curves
 from sfm.training.held_out import HeldOutPair, held_out_auc, held_out_pairs
 from sfm.training.options import TrainOptions
@@ -33,6 +34,7 @@ def run_training(options: TrainOptions) -> str:
     from sfm.matchers.loftr.training.processes import Processes
 
     options.check()
+    end_at_sigterm()
     device = device_of(MatchingOptions(device=options.device))
     group = Processes.join(device)
     if device == "cuda" and group.world > 1:
@@ -84,6 +86,7 @@ def _evaluate(average: LoFTR, step: int, pairs: tuple[HeldOutPair, ...], out: Pa
 
     if not pairs:
         return
+    log.warning("step %d: evaluating %d held-out pairs", step, len(pairs))
     device = str(next(average.parameters()).device)
     matcher = LoFTRMatcher(deepcopy(average), name="training", checksum="", device=device)
     areas = held_out_auc(matcher, pairs)

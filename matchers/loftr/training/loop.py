@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ def train(
     state, group = _start(model, options), options.processes
     since, session_start = time.monotonic(), time.monotonic() - state.elapsed_s
     losses: list[tuple[float, float]] = []
-    with progress_bar(options.steps or None, desc="training", unit="step", initial=state.step) as bar:
+    progress = progress_bar(options.steps or None, desc="training", unit="step", initial=state.step)
+    with _kept_when_interrupted(state, options), progress as bar:
         for batch in batches(state.step):
             state.elapsed_s = time.monotonic() - session_start
             by_time = group.same(state.elapsed_s, options.device) / (3600 * options.hours)
@@ -132,6 +134,17 @@ def train(
     _evaluate(state, evaluate, options)
     _checkpoint(state, losses, options, on_checkpoint)
     return options.out / "weights.safetensors"
+
+
+@contextmanager
+def _kept_when_interrupted(state: _State, options: TrainingOptions) -> Iterator[None]:
+    """Ctrl-C keeps the steps since the last checkpoint; in the middle of a step, those before it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if options.processes.is_first:
+            _save(state, options)
+        raise
 
 
 def _evaluate(state: _State, evaluate: Callable[[LoFTR, int], None], options: TrainingOptions) -> None:

@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from sfm.cli.parsing import PROGRAM, Parser, Verb, add_options, options_from
+from sfm.errors import BadFile
 from sfm.localization.options import LocalizeOptions
 
 TEXT = """\
@@ -39,10 +40,13 @@ def _run(args: Namespace) -> int:
     os.environ.setdefault("GLOG_minloglevel", "2")
     from sfm.localization.report import text
     from sfm.localization.run import localize
+    from sfm.results.files import RUN_JSON
     from sfm.results.run_json import images_folder
 
     options = options_from(args, LocalizeOptions)
     out = args.out or args.model / "localized"
+    if args.model_images is None and not (args.model / RUN_JSON).is_file():
+        raise BadFile(f"{args.model}: names no folder of its images; give --model-images FOLDER")
     found = localize(args.model, args.images, out, args.model_images or images_folder(args.model), options)
     print(text(found, out))
     return 0 if any(one.pose is not None for one in found) else 3

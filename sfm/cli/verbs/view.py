@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from sfm.cli.parsing import PROGRAM, Parser, Verb, add_model_number, one_of
+from sfm.errors import BadFile
 
 TEXT = """\
 Opens a window (Open3D): drag to rotate, click a camera for its image, H shows the keys. With --screenshot or
@@ -50,6 +51,9 @@ def _run(args: Namespace) -> int:
         from sfm.colmap.model_reader import model_folder
 
         args.out = model_folder(args.out, args.model)
+    for folder in (args.out, args.other):
+        if folder is not None and not folder.exists():
+            raise BadFile(f"{folder}: no such folder; give the output folder of a run, or a COLMAP model")
     print_warnings(args.out, args.other)
     for path in view(Request.of(args)):
         print(path)

@@ -10,6 +10,7 @@ from typing import Any
 from sfm.system.tables import write_json
 from sfm.system.untrusted_files import NUMBER, has_shape, read_json
 
+FEW = 10  # frames of a video, with which there may be no model
 RECORD = ".frames.json"  # hidden, so that no search for images names it
 _SHAPE = {
     "video": str,
@@ -62,7 +63,8 @@ class ClipFrames:
             "damaged": self.damaged,
         }
         why = ", ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number)
-        return f"{self.video}: {self.decoded:,} frames, {len(self.frames):,} kept{f': {why}' if why else ''}"
+        few = "" if len(self.frames) >= FEW or self.decoded <= FEW else "; few to map: --frames 20 keeps more"
+        return f"{self.video}: {self.decoded:,} frames, {len(self.frames):,} kept{f': {why}' if why else ''}{few}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

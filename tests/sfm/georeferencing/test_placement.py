@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 from sfm.colmap.model_writer import write_models, write_ply
 from sfm.errors import BadFile
 from sfm.georeferencing.frame import FRAME_FILE, read_frame
-from sfm.georeferencing.placement import place
+from sfm.georeferencing.placement import place, scale_doubts
 from sfm.georeferencing.scale_bars import read_scale_bars
 from tests.support.drone_scene import ORIGIN, centres_of, model_of, names_of, records_of, strips, tags_of
 
@@ -188,7 +188,7 @@ def test_known_distances_set_the_scale_of_a_model_that_gps_places(tmp_path):
     record = place(out, records_of(tags_of(ENU, noise=(1.0, 3.0))), gps=True, bars=bars)
     np.testing.assert_allclose(pdist(centres_of(read(out))), 1.02 * pdist(ENU), rtol=1e-9)
     assert record["frame"] == "ENU"
-    assert "the scale by GPS differs by -" in record["text"]
+    assert "differs by -" in record["text"]
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"frame": "ENU"}', "scale", "rotation", "origin"])
@@ -204,3 +204,32 @@ def test_a_damaged_frame_is_one_line(damage, tmp_path):
         path.write_text(damage)
     with pytest.raises(BadFile, match=r"frame\.json: damaged"):
         place(out, records_of(tags_of(ENU)), gps=True)
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({}, ()),
+        ({"scale_bars": {"used": True, "bars": [{"ends": ["a", "b"], "metres": 2.0, "residual_m": 0.01}]}}, ()),
+        (
+            {"scale_bars": {"used": True, "bars": [{"ends": ["a", "b"], "metres": 2.0, "residual_m": -1.0}]}},
+            ("contradict each other, by 50% (a to b)",),
+        ),
+        (
+            {
+                "scale_bars": {"used": True, "bars": [{"ends": ["a", "b"], "metres": 2.0, "residual_m": 0.0}]}
+                | {"gps_scale": 0.3},
+                "gps": {"deviation": {"scale": 0.02}},
+            },
+            ("contradict GPS, whose scale differs by -70%",),
+        ),
+        (
+            {"scale_bars": {"used": False, "bars": [], "not_measured": ["a: not in the model"]}},
+            ("no known distance could be measured",),
+        ),
+    ],
+)
+def test_known_distances_that_are_wrong_are_doubted(record, words):
+    found = scale_doubts(record)
+    assert len(found) == len(words)
+    assert all(word in line for word, line in zip(words, found, strict=True))

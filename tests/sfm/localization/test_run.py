@@ -130,3 +130,8 @@ def test_an_unknown_camera_is_calibrated(place, tmp_path):
     assert (one["camera"]["width"], one["camera"]["height"]) == (2 * WIDTH, 2 * HEIGHT)
     assert one["camera"]["params"][0] == pytest.approx(2 * PARAMS[0], rel=0.03)
     assert one["camera"]["from"] == "a guess, refined"
+
+
+def test_a_models_images_must_be_named(place, tmp_path, capsys):
+    assert main(["localize", str(place / "model"), str(place / "new"), str(tmp_path / "out")]) == 2
+    assert "give --model-images FOLDER" in capsys.readouterr().err

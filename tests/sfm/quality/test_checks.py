@@ -9,6 +9,7 @@ import numpy as np
 import pycolmap
 import pytest
 
+from sfm.calibration.focal_prior import FocalEvidence
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.errors import NoModel
 from sfm.mapping import stage as mapping
@@ -217,3 +218,28 @@ def test_known_poses_are_judged_by_the_matches_alone(mapping_data, mapped):
     names = [record.name for record in mapping_data.images]
     assert known(mapping_data, moved(mapped[1].models[0], names[:1], (0, 0.5, 0))) == []  # five pairs of fifteen
     assert known(mapping_data, moved(mapped[1].models[0], names[:3], (0, 0.5, 0))) == ["contradicted"]
+
+
+@pytest.mark.parametrize(
+    ("focal", "distortion", "deviation", "expected"),
+    [(1600, 0.9, 0.06, 1), (700, 0.9, 0.06, 1), (1600, 0.9, 0.01, 0), (700, 0.02, 0.06, 0), (300, 0.0, 0.06, 1)],
+)
+def test_a_camera_that_hardly_is_one_and_hardly_determined(
+    focal, distortion, deviation, expected, mapping_data, mapped, monkeypatch
+):
+    """Few lenses are like that: wrong, unless the images determine it. Of usual ones some per cent do not matter."""
+    model = pycolmap.Reconstruction(mapped[1].models[0])
+    for camera in model.cameras.values():
+        camera.params = [focal, 320.0, 240.0, distortion]
+    found = FocalEvidence(1, focal, focal, deviation)
+    monkeypatch.setattr(verdict, "focal_evidence", lambda model, camera_id, prior: found)
+    monkeypatch.setattr(verdict, "focal_deviation", lambda model, camera_id: deviation)
+    data = with_cameras(mapping_data, [FOCAL, 320.0, 240.0, 0.0], False)
+    assert [warning.sign for warning in verdict.free_focal(model, data)] == ["free focal length"] * expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [(FOCAL, []), (0.6 * FOCAL, ["contradicts intrinsics"])])
+def test_intrinsics_that_the_images_contradict_are_doubted(given, expected, tmp_path):
+    data = with_cameras(input_of([(arc(), room())], focal_prior=True), [given, 320.0, 240.0, 0.0], True)
+    found = mapped_signs(replace(data, known_intrinsics=True), tmp_path)
+    assert [sign for sign in found if sign == "contradicts intrinsics"] == expected

@@ -109,3 +109,12 @@ def test_the_scale_of_the_model_does_not_matter():
     tiny = Similarity(1e-4, np.eye(3), np.zeros(3))
     assert warnings(ENU, tags_of(ENU, NOISE), frame=tiny) == []
     assert len(warnings(moved_strip(), tags_of(ENU, NOISE), frame=tiny)) == 1
+
+
+def test_a_model_of_a_plane_that_is_upside_down_is_told():
+    """Mirrored positions of a level flight: a half turn about an axis in the plane fits them as well."""
+    level = ENU * [1, 1, 0] + [0, 0, 60]
+    upwards = nadir_rotations(40) * np.array([1, -1, -1.0])[:, None]
+    (warning,) = warnings(level, tags_of(level, NOISE), rotations=upwards)
+    assert "look up by" in warning.text
+    assert "upside down" in warning.text

@@ -30,12 +30,12 @@ REFINED = {
         (
             "images",
             {"images": 12, "skipped": 0, "cameras": 1, "focal_priors": 12},
-            "12 images of 1 camera, focal length in EXIF of all",
+            "12 images of 1 camera, focal length known of all",
         ),
         (
             "images",
             {"images": 1200, "skipped": 1, "cameras": 2, "focal_priors": 7},
-            "1,200 images of 2 cameras, focal length in EXIF of 7; 1 file skipped",
+            "1,200 images of 2 cameras, focal length known of 7; 1 file skipped",
         ),
         ("pairs", {"images": 2, "pairs": 1, "dropped": 0}, "1 pair of images to match"),
         ("pairs", {"images": 9, "pairs": 30, "dropped": 6}, "30 pairs of images to match, 6 pairs left out"),

@@ -146,3 +146,14 @@ def test_average_follows_running_statistics(tmp_path: Path) -> None:
         mean = file.get_tensor("backbone.bn1.running_mean")
     torch.testing.assert_close(mean, model.state_dict()["backbone.bn1.running_mean"])
     assert mean.abs().max() > 0
+
+
+def test_ctrl_c_keeps_the_steps_that_are_done(tmp_path: Path) -> None:
+    def interrupted(step: int) -> Iterator[Batch]:
+        yield translation_batch(0)
+        yield translation_batch(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(LoFTR(TINY), interrupted, options(tmp_path, 40))
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 2
