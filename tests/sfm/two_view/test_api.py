@@ -199,7 +199,7 @@ def test_bad_images_are_named(tmp_path):
         (copy, BadOption, "copy of"),
         (text, BadImage, "not a JPEG"),
         (empty, BadImage, "empty"),
-        (tmp_path, BadImage, "not a regular file"),
+        (tmp_path, BadImage, "is a folder"),
         (tmp_path / "absent.jpg", BadImage, "No such file"),
     ):
         with pytest.raises(kind, match=word) as caught:
