@@ -26,7 +26,7 @@ from PIL import Image
 
 from sfm.datasets.training_pairs.cuts import cut_image, random_cut
 from sfm.datasets.training_pairs.synthetic_pairs import TrainingPair, anchor_xy
-from sfm.datasets.training_pairs.textures import Texture, find_images, read_grey
+from sfm.datasets.training_pairs.textures import Texture, find_images, image_size, read_grey
 from sfm.errors import BadFile, BadImage
 
 Float32 = NDArray[np.float32]
@@ -139,16 +139,6 @@ def _texture(path: Path) -> Texture:
     return Texture.of(read_grey(path))
 
 
-@lru_cache(maxsize=1 << 16)
-def _size(path: Path) -> tuple[int, int]:
-    """(width, height) px. BadImage where it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{path}: cannot be read as an image ({error}); remove or replace it") from error
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
     """Points of one frame in another: xy (N, 2) px there; seen: (N,) visible; unseen: (N,) certainly not."""
@@ -217,7 +207,7 @@ class DepthPairs:
         there = _project(sequence, own, other, xy)
         net = there.xy @ other_cut[:, :2].T + other_cut[:, 2]
         inside = ((net > 0) & (net < (self.size[1], self.size[0]))).all(axis=1)
-        in_image = ((xy > 0) & (xy < _size(sequence.paths[own]))).all(axis=1)
+        in_image = ((xy > 0) & (xy < image_size(sequence.paths[own]))).all(axis=1)
         seen = there.seen & inside & in_image
         known = seen | ~in_image | there.unseen | (there.seen & ~inside)
         warp = np.where(seen[:, None], net, np.nan).astype(np.float32)
@@ -240,7 +230,7 @@ def overlapping_pairs(
         angle = _angle_deg(rotation[i], rotation[j])
         if angle > difficulty.max_rotation_deg:
             continue
-        grid = _grid(_size(sequence.paths[i]))
+        grid = _grid(image_size(sequence.paths[i]))
         if low <= _project(sequence, i, j, grid).seen.mean() <= high:
             kept.append((i, j))
             angles.append(angle)
@@ -261,7 +251,7 @@ def _grid(size: tuple[int, int]) -> Float64:
 
 def _project(sequence: DepthSequence, own: int, other: int, xy: Float64) -> _Seen:
     """Pixels (N, 2) of a frame in another: by its depth, checked against the other's depth (occlusion)."""
-    size, other_size = (np.array(_size(sequence.paths[frame])) for frame in (own, other))
+    size, other_size = (np.array(image_size(sequence.paths[frame])) for frame in (own, other))
     depth, smooth = _depth_at(sequence, own, xy, size)
     rays = np.concatenate([xy, np.ones((len(xy), 1))], axis=1) @ np.linalg.inv(sequence.K[own]).T
     motion = np.linalg.inv(sequence.world_from_cam[other]) @ sequence.world_from_cam[own]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,16 @@ def read_grey(path: Path) -> UInt8:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadImage(f"{path}: cannot be read as an image ({error}); remove or replace it") from error
+
+
+@lru_cache(maxsize=1 << 16)
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) px, without decoding. BadImage where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadImage(f"{path}: cannot be read as an image ({error}); remove or replace it") from error
 

@@ -43,6 +43,8 @@ REACH = 0.5  # cells of the grid (without one, 4 px) between an observation and 
 SAME_CAMERA = 1.1  # another camera than one of the model must explain so many times more
 MIN_INLIER_RATIO = 0.1  # of the correspondences; chance fits fewer
 
+FirstPose = tuple[Pose, Correspondences, bool, str]  # with whether the focal length is free, and whose camera it is
+
 
 @dataclass(frozen=True, slots=True)
 class NewImages:
@@ -171,13 +173,15 @@ def localize(model: Path, images: Path, out: Path, model_images: Path, options: 
         raise BadFile(f"{model_images}: none of the model's images is there; give their folder by --model-images")
     work.match([pair for name in new.records for pair in _neighbours(known, work, name, number - len(probes))])
     finder = _Finder(known, new, work, matcher, options)
-    lost = [name for name in new.records if finder.first_pose(name) is None]
+    first = {name: finder.first_pose(name) for name in new.records}
+    lost = [name for name, pose in first.items() if pose is None]
     for rotation in ROTATIONS if not matcher.rotation_invariant and options.matching.turns == "auto" else ():
         work.match([(name, probe) for name in lost for probe in probes], rotation=rotation)
         work.match(
             [pair for name in lost for pair in _neighbours(known, work, name, number - len(probes))], rotation=rotation
         )
-    results = [finder.localized(name) for name in sorted(new.records)]
+    first |= {name: finder.first_pose(name) for name in lost}
+    results = [finder.localized(name, first[name]) for name in sorted(new.records)]
     results += [Localized(name, reason) for name, reason in new.skipped]
     about = {"model": str(known.path), "images_folder": str(new.folder), "matcher": matcher.provenance}
     write_results(out, known.path, known.model, results, about)
@@ -241,7 +245,7 @@ class _Finder:
             (own, True, f"{source}, refined"),
         ]
 
-    def first_pose(self, name: str) -> tuple[Pose, Correspondences, bool, str] | None:
+    def first_pose(self, name: str) -> FirstPose | None:
         """The pose that matches give, with its correspondences, whether the focal length is free, and the camera."""
         found = merged(list(self._work.found[name].values()))
         if len(found) < self._options.min_inliers:
@@ -260,9 +264,8 @@ class _Finder:
     def _enough(self, pose: Pose, num: int) -> bool:
         return bool(pose.inliers.sum() >= max(self._options.min_inliers, MIN_INLIER_RATIO * num))
 
-    def localized(self, name: str) -> Localized:
-        """What becomes of an image."""
-        first = self.first_pose(name)
+    def localized(self, name: str, first: FirstPose | None) -> Localized:
+        """What becomes of an image. first: of `first_pose`."""
         if first is None:
             num = len(merged(list(self._work.found[name].values())))
             return Localized(name, f"no pose explains enough of its {num} correspondences with the model")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pycolmap
-from PIL import Image
 
 from sfm.datasets.imc2022 import Calibration, read_calibration, read_covisible_pairs
 from sfm.datasets.training_pairs.depth_pairs import DepthSequence
+from sfm.datasets.training_pairs.textures import image_size
 from sfm.datasets.training_pairs.track_pairs import TrackScene
-from sfm.errors import BadFile, BadImage
+from sfm.errors import BadFile
 from sfm.geometry.pixels import corner_from_center
 from sfm.system.progress import progress_bar
 
@@ -135,10 +135,6 @@ def _strongest(scene: Path, names: list[str]) -> list[tuple[str, str]]:
 
 
 def _pinhole(path: Path, calibration: Calibration) -> pycolmap.Camera:
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except OSError as error:
-        raise BadImage(f"{path}: cannot be read as an image ({error}); remove or replace it") from error
+    width, height = image_size(path)
     K = _corner_K(calibration)
     return pycolmap.Camera(model="PINHOLE", width=width, height=height, params=[K[0, 0], K[1, 1], K[0, 2], K[1, 2]])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sfm.colmap.model_reader import read_reconstruction
 from sfm.datasets.training_pairs.depth_pairs import DepthDifficulty, DepthSequence, overlapping_pairs
-from sfm.datasets.training_pairs.textures import read_grey
+from sfm.datasets.training_pairs.textures import image_size, read_grey
 from sfm.datasets.training_pairs.track_pairs import TrackDifficulty, TrackScene, is_held_out
 from sfm.errors import BadImage
 from sfm.evaluation.ground_truth_pairs import PosedPair, sample
@@ -60,7 +60,7 @@ def _of_sequence(sequence: DepthSequence) -> list[HeldOutPair]:
 
 
 def _pinhole(path: Path, K: NDArray[np.float64]) -> pycolmap.Camera:
-    height, width = read_grey(path).shape
+    width, height = image_size(path)
     return pycolmap.Camera(model="PINHOLE", width=width, height=height, params=[K[0, 0], K[1, 1], K[0, 2], K[1, 2]])
 
 

@@ -19,6 +19,7 @@ from sfm.training.stream import PairStream, StreamOptions, batches
 
 if TYPE_CHECKING:
     from sfm.matchers.loftr.model import LoFTR
+    from sfm.matchers.loftr.training.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def run_training(options: TrainOptions) -> str:
     if device == "cuda" and group.world > 1:
         device = f"cuda:{group.local_rank}"
     torch.manual_seed(options.seed)
-    sources = _read_sources(options, group)
+    sources = _read_sources(options, group, device)
     model = network(options.init)
     made = StreamOptions(options.size, options.batch, options.workers, options.seed, group.rank, group.world)
     stream = PairStream(sources.training(), made)
@@ -65,17 +66,11 @@ def run_training(options: TrainOptions) -> str:
     return _said(weights, options.out, held_out)
 
 
-def _read_sources(options: TrainOptions, group: object) -> Sources:
-    """The first process makes what has to be made; the others find it."""
-    from sfm.matchers.loftr.training.processes import Processes
-
-    assert isinstance(group, Processes)
-    if group.is_first:
-        sources = Sources.read(options)
-        group.same(0.0, "cpu")
-        return sources
-    group.same(0.0, "cpu")
-    return Sources.read(options)
+def _read_sources(options: TrainOptions, group: Processes, device: str) -> Sources:
+    """The first process makes what has to be made; the others wait, and find it."""
+    sources = Sources.read(options) if group.is_first else None
+    group.same(0.0, device)
+    return sources or Sources.read(options)
 
 
 def _evaluate(average: LoFTR, step: int, pairs: tuple[HeldOutPair, ...], out: Path) -> None:
