@@ -13,11 +13,20 @@ from numpy.typing import NDArray
 
 from sfm.geometry.epipolar import essential_matrix, ray_epipolar_distance
 from sfm.geometry.evidence import CHANCE_SAMPLES, Blocks, log_false_alarms, weighed
-from sfm.geometry.two_view import CANDIDATE_FACTOR, REJECTED, SCREEN_ROWS, SCREEN_TRIALS, unit_pose
+from sfm.geometry.two_view import (
+    CANDIDATE_FACTOR,
+    REJECTED,
+    SCREEN_ROWS,
+    SCREEN_TRIALS,
+    Cameras,
+    estimate_geometry,
+    lo_ransac,
+    rejected,
+    two_view_options,
+    unit_pose,
+)
 from sfm.options import VerificationOptions
 from sfm.types import Float64, ImagePair, Int64, Matches, TwoViewGeometry
-
-Cameras = tuple[pycolmap.Camera, pycolmap.Camera]
 
 
 def is_fisheye(model: str) -> bool:
@@ -58,40 +67,21 @@ def verify_fisheye_pair(
 
     The screen is an essential matrix of rays. The result has no F: there is none.
     """
-
-    def rejected(reason: str) -> TwoViewGeometry:
-        return TwoViewGeometry(pair, np.zeros(0, np.uint32), "degenerate", reason=reason)
-
     if len(matches) < options.min_inliers:
-        return rejected("few matches")
+        return rejected(pair, "few matches")
     rows, probability = _screen(matches, cameras, max_error, seed)
     if len(rows) < options.min_inliers:
-        return rejected("chance")
-    two_view = pycolmap.TwoViewGeometryOptions()
-    two_view.min_num_inliers = options.min_inliers
-    two_view.compute_relative_pose = True
-    two_view.ransac = _ransac(max_error, seed, max_num_trials=3000, min_inlier_ratio=0.5)
-    identity = np.repeat(np.arange(len(rows), dtype=np.uint32)[:, None], 2, axis=1)
-    points0, points1 = (points[rows].astype(np.float64) for points in (matches.points0, matches.points1))
-    geometry = pycolmap.estimate_two_view_geometry(cameras[0], points0, cameras[1], points1, identity, two_view)
-    kind = pycolmap.TwoViewGeometryConfiguration(geometry.config).name.lower()
-    inliers = np.sort(rows[geometry.inlier_matches[:, 0]])
+        return rejected(pair, "chance")
+    geometry, inliers, kind = estimate_geometry(matches, rows, cameras, two_view_options(options, max_error, seed))
     pose = unit_pose(geometry.cam2_from_cam1)
     if kind in REJECTED or len(inliers) < options.min_inliers:
-        return rejected("no geometry")
+        return rejected(pair, "no geometry")
     reason = ""
     if blocks is not None:
         is_kept, reason = weighed(matches, inliers, probability, blocks, options.min_inlier_ratio)
         if not is_kept:
-            return rejected(reason)
+            return rejected(pair, reason)
     return TwoViewGeometry(pair, inliers.astype(np.uint32), kind, pose, reason=reason)
-
-
-def _ransac(max_error: float, seed: int, *, max_num_trials: int, min_inlier_ratio: float) -> pycolmap.RANSACOptions:
-    options = pycolmap.TwoViewGeometryOptions().ransac
-    options.max_error, options.random_seed = max_error, seed
-    options.max_num_trials, options.min_inlier_ratio = max_num_trials, min_inlier_ratio
-    return options
 
 
 def _screen(matches: Matches, cameras: Cameras, max_error: float, seed: int) -> tuple[Int64, float]:
@@ -101,7 +91,7 @@ def _screen(matches: Matches, cameras: Cameras, max_error: float, seed: int) -> 
     seen = np.flatnonzero(np.isfinite(rays0).all(1) & np.isfinite(rays1).all(1))
     best = seen[np.argsort(-matches.confidence[seen], kind="stable")[:SCREEN_ROWS]]
     points0, points1 = (points[best].astype(np.float64) for points in (matches.points0, matches.points1))
-    ransac = _ransac(max_error, seed, max_num_trials=SCREEN_TRIALS, min_inlier_ratio=0.25)
+    ransac = lo_ransac(max_error, seed, max_num_trials=SCREEN_TRIALS, min_inlier_ratio=0.25)
     fit = pycolmap.estimate_essential_matrix(points0, points1, *cameras, ransac) if len(best) >= 8 else None
     if fit is None:
         return np.zeros(0, np.int64), 1.0

@@ -30,7 +30,8 @@ Cameras = tuple[pycolmap.Camera, pycolmap.Camera]
 REJECTED = ("undefined", "degenerate", "watermark")
 
 
-def _ransac(max_error: float, seed: int, *, max_num_trials: int, min_inlier_ratio: float) -> pycolmap.RANSACOptions:
+def lo_ransac(max_error: float, seed: int, *, max_num_trials: int, min_inlier_ratio: float) -> pycolmap.RANSACOptions:
+    """COLMAP's LO-RANSAC. max_error: px."""
     options = pycolmap.TwoViewGeometryOptions().ransac
     options.max_error = max_error
     options.random_seed = seed
@@ -42,7 +43,7 @@ def _ransac(max_error: float, seed: int, *, max_num_trials: int, min_inlier_rati
 def _of_most_confident(matches: Matches, max_error: float, seed: int) -> tuple[Float64, Float64] | None:
     """F of the most confident matches and the distance (M,) px of all to it; None where it fits no more than chance."""
     best = np.argsort(-matches.confidence, kind="stable")[:SCREEN_ROWS]
-    ransac = _ransac(max_error, seed, max_num_trials=SCREEN_TRIALS, min_inlier_ratio=0.25)
+    ransac = lo_ransac(max_error, seed, max_num_trials=SCREEN_TRIALS, min_inlier_ratio=0.25)
     points0, points1 = matches.points0.astype(np.float64), matches.points1.astype(np.float64)
     fit = pycolmap.estimate_fundamental_matrix(points0[best], points1[best], ransac)
     if fit is None:
@@ -69,7 +70,7 @@ def shows_same_place(matches: Matches, max_error: float, blocks: Blocks, *, seed
     return is_convincing(matches, np.flatnonzero(distance <= max_error), chance(matches, F, max_error), blocks)
 
 
-def _estimate(
+def estimate_geometry(
     matches: Matches, rows: Int64, cameras: Cameras, options: pycolmap.TwoViewGeometryOptions
 ) -> tuple[pycolmap.TwoViewGeometry, Int64, str]:
     """COLMAP's geometry of the rows, the inliers among them (ascending) and its kind in lower case."""
@@ -79,6 +80,20 @@ def _estimate(
     geometry = pycolmap.estimate_two_view_geometry(camera0, points0, camera1, points1, identity, options)
     kind = pycolmap.TwoViewGeometryConfiguration(geometry.config).name.lower()
     return geometry, np.sort(rows[geometry.inlier_matches[:, 0]]), kind
+
+
+def rejected(pair: ImagePair, reason: str) -> TwoViewGeometry:
+    """No geometry of a pair, and why (sfm.types.REJECTIONS)."""
+    return TwoViewGeometry(pair, np.zeros(0, np.uint32), "degenerate", reason=reason)
+
+
+def two_view_options(options: VerificationOptions, max_error: float, seed: int) -> pycolmap.TwoViewGeometryOptions:
+    """COLMAP's options for candidates of which most are right, so that it ends after few trials. max_error: px."""
+    two_view = pycolmap.TwoViewGeometryOptions()
+    two_view.min_num_inliers = options.min_inliers
+    two_view.compute_relative_pose = True
+    two_view.ransac = lo_ransac(max_error, seed, max_num_trials=3000, min_inlier_ratio=0.5)
+    return two_view
 
 
 def verify_pair(
@@ -97,34 +112,28 @@ def verify_pair(
     wrong matches are independent. A pair in doubt has its geometry, and "little evidence" as its reason.
     """
 
-    def rejected(reason: str) -> TwoViewGeometry:
-        return TwoViewGeometry(pair, np.zeros(0, np.uint32), "degenerate", reason=reason)
-
     if len(matches) < options.min_inliers:
-        return rejected("few matches")
+        return rejected(pair, "few matches")
     rows = screen(matches, max_error, seed)
     if len(rows) < options.min_inliers:
-        return rejected("chance")
-    two_view = pycolmap.TwoViewGeometryOptions()
-    two_view.min_num_inliers = options.min_inliers
-    two_view.compute_relative_pose = True
-    two_view.ransac = _ransac(max_error, seed, max_num_trials=3000, min_inlier_ratio=0.5)
-    geometry, inliers, kind = _estimate(matches, rows, cameras, two_view)
+        return rejected(pair, "chance")
+    two_view = two_view_options(options, max_error, seed)
+    geometry, inliers, kind = estimate_geometry(matches, rows, cameras, two_view)
     if kind in REJECTED:
-        return rejected("no geometry")
+        return rejected(pair, "no geometry")
     if kind not in ("calibrated", "uncalibrated"):
-        two_view.ransac = _ransac(max_error, seed, max_num_trials=3000, min_inlier_ratio=0.25)
-        geometry, inliers, kind = _estimate(matches, np.arange(len(matches)), cameras, two_view)
+        two_view.ransac = lo_ransac(max_error, seed, max_num_trials=3000, min_inlier_ratio=0.25)
+        geometry, inliers, kind = estimate_geometry(matches, np.arange(len(matches)), cameras, two_view)
     elif geometry.F is not None and not is_meaningful(matches, inliers, geometry.F, max_error):
-        return rejected("chance")
+        return rejected(pair, "chance")
     if kind in REJECTED:
-        return rejected("no geometry")
+        return rejected(pair, "no geometry")
     reason = ""
     if blocks is not None:
         probability = chance(matches, geometry.F, max_error) if geometry.F is not None else None
         is_kept, reason = weighed(matches, inliers, probability, blocks, options.min_inlier_ratio)
         if not is_kept:
-            return rejected(reason)
+            return rejected(pair, reason)
     pose = unit_pose(geometry.cam2_from_cam1)
     return TwoViewGeometry(pair, inliers.astype(np.uint32), kind, pose, geometry.F, reason)
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from sfm.errors import BadFile, BadOption
 from sfm.images.discovery import find_images
+from sfm.images.files.suffixes import VIDEOS
 from sfm.images.video.keyframes import FrameRule
 from sfm.images.video.records import RECORD, ClipFrames
 from sfm.system.safe_paths import refuse_links
@@ -23,14 +24,8 @@ from sfm.wording import some
 
 FRAMES = "frames"  # folder in OUT
 MANIFEST = ".sources.json"  # in it: what is in it
-IN_FOLDERS = frozenset(
-    {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv"}
-)
-SUFFIXES = IN_FOLDERS | {
-    ".ts",
-    ".lrv",
-    ".insv",
-}  # in folders mostly other things: TypeScript, small doubles, two lenses
+SUFFIXES = VIDEOS - {".360"}  # a spherical camera's two lenses in two streams
+IN_FOLDERS = SUFFIXES - {".ts", ".lrv", ".insv"}  # in folders mostly TypeScript, small doubles, two lenses
 LIVE_S = 6.0  # seconds; a longer video is no live photo's
 
 
