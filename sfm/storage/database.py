@@ -239,6 +239,19 @@ class FeatureDatabase:
             raise MissingStage(f"{self.path}: holds no images yet; run the stage 'images' first")
         return self._images
 
+    def write_copies(self, copies: Mapping[str, str]) -> None:
+        """Write which files are copies of images: the images' names by those of the copies."""
+        idx = np.array([self._rows[of] for of in copies.values()], np.uint32)
+        self._write("copies", {"name": list(copies), "image_idx": idx})
+
+    def read_copies(self) -> dict[str, str]:
+        """The names of images, by those of the files that are copies of them; empty in older databases."""
+        if "copies" not in self._h5:
+            return {}
+        with reading(self.path, REMEDY):
+            columns = self._read("copies")
+            return {str(n): self._names[i] for n, i in zip(columns["name"], columns["image_idx"].tolist(), strict=True)}
+
     def write_pairs(self, pairs: Sequence[ImagePair]) -> None:
         """Write which images are to be matched, in the order given."""
         self._write("pairs", {"image_idx": schema.pair_rows(pairs, self._rows)})

@@ -57,6 +57,7 @@ SCHEMA: dict[str, Columns] = {
         "gimbal": ("f8", ("I", 3)),  # yaw, pitch, roll, degrees
         "taken_at": ("f8", ("I",)),  # s since 1970
     },
+    "copies": {"name": ("str", ("C",)), "image_idx": ("u4", ("C",))},  # files that are copies of an image
     "pairs": {"image_idx": ("u4", ("P", 2))},
     "grids": {"image_idx": ("u4", ("G",)), "grid": ("f8", ("G", 3))},  # as Grid; NaN: none
     "two_view": {
@@ -96,6 +97,7 @@ STAGE_OF = {
     "images": "images",
     "value_ranges": "images",
     "positions": "images",
+    "copies": "images",
     "pairs": "pairs",
     "grids": "matching",
     "matches": "matching",
