@@ -58,6 +58,8 @@ SCHEMA: dict[str, Columns] = {
     },
     "copies": {"name": ("str", ("C",)), "image_idx": ("u4", ("C",))},  # files that are copies of an image
     "pairs": {"image_idx": ("u4", ("P", 2))},
+    "candidates": {"image_idx": ("u4", ("P", 2)), "likeness": ("f4", ("P",)), "reason": ("u1", ("P",))},
+    "tried": {"image_idx": ("u4", ("P", 2)), "round": ("u2", ("P",)), "reason": ("u1", ("P",)), "fits": ("u1", ("P",))},
     "grids": {"image_idx": ("u4", ("G",)), "grid": ("f8", ("G", 3))},  # as Grid; NaN: none
     "two_view": {
         "image_idx": ("u4", ("P", 2)),
@@ -98,6 +100,8 @@ STAGE_OF = {
     "positions": "images",
     "copies": "images",
     "pairs": "pairs",
+    "candidates": "pairs",
+    "tried": "matching",
     "grids": "matching",
     "matches": "matching",
     "two_view": "verification",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sfm.pairs.similarity import similarities
+from sfm.pairs.likeness.similarity import similarities
 
 
 def places(num: int, views: int, seed: int = 0) -> list[NDArray[np.float16]]:
