@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from sfm.types import Float32, ImagePair, Int64
 
-REASONS = {  # why a pair was matched; new ones go to the end, since files hold their numbers
-    "chosen": "asked for by --pairs",
-    "alike": "look most like each other",
-    "row": "near each other in a row, by name or time",
-    "near": "taken near each other, by GPS",
-    "anchor": "unlike each other, so that far parts meet",
-    "shared": "show the same place as the same other images",
-    "likely": "look as much alike as others that show the same place",
-    "few": "of an image that showed the same place as few others",
-    "tie": "between parts that nothing connected",
+REASONS = {  # why two images were matched; new ones go to the end, since files hold their numbers
+    "chosen": "were asked for by --pairs",
+    "alike": "look like each other",
+    "row": "are near each other in a row, by name or time",
+    "near": "were taken near each other, by GPS",
+    "anchor": "look unlike each other, so that far parts meet",
+    "shared": "show the same place as the same others",
+    "likely": "look as much alike as others that show one place",
+    "few": "may show one place, where one of them does with few others",
+    "tie": "are in parts that nothing connected",
 }
 _NUMBERS = {reason: number for number, reason in enumerate(REASONS)}
 

@@ -54,7 +54,7 @@ def run(
     keys = keys_by_rotation(matcher, options)
     with ImageReader(folder, records, masks) as reader:
         session = Session(matcher, reader, options)
-        fits = partial(_fits, grids=grids, traits=matcher.traits)
+        fits = partial(fits_one_place, grids=grids, traits=matcher.traits)
         work = PairMatching(db, session, keys, num_cells(records, grids), fits)
         held, candidates = work.held(0), db.read_candidates()
         if candidates is None:
@@ -91,7 +91,9 @@ def _counts_of_rounds(tried: Sequence[TriedPair]) -> dict[str, int | float]:
     return counts
 
 
-def _fits(pair: ImagePair, matches: Matches, *, grids: Mapping[str, Grid | None], traits: MatcherTraits) -> bool:
+def fits_one_place(
+    pair: ImagePair, matches: Matches, *, grids: Mapping[str, Grid | None], traits: MatcherTraits
+) -> bool:
     """Whether one geometry explains the matches of two images: of a detector's, as many as verification asks for."""
     grid0, grid1, options = grids[pair.name0], grids[pair.name1], VerificationOptions()
     max_error = allowed_error((grid0, grid1), traits, options.max_error)

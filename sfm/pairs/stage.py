@@ -68,6 +68,7 @@ def run(
         "images": len(images.records),
         "pairs": len(pairs),
         "dropped": chosen.dropped,
+        **({} if candidates is None else {"candidates": len(candidates)}),
     }
     notes = (chosen.note,) if chosen.note else ()
     return StageSummary("pairs", counts, time.perf_counter() - start, notes=notes)
