@@ -1,13 +1,26 @@
-"""Values of options that are given as keywords."""
+"""How an option is declared, and the values of those that are given as keywords."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import field, fields
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, get_args, get_type_hints
 
 from sfm.errors import BadOption
+
+
+def option(default: Any, help: str, **extra: Any) -> Any:
+    """A field of an options dataclass. extra: metavar, choices, registry, other, flag (its first name, if not the
+    field's)."""
+    return field(default=default, metadata={"help": help, **extra})
+
+
+def require(ok: bool, message: str) -> None:
+    """BadOption with the message unless ok."""
+    if not ok:
+        raise BadOption(message)
+
 
 _ACCEPTED: dict[Any, tuple[type, ...]] = {int: (Integral,), float: (Real,)}
 

@@ -15,22 +15,25 @@ from typing import Any, TypedDict, get_type_hints
 
 from sfm.errors import BadOption
 from sfm.option_values import checked
+from sfm.option_values import option as option
+from sfm.option_values import require as require
+from sfm.presets import BALANCED, PRESETS, preset_values
 
 AUTO = "auto"
 SMALL_SET = 100  # images; of more, what takes several tries is found on some of them
 STAGE_NAMES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")  # in their order
 
 
-def option(default: Any, help: str, **extra: Any) -> Any:
-    """A field of an options dataclass. extra: metavar, choices, registry, other, flag (its first name, if not the
-    field's)."""
-    return field(default=default, metadata={"help": help, **extra})
+@dataclass(frozen=True, slots=True)
+class PresetOptions:
+    """Several options at once; those that are given besides win."""
 
-
-def require(ok: bool, message: str) -> None:
-    """BadOption with the message unless ok."""
-    if not ok:
-        raise BadOption(message)
+    preset: str = option(
+        BALANCED,
+        "; ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items()),
+        choices=tuple(PRESETS),
+        metavar="NAME",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +285,7 @@ class ReportOptions:
 class RunKeywords(TypedDict, total=False):
     """The options of a run as keyword arguments, under the names that they have on the command line."""
 
+    preset: str
     camera_model: str
     camera: str
     intrinsics: str | None
@@ -321,8 +325,9 @@ class RunKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """All options of a run, stage by stage."""
+    """All options of a run, stage by stage. `of` and the command line set what a preset says."""
 
+    preset: PresetOptions = field(default_factory=PresetOptions)
     images: ImageOptions = field(default_factory=ImageOptions)
     pairs: PairOptions = field(default_factory=PairOptions)
     matching: MatchingOptions = field(default_factory=MatchingOptions)
@@ -342,7 +347,7 @@ class Options:
         """
         own: dict[str, dict[str, Any]] = {stage: {} for stage in get_type_hints(cls)}
         stage_of = {item.name: stage for stage, item in cls.each()}
-        for name, value in keywords.items():
+        for name, value in {**preset_values(keywords.get("preset", BALANCED)), **keywords}.items():
             if name not in stage_of:
                 near = get_close_matches(name, stage_of, n=1)
                 raise BadOption(

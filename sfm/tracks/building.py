@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from sfm.options import TrackOptions
 from sfm.tracks.links import LinkReader, Links, Nodes, Pairs
-from sfm.tracks.thinning import thin
+from sfm.tracks.thinning import Room, thin
 from sfm.types import Float32, Float64, Grid, ImagePair, Int64, KeypointMatches, Keypoints, Tracks
 
 NUM_RINGS = 3  # how far from its reference an observation may be placed
@@ -56,20 +56,19 @@ def build_tracks(
     grids: Mapping[str, Grid | None],
     options: TrackOptions,
     *,
-    max_observations: int | None = None,
-    max_links: int | None = None,
+    room: Room = Room(),  # noqa: B008
 ) -> TrackSet:
     """Keypoints, tracks and keypoint matches from verified matches. Pure; deterministic in its arguments.
 
-    pairs: read one by one, twice. max_observations: tracks that would make more are left out (sfm.tracks.thinning);
-    where there are more than max_links matches within tracks, most of them already before they are placed.
+    pairs: read one by one, twice. room: what is beyond it is left out (sfm.tracks.thinning): matches of the weakest
+    keypoints, and the shortest tracks; of many already before they are placed.
     """
-    reader = LinkReader(names, pairs, grids, options)
-    nodes, edges = reader.edges()
+    reader, max_observations = LinkReader(names, pairs, grids, options), room.observations
+    nodes, edges = reader.edges(room.edges)
     label = merge_tracks(edges.ends, edges.score, nodes.image)
     inside = label[edges.ends[:, 0]] == label[edges.ends[:, 1]]
     left_out = np.zeros(len(label), bool)
-    if max_observations is not None and max_links is not None and np.count_nonzero(inside) > max_links:
+    if max_observations is not None and room.links is not None and np.count_nonzero(inside) > room.links:
         strength = np.bincount(edges.ends[inside].ravel(), np.repeat(edges.score[inside], 2), len(label))
         left_out = _surplus(nodes, label, strength.astype(np.float64), int(UNPLACED * max_observations))
         label[left_out] = -1

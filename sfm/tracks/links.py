@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfm.options import TrackOptions
+from sfm.tracks.thinning import best_in_bins
 from sfm.types import Float32, Float64, Grid, ImagePair, Int64, Matches, TwoViewGeometry
 
 ANCHOR_SIGMA = 0.25  # of a cell: rows that start further from a placed position count less
@@ -108,8 +109,11 @@ class LinkReader:
             matches.confidence[rows],
         )
 
-    def edges(self) -> tuple[Nodes, Edges]:
-        """All nodes, and the edges between them. Rows of the same two nodes are one edge."""
+    def edges(self, max_edges: int | None = None) -> tuple[Nodes, Edges]:
+        """All nodes, and the edges between them. Rows of the same two nodes are one edge.
+
+        max_edges: where there are more, those between the best nodes, evenly spread in each image (best_in_bins).
+        """
         tables = [_Numbering() for _ in self._names]
         ends, score = [], []
         for number in range(len(self._pairs)):
@@ -120,6 +124,8 @@ class LinkReader:
             ends.append((rows.images, (both >> 32).astype(np.int32), both.astype(np.int32)))
             total = np.bincount(inverse.reshape(-1), weights=rows.confidence, minlength=len(both))
             score.append(total.astype(np.float64))
+        if max_edges is not None and sum(len(own) for own in score) > max_edges:
+            _keep_best(tables, ends, score, max_edges)
         xy = np.concatenate([np.zeros((0, 2), np.float32), *(table.xy for table in tables)])
         nodes = Nodes(tuple(table.keys for table in tables), xy, self._sigma())
         return nodes, _joined_edges(tables, nodes.offsets, ends, score)
@@ -132,15 +138,20 @@ class LinkReader:
         offsets, parts = nodes.offsets, list[tuple[NDArray[Any], ...]]()
         for number in range(len(self._pairs)):
             rows = self._rows(number)
-            node0, node1 = (
-                offsets[i] + np.searchsorted(nodes.keys[i], keys)
-                for i, keys in zip(rows.images, rows.keys, strict=True)
-            )
-            own = np.flatnonzero((label[node0] == label[node1]) & (label[node0] >= 0))
+            sides = zip(rows.images, rows.keys, strict=True)
+            (node0, known0), (node1, known1) = (_among(nodes.keys[i], keys, offsets[i]) for i, keys in sides)
+            own = np.flatnonzero(known0 & known1)
+            own = own[(label[node0[own]] == label[node1[own]]) & (label[node0[own]] >= 0)]
             columns = node0.astype(np.int32), node1.astype(np.int32), *rows.points, rows.confidence
             parts.append(tuple(column[own] for column in columns))
         none = np.zeros(0, np.int32), np.zeros(0, np.int32), *(np.zeros((0, 2), np.float32),) * 2, np.zeros(0, "f4")
         return Links(*(np.concatenate(column) for column in zip(none, *parts, strict=True)))
+
+
+def _among(known: Int64, keys: Int64, offset: int) -> tuple[Int64, NDArray[np.bool_]]:
+    """Node (M,) of each key, counted from offset, and whether it is one of the known ones (N,), which are sorted."""
+    at = np.searchsorted(known, keys)
+    return offset + at, known[np.minimum(at, len(known) - 1)] == keys if len(known) else np.zeros(len(keys), bool)
 
 
 class _Numbering:
@@ -163,11 +174,47 @@ class _Numbering:
         return self._numbers[np.searchsorted(self.keys, keys)]
 
     @property
+    def by_number(self) -> Float32:
+        """Points (N, 2) in the order of the numbers."""
+        xy = np.empty_like(self.xy)
+        xy[self._numbers] = self.xy
+        return xy
+
+    def keep(self, chosen: NDArray[np.bool_]) -> None:
+        """Leaves out keys but those whose numbers (N,) are chosen; the others keep their numbers."""
+        rows = chosen[self._numbers]
+        self.keys, self.xy, self._numbers = self.keys[rows], self.xy[rows], self._numbers[rows]
+
+    @property
     def ranks(self) -> Int32:
         """Place of each number among the keys."""
-        ranks = np.empty(len(self._numbers), np.int32)
-        ranks[self._numbers] = np.arange(len(ranks), dtype=np.int32)
+        ranks = np.full(int(self._numbers.max(initial=-1)) + 1, -1, np.int32)
+        ranks[self._numbers] = np.arange(len(self._numbers), dtype=np.int32)
         return ranks
+
+
+def _keep_best(
+    tables: Sequence[_Numbering],
+    ends: list[tuple[tuple[int, int], Int32, Int32]],
+    score: list[Float64],
+    max_edges: int,
+) -> None:
+    """Leaves out nodes, and their edges, in place, so that at most max_edges are left."""
+    sizes = [len(table.keys) for table in tables]
+    degree, strength = ([np.zeros(size) for size in sizes] for _ in range(2))
+    for ((image0, image1), node0, node1), own in zip(ends, score, strict=True):
+        for image, node in ((image0, node0), (image1, node1)):
+            degree[image] += np.bincount(node, minlength=sizes[image])
+            strength[image] += np.bincount(node, own, sizes[image])
+    image, xy = np.repeat(np.arange(len(sizes)), sizes), np.concatenate([table.by_number for table in tables])
+    all_degree = np.concatenate(degree).astype(np.int64)
+    best = best_in_bins(all_degree, image, xy, np.concatenate(strength), 2 * max_edges)
+    kept = np.split(best, np.cumsum(sizes)[:-1])
+    for number, ((image0, image1), node0, node1) in enumerate(ends):
+        own = kept[image0][node0] & kept[image1][node1]
+        ends[number], score[number] = ((image0, image1), node0[own], node1[own]), score[number][own]
+    for table, chosen in zip(tables, kept, strict=True):
+        table.keep(chosen)
 
 
 def _joined_edges(

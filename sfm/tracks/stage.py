@@ -49,10 +49,7 @@ def run(db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None
     room = room_for(len(names), memory, options.max_observations)
     max_rows = None if room.rows is None else max(1, room.rows // max(1, len(verified)))
     pairs = VerifiedPairs(db, verified, max_rows)
-    max_links = None if room.rows is None else room.rows // 4
-    result = build_tracks(
-        names, pairs, db.read_grids(), options, max_observations=room.observations, max_links=max_links
-    )
+    result = build_tracks(names, pairs, db.read_grids(), options, room=room)
     db.write_keypoints(result.keypoints)
     db.write_keypoint_matches(result.matches)
     db.write_tracks(result.tracks)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sfm.options import TrackOptions
 from sfm.tracks import building as T
 from sfm.tracks.links import cell_keys
+from sfm.tracks.thinning import Room
 from sfm.types import Grid, ImagePair, Matches, TwoViewGeometry
 
 GRID = Grid(8.0, 8.0, 80)  # 640 px wide
@@ -197,7 +198,7 @@ def test_invariants_on_random_matches(seed, room):
         for j in range(i + 1, 4):
             p0, p1 = rng.uniform(0, 64, (40, 2)), rng.uniform(0, 64, (40, 2))
             pairs.append(rows(names[i], names[j], p0, p1, rng.uniform(size=40)))
-    result = T.build_tracks(names, pairs, GRIDS, TrackOptions(), max_observations=room)
+    result = T.build_tracks(names, pairs, GRIDS, TrackOptions(), room=Room(observations=room))
     if room is not None:
         whole = T.build_tracks(names, pairs, GRIDS, TrackOptions())
         assert len(result.tracks.image_idx) + result.num_left_out == len(whole.tracks.image_idx)
