@@ -7,29 +7,33 @@ entries are its choices and are appended to its help; `other` is what it may be 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
-from numbers import Integral, Real
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, TypedDict, get_args, get_type_hints
+from typing import Any, TypedDict, get_type_hints
 
 from sfm.errors import BadOption
+from sfm.option_values import checked
+from sfm.option_values import option as option
+from sfm.option_values import require as require
+from sfm.presets import BALANCED, PRESETS, preset_values
 
 AUTO = "auto"
+SMALL_SET = 100  # images; of more, what takes several tries is found on some of them
 STAGE_NAMES = ("images", "pairs", "matching", "verification", "tracks", "mapping", "refinement")  # in their order
 
 
-def option(default: Any, help: str, **extra: Any) -> Any:
-    """A field of an options dataclass. extra: metavar, choices, registry, other, flag (its first name, if not the
-    field's)."""
-    return field(default=default, metadata={"help": help, **extra})
+@dataclass(frozen=True, slots=True)
+class PresetOptions:
+    """Several options at once; those that are given besides win."""
 
-
-def require(ok: bool, message: str) -> None:
-    """BadOption with the message unless ok."""
-    if not ok:
-        raise BadOption(message)
+    preset: str = option(
+        BALANCED,
+        "; ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items()),
+        choices=tuple(PRESETS),
+        metavar="NAME",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +184,20 @@ class TrackOptions:
 
     cell_size: float = option(1.0, "size of a keypoint's cell, in cells of the network's coarse grid", metavar="CELLS")
     min_score: float = option(0.0, "keypoint matches below this confidence join no track, 0 to 1", metavar="C")
+    max_observations: int | None = option(
+        None,
+        "of tracks: so many an image at most, on average, of the longest, evenly spread; 0 keeps all "
+        f"(default: all of up to {SMALL_SET} images; of more 700 an image, and 500,000 for the whole set)",
+        metavar="N",
+    )
 
     def __post_init__(self) -> None:
         require(self.cell_size > 0, f"--cell-size {self.cell_size}: must be positive")
         require(0 <= self.min_score <= 1, f"--min-score {self.min_score}: must be between 0 and 1")
+        require(
+            self.max_observations is None or self.max_observations >= 0,
+            f"--max-observations {self.max_observations}: must not be negative; 0 keeps all",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,17 +217,21 @@ class MappingOptions:
     )
     min_model_size: int = option(3, "drop sub-models with fewer images", metavar="N")
     threads: int = option(
-        1,
+        0,
         "threads of the mapper and of bundle adjustment: with 1 the same images give the same model bit for bit, -1 "
-        "takes all cores (faster for hundreds of images)",
+        f"takes all cores, 0 takes 1 for up to {SMALL_SET} images, which gain little from more, and all cores for more",
         metavar="N",
     )
     seed: int = option(0, "random seed", metavar="N")
 
     def __post_init__(self) -> None:
         require(self.min_model_size >= 1, f"--min-model-size {self.min_model_size}: must be at least 1")
-        require(self.threads == -1 or self.threads >= 1, f"--threads {self.threads}: must be at least 1, or -1")
+        require(self.threads >= -1, f"--threads {self.threads}: must be at least 1, 0 or -1")
         require(0 <= self.seed < 2**31, f"--seed {self.seed}: must be from 0 to 2147483647")
+
+    def for_images(self, num: int) -> MappingOptions:
+        """The options with the threads that so many images take."""
+        return self if self.threads else replace(self, threads=1 if num <= SMALL_SET else -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +285,7 @@ class ReportOptions:
 class RunKeywords(TypedDict, total=False):
     """The options of a run as keyword arguments, under the names that they have on the command line."""
 
+    preset: str
     camera_model: str
     camera: str
     intrinsics: str | None
@@ -289,6 +308,7 @@ class RunKeywords(TypedDict, total=False):
     min_inlier_ratio: float
     cell_size: float
     min_score: float
+    max_observations: int | None
     mapper: str
     known_poses: str | PathLike[str] | None
     min_model_size: int
@@ -303,33 +323,11 @@ class RunKeywords(TypedDict, total=False):
     no_report: bool
 
 
-def _checked(stage: type[Any], name: str, value: Any) -> Any:
-    """A keyword's value in its field's own type: 2 is 2.0 where a float is meant, numpy's numbers are Python's.
-
-    BadOption for one of another kind, or none of the field's choices.
-    """
-    hint, flag = get_type_hints(stage)[name], f"--{name.replace('_', '-')}"
-    kinds = get_args(hint) or (hint,)
-    accepted = tuple(kind for each in kinds for kind in _ACCEPTED.get(each, (each,)))
-    fits = isinstance(value, accepted) and (bool in kinds or not isinstance(value, bool))
-    wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
-    require(fits, f"{flag} {value!r}: must be {wanted}, not {type(value).__name__}")
-    choices = next(item for item in fields(stage) if item.name == name).metadata.get("choices")
-    if choices and value not in choices:
-        near = get_close_matches(value, choices, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise BadOption(f"{flag} {value}: choose one of {', '.join(choices)}{meant}")
-    number = next((kind for kind in kinds if kind in _ACCEPTED), None)
-    return value if number is None or value is None else number(value)
-
-
-_ACCEPTED: dict[Any, tuple[type, ...]] = {int: (Integral,), float: (Real,)}
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
-    """All options of a run, stage by stage."""
+    """All options of a run, stage by stage. `of` and the command line set what a preset says."""
 
+    preset: PresetOptions = field(default_factory=PresetOptions)
     images: ImageOptions = field(default_factory=ImageOptions)
     pairs: PairOptions = field(default_factory=PairOptions)
     matching: MatchingOptions = field(default_factory=MatchingOptions)
@@ -349,7 +347,7 @@ class Options:
         """
         own: dict[str, dict[str, Any]] = {stage: {} for stage in get_type_hints(cls)}
         stage_of = {item.name: stage for stage, item in cls.each()}
-        for name, value in keywords.items():
+        for name, value in {**preset_values(keywords.get("preset", BALANCED)), **keywords}.items():
             if name not in stage_of:
                 near = get_close_matches(name, stage_of, n=1)
                 raise BadOption(
@@ -360,7 +358,7 @@ class Options:
                 value = None if value is None else Path(value)
             elif name in ("pairs", "weights", "scale_bar", "rig") and isinstance(value, PathLike):
                 value = fspath(value)
-            own[stage_of[name]][name] = _checked(get_type_hints(cls)[stage_of[name]], name, value)
+            own[stage_of[name]][name] = checked(get_type_hints(cls)[stage_of[name]], name, value)
         return cls(**{stage: kind(**own[stage]) for stage, kind in get_type_hints(cls).items()})
 
     @classmethod

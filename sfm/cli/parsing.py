@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 from sfm.cli.registries import REGISTRIES
 from sfm.cli.suggestions import did_you_mean
 from sfm.options import Options
+from sfm.presets import preset_values
 from sfm.registry import Registry
 
 PROGRAM = "loftr-sfm"
@@ -107,7 +108,8 @@ def add_options(
 ) -> None:
     """An option for every field of every stage's dataclass, grouped by stage, with its help and its default.
 
-    registries: by name; a field that names its `registry` has its choices and its help from there.
+    registries: by name; a field that names its `registry` has its choices and its help from there. What is not given is
+    not in the namespace: options_from fills it in.
     """
     for stage, kind in get_type_hints(root).items():
         group = parser.add_argument_group(f"{stage}: {(kind.__doc__ or '').rstrip('.')}")
@@ -122,7 +124,7 @@ def _argument(item: Field[Any], hint: Any, registries: Registries) -> dict[str, 
     """What argparse needs to know of an option; %% because argparse formats help."""
     about = item.metadata
     if hint is bool:
-        return {"default": item.default, "help": about["help"], "action": "store_true"}
+        return {"default": argparse.SUPPRESS, "help": about["help"], "action": "store_true"}
     registry = registries[about["registry"]]() if "registry" in about else None
     text = about["help"]
     if registry is not None:
@@ -130,7 +132,7 @@ def _argument(item: Field[Any], hint: Any, registries: Registries) -> dict[str, 
     if item.default is not None:
         text += f" (default: {item.default})"
     return {
-        "default": item.default,
+        "default": argparse.SUPPRESS,
         "help": text.replace("%", "%%"),
         "metavar": about.get("metavar"),
         "type": _type(item, hint, registry),
@@ -149,10 +151,15 @@ def _type(item: Field[Any], hint: Any, registry: Registry[Any] | None) -> Callab
 
 
 def options_from(args: argparse.Namespace, root: type[Root]) -> Root:
-    """The options that were parsed. Raises BadOption for values that make no sense."""
+    """The options that were parsed; of others what the preset says, or their defaults. BadOption for values that make
+    no sense."""
+    stages = get_type_hints(root)
+    given = {f"{stage}.{o.name}" for stage, kind in stages.items() for o in fields(kind)} & vars(args).keys()
+    chosen = {name.partition(".")[2]: getattr(args, name) for name in given}
+    values = {**preset_values(chosen.get("preset", "")), **chosen}
     return root(
         **{
-            stage: kind(**{o.name: getattr(args, f"{stage}.{o.name}") for o in fields(kind) if o.init})
-            for stage, kind in get_type_hints(root).items()
+            stage: kind(**{o.name: values[o.name] for o in fields(kind) if o.init and o.name in values})
+            for stage, kind in stages.items()
         }
     )

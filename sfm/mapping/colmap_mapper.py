@@ -20,9 +20,12 @@ from sfm.colmap.database import camera_ids, rig_ids
 from sfm.colmap.log import quiet
 from sfm.colmap.model_writer import save_model
 from sfm.mapping.inputs import Attempt, MappingInput
-from sfm.options import MappingOptions
+from sfm.options import SMALL_SET, MappingOptions
 from sfm.system.progress import progress_bar
 
+# Of many images: by how much a model grows between two bundle adjustments of all of it, and how often each is repeated.
+# With COLMAP's 1.1 and 5 a walk of 250 images takes twice as long and is as exact (benchmarks/mapping.py).
+GROWTH, REFINEMENTS = 1.4, 2
 INIT_ERROR, REGISTRATION_ERROR = 4.0, 12.0  # standard deviations of a match (MappingInput.sigma); COLMAP's px of SIFT
 
 
@@ -31,6 +34,9 @@ def incremental_options(attempt: Attempt, options: MappingOptions) -> pycolmap.I
     data, strategy = attempt.data, attempt.strategy
     result = triangulation_options(data, options)
     result.min_model_size = min(options.min_model_size, len(data.images))
+    if len(data.images) > SMALL_SET:
+        result.ba_global_frames_ratio = result.ba_global_points_ratio = GROWTH
+        result.ba_global_max_refinements = REFINEMENTS
     mapper = result.mapper
     mapper.init_min_num_inliers = strategy.init_min_num_inliers
     mapper.init_min_tri_angle = strategy.init_min_tri_angle

@@ -115,14 +115,22 @@ def _largest_group(names: Sequence[str], votes: Mapping[ImagePair, int]) -> froz
     """The most names of one group (ties: the first name's); groups join, strongest pair first, where all their
     pairs together agree."""
     group = {name: frozenset({name}) for name in names}
+    label = {name: name for name in names}  # of a group: one of its names
+    between: dict[str, dict[str, int]] = {name: {} for name in names}  # votes between groups, by their labels
+    for pair, net in votes.items():
+        between[pair.name0][pair.name1] = between[pair.name1][pair.name0] = net
     for pair in sorted(votes, key=lambda p: (-votes[p], p)):
-        a, b = group[pair.name0], group[pair.name1]
-        if a == b or votes[pair] < 0:
+        a, b = sorted((label[pair.name0], label[pair.name1]), key=lambda name: (-len(between[name]), name))
+        if a == b or votes[pair] < 0 or between[a][b] < 0:
             continue
-        between = [n for p, n in votes.items() if (p.name0 in a and p.name1 in b) or (p.name0 in b and p.name1 in a)]
-        if sum(between) >= 0:
-            group.update(dict.fromkeys(a | b, a | b))
-    return group[max(names, key=lambda name: len(group[name]))]
+        for other, net in between.pop(b).items():
+            del between[other][b]
+            if other != a:
+                between[a][other] = between[other][a] = between[a].get(other, 0) + net
+        joined = group[a] | group[b]
+        label.update(dict.fromkeys(group.pop(b), a))
+        group[a] = joined
+    return group[label[max(names, key=lambda name: len(group[label[name]]))]]
 
 
 def pair_votes(

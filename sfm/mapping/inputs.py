@@ -5,7 +5,7 @@ Pixels are COLMAP's (sfm.types).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,16 @@ import numpy as np
 from sfm.colmap.database import NO_CAMERAS, write_colmap_database
 from sfm.errors import BadFile
 from sfm.geometry.pixels import reduction
-from sfm.types import CameraRig, Grid, ImageRecord, KeypointMatches, Keypoints, MatcherTraits, TwoViewGeometry
+from sfm.types import (
+    CameraRig,
+    Grid,
+    ImagePair,
+    ImageRecord,
+    KeypointMatches,
+    Keypoints,
+    MatcherTraits,
+    TwoViewGeometry,
+)
 
 if TYPE_CHECKING:
     import pycolmap
@@ -82,6 +91,15 @@ def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
         known_intrinsics,
         db.read_traits(),
         frozenset(lenses),
+    )
+
+
+def without_pairs(data: MappingInput, pairs: Collection[ImagePair]) -> MappingInput:
+    """The input without some of its pairs."""
+    return replace(
+        data,
+        geometries=tuple(g for g in data.geometries if g.pair not in pairs),
+        matches=tuple(m for m in data.matches if m.pair not in pairs),
     )
 
 

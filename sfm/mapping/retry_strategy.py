@@ -19,7 +19,7 @@ from sfm.colmap.log import adjust_bundle
 from sfm.mapping.colmap_mapper import INIT_ERROR, register_more
 from sfm.mapping.consistency import misregistered, pair_votes
 from sfm.mapping.focal_starts import better, further_starts
-from sfm.mapping.inputs import Attempt, MappingInput, Strategy
+from sfm.mapping.inputs import Attempt, MappingInput, Strategy, without_pairs
 from sfm.mapping.registry import run_mapper
 from sfm.options import MappingOptions
 from sfm.types import ImagePair
@@ -113,15 +113,16 @@ def map_images(data: MappingInput, options: MappingOptions, scratch: Path) -> Ou
         best = outcome if better(outcome, best) else best
     for stage in (narrower, other_focals, weaker):
         start = replace(best.attempt, data=replace(best.attempt.data, geometries=data.geometries, matches=data.matches))
-        for attempt in () if _complete(best) else tuple(stage(replace(best, attempt=start), options)):
+        for attempt in () if is_complete(best) else tuple(stage(replace(best, attempt=start), options)):
             outcome = _attempt(attempt, options, scratch)
             best = outcome if outcome.support > best.support else best
-            if _complete(best):
+            if is_complete(best):
                 break
     return best
 
 
-def _complete(outcome: Outcome) -> bool:
+def is_complete(outcome: Outcome) -> bool:
+    """Whether every image that could be in its first model is."""
     return outcome.num_well_registered >= num_reachable(outcome.attempt.data)
 
 
@@ -134,12 +135,9 @@ def _attempt(attempt: Attempt, options: MappingOptions, scratch: Path) -> Outcom
     outcome, wrong = evaluated_run(attempt, options, scratch / attempt.name)
     if not wrong:
         return outcome
-    kept = replace(
-        data,
-        geometries=tuple(g for g in data.geometries if g.pair not in wrong),
-        matches=tuple(m for m in data.matches if m.pair not in wrong),
+    again, _ = evaluated_run(
+        replace(attempt, data=without_pairs(data, wrong)), options, scratch / f"{attempt.name} again"
     )
-    again, _ = evaluated_run(replace(attempt, data=kept), options, scratch / f"{attempt.name} again")
     better = again.num_well_registered >= outcome.num_well_registered or again.support > outcome.support
     return replace(again, removed_pairs=len(wrong)) if better else outcome
 
@@ -195,7 +193,7 @@ def other_focals(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:
     if data.known_intrinsics:
         return
     if best.models:
-        refined = replace(data, images=replace_focals(data.images, _refined_focals(data, best.models[0])))
+        refined = replace(data, images=replace_focals(data.images, refined_focals(data, best.models[0])))
         yield Attempt("refined focal", narrow, refined, hold_distortion=True)
     if 2 * best.num_well_registered >= num_reachable(data):
         return
@@ -205,7 +203,7 @@ def other_focals(best: Outcome, options: MappingOptions) -> Iterator[Attempt]:
         yield Attempt(name, narrow, replace(data, images=images), hold_distortion=True)
 
 
-def _refined_focals(data: MappingInput, model: pycolmap.Reconstruction) -> dict[str, float]:
+def refined_focals(data: MappingInput, model: pycolmap.Reconstruction) -> dict[str, float]:
     """Focal lengths by camera group that mapping found for the images of a model, where there was no prior."""
     records = {record.name: record for record in data.images}
     found = (model.image(image_id) for image_id in sorted(model.reg_image_ids()))

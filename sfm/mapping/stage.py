@@ -32,6 +32,8 @@ from sfm.mapping.earlier_model import continued, remember
 from sfm.mapping.equal_cameras import AS_MUCH, with_equal_cameras
 from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.known_poses import REASON, posed_input, read_known_model, triangulate
+from sfm.mapping.many_images.once import map_once
+from sfm.mapping.many_images.part import is_large, well_connected
 from sfm.mapping.retry_strategy import (
     ATTEMPTS,
     EARLIER,
@@ -108,6 +110,7 @@ def reconstruct(data: MappingInput, options: MappingOptions, output: Path, rigs:
     Raises BadFile where OUT cannot be written or the model of known poses cannot be used, NoModel
     where COLMAP makes no model.
     """
+    options = options.for_images(len(data.images))
     known = read_known_model(options.known_poses) if options.known_poses is not None else None
     with _scratch(output) as scratch:
         if known is None:
@@ -145,18 +148,21 @@ def _best_cameras(data: MappingInput, options: MappingOptions, scratch: Path, ou
     own, num = with_focals(data)
     if (going_on := continued(own, options, scratch, output)) is not None:
         return going_on, _found(going_on, own, num)
+    large = is_large(data)
+    how = map_once if large else map_images
     equal = with_equal_cameras(data)
     if equal is not None:
         pooled, num_pooled = with_focals(equal)
-        first, other = (
-            first_outcome(each, options, scratch / name) for each, name in ((own, "cameras"), (pooled, "one camera"))
-        )
+        compared = [
+            (well_connected(each) if large else each, name) for each, name in ((own, "cameras"), (pooled, "one camera"))
+        ]
+        first, other = (first_outcome(each, options, scratch / name) for each, name in compared)
         if other.models and other.support >= AS_MUCH * first.support:
             found = len(camera_ids(data.images)) - len(camera_ids(pooled.images)) + 1
             note = f"{found} cameras without EXIF have one calibration: it explains the images as well as one for each"
-            outcome = map_images(pooled, options, scratch)
+            outcome = how(pooled, options, scratch)
             return outcome, _found(outcome, pooled, num_pooled, equal_cameras=True, notes=(note,))
-    outcome = map_images(own, options, scratch)
+    outcome = how(own, options, scratch)
     return outcome, _found(outcome, own, num)
 
 

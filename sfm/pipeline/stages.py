@@ -27,7 +27,7 @@ from sfm.mapping.rigs import as_mapped, with_known_rigs
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import device_of, make_matcher
 from sfm.matching import stage as matching
-from sfm.options import AUTO, Options
+from sfm.options import AUTO, SMALL_SET, Options
 from sfm.pairs import stage as pairs
 from sfm.pairs.registry import versions
 from sfm.pipeline import prepared_images
@@ -223,7 +223,11 @@ def _run_import(run: Run) -> StageSummary:
 def _tracks_depend_on(run: Run) -> Any:
     """Of memory only what the user gave: what happens to be free when a run carries on must not change the model."""
     given = run.options.matching.memory
-    return asdict(run.options.tracks) | ({"memory": given} if given is not None else {})
+    own = asdict(run.options.tracks)
+    if own["max_observations"] is None:  # as in what was written before there was this option
+        own.pop("max_observations")
+        own |= {"of many": 1} if len(run.db.read_images()) > SMALL_SET else {}
+    return own | ({"memory": given} if given is not None else {})
 
 
 def _mapping_depends_on(run: Run) -> Any:
@@ -232,7 +236,8 @@ def _mapping_depends_on(run: Run) -> Any:
     every_matcher = [] if run.db.read_traits().dense else ["every matcher"]
     poses = None if options.known_poses is None else model_digest(model_folder(options.known_poses))
     rigs = [[rig.prefixes, rig.frames, _plain(rig), rig.fixed] for rig in run.rigs]
-    own = [*every_matcher, *MAPPERS.version(options.mapper), *rigs]
+    many = ["mapped once"] if len(run.db.read_images()) > SMALL_SET else []
+    own = [*every_matcher, *MAPPERS.version(options.mapper), *rigs, *many]
     return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics, *own]
 
 
@@ -270,7 +275,7 @@ def _run_refinement(run: Run) -> StageSummary:
     refiner = Refiner(
         mapped_input(run),
         run.options.refinement,
-        run.options.mapping,
+        run.options.mapping.for_images(len(records)),
         lambda name: _unchanged(run, records[name], decoding.read_grey),
         lambda name: decoding.read_mask(masks, records[name]) if masks is not None else None,
         memory.budget(run.options.matching.memory, device_of(run.options.matching)),

@@ -16,6 +16,7 @@ from sfm import __version__
 from sfm.errors import BadFile
 from sfm.images.video.records import ClipFrames
 from sfm.options import Options
+from sfm.presets import preset_values
 from sfm.results.files import RUN_JSON
 from sfm.results.shell import path_word
 from sfm.rigs.folders import FACES
@@ -102,16 +103,17 @@ def run_dict(
 
 
 def command(folder: Path, out: Path, options: Options, imported: Sequence[Path] = ()) -> str:
-    """The shell command that makes this run again: what differs from the defaults."""
+    """The shell command that makes this run again: what differs from the defaults, or from the preset."""
     start = ["loftr-sfm", *(["import"] if imported else []), path_word(folder), path_word(out)]
     words = [
         word for flag, path in zip(("--features", "--matches"), imported, strict=False) for word in (flag, str(path))
     ]
+    preset = preset_values(options.preset.preset)
     for group in fields(options):
         own = getattr(options, group.name)
         for option in fields(own):
             value, flag = getattr(own, option.name), "--" + option.name.replace("_", "-")
-            if value != option.default:
+            if value != preset.get(option.name, option.default):
                 words += (
                     [flag] if value is True else [f"{flag}={value}"] if str(value)[:1] == "-" else [flag, str(value)]
                 )

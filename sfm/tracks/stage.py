@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from sfm.errors import BadFile
 from sfm.options import TrackOptions
 from sfm.tracks.building import build_tracks
-from sfm.tracks.thinning import BYTES_PER_MATCH, BYTES_PER_OBSERVATION, verified_rows
+from sfm.tracks.thinning import room_for, verified_rows
 from sfm.types import Matches, StageSummary, TwoViewGeometry
 
 if TYPE_CHECKING:
@@ -23,6 +24,20 @@ def _matches(db: FeatureDatabase, geometry: TwoViewGeometry) -> Matches:
     return matches
 
 
+class VerifiedPairs(Sequence[tuple[TwoViewGeometry, Matches]]):
+    """Verified pairs with their verified matches, read when they are asked for. max_rows: at most of each."""
+
+    def __init__(self, db: FeatureDatabase, geometries: Sequence[TwoViewGeometry], max_rows: int | None) -> None:
+        self._db, self._geometries, self._max_rows = db, geometries, max_rows
+
+    def __len__(self) -> int:
+        return len(self._geometries)
+
+    def __getitem__(self, number: Any) -> Any:
+        geometry = self._geometries[number]
+        return verified_rows(geometry, _matches(self._db, geometry), self._max_rows)
+
+
 def run(db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None) -> StageSummary:
     """The stage: reads verified matches, writes keypoints, tracks and keypoint matches.
 
@@ -31,22 +46,25 @@ def run(db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None
     started = time.perf_counter()
     names = [record.name for record in db.read_images()]
     verified = [geometry for geometry in db.read_two_view() if len(geometry.inliers)]
-    max_rows = None if memory is None else max(1, memory // BYTES_PER_MATCH // max(1, len(verified)))
-    pairs = [verified_rows(geometry, _matches(db, geometry), max_rows) for geometry in verified]
-    room = None if memory is None else memory // BYTES_PER_OBSERVATION
-    result = build_tracks(names, pairs, db.read_grids(), options, max_observations=room)
+    room = room_for(len(names), memory, options.max_observations)
+    max_rows = None if room.rows is None else max(1, room.rows // max(1, len(verified)))
+    pairs = VerifiedPairs(db, verified, max_rows)
+    result = build_tracks(names, pairs, db.read_grids(), options, room=room)
     db.write_keypoints(result.keypoints)
     db.write_keypoint_matches(result.matches)
     db.write_tracks(result.tracks)
     num_matches = sum(len(geometry.inliers) for geometry in verified)
-    num_rows = sum(len(geometry.inliers) for geometry, _ in pairs)
+    num_rows = sum(min(len(geometry.inliers), max_rows or len(geometry.inliers)) for geometry in verified)
     num, num_observations = len(result.tracks), len(result.tracks.image_idx)
     counts: dict[str, int | float] = {
         "tracks": num,
         "observations": num_observations,
         "track_length": num_observations / max(num, 1),
     }
-    note = _thinned(num_rows, num_matches, num_observations, num_observations + result.num_left_out)
+    if result.num_left_out:
+        counts["left_out"] = result.num_left_out
+    possible = num_observations + (result.num_left_out if room.by_memory else 0)
+    note = _thinned(num_rows, num_matches, num_observations, possible)
     return StageSummary("tracks", counts, time.perf_counter() - started, notes=note)
 
 

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from sfm.errors import BadOption
-from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, PairOptions, RunKeywords
+from sfm.options import (
+    SMALL_SET,
+    ImageOptions,
+    MappingOptions,
+    MatchingOptions,
+    Options,
+    PairOptions,
+    RunKeywords,
+    TrackOptions,
+)
 
 
 def test_keywords_are_the_options_of_the_command_line():
@@ -74,3 +83,17 @@ def test_numbers_are_of_their_fields_type():
     values = (options.matching.resize, options.matching.confidence, options.verification.max_error)
     assert values == (640, 0.5, 2.0)
     assert [type(value) for value in values] == [int, float, float]
+
+
+def test_threads_are_one_for_few_images_and_all_cores_for_many_unless_they_are_given():
+    assert MappingOptions().for_images(SMALL_SET).threads == 1
+    assert MappingOptions().for_images(SMALL_SET + 1).threads == -1
+    assert MappingOptions(threads=1).for_images(5000).threads == 1
+    assert MappingOptions(threads=3).for_images(2).threads == 3
+    with pytest.raises(BadOption, match="--threads -2"):
+        MappingOptions(threads=-2)
+
+
+def test_fewer_than_no_observations_are_refused():
+    with pytest.raises(BadOption, match="--max-observations -1"):
+        TrackOptions(max_observations=-1)

@@ -1,6 +1,7 @@
 """tracks: the vectorised merging against one-by-one Kruskal, consistent positions, exact small cases."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from sfm.options import TrackOptions
 from sfm.tracks import building as T
 from sfm.tracks.links import cell_keys
+from sfm.tracks.thinning import Room, verified_rows
 from sfm.types import Grid, ImagePair, Matches, TwoViewGeometry
 
 GRID = Grid(8.0, 8.0, 80)  # 640 px wide
@@ -197,7 +199,7 @@ def test_invariants_on_random_matches(seed, room):
         for j in range(i + 1, 4):
             p0, p1 = rng.uniform(0, 64, (40, 2)), rng.uniform(0, 64, (40, 2))
             pairs.append(rows(names[i], names[j], p0, p1, rng.uniform(size=40)))
-    result = T.build_tracks(names, pairs, GRIDS, TrackOptions(), max_observations=room)
+    result = T.build_tracks(names, pairs, GRIDS, TrackOptions(), room=Room(observations=room))
     if room is not None:
         whole = T.build_tracks(names, pairs, GRIDS, TrackOptions())
         assert len(result.tracks.image_idx) + result.num_left_out == len(whole.tracks.image_idx)
@@ -223,3 +225,77 @@ def test_time_grows_gently():
     started = time.perf_counter()
     T.merge_tracks(edges, rng.uniform(size=len(edges)), node_image)
     assert time.perf_counter() - started < 5.0  # about 0.1 s on an idle core
+
+
+def along_a_wall(num_images=40, ahead=6, num=500):
+    """Images along a wall, 16 px apart, each matched with the next ones."""
+    rng = np.random.default_rng(0)
+    names = [f"{i:03d}" for i in range(num_images)]
+    pairs = []
+    for i in range(num_images):
+        for j in range(i + 1, min(i + ahead + 1, num_images)):
+            cells = rng.permutation(4800)[:num]
+            p0 = centre(cells)
+            p1 = p0 - [16.0 * (j - i), 0.0]
+            inside = p1[:, 0] > 0
+            pairs.append(rows(names[i], names[j], p0[inside], p1[inside], rng.uniform(0.3, 1, int(inside.sum()))))
+    return names, pairs, dict.fromkeys(names, GRID)
+
+
+def test_of_too_many_matches_those_of_the_best_keypoints_are_kept():
+    names, pairs, grids = along_a_wall()
+    whole = T.build_tracks(names, pairs, grids, TrackOptions())
+    num = sum(len(m.indices) for m in whole.matches)
+    some = T.build_tracks(names, pairs, grids, TrackOptions(), room=Room(edges=num // 2))
+    assert num // 8 < sum(len(m.indices) for m in some.matches) <= num // 2
+    assert all(len(own) > 30 for own in some.keypoints[:-1])
+    per_pair = sum(len(m.indices) for m in some.matches) // len(pairs)
+    surest = [verified_rows(geometry, matches, per_pair) for geometry, matches in pairs]
+    other = T.build_tracks(names, surest, grids, TrackOptions())
+    lengths = [np.diff(result.tracks.offsets).mean() for result in (whole, some, other)]
+    assert lengths[0] > lengths[1] > 1.15 * lengths[2]  # the surest matches of each pair alone break tracks
+
+
+def test_of_many_matches_most_tracks_are_left_out_before_they_are_placed():
+    names, pairs, grids = along_a_wall()
+    whole = T.build_tracks(names, pairs, grids, TrackOptions())
+    limit = len(whole.tracks.image_idx) // 4
+    num = sum(len(m.indices) for m in whole.matches)
+    late = T.build_tracks(names, pairs, grids, TrackOptions(), room=Room(observations=limit))
+    early = T.build_tracks(names, pairs, grids, TrackOptions(), room=Room(edges=2 * num, observations=limit))
+    for result in (late, early):
+        assert 0.95 * limit < len(result.tracks.image_idx) <= limit
+        assert np.diff(result.tracks.offsets).mean() > 1.2 * np.diff(whole.tracks.offsets).mean()
+
+
+class Lazy(Sequence):
+    """Pairs that are made when they are asked for; counts how often."""
+
+    def __init__(self, pairs):
+        self.pairs, self.asked = pairs, 0
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, number):
+        self.asked += 1
+        return self.pairs[number]
+
+
+def test_pairs_are_read_twice_and_in_any_order_give_the_same_tracks():
+    names, pairs, grids = along_a_wall(12)
+    lazy = Lazy(pairs)
+    first = T.build_tracks(names, lazy, grids, TrackOptions())
+    assert lazy.asked == 2 * len(pairs)
+    again = T.build_tracks(names, pairs[::-1], grids, TrackOptions())
+    assert np.array_equal(first.tracks.offsets, again.tracks.offsets)
+    for a, b in zip(first.keypoints, again.keypoints, strict=True):
+        np.testing.assert_allclose(a.xy, b.xy, atol=1e-4)
+
+
+def test_images_beyond_the_bits_of_a_set_still_join_tracks():
+    num = T.MAX_BITS + 50
+    edges = np.array([(i, i + 1) for i in range(0, num - 1, 2)])
+    label = T.merge_tracks(edges, np.ones(len(edges)), np.arange(num))
+    assert (label[0::2] == label[1::2]).all()
+    assert len(np.unique(label)) == num // 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
-from sfm.tracks.thinning import thin, verified_rows
+from sfm.tracks.thinning import BYTES_PER_OBSERVATION, Room, best_in_bins, room_for, thin, verified_rows
 from sfm.types import ImagePair, Matches, TwoViewGeometry
 
 
@@ -63,3 +65,38 @@ def test_long_tracks_all_over_every_image(observations):
 def test_nothing_at_all():
     none = np.zeros(0, np.int64)
     assert thin(none, none, np.zeros((0, 2)), np.zeros(0), 10).shape == (0,)
+
+
+def test_small_sets_keep_all_and_large_ones_a_number_that_grows_more_slowly_than_they_do():
+    assert room_for(100, None, None) == Room()
+    numbers = [room_for(num, None, None).observations for num in (101, 1000, 10_000)]
+    assert numbers == [570_700, 1_200_000, 7_500_000]
+    assert room_for(1000, None, 0).observations == sys.maxsize  # all, as far as matches go
+    assert room_for(1000, None, 300).observations == 300_000
+    assert room_for(50, None, 300).observations == 15_000
+
+
+def test_memory_limits_what_is_kept_of_any_set():
+    room = room_for(50, 10_000_000, None)
+    assert room.observations == 10_000_000 // BYTES_PER_OBSERVATION
+    assert room.by_memory
+    assert not room_for(1000, 10**11, None).by_memory
+    assert room_for(1000, 10**11, None).edges == room_for(1000, None, None).edges < 20_000_000
+
+
+def test_the_best_of_each_part_of_each_image_are_kept_first():
+    rng = np.random.default_rng(0)
+    num = 4000
+    image = np.repeat([0, 1], num // 2)
+    xy = rng.uniform(0, 640, (num, 2))
+    degree, score = rng.integers(1, 10, num), rng.uniform(size=num)
+    kept = best_in_bins(degree, image, xy, score, 3000)
+    assert degree[kept].sum() <= 3000
+    assert degree[kept].sum() > 2980
+    bins = image * 64 + (xy[:, 1] // 80).astype(int) * 8 + (xy[:, 0] // 80).astype(int)
+    counts = np.bincount(bins[kept], minlength=128)
+    assert counts.min() >= 2
+    assert counts.max() <= counts.min() + 2
+    for cell in range(0, 128, 17):
+        own = np.flatnonzero(bins == cell)
+        assert degree[own][kept[own]].min() >= degree[own][~kept[own]].max()
