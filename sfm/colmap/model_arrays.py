@@ -6,6 +6,7 @@ Pixels are COLMAP's, poses cam_from_world (sfm.types).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pycolmap
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sfm.types import Float64, Int64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ModelColumns:
     """Registered images, points and observations; observations are sorted by point, then image.
 
@@ -65,6 +66,13 @@ class ModelColumns:
             all_point2D[order],
             np.concatenate(xy)[order] if xy else np.zeros((0, 2)),
         )
+
+    @cached_property
+    def rows_of_images(self) -> tuple[Int64, ...]:
+        """Of each image its observations (rows), ascending."""
+        order = np.argsort(self.image, kind="stable")
+        ends = np.cumsum(np.bincount(self.image, minlength=len(self.image_ids)))
+        return tuple(np.split(order, ends[:-1]))
 
     @property
     def centres(self) -> Float64:
