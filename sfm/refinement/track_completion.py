@@ -17,7 +17,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm.colmap.log import quiet
-from sfm.colmap.model_arrays import ModelColumns
+from sfm.colmap.model_arrays import ModelColumns, rows_of
 from sfm.mapping.colmap_mapper import incremental_options
 from sfm.mapping.inputs import Attempt, MappingInput
 from sfm.mapping.retry_strategy import STRATEGIES
@@ -99,8 +99,8 @@ def propose(columns: ModelColumns, reference: Int64) -> Proposals:
     reference_image = columns.image[reference]
     shared = np.zeros((num_images, num_images), np.int64)  # points by their reference's image, and image
     np.add.at(shared, (reference_image[columns.point], columns.image), 1)
-    points_of = [np.flatnonzero(reference_image == row) for row in range(num_images)]
-    observers = [columns.point[columns.image == row] for row in range(num_images)]
+    points_of = rows_of(reference_image, num_images)
+    observers = [columns.point[own] for own in columns.rows_of_images]
     towards = _unit(columns.centres[reference_image] - columns.xyz)
     parts = []
     for row in range(num_images):
@@ -121,10 +121,9 @@ def on_usable(
 ) -> Proposals:
     """Those that are not on a masked-out pixel. read_mask: (H, W) bool of an image name, None for no mask."""
     usable = np.ones(len(proposals.point), bool)
-    for row in np.unique(proposals.image):
-        mask = read_mask(columns.names[row])
+    for row, own in enumerate(rows_of(proposals.image, len(columns.names))):
+        mask = read_mask(columns.names[row]) if len(own) else None
         if mask is not None:
-            own = np.flatnonzero(proposals.image == row)
             x, y = proposals.xy[own].astype(np.int64).T
             usable[own] = mask[y.clip(0, mask.shape[0] - 1), x.clip(0, mask.shape[1] - 1)]
     return Proposals(proposals.point[usable], proposals.image[usable], proposals.xy[usable])

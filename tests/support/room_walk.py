@@ -59,7 +59,8 @@ def room_walk(
 ) -> pycolmap.Reconstruction:
     """A model of about num_images x per_image observations, of tracks of about this length.
 
-    loops: share of the points that any image may see. noise: px of the observations. off: m that points are off, and as many radians and metres of the poses.
+    loops: share of the points that any image may see. noise: px of the observations. off: m that points are off, and
+    as many radians and metres of the poses.
     """
     rng = np.random.default_rng(seed)
     poses, num_points = walk_poses(num_images), int(num_images * per_image / track_length)

@@ -1,4 +1,4 @@
-"""In columns bundle adjustment ends where Ceres does, whatever is free, on any number of threads, in whatever blocks."""
+"""In columns bundle adjustment ends where Ceres does, whatever is free, on any number of threads, in any blocks."""
 
 import numpy as np
 import pycolmap
@@ -21,7 +21,7 @@ def walk():
     rng = np.random.default_rng(5)
     for image_id in (3, 17):
         for point in model.images[image_id].points2D[:4]:
-            point.xy = point.xy + [9.0, -7.0]
+            point.xy = point.xy + np.array([9.0, -7.0])
     covariances = {}
     for image_id in model.reg_image_ids():
         roots = 0.3 * rng.normal(size=(len(model.images[image_id].points2D), 2, 2))
