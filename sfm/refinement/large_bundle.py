@@ -55,12 +55,12 @@ def solve(problem: LargeProblem, unknowns: Unknowns, *, tolerance: float, thread
         for _ in range(MAX_STEPS):
             if before == 0 or damping > MAX_DAMPING:
                 break
-            normal = _sum(each(lambda rows, at=unknowns, by=damping: reduced(problem, at, rows, by)))
+            normal = _sum(each(partial(reduced, problem, unknowns, damping=damping)))
             step = _step(normal, damping)
             if step is None:
                 damping, growth = damping * growth, growth * 2
                 continue
-            moves = each(lambda rows, at=unknowns, by=damping, s=step: point_steps(problem, at, rows, by, s))
+            moves = each(partial(point_steps, problem, unknowns, damping=damping, step=step))
             new = problem.moved(unknowns, step, _moved_points(problem, unknowns.xyz, moves))
             after = cost(new)
             if not after < before:
@@ -174,7 +174,7 @@ def adjust_in_columns(
             frame = model.frames[model.images[int(image_id)].frame_id]
             frame.rig_from_world = pycolmap.Rigid3d(pycolmap.Rotation3d(rotation), translation)
     for camera, params in zip(problem.cameras, found.params, strict=True):
-        model.cameras[camera.camera_id].params = params
+        model.cameras[camera.camera_id].params = list(params)
     points3D = model.points3D
     for point_id, xyz in zip(columns.point_ids.tolist(), found.xyz, strict=True):
         points3D[point_id].xyz = xyz

@@ -53,8 +53,8 @@ class LargeProblem:
     loss_scale: standard deviations, Cauchy's.
     """
 
-    point: NDArray[np.int32]
-    image: NDArray[np.int32]
+    point: Int64
+    image: Int64
     xy: Float64
     whitener: NDArray[np.float32]
     cameras: tuple[pycolmap.Camera, ...]
@@ -76,8 +76,8 @@ class LargeProblem:
         for row, own in enumerate(columns.rows_of_images):
             whitener[own] = _whiteners(covariances[int(columns.image_ids[row])][columns.point2D[own]])
         return cls(
-            columns.point[order].astype(np.int32),
-            columns.image[order].astype(np.int32),
+            columns.point[order],
+            columns.image[order],
             columns.xy[order],
             whitener[order],
             cameras,
@@ -217,15 +217,11 @@ def _linear(problem: LargeProblem, unknowns: Unknowns, rows: slice) -> _Linear:
     weight = 1 / np.sqrt(1 + (local.residual**2).sum(axis=1) / problem.loss_scale**2)
     whitener = problem.whitener[rows] * (weight * local.seen)[:, None, None]
 
-    def difference(up: Float64, down: Float64, size: Float64 | float) -> Float64:
-        found = (up - down) / (2 * np.asarray(size))
-        return np.where(local.seen[:, None], found, 0.0)
-
     by_plane = np.empty((len(image), 2, 2))
     for axis in range(2):
         shift = STEP * np.eye(2)[axis]
-        ends = (_projected(problem, unknowns, local.plane + sign * shift, image) for sign in (1, -1))
-        by_plane[:, :, axis] = difference(*ends, STEP)
+        up, down = (_projected(problem, unknowns, local.plane + sign * shift, image) for sign in (1, -1))
+        by_plane[:, :, axis] = np.where(local.seen[:, None], (up - down) / (2 * STEP), 0.0)
     depth = np.where(local.seen, local.camera[:, 2], 1.0)
     by_camera = np.empty((len(image), 2, 3))
     by_camera[:, :, :2] = whitener @ by_plane / depth[:, None, None]
@@ -234,7 +230,7 @@ def _linear(problem: LargeProblem, unknowns: Unknowns, rows: slice) -> _Linear:
     if problem.poses:
         turned = local.camera - unknowns.translations[image]
         parts.append(np.concatenate([by_camera @ -cross_matrices(turned), by_camera], axis=2))
-        groups.append(image[:, None].astype(np.int64))
+        groups.append(image[:, None])
     if problem.camera_groups:
         parts.append(whitener @ _by_params(problem, unknowns, local, image))
         first = problem.poses * len(problem.camera_of) + problem.camera_groups * problem.camera_of[image]
@@ -361,4 +357,4 @@ def point_steps(problem: LargeProblem, unknowns: Unknowns, rows: slice, damping:
     factors = _inverse_factors(linear, damping)
     along = np.einsum("oigw,ogw->oi", linear.by_group, step[linear.groups]) + linear.residual
     sums = np.add.reduceat(np.einsum("oij,oi->oj", linear.by_point, along), linear.first)
-    return -np.einsum("tji,tj->ti", factors, np.einsum("tij,tj->ti", factors, sums))
+    return np.asarray(-np.einsum("tji,tj->ti", factors, np.einsum("tij,tj->ti", factors, sums)))

@@ -38,6 +38,7 @@ MAX_SCALE = 2.0 ** (NUM_LEVELS - 2)  # patches that are seen larger or smaller t
 CHUNK = 1024  # patches aligned at once
 MAPPED = 1 << 18  # observations whose maps are found at once
 GIVEN_BACK = 0.25  # of the pyramids' memory: when so much was dropped, it goes back to the system
+MOST = 1_600_000_000  # bytes for both; of more the largest sets would read few images less often
 READY_PATCHES = 0.5  # share of the memory for patches; the rest is for pyramids
 
 ReadPyramid = Callable[[int], Pyramid]
@@ -130,10 +131,11 @@ def align_tracks(
     xy, correlation = columns.xy.copy(), np.full(len(columns.xy), -1.0)
     information = np.zeros((len(columns.xy), 2, 2))
     correlation[reference] = 1.0
+    memory = min(memory, MOST)
     pyramids = PyramidCache(images.read, int(memory * (1 - READY_PATCHES)))
     window = Window.of_radius(WINDOW_RADIUS, device)
     with progress_bar(len(job.rows), desc="refining", unit="observation") as bar:
-        for own in blocks(job, from_level, int(memory * READY_PATCHES), window):
+        for own in blocks(job, columns, images, from_level, memory, window):
             for part, found in _Block.of(own, columns, images, pyramids, window, from_level).aligned():
                 scale = images.scale[columns.image[part.rows]]
                 xy[part.rows] = found.xy.cpu().numpy() / scale
@@ -170,26 +172,61 @@ def _job(columns: ModelColumns, reference: Int64, images: AlignmentImages) -> Jo
     return job.take(np.lexsort((job.template, job.reference, columns.image[job.reference])))
 
 
-def blocks(job: Job, from_level: int, memory: int, window: Window) -> Iterator[Job]:
-    """The job in parts, by whole points, whose reference patches fit the memory.
+def blocks(
+    job: Job, columns: ModelColumns, images: AlignmentImages, from_level: int, memory: int, window: Window
+) -> Iterator[Job]:
+    """The job in parts, by whole points, whose reference patches fit the memory, and whose images' pyramids do.
 
-    Sums of a part depend in the last bit on what else is in it. So that this does not depend on what happens to be
-    free, the parts' size is a power of two.
+    memory: bytes, of which READY_PATCHES is for patches. Sums of a part depend in the last bit on what else is in it.
+    So that this does not depend on what happens to be free, sizes are powers of two.
     """
-    room = max(1, memory // ((from_level + 1) * window.side**2 * 4))  # templates: at most one patch a level each
-    room = 1 << (room.bit_length() - 1)
+    room = _round(int(memory * READY_PATCHES) // ((from_level + 1) * window.side**2 * 4))  # templates: a patch a level
     is_first = np.diff(job.reference, prepend=-1) != 0
     templates = np.cumsum(is_first | (np.diff(job.template, prepend=-1) != 0))
     points = np.append(np.flatnonzero(is_first), len(job.rows))
+    ends = _ends_by_images(job, columns, _round(int(memory * (1 - READY_PATCHES)) // _pyramid_bytes(columns, images)))
     start = 0
     while start < len(job.rows):
         before = templates[start - 1] if start else 0
-        fitting = int(np.searchsorted(templates, before + room, side="right"))
+        fitting = min(int(np.searchsorted(templates, before + room, side="right")), _next_end(ends, start))
         end = int(points[np.searchsorted(points, fitting, side="right") - 1])
         if end <= start:  # a point that does not fit
             end = int(points[np.searchsorted(points, start, side="right")])
         yield job.take(np.arange(start, end))
         start = end
+
+
+def _round(room: int) -> int:
+    """The largest power of two up to `room`, at least 1."""
+    return 1 << (max(1, room).bit_length() - 1)
+
+
+def _next_end(ends: Int64, start: int) -> int:
+    return int(ends[np.searchsorted(ends, start, side="right")])
+
+
+def _pyramid_bytes(columns: ModelColumns, images: AlignmentImages) -> int:
+    """Of the mean image: levels of 1, 1/4, 1/16, ... of its pixels."""
+    sizes = np.array([(camera.width, camera.height) for camera in columns.cameras]) * images.scale
+    return max(1, int(4 * np.prod(sizes, axis=1).mean() * 4 / 3))
+
+
+def _ends_by_images(job: Job, columns: ModelColumns, room: int) -> Int64:
+    """Where parts of the job end, by whole reference images, whose references and observations are in `room` images."""
+    source = columns.image[job.reference]
+    num = len(columns.names)
+    pairs = np.unique(source * num + job.image)
+    seen_from = np.split(pairs % num, np.flatnonzero(np.diff(pairs // num)) + 1)
+    starts, ends, held = np.flatnonzero(np.diff(source, prepend=-1)), [], np.zeros(num, bool)
+    for start, others in zip(starts, seen_from, strict=True):
+        more = held.copy()
+        more[others] = more[source[start]] = True
+        if more.sum() > room and held.any():
+            ends.append(int(start))
+            more[:] = False
+            more[others] = more[source[start]] = True
+        held = more
+    return np.array([*ends, len(job.rows)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,7 @@ from sfm.types import Float64, Int64
 
 MIN_SHARED = 15  # points
 MIN_COSINE = 0.5  # of the angle between the viewing directions: 60 degrees
+MANY, ENOUGH = 300_000, 3000  # observations of a model, and of an image
 MARGIN = 0.01  # of the longer side: patches at the rim of an image are cut off
 
 
@@ -93,7 +94,8 @@ def propose(columns: ModelColumns, reference: Int64) -> Proposals:
     """For each point the images that do not observe it, but see its surroundings from a direction not too different.
 
     reference: (T,) row of each point's reference observation. An image sees the surroundings if it shares MIN_SHARED
-    points with the reference's image.
+    points with the reference's image. In a model of more than MANY observations an image is given no more than
+    ENOUGH, the shortest tracks first: poses are determined long before, and each costs an alignment.
     """
     num_images = len(columns.image_ids)
     reference_image = columns.image[reference]
@@ -101,6 +103,7 @@ def propose(columns: ModelColumns, reference: Int64) -> Proposals:
     np.add.at(shared, (reference_image[columns.point], columns.image), 1)
     points_of = rows_of(reference_image, num_images)
     observers = [columns.point[own] for own in columns.rows_of_images]
+    lengths = columns.track_lengths
     towards = _unit(columns.centres[reference_image] - columns.xyz)
     parts = []
     for row in range(num_images):
@@ -112,8 +115,18 @@ def propose(columns: ModelColumns, reference: Int64) -> Proposals:
         size = np.array([columns.cameras[row].width, columns.cameras[row].height])
         with np.errstate(invalid="ignore"):
             inside = ((xy > MARGIN * size.max()) & (xy < size - MARGIN * size.max())).all(axis=1)  # NaN is not
+        if len(columns.point) > MANY:
+            inside &= _shortest(lengths[points], inside, max(0, ENOUGH - len(observers[row])))
         parts.append(Proposals(points[inside], np.full(int(inside.sum()), row), xy[inside]))
     return Proposals(*(np.concatenate([getattr(part, name) for part in parts]) for name in Proposals.__slots__))
+
+
+def _shortest(lengths: Int64, usable: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+    """(M,) at most so many of the usable ones, those of the least lengths (M,)."""
+    rows = np.flatnonzero(usable)
+    chosen = np.zeros(len(lengths), bool)
+    chosen[rows[np.argsort(lengths[rows], kind="stable")[:most]]] = True
+    return chosen
 
 
 def on_usable(
