@@ -21,6 +21,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.geometry.poses import cross_matrices, rotation_matrices
 from sfm.types import Float64
 
 CAUCHY = 2.385  # of the noise: 95 % efficient where the noise is Gaussian
@@ -160,19 +161,6 @@ def residuals(views: Views, state: State) -> Float64:
     return result if np.isfinite(result).all() else np.full((len(views), 2), np.inf)
 
 
-def _cross_matrices(v: Float64) -> Float64:
-    zero = np.zeros(len(v))
-    rows = [zero, -v[:, 2], v[:, 1], v[:, 2], zero, -v[:, 0], -v[:, 1], v[:, 0], zero]
-    return np.stack(rows, 1).reshape(-1, 3, 3)
-
-
-def _rotations(w: Float64) -> Float64:
-    """Rotation matrices (N, 3, 3) of rotation vectors (N, 3), Rodrigues."""
-    angle = np.maximum(np.linalg.norm(w, axis=1), 1e-12)[:, None, None]
-    K = _cross_matrices(w)
-    return np.asarray(np.eye(3) + np.sin(angle) / angle * K + (1 - np.cos(angle)) / angle**2 * (K @ K))
-
-
 def _differences(function: Callable[[Float64], Float64], at: Float64, directions: Float64) -> Float64:
     """(O, 2, D) central differences."""
     columns = [(function(at + STEP * d) - function(at - STEP * d)) / (2 * STEP) for d in directions]
@@ -188,7 +176,7 @@ def _linearise(views: Views, state: State, free: NDArray[np.int64]) -> _Linear:
     shift[:, 0, 0] = shift[:, 1, 1] = 1 / depth
     shift[:, :, 2] = -plane / depth[:, None]
     by_camera = by_plane @ shift
-    rotation = by_camera @ -_cross_matrices(camera - state.t[views.image_idx])
+    rotation = by_camera @ -cross_matrices(camera - state.t[views.image_idx])
     by_theta = _differences(lambda x: lens.project(plane, x), theta, np.eye(len(theta))[free])
     residual = lens.project(plane, theta) - views.xy
     return _Linear(residual, by_camera @ state.R[views.image_idx], np.concatenate([rotation, by_camera], 2), by_theta)
@@ -288,7 +276,7 @@ class Noise:
 def _moved(state: State, step: Float64, xyz_step: Float64, free: NDArray[np.int64]) -> State:
     size = 6 * len(state.R)
     pose = step[:size].reshape(-1, 6)
-    rotation = _rotations(pose[:, :3])
+    rotation = rotation_matrices(pose[:, :3])
     theta = state.theta.copy()
     theta[free] += step[size:]
     return State(rotation @ state.R, state.t + pose[:, 3:], state.xyz + xyz_step, theta)

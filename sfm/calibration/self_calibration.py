@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from sfm.calibration.intrinsics_posterior import (
     SHAPE,
@@ -123,11 +124,11 @@ class Solution:
     dropped: tuple[tuple[str, str], ...]
 
 
-def _choose_images(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """At most MAX_IMAGES rows of images by points (N, T), ascending, each of most points in common with the others."""
-    if len(seen) <= MAX_IMAGES:
-        return np.arange(len(seen))
-    shared = seen.astype(np.float32) @ seen.T.astype(np.float32)
+def _choose_images(image: NDArray[np.int64], point: NDArray[np.int64], num: int) -> NDArray[np.int64]:
+    """MAX_IMAGES of `num` images, ascending, each of most points in common with the others. image, point: (O,) rows of
+    the observations."""
+    seen = csr_matrix((np.ones(len(image), bool), (image, point)), shape=(num, point.max() + 1)).astype(np.float32)
+    shared = (seen @ seen.T).toarray()
     chosen = [int(np.diag(shared).argmax())]
     links = shared[chosen[0]].copy()
     for _ in range(MAX_IMAGES - 1):
@@ -139,18 +140,19 @@ def _choose_images(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _observations(model: pycolmap.Reconstruction, image_ids: list[int]) -> tuple[NDArray[np.int64], Float64]:
     """(O, 2) image row and point id, and (O, 2) px, of triangulated keypoints."""
-    rows, xy = [], []
+    rows, xy = [np.zeros((0, 2), np.int64)], [np.zeros((0, 2))]
     for row, image_id in enumerate(image_ids):
         points = model.image(image_id).get_observation_points2D()
-        rows += [(row, p.point3D_id) for p in points]
-        xy += [p.xy for p in points]
-    return np.array(rows, np.int64).reshape(-1, 2), np.array(xy, np.float64).reshape(-1, 2)
+        rows.append(np.array([(row, p.point3D_id) for p in points], np.int64).reshape(-1, 2))
+        xy.append(np.array([p.xy for p in points], np.float64).reshape(-1, 2))
+    return np.concatenate(rows), np.concatenate(xy)
 
 
 def _first_of(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(O,) which rows are the first of their kind: COLMAP's tracks may have two observations in one image."""
     first = np.zeros(len(rows), bool)
-    first[np.unique(rows, axis=0, return_index=True)[1]] = True
+    key = rows[:, 0] * (int(rows[:, 1].max(initial=0)) + 1) + rows[:, 1]
+    first[np.unique(key, return_index=True)[1]] = True
     return first
 
 
@@ -159,9 +161,7 @@ def _sample(model: pycolmap.Reconstruction, image_ids: list[int], lens: Lens, th
     rows, xy = _observations(model, image_ids)
     point_ids, point_idx = np.unique(rows[:, 1], return_inverse=True)
     if len(image_ids) > MAX_IMAGES:
-        seen = np.zeros((len(image_ids), len(point_ids)), bool)
-        seen[rows[:, 0], point_idx] = True
-        keep = np.isin(rows[:, 0], _choose_images(seen))
+        keep = np.isin(rows[:, 0], _choose_images(rows[:, 0], point_idx, len(image_ids)))
     else:
         keep = np.ones(len(rows), bool)
     length = np.bincount(point_idx[keep], minlength=len(point_ids))

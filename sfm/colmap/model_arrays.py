@@ -6,6 +6,7 @@ Pixels are COLMAP's, poses cam_from_world (sfm.types).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pycolmap
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sfm.types import Float64, Int64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ModelColumns:
     """Registered images, points and observations; observations are sorted by point, then image.
 
@@ -43,11 +44,11 @@ class ModelColumns:
         point_ids = np.array(sorted(model.point3D_ids()), np.int64)
         point, image, point2D, xy = [], [], [], []
         for row, own in enumerate(images):
-            seen = [(j, p.point3D_id, p.xy) for j, p in enumerate(own.points2D) if p.has_point3D()]
-            point.append(np.searchsorted(point_ids, np.array([s[1] for s in seen], np.int64)))
+            seen = own.get_observation_points2D()
+            point.append(np.searchsorted(point_ids, np.array([p.point3D_id for p in seen], np.int64)))
             image.append(np.full(len(seen), row, np.int64))
-            point2D.append(np.array([s[0] for s in seen], np.int64))
-            xy.append(np.array([s[2] for s in seen], np.float64).reshape(-1, 2))
+            point2D.append(np.array(own.get_observation_point2D_idxs(), np.int64))
+            xy.append(np.array([p.xy for p in seen], np.float64).reshape(-1, 2))
         poses = [own.cam_from_world() for own in images]
         none = np.zeros(0, np.int64)
         all_point, all_image, all_point2D = (np.concatenate([none, *parts]) for parts in (point, image, point2D))
@@ -65,6 +66,11 @@ class ModelColumns:
             all_point2D[order],
             np.concatenate(xy)[order] if xy else np.zeros((0, 2)),
         )
+
+    @cached_property
+    def rows_of_images(self) -> tuple[Int64, ...]:
+        """Of each image its observations (rows), ascending."""
+        return rows_of(self.image, len(self.names))
 
     @property
     def centres(self) -> Float64:
@@ -84,8 +90,9 @@ class ModelColumns:
     def project(self, image: Int64, xyz: Float64) -> Float64:
         """Projections of points (M, 3) into images (M,), row by row: (M, 2) px, NaN behind the camera."""
         xy = np.full((len(xyz), 2), np.nan)
-        for row in np.unique(image):
-            own = np.flatnonzero(image == row)
+        for row, own in enumerate(rows_of(image, len(self.names))):
+            if not len(own):
+                continue
             local = xyz[own] @ self.rotations[row].T + self.translations[row]
             front = local[:, 2] > 0
             xy[own[front]] = self.cameras[row].img_from_cam(local[front])
@@ -94,13 +101,12 @@ class ModelColumns:
     def observed_in(self, model: pycolmap.Reconstruction) -> NDArray[np.bool_]:
         """(O,) which observations are some point's in another state of this model, too."""
         known = np.zeros(len(self.image), bool)
-        for row, image_id in enumerate(self.image_ids):
-            if int(image_id) not in model.images:
+        for image_id, own in zip(self.image_ids.tolist(), self.rows_of_images, strict=True):
+            if image_id not in model.images:
                 continue
-            points2D = model.images[int(image_id)].points2D
-            seen = np.zeros(max(len(points2D), int(self.point2D.max(initial=-1)) + 1), bool)
-            seen[: len(points2D)] = [p.has_point3D() for p in points2D]
-            own = self.image == row
+            image = model.images[image_id]
+            seen = np.zeros(max(image.num_points2D(), int(self.point2D[own].max(initial=-1)) + 1), bool)
+            seen[image.get_observation_point2D_idxs()] = True
             known[own] = seen[self.point2D[own]]
         return known
 
@@ -109,21 +115,27 @@ class ModelColumns:
         return self.xy - self.project(self.image, self.xyz[self.point])
 
 
+def rows_of(kind: Int64, num: int) -> tuple[Int64, ...]:
+    """Of each of `num` kinds the rows of kind (M,) that are of it, ascending; linear, whatever their number."""
+    order = np.argsort(kind, kind="stable")
+    ends = np.cumsum(np.bincount(kind, minlength=num))
+    return tuple(np.split(order, ends[:-1])[:num])
+
+
 def move_observations(model: pycolmap.Reconstruction, columns: ModelColumns, xy: Float64) -> None:
     """Gives every observation of the model its position (O, 2) px."""
-    for row, image_id in enumerate(columns.image_ids):
-        points2D = model.images[int(image_id)].points2D
-        own = np.flatnonzero(columns.image == row)
-        for j, position in zip(columns.point2D[own], xy[own], strict=True):
-            points2D[int(j)].xy = position
+    for image_id, own in zip(columns.image_ids.tolist(), columns.rows_of_images, strict=True):
+        points2D = model.images[image_id].points2D
+        for j, position in zip(columns.point2D[own].tolist(), xy[own], strict=True):
+            points2D[j].xy = position
 
 
 def delete_observations(model: pycolmap.Reconstruction, columns: ModelColumns, gone: NDArray[np.bool_]) -> int:
     """Takes observations (O,) out of the model, and points that are left with one; returns how many it took."""
     manager = pycolmap.ObservationManager(model)
     rows = np.flatnonzero(gone)
-    for row in rows:
-        image_id, j = int(columns.image_ids[columns.image[row]]), int(columns.point2D[row])
+    ids = columns.image_ids[columns.image[rows]]
+    for image_id, j in zip(ids.tolist(), columns.point2D[rows].tolist(), strict=True):
         if model.images[image_id].points2D[j].has_point3D():  # a point of two goes whole
             manager.delete_observation(image_id, j)
     return len(rows)

@@ -37,3 +37,17 @@ def pose_error_deg(cam1_from_cam0: Array, ground_truth: Array) -> tuple[float, f
     """(rotation, translation) error of a relative pose in degrees; the translation's angle is signed (0 to 180)."""
     rotation = float(rotation_angle_deg(cam1_from_cam0[:, :3] @ ground_truth[:, :3].T))
     return rotation, float(angle_between_deg(cam1_from_cam0[:, 3], ground_truth[:, 3]))
+
+
+def cross_matrices(vectors: Float64) -> Float64:
+    """(N, 3, 3) of vectors (N, 3): what multiplies a vector to their cross product with it."""
+    zero = np.zeros(len(vectors))
+    x, y, z = vectors.T
+    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
+
+
+def rotation_matrices(vectors: Float64) -> Float64:
+    """(N, 3, 3) of rotation vectors (N, 3), Rodrigues."""
+    angle = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)[:, None, None]
+    K = cross_matrices(vectors)
+    return np.asarray(np.eye(3) + np.sin(angle) / angle * K + (1 - np.cos(angle)) / angle**2 * (K @ K))

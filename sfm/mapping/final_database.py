@@ -104,6 +104,6 @@ def reconcile(models: Sequence[pycolmap.Reconstruction]) -> None:
     for image_id in {i for model in models for i in model.reg_image_ids()}:
         images = [model.images[image_id] for model in models if image_id in model.images]
         longest = max(images, key=lambda image: len(image.points2D))
-        for image in images:
+        for image in (own for own in images if len(own.points2D) < len(longest.points2D)):
             for point in list(longest.points2D)[len(image.points2D) :]:
                 image.points2D.append(pycolmap.Point2D(point.xy))

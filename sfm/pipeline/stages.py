@@ -330,7 +330,7 @@ STAGES = (
         ("mapping",),
         lambda run: asdict(run.options.refinement),
         _run_refinement,
-        revision=2,
+        revision=3,
         files=("sparse/0/images.bin", "points.ply", "database.db"),
     ),
 )

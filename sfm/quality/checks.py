@@ -23,6 +23,7 @@ from sfm.mapping.consistency import frames_of, groups_apart, pair_votes, point_v
 from sfm.mapping.inputs import MappingInput
 from sfm.quality.gps import contradicts_gps
 from sfm.quality.parallax import rotation_share, triangulation_angles
+from sfm.refinement.bundle_adjustment import Freedom, adjust, is_large
 from sfm.types import ModelWarning
 
 # Observations further off than a limit were filtered (MappingInput.filter_error). Errors of random
@@ -264,10 +265,7 @@ def given_contradicted(model: pycolmap.Reconstruction) -> Iterator[ModelWarning]
     if has_rigs(model):
         return
     free = pycolmap.Reconstruction(model)
-    options = pycolmap.BundleAdjustmentOptions()
-    options.print_summary, options.refine_extra_params = False, False
-    options.ceres.solver_options.num_threads, options.ceres.solver_options.max_num_iterations = 1, FREED_ITERATIONS
-    adjust_bundle(free, options)
+    _free_focals(free)
     for camera_id in sorted(_images_of_cameras(model)):
         given, found = (own.cameras[camera_id].mean_focal_length() for own in (model, free))
         away = abs(float(np.log(found / given))) if found > 0 else np.inf
@@ -277,6 +275,19 @@ def given_contradicted(model: pycolmap.Reconstruction) -> Iterator[ModelWarning]
                 f"camera {camera_id}: --intrinsics say {given:.0f} px, but about {found:.0f} px fit the images better: "
                 "check the focal length, and that it is of images of this size",
             )
+
+
+def _free_focals(model: pycolmap.Reconstruction) -> None:
+    """Bundle adjustment with free focal lengths, in place; of a large model in columns."""
+    freedom = Freedom(extra_params=False)
+    if is_large(model, freedom):
+        sizes = {image_id: model.images[image_id].num_points2D() for image_id in model.reg_image_ids()}
+        adjust(model, {i: np.broadcast_to(np.eye(2), (num, 2, 2)) for i, num in sizes.items()}, freedom, threads=1)
+        return
+    options = pycolmap.BundleAdjustmentOptions()
+    options.print_summary, options.refine_extra_params = False, False
+    options.ceres.solver_options.num_threads, options.ceres.solver_options.max_num_iterations = 1, FREED_ITERATIONS
+    adjust_bundle(model, options)
 
 
 def _images_of_cameras(model: pycolmap.Reconstruction) -> dict[int, set[str]]:

@@ -43,10 +43,11 @@ def widest_pairs(columns: ModelColumns) -> Iterator[tuple[int, int, Float64, Flo
     both images, and where (M, 2) px they observe those points. Neighbours in a video are uninformative: they hardly
     differ. Faces of one panorama do not at all: they are known to differ by a rotation."""
     num_images, extent = len(columns.names), float(np.ptp(columns.centres, axis=0).max(initial=0.0))
-    found = set()
+    found, seen = set(), np.zeros(len(columns.xyz), bool)
     for image in np.unique(np.linspace(0, num_images - 1, min(num_images, MAX_PAIRS)).astype(int)):
-        own = columns.point[columns.image == image]
-        shared = np.bincount(columns.image[np.isin(columns.point, own)], minlength=num_images)
+        seen[:] = False
+        seen[columns.point[columns.rows_of_images[image]]] = True
+        shared = np.bincount(columns.image[seen[columns.point]], minlength=num_images)
         shared[image] = 0
         shared[np.linalg.norm(columns.centres - columns.centres[image], axis=1) < SAME_PLACE * extent] = 0
         enough = np.flatnonzero(shared >= MIN_SHARED)
@@ -54,7 +55,7 @@ def widest_pairs(columns: ModelColumns) -> Iterator[tuple[int, int, Float64, Flo
             other = enough[np.argmin(shared[enough])]
             found.add((int(min(image, other)), int(max(image, other))))
     for image0, image1 in sorted(found):
-        rows0, rows1 = (np.flatnonzero(columns.image == image) for image in (image0, image1))
+        rows0, rows1 = columns.rows_of_images[image0], columns.rows_of_images[image1]
         _, i0, i1 = np.intersect1d(columns.point[rows0], columns.point[rows1], return_indices=True)
         yield image0, image1, columns.xy[rows0[i0]], columns.xy[rows1[i1]]
 

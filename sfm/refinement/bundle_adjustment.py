@@ -4,6 +4,9 @@ pycolmap's own bundle adjustment weights all observations equally. A patch on an
 unconstrained along it, a corner is precise in both directions; with covariances a low-texture model is several times
 better (docs/accuracy.md). pyceres solves the same problem, pycolmap's cost functions take the covariances.
 
+A problem of millions of observations is built and solved in columns (sfm.refinement.large_bundle), where no cameras are
+mounted together.
+
 Cameras that are mounted together have one pose a frame, and each its own in the rig: cam_from_rig of rig_from_world.
 """
 
@@ -18,11 +21,14 @@ import pycolmap
 import pycolmap.cost_functions
 from numpy.typing import NDArray
 
+from sfm.colmap.rig_models import has_rigs
+from sfm.refinement.large_bundle import adjust_in_columns
 from sfm.types import Float64
 
 LOSS_SCALE = 2.0  # standard deviations at which an observation begins to count less (Cauchy)
 MAX_ITERATIONS = 50
 FUNCTION_TOLERANCE = 1e-4  # of the cost, in one step; 1e-6 takes twice the steps to the same poses
+LARGE = 300_000  # observations; a problem of as many takes Ceres half a gigabyte
 DENSE_IMAGES, SPARSE_IMAGES = 50, 1000  # up to so many images COLMAP takes this solver
 
 
@@ -60,6 +66,9 @@ def adjust(
     covariances: by image id (P, 2, 2) px², of each of the image's points2D. tolerance: share of the cost that a step
     must take away, or be the last.
     """
+    if is_large(model, freedom):
+        adjust_in_columns(model, covariances, freedom, loss_scale=LOSS_SCALE, tolerance=tolerance, threads=threads)
+        return
     image_ids = sorted(model.reg_image_ids())
     problem, _keep = _problem_of_poses(model, freedom)
     loss = pyceres.CauchyLoss(LOSS_SCALE)
@@ -83,6 +92,11 @@ def adjust(
     for camera_id, other in freedom.equal_cameras.items():
         model.cameras[camera_id].params = list(model.cameras[other].params)
     model.update_point_3d_errors()
+
+
+def is_large(model: pycolmap.Reconstruction, freedom: Freedom) -> bool:
+    """Whether a model is adjusted in columns: to the same minimum, in a fraction of the memory. Rigs are not."""
+    return model.compute_num_observations() > LARGE and not has_rigs(model) and not freedom.equal_cameras
 
 
 @dataclass(frozen=True, slots=True, eq=False)

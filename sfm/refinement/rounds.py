@@ -232,9 +232,8 @@ def known_covariances(
 
 def _update(covariances: dict[int, Float64], columns: ModelColumns, own: Float64) -> None:
     """Enters what is known (O, 2, 2) of the model's observations, in place."""
-    for row, image_id in enumerate(columns.image_ids):
-        seen = columns.image == row
-        covariances[int(image_id)][columns.point2D[seen]] = own[seen]
+    for image_id, seen in zip(columns.image_ids.tolist(), columns.rows_of_images, strict=True):
+        covariances[image_id][columns.point2D[seen]] = own[seen]
 
 
 def reject(
@@ -250,9 +249,8 @@ def reject(
     """
     columns = ModelColumns.of(model)
     own = np.empty((len(columns.xy), 2, 2))
-    for row, image_id in enumerate(columns.image_ids):
-        seen = columns.image == row
-        own[seen] = covariances[int(image_id)][columns.point2D[seen]]
+    for image_id, seen in zip(columns.image_ids.tolist(), columns.rows_of_images, strict=True):
+        own[seen] = covariances[image_id][columns.point2D[seen]]
     residuals = columns.residuals()
     unit = np.array([sigmas[name] for name in columns.names])[columns.image]
     aligned = (

@@ -1,8 +1,9 @@
 """Every observation of every track, re-estimated against its track's reference by aligning patches.
 
-Tracks are worked on in blocks that fit the memory: first the patches of all references are cut out, image by image,
-then they are aligned in the other images, image by image. So each image is decoded at most twice per block, and once
-where all images fit. Alignment goes from a coarse pyramid level, where the matcher's error is a pixel, to the finest.
+Tracks are worked on in blocks that fit the memory, those of one reference image after the other's: first the patches of
+all references are cut out, image by image, then they are aligned in the other images, image by image. So each image is
+decoded at most twice for each block that it has a part in, which are few, and once where all images fit. Alignment goes
+from a coarse pyramid level, where the matcher's error is a pixel, to the finest.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sfm.colmap.model_arrays import ModelColumns
+from sfm.colmap.model_arrays import ModelColumns, rows_of
 from sfm.refinement.patch_alignment import Alignment, Pyramid, Templates, Window, align, cut_patches
 from sfm.refinement.patch_warps import patch_maps, surface_normals
 from sfm.system.memory import give_back, is_exhausted
@@ -35,7 +36,9 @@ WINDOW_RADIUS = 7  # px; 15 x 15
 PRIOR_SIGMA = 2.0  # deviations of a match: how far a matcher's positions are off, and along an edge stay off
 MAX_SCALE = 2.0 ** (NUM_LEVELS - 2)  # patches that are seen larger or smaller than this are not compared
 CHUNK = 1024  # patches aligned at once
+MAPPED = 1 << 18  # observations whose maps are found at once
 GIVEN_BACK = 0.25  # of the pyramids' memory: when so much was dropped, it goes back to the system
+MOST = 1_600_000_000  # bytes for both; of more the largest sets would read few images less often
 READY_PATCHES = 0.5  # share of the memory for patches; the rest is for pyramids
 
 ReadPyramid = Callable[[int], Pyramid]
@@ -128,10 +131,11 @@ def align_tracks(
     xy, correlation = columns.xy.copy(), np.full(len(columns.xy), -1.0)
     information = np.zeros((len(columns.xy), 2, 2))
     correlation[reference] = 1.0
+    memory = min(memory, MOST)
     pyramids = PyramidCache(images.read, int(memory * (1 - READY_PATCHES)))
     window = Window.of_radius(WINDOW_RADIUS, device)
     with progress_bar(len(job.rows), desc="refining", unit="observation") as bar:
-        for own in blocks(job, columns, from_level, int(memory * READY_PATCHES), window):
+        for own in blocks(job, columns, images, from_level, memory, window):
             for part, found in _Block.of(own, columns, images, pyramids, window, from_level).aligned():
                 scale = images.scale[columns.image[part.rows]]
                 xy[part.rows] = found.xy.cpu().numpy() / scale
@@ -142,10 +146,13 @@ def align_tracks(
 
 
 def _job(columns: ModelColumns, reference: Int64, images: AlignmentImages) -> Job:
-    """Every observation but the references, where a map from the reference exists."""
+    """Every observation but the references, where a map from the reference exists, in the order of the references'
+    images: what is aligned together is seen in few images."""
     own_reference = reference[columns.point]
     rows = np.flatnonzero(own_reference != np.arange(len(columns.point)))
-    maps = patch_maps(columns, rows, reference, surface_normals(columns, reference))
+    normals = surface_normals(columns, reference)
+    parts = [patch_maps(columns, rows[i : i + MAPPED], reference, normals) for i in range(0, len(rows), MAPPED)]
+    maps = np.concatenate([np.zeros((0, 2, 2)), *parts])
     own_reference = own_reference[rows]
     source, target = images.scale[columns.image[own_reference]], images.scale[columns.image[rows]]
     maps = maps * target[:, :, None] / source[:, None, :]
@@ -154,7 +161,7 @@ def _job(columns: ModelColumns, reference: Int64, images: AlignmentImages) -> Jo
         usable = (determinant > MAX_SCALE**-2) & (determinant < MAX_SCALE**2)  # False for NaN
     octave = np.round(np.log2(determinant[usable]) / 2).astype(np.int64)  # target px per reference px
     rows = rows[usable]
-    return Job(
+    job = Job(
         rows,
         own_reference[usable],
         columns.image[rows],
@@ -162,24 +169,64 @@ def _job(columns: ModelColumns, reference: Int64, images: AlignmentImages) -> Jo
         np.maximum(octave, 0),
         maps[usable].astype(np.float32),
     )
+    return job.take(np.lexsort((job.template, job.reference, columns.image[job.reference])))
 
 
-def blocks(job: Job, columns: ModelColumns, from_level: int, memory: int, window: Window) -> Iterator[Job]:
-    """The job in parts, by whole points, whose reference patches fit the memory.
+def blocks(
+    job: Job, columns: ModelColumns, images: AlignmentImages, from_level: int, memory: int, window: Window
+) -> Iterator[Job]:
+    """The job in parts, by whole points, whose reference patches fit the memory, and whose images' pyramids do.
 
-    Sums of a part depend in the last bit on what else is in it. So that this does not depend on what happens to be
-    free, the parts' size is a power of two.
+    memory: bytes, of which READY_PATCHES is for patches. Sums of a part depend in the last bit on what else is in it.
+    So that this does not depend on what happens to be free, sizes are powers of two.
     """
-    room = max(1, memory // ((from_level + 1) * window.side**2 * 4))  # observations: at most one patch a level each
-    room = 1 << (room.bit_length() - 1)
-    point = columns.point[job.rows]
+    room = _round(int(memory * READY_PATCHES) // ((from_level + 1) * window.side**2 * 4))  # templates: a patch a level
+    is_first = np.diff(job.reference, prepend=-1) != 0
+    templates = np.cumsum(is_first | (np.diff(job.template, prepend=-1) != 0))
+    points = np.append(np.flatnonzero(is_first), len(job.rows))
+    ends = _ends_by_images(job, columns, _round(int(memory * (1 - READY_PATCHES)) // _pyramid_bytes(columns, images)))
     start = 0
-    while start < len(point):
-        end = min(start + room, len(point))
-        if end < len(point):
-            end = max(int(np.searchsorted(point, point[end])), start + 1)
+    while start < len(job.rows):
+        before = templates[start - 1] if start else 0
+        fitting = min(int(np.searchsorted(templates, before + room, side="right")), _next_end(ends, start))
+        end = int(points[np.searchsorted(points, fitting, side="right") - 1])
+        if end <= start:  # a point that does not fit
+            end = int(points[np.searchsorted(points, start, side="right")])
         yield job.take(np.arange(start, end))
         start = end
+
+
+def _round(room: int) -> int:
+    """The largest power of two up to `room`, at least 1."""
+    return 1 << (max(1, room).bit_length() - 1)
+
+
+def _next_end(ends: Int64, start: int) -> int:
+    return int(ends[np.searchsorted(ends, start, side="right")])
+
+
+def _pyramid_bytes(columns: ModelColumns, images: AlignmentImages) -> int:
+    """Of the mean image: levels of 1, 1/4, 1/16, ... of its pixels."""
+    sizes = np.array([(camera.width, camera.height) for camera in columns.cameras]) * images.scale
+    return max(1, int(4 * np.prod(sizes, axis=1).mean() * 4 / 3))
+
+
+def _ends_by_images(job: Job, columns: ModelColumns, room: int) -> Int64:
+    """Where parts of the job end, by whole reference images, whose references and observations are in `room` images."""
+    source = columns.image[job.reference]
+    num = len(columns.names)
+    pairs = np.unique(source * num + job.image)
+    seen_from = np.split(pairs % num, np.flatnonzero(np.diff(pairs // num)) + 1)
+    starts, ends, held = np.flatnonzero(np.diff(source, prepend=-1)), [], np.zeros(num, bool)
+    for start, others in zip(starts, seen_from, strict=True):
+        more = held.copy()
+        more[others] = more[source[start]] = True
+        if more.sum() > room and held.any():
+            ends.append(int(start))
+            more[:] = False
+            more[others] = more[source[start]] = True
+        held = more
+    return np.array([*ends, len(job.rows)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -278,10 +325,11 @@ def reference_patches(
     reference, level = keys // NUM_LEVELS, keys % NUM_LEVELS
     patches = torch.empty(len(keys), window.side, window.side)
     device = window.x.device
-    for image in np.unique(columns.image[reference]):
-        rows = np.flatnonzero(columns.image[reference] == image)
+    for image, rows in enumerate(rows_of(columns.image[reference], len(columns.names))):
+        if not len(rows):
+            continue
         xy = torch.from_numpy(positions[reference[rows]]).to(device)
-        cut = cut_patches(pyramids(int(image)), xy, torch.from_numpy(level[rows]).to(device), window)
+        cut = cut_patches(pyramids(image), xy, torch.from_numpy(level[rows]).to(device), window)
         patches[torch.from_numpy(rows)] = cut.cpu()
     return patches, patch_of.ravel()
 

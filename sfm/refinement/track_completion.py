@@ -17,7 +17,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from sfm.colmap.log import quiet
-from sfm.colmap.model_arrays import ModelColumns
+from sfm.colmap.model_arrays import ModelColumns, rows_of
 from sfm.mapping.colmap_mapper import incremental_options
 from sfm.mapping.inputs import Attempt, MappingInput
 from sfm.mapping.retry_strategy import STRATEGIES
@@ -26,6 +26,7 @@ from sfm.types import Float64, Int64
 
 MIN_SHARED = 15  # points
 MIN_COSINE = 0.5  # of the angle between the viewing directions: 60 degrees
+MANY, ENOUGH = 300_000, 3000  # observations of a model, and of an image
 MARGIN = 0.01  # of the longer side: patches at the rim of an image are cut off
 
 
@@ -93,14 +94,16 @@ def propose(columns: ModelColumns, reference: Int64) -> Proposals:
     """For each point the images that do not observe it, but see its surroundings from a direction not too different.
 
     reference: (T,) row of each point's reference observation. An image sees the surroundings if it shares MIN_SHARED
-    points with the reference's image.
+    points with the reference's image. In a model of more than MANY observations an image is given no more than
+    ENOUGH, the shortest tracks first: poses are determined long before, and each costs an alignment.
     """
     num_images = len(columns.image_ids)
     reference_image = columns.image[reference]
     shared = np.zeros((num_images, num_images), np.int64)  # points by their reference's image, and image
     np.add.at(shared, (reference_image[columns.point], columns.image), 1)
-    points_of = [np.flatnonzero(reference_image == row) for row in range(num_images)]
-    observers = [columns.point[columns.image == row] for row in range(num_images)]
+    points_of = rows_of(reference_image, num_images)
+    observers = [columns.point[own] for own in columns.rows_of_images]
+    lengths = columns.track_lengths
     towards = _unit(columns.centres[reference_image] - columns.xyz)
     parts = []
     for row in range(num_images):
@@ -112,8 +115,18 @@ def propose(columns: ModelColumns, reference: Int64) -> Proposals:
         size = np.array([columns.cameras[row].width, columns.cameras[row].height])
         with np.errstate(invalid="ignore"):
             inside = ((xy > MARGIN * size.max()) & (xy < size - MARGIN * size.max())).all(axis=1)  # NaN is not
+        if len(columns.point) > MANY:
+            inside &= _shortest(lengths[points], inside, max(0, ENOUGH - len(observers[row])))
         parts.append(Proposals(points[inside], np.full(int(inside.sum()), row), xy[inside]))
     return Proposals(*(np.concatenate([getattr(part, name) for part in parts]) for name in Proposals.__slots__))
+
+
+def _shortest(lengths: Int64, usable: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+    """(M,) at most so many of the usable ones, those of the least lengths (M,)."""
+    rows = np.flatnonzero(usable)
+    chosen = np.zeros(len(lengths), bool)
+    chosen[rows[np.argsort(lengths[rows], kind="stable")[:most]]] = True
+    return chosen
 
 
 def on_usable(
@@ -121,10 +134,9 @@ def on_usable(
 ) -> Proposals:
     """Those that are not on a masked-out pixel. read_mask: (H, W) bool of an image name, None for no mask."""
     usable = np.ones(len(proposals.point), bool)
-    for row in np.unique(proposals.image):
-        mask = read_mask(columns.names[row])
+    for row, own in enumerate(rows_of(proposals.image, len(columns.names))):
+        mask = read_mask(columns.names[row]) if len(own) else None
         if mask is not None:
-            own = np.flatnonzero(proposals.image == row)
             x, y = proposals.xy[own].astype(np.int64).T
             usable[own] = mask[y.clip(0, mask.shape[0] - 1), x.clip(0, mask.shape[1] - 1)]
     return Proposals(proposals.point[usable], proposals.image[usable], proposals.xy[usable])

@@ -204,7 +204,8 @@ def _rows(comparison: Comparison, sides: Sequence[Contender]) -> list[Row]:
 
 def groups_of(images: PageImages, sides: Sequence[Contender]) -> list[dict[str, Any]]:
     """Who registered what: the images in all models, only in one, only in some, in none. side: the one, or None."""
-    having = [{k for k, side in enumerate(sides) if name in set(side.scene.cameras.names)} for name in images.names]
+    names = [set(side.scene.cameras.names) for side in sides]
+    having = [{k for k, own in enumerate(names) if name in own} for name in images.names]
     every, two = set(range(len(sides))), len(sides) == 2
 
     def group(title: str, side: int | None, kept: Sequence[bool]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.colmap.model_arrays import ModelColumns, delete_observations, move_observations
+from sfm.colmap.model_arrays import ModelColumns, delete_observations, move_observations, rows_of
 
 
 @pytest.fixture
@@ -102,3 +102,16 @@ def test_deleted_observations_are_gone_and_so_are_points_of_one(model):
     np.testing.assert_array_equal(after.xy[:2], columns.xy[1:3])
     np.testing.assert_array_equal(after.xy[2:], columns.xy[9:])
     assert sum(p.has_point3D() for m in model.images.values() for p in m.points2D) == 113
+
+
+def test_rows_of_each_kind_are_found_in_one_sort():
+    kind = np.array([2, 0, 2, 1, 0, 4])
+    assert [own.tolist() for own in rows_of(kind, 5)] == [[1, 4], [3], [0, 2], [], [5]]
+    assert [own.tolist() for own in rows_of(kind[:0], 2)] == [[], []]
+    assert rows_of(kind[:0], 0) == ()
+
+
+def test_rows_of_images_are_their_observations(model):
+    columns = ModelColumns.of(model)
+    for image, own in enumerate(columns.rows_of_images):
+        np.testing.assert_array_equal(own, np.flatnonzero(columns.image == image))

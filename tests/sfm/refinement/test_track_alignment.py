@@ -105,7 +105,7 @@ def test_blocks_of_little_memory_give_the_same(scene, aligned, monkeypatch):
             yield block
 
     monkeypatch.setattr(T, "blocks", counted)
-    little = T.align_tracks(columns, reference, images, from_level=1, memory=500_000)
+    little = T.align_tracks(columns, reference, images, from_level=1, memory=150_000)
     assert len(seen) > 4
     rows = np.concatenate([block.rows for block in seen])
     np.testing.assert_array_equal(np.sort(rows), others(columns, reference))
@@ -157,7 +157,7 @@ def test_patches_go_when_they_are_done_with():
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(T, "reference_patches", noted)
-            T.align_tracks(columns, reference, images, from_level=1, memory=500_000)
+            T.align_tracks(columns, reference, images, from_level=1, memory=20_000)
         assert len(patches) > 4
         assert not [ref for ref in patches if ref() is not None]
     finally:
@@ -260,3 +260,21 @@ def test_reduced_grey_keeps_positions_and_smaller_images():
     small_y, small_x = (np.mgrid[:30, :40] + 0.5) * 3
     np.testing.assert_allclose(reduced[2:-2, 2:-2], (small_x + 1.5 * small_y)[2:-2, 2:-2], atol=0.5)
     assert T.reduced_grey(grey, 120) is grey
+
+
+def test_blocks_hold_neighbours_and_as_many_points_as_fit(monkeypatch):
+    """Each block has the points of some reference images, so that few images are read for it."""
+    columns, reference, _, images = observed(num=40)
+    found, blocks = [], T.blocks
+
+    def noted(*arguments):
+        for block in blocks(*arguments):
+            found.append(block)
+            yield block
+
+    monkeypatch.setattr(T, "blocks", noted)
+    side = T.Window.of_radius(T.WINDOW_RADIUS).side
+    T.align_tracks(columns, reference, images, from_level=0, memory=int(16 * side**2 * 4 / T.READY_PATCHES))
+    assert 3 <= len(found) <= 8  # a reference's patch is counted once, however many observations it has
+    assert all(len(np.unique(block.reference * T.NUM_LEVELS + block.template)) <= 16 for block in found)
+    assert (np.diff(np.concatenate([columns.image[block.reference] for block in found])) >= 0).all()

@@ -12,6 +12,7 @@ from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.mapping.final_database import final_input
 from sfm.mapping.inputs import write_database
 from sfm.options import MappingOptions
+from sfm.refinement import track_completion
 from sfm.refinement.patch_warps import references
 from sfm.refinement.track_completion import MARGIN, add_proposals, complete, on_usable, propose
 from tests.support.plane_scene import (
@@ -189,3 +190,22 @@ def test_masked_out_pixels_get_no_proposal(scene):
     assert 0 < len(kept.point) < len(found.point)
     np.testing.assert_array_equal(kept.xy, found.xy[found.xy[:, 0] < WIDTH // 2])
     assert len(on_usable(found, columns, lambda name: None).point) == len(found.point)
+
+
+def test_an_image_of_a_large_model_is_given_no_more_than_enough(scene, monkeypatch):
+    """The shortest tracks first, and images that have enough get none."""
+    xyz = scene[0]
+    model = missing_in(make_model(xyz, [project(i, xyz) for i in range(5)]), 2, range(0, 40))
+    missing_in(model, 4, range(0, 10))
+    columns = ModelColumns.of(model)
+    every = propose(columns, references(columns))
+    own = [int((columns.image == row).sum()) for row in range(5)]
+    assert own[1] == len(xyz) - 40
+    monkeypatch.setattr(track_completion, "MANY", 100)
+    monkeypatch.setattr(track_completion, "ENOUGH", own[1] + 8)
+    found = propose(columns, references(columns))
+    assert set(found.image) == {1}
+    assert len(found.point) == 8
+    lengths, offered = columns.track_lengths, every.point[every.image == 1]
+    assert sorted(lengths[found.point]) == sorted(lengths[offered])[:8]
+    assert set(found.point) <= set(offered)
