@@ -258,6 +258,19 @@ class GeoreferencingOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Many machines or many GPUs, by Ray; the results are those of one."""
+
+    cluster: str | None = option(
+        None,
+        "match and verify on a Ray cluster: local (all GPUs of this machine, or all its cores), HOST:PORT, auto (the "
+        "one that this machine is a node of), or off (default: RAY_ADDRESS where it is set, else off); needs "
+        "pip install 'loftr-sfm[ray]' (docs/cluster.md)",
+        metavar="ADDRESS|local",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ReportOptions:
     """The page report.html."""
 
@@ -300,6 +313,7 @@ class RunKeywords(TypedDict, total=False):
     fix_principal_point: bool
     gps: str
     scale_bar: str | None
+    cluster: str | None
     no_report: bool
 
 
@@ -338,6 +352,7 @@ class Options:
     mapping: MappingOptions = field(default_factory=MappingOptions)
     refinement: RefinementOptions = field(default_factory=RefinementOptions)
     georeferencing: GeoreferencingOptions = field(default_factory=GeoreferencingOptions)
+    cluster: ClusterOptions = field(default_factory=ClusterOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
 
     @classmethod

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from sfm.matchers.base import Matcher
 from sfm.matching.match_writer import FLUSH_PAIRS, MatchSink, MatchWriter
 from sfm.matching.rotations import CLEARLY, ROTATIONS, RotatedPair, find_rotations, find_ties, strength
-from sfm.matching.session import Session
+from sfm.matching.session import MatchingSession
 from sfm.options import MatchingOptions
 from sfm.system.hashing import json_digest
 from sfm.system.progress import progress_bar
@@ -71,7 +71,7 @@ class PairMatching:
     def __init__(
         self,
         db: MatchTable,
-        session: Session,
+        session: MatchingSession,
         keys: Sequence[str],
         cells: Mapping[str, int],
         fits: Callable[[ImagePair, Matches], bool],
