@@ -21,6 +21,7 @@ _WORKER_BYTES = 1_000_000_000  # of a worker on the CPU: torch, the network, fea
 _QUIET = {  # Ray's own output and its reports home; none of it is the run's business
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_SCHEDULER_EVENTS": "0",
 }
@@ -101,8 +102,11 @@ def _init(ray: Any, address: str) -> None:
 
 def _remedy(error: BaseException) -> str:
     """What Ray says, in one line, and what to do."""
-    said = one_line(error if isinstance(error, Exception) else Exception(str(error)), 300)
-    lowered = said.lower()
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    said = one_line(Exception(str(error).strip() or type(error).__name__), 300)
+    lowered = " ".join(f"{type(each).__name__} {each}" for each in causes).lower()
     if "version mismatch" in lowered:
         return f"{said}; install the same Ray and Python on all nodes"
     if "token" in lowered or "authentic" in lowered:
