@@ -263,10 +263,9 @@ class ClusterOptions:
 
     cluster: str | None = option(
         None,
-        "match and verify on a Ray cluster: local (all GPUs of this machine, or all its cores), HOST:PORT, auto (the "
-        "one that this machine is a node of), or off (default: RAY_ADDRESS where it is set, else off); needs "
-        "pip install 'loftr-sfm[ray]' (docs/cluster.md)",
-        metavar="ADDRESS|local",
+        "match and verify by Ray: local (this machine's GPUs, or cores), HOST:PORT of a cluster, auto (that which this "
+        "machine is in), off (default: RAY_ADDRESS, else off); needs pip install 'loftr-sfm[ray]' (docs/cluster.md)",
+        metavar="ADDRESS",
     )
 
 
@@ -390,15 +389,3 @@ class Options:
             stage: {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
             for stage, values in asdict(self).items()
         }
-
-
-@dataclass(frozen=True, slots=True)
-class TwoViewOptions(MatchingOptions):
-    """Matching for the geometry of two views alone."""
-
-    confidence: float | None = option(
-        0.4,
-        "drop matches below this confidence, 0 to 1; two views alone are best at 0.3 to 0.5, a model of many views, "
-        "which can outvote false matches, at less (sift: does not apply)",
-        metavar="C",
-    )

@@ -51,6 +51,11 @@ class Cluster(AbstractContextManager["Cluster"]):
         return max(1, len(self._staff.places))
 
     @property
+    def num_ready(self) -> int:
+        """Workers that have said that they are ready; more may be on their way."""
+        return len(self._staff.ready)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Which nodes are left out, and why."""
         return self._staff.notes

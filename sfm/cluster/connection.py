@@ -14,6 +14,7 @@ from typing import Any
 from sfm.cluster.address import LOCAL
 from sfm.errors import BadOption, one_line
 from sfm.system.parallel import num_cores
+from sfm.system.standard_error import without_stderr
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,6 @@ _WORKER_BYTES = 1_000_000_000  # of a worker on the CPU: torch, the network, fea
 _QUIET = {  # Ray's own output and its reports home; none of it is the run's business
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_SCHEDULER_EVENTS": "0",
 }
@@ -86,18 +86,17 @@ def connected(address: str) -> Iterator[None]:
             ray.shutdown()
             raise BadOption(f"--cluster {address}: {_remedy(error)}") from error
     try:
-        yield
+        with _without_messages():
+            yield
     finally:
         with _signals_kept():
             ray.shutdown()
 
 
 def _init(ray: Any, address: str) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if address == LOCAL:
-        ray.init(address="local", num_cpus=num_cores(), include_dashboard=False, **quiet)
-    else:
-        ray.init(address=address, **quiet)
+    own = {"num_cpus": num_cores(), "include_dashboard": False} if address == LOCAL else {}
+    with without_stderr():
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
 
 
 def _remedy(error: BaseException) -> str:
@@ -129,6 +128,26 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
     finally:
         for name in own:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def _without_messages() -> Iterator[None]:
+    """Ray prints whatever its nodes report, a page when one dies, even where log_to_driver is off; of which a run says
+    what its user has to know."""
+    from ray._private import worker as internals
+
+    before = getattr(internals, "print_to_stdstream", None)
+    if before is not None:
+        internals.print_to_stdstream = _to_debug_log  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is not None:
+            internals.print_to_stdstream = before
+
+
+def _to_debug_log(message: dict[str, Any], ignore_prefix: bool = False) -> None:
+    log.debug("%s", message)
 
 
 @contextmanager

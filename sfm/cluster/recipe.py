@@ -42,7 +42,7 @@ class Recipe:
         else:
             with TemporaryDirectory(prefix="loftr-sfm-") as folder:
                 path = Path(folder, Path(options.weights).name)
-                path.write_bytes(memoryview(self.weights))
+                self.weights.tofile(path)
                 matcher = make_matcher(replace(options, weights=str(path)))
         return self._checked(matcher)
 
@@ -67,7 +67,7 @@ class Recipe:
             target.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=target.parent) as folder:
                 part = Path(folder, target.name)
-                part.write_bytes(memoryview(self.weights))
+                self.weights.tofile(part)
                 part.replace(target)
         except OSError as error:
             raise BadFile(f"{target}: cannot be written ({error.strerror}); set LOFTR_SFM_CACHE on the node") from None

@@ -52,11 +52,11 @@ def ship(folder: Path, record: ImageRecord, masks: Path | None) -> ShippedImage:
     try:
         check_unchanged(folder, record, masks)
         masked = None if mask is None else _bytes_of(mask)
-        named = {"mask": masked, "mask_name": "" if mask is None else str(mask)}
+        named = "" if mask is None else str(mask)
         raw = path.suffix.lower() in suffixes.RAW  # which nodes may not be able to read
         if raw or path.stat().st_size > record.width * record.height:
-            return ShippedImage(record, str(folder), grey=read_grey(folder, record), **named)
-        return ShippedImage(record, str(folder), file=_bytes_of(path), **named)
+            return ShippedImage(record, str(folder), grey=read_grey(folder, record), mask=masked, mask_name=named)
+        return ShippedImage(record, str(folder), file=_bytes_of(path), mask=masked, mask_name=named)
     except BadImage as error:
         return ShippedImage(record, str(folder), fault=str(error))
     except OSError as error:
@@ -111,7 +111,7 @@ class ShippedReader(ImageReader):
 
     def _write(self, path: Path, data: Bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(memoryview(data))
+        data.tofile(path)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +145,7 @@ class PackedMatches:
         """The results, in their order."""
         results = []
         for task, begin, end in zip(self.tasks, self.offsets[:-1], self.offsets[1:], strict=True):
-            points, cells = self.points[begin:end], self.cells[begin:end]
+            points, cells = self.points[begin:end], self.cells[begin:end].astype(np.int64)
             confidence = self.confidence[begin:end]
             results.append((task, Matches(points[:, :2], points[:, 2:], confidence, cells[:, 0], cells[:, 1])))
         return results
