@@ -276,6 +276,18 @@ class GeoreferencingOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Many machines or many GPUs, by Ray; the results are those of one."""
+
+    cluster: str | None = option(
+        None,
+        "match and verify by Ray: local (this machine's GPUs, or cores), HOST:PORT of a cluster, auto (that which this "
+        "machine is in), off (default: RAY_ADDRESS, else off); needs pip install 'loftr-sfm[ray]' (docs/cluster.md)",
+        metavar="ADDRESS",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ReportOptions:
     """The page report.html."""
 
@@ -320,6 +332,7 @@ class RunKeywords(TypedDict, total=False):
     fix_principal_point: bool
     gps: str
     scale_bar: str | None
+    cluster: str | None
     no_report: bool
 
 
@@ -336,6 +349,7 @@ class Options:
     mapping: MappingOptions = field(default_factory=MappingOptions)
     refinement: RefinementOptions = field(default_factory=RefinementOptions)
     georeferencing: GeoreferencingOptions = field(default_factory=GeoreferencingOptions)
+    cluster: ClusterOptions = field(default_factory=ClusterOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
 
     @classmethod
@@ -373,15 +387,3 @@ class Options:
             stage: {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
             for stage, values in asdict(self).items()
         }
-
-
-@dataclass(frozen=True, slots=True)
-class TwoViewOptions(MatchingOptions):
-    """Matching for the geometry of two views alone."""
-
-    confidence: float | None = option(
-        0.4,
-        "drop matches below this confidence, 0 to 1; two views alone are best at 0.3 to 0.5, a model of many views, "
-        "which can outvote false matches, at less (sift: does not apply)",
-        metavar="C",
-    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import pyceres
 import pycolmap
+
+from sfm.system.standard_error import without_stderr
 
 FATAL = 3  # glog's level: our own summaries and errors report what failed
 SETTINGS = ("minloglevel", "stderrthreshold", "alsologtostderr", "logtostderr")
@@ -26,25 +26,11 @@ def quiet(*, stderr: bool = False) -> Iterator[None]:
     before = {name: getattr(log, name) for name in SETTINGS}
     log.minloglevel = FATAL
     try:
-        with _without_stderr() if stderr else nullcontext():
+        with without_stderr() if stderr else nullcontext():
             yield
     finally:
         for name, value in before.items():
             setattr(log, name, value)
-
-
-@contextmanager
-def _without_stderr() -> Iterator[None]:
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def adjust_bundle(model: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions) -> None:

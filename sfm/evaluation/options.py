@@ -5,9 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sfm.options import TwoViewOptions, option, require
+from sfm.options import MatchingOptions, option, require
 
 _MAX_ERROR_HELP = "largest epipolar error of an inlier, px of the image reduced to --resize"
+
+
+@dataclass(frozen=True, slots=True)
+class TwoViewOptions(MatchingOptions):
+    """Matching for the geometry of two views alone."""
+
+    confidence: float | None = option(
+        0.4,
+        "drop matches below this confidence, 0 to 1; two views alone are best at 0.3 to 0.5, a model of many views, "
+        "which can outvote false matches, at less (sift: does not apply)",
+        metavar="C",
+    )
 
 
 @dataclass(frozen=True, slots=True)

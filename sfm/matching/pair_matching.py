@@ -27,7 +27,7 @@ from sfm.matching.rotations import (
     find_ties,
     strength,
 )
-from sfm.matching.session import Session
+from sfm.matching.session import MatchingSession
 from sfm.options import MatchingOptions
 from sfm.system.hashing import json_digest
 from sfm.system.parallel import Workers, num_cores
@@ -84,7 +84,7 @@ class PairMatching:
     def __init__(
         self,
         db: MatchTable,
-        session: Session,
+        session: MatchingSession,
         keys: Sequence[str],
         cells: Mapping[str, int],
         fits: Callable[[ImagePair, Matches], bool],

@@ -38,14 +38,15 @@ class ImageReader(AbstractContextManager["ImageReader"]):
     def announce(self, name: str) -> None:
         """Starts to decode an image that will be taken soon."""
         if name not in self._ahead:
-            self._ahead[name] = self._thread.submit(self._read, name)
+            self._ahead[name] = self._thread.submit(self.read, name)
 
     def take(self, name: str) -> tuple[GreyImage, Mask | None]:
         """The image and its mask, if it has one. Raises BadImage."""
         future = self._ahead.pop(name, None)
-        return future.result() if future is not None else self._read(name)
+        return future.result() if future is not None else self.read(name)
 
-    def _read(self, name: str) -> tuple[GreyImage, Mask | None]:
+    def read(self, name: str) -> tuple[GreyImage, Mask | None]:
+        """The image and its mask, decoded here and now. Raises BadImage."""
         record = self._records[name]
         mask = read_mask(self._masks, record) if self._masks is not None else None
         image = read_grey(self._folder, record)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from sfm.errors import BadImage, SfMError
 from sfm.matchers.base import GreyImage, Mask, Matcher
@@ -63,11 +63,41 @@ class PairViews(NamedTuple):
         return RotatedPair(ImagePair(self.name0.image, self.name1.image), self.name1.rotation)
 
 
+class MatchingSession(Protocol):
+    """What matches pairs and keeps account of it: here (Session), or on other machines (sfm.cluster.session)."""
+
+    @property
+    def num_encoded(self) -> int:
+        """Images that were encoded, an image again as often as it was."""
+
+    @property
+    def lost(self) -> Set[ImagePair]:
+        """Pairs of images that could not be read."""
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """(image, reason) of each image that could not be read."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the summary of the run should say."""
+
+    def match_all(self, tasks: Sequence[RotatedPair]) -> Iterator[tuple[list[tuple[RotatedPair, Matches]], int]]:
+        """Batch by batch: (task, matches) of those that could be matched, and the number that is done with."""
+
+
+def skipped_images(failed: Mapping[str, str], lost: Set[ImagePair]) -> tuple[tuple[str, str], ...]:
+    """(image, reason) of images that failed, by name; the reason says how many pairs they cost."""
+    num_lost = Counter(name for pair in lost for name in (pair.name0, pair.name1))
+    return tuple((name, f"{reason} ({counted(num_lost[name], 'pair')} skipped)") for name, reason in failed.items())
+
+
 class Session:
     """One run of a matcher over many pairs: its cache, its batch size and the images that failed."""
 
     def __init__(self, matcher: Matcher, reader: ImageReader, options: MatchingOptions) -> None:
         self.num_encoded = 0
+        self.notes: tuple[str, ...] = ()
         self._matcher = RotatingMatcher(matcher)
         self._reader = reader
         self._budget = memory.budget(options.memory, options.device)
@@ -78,10 +108,12 @@ class Session:
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
         """(image, reason) of each image that could not be read."""
-        num_lost = Counter(name for pair in self.lost for name in (pair.name0, pair.name1))
-        return tuple(
-            (name, f"{reason} ({counted(num_lost[name], 'pair')} skipped)") for name, reason in self._failed.items()
-        )
+        return skipped_images(self._failed, self.lost)
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """The reason for each image that could not be read."""
+        return self._failed
 
     def match_all(self, tasks: Sequence[RotatedPair]) -> Iterator[tuple[list[tuple[RotatedPair, Matches]], int]]:
         """Batch by batch: (task, matches) of those that could be matched, and the number that is done with."""

@@ -7,7 +7,7 @@ these images and this matcher are not matched again, so a run that was stopped c
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +20,7 @@ from sfm.matchers.base import Matcher
 from sfm.matching.pair_matching import MatchTable, PairMatching, keys_by_rotation, may_rotate, num_cells
 from sfm.matching.prefetch import ImageReader
 from sfm.matching.rotations import RotatedPair
-from sfm.matching.session import Session
+from sfm.matching.session import MatchingSession, Session
 from sfm.options import MatchingOptions, VerificationOptions
 from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary
 
@@ -36,15 +36,24 @@ class _MatchStore(MatchTable, Protocol):
     def use_matcher(self, matcher_key: str) -> None: ...
 
 
+SessionMaker = Callable[[Mapping[str, ImageRecord]], MatchingSession]  # of the images' records by name
+
+
 def run(
-    db: _MatchStore, matcher: Matcher, folder: Path, options: MatchingOptions, *, masks: Path | None = None
+    db: _MatchStore,
+    matcher: Matcher,
+    folder: Path,
+    options: MatchingOptions,
+    *,
+    masks: Path | None = None,
+    make_session: SessionMaker | None = None,
 ) -> StageSummary:
     """Matches the database's pairs that are not matched yet; an image that cannot be read costs its pairs only.
 
     Where more pairs may follow, these are the first round, and others come as the matches speak for them
     (sfm.matching.growth). What was matched is written as what was tried, without pairs of images that cannot be read.
-    folder: the images. masks: folder of masks or None. Raises SfMError when memory does not suffice
-    for a single pair.
+    folder: the images. masks: folder of masks or None. make_session: of what matches elsewhere than here. Raises
+    SfMError when memory does not suffice for a single pair.
     """
     start = time.perf_counter()
     records = {record.name: record for record in db.read_images()}
@@ -53,7 +62,7 @@ def run(
     db.write_grids(grids, traits=matcher.traits)
     keys = keys_by_rotation(matcher, options)
     with ImageReader(folder, records, masks) as reader:
-        session = Session(matcher, reader, options)
+        session = Session(matcher, reader, options) if make_session is None else make_session(records)
         fits = partial(fits_one_place, grids=grids, traits=matcher.traits)
         work = PairMatching(db, session, keys, num_cells(records, grids), fits)
         held, candidates = work.held(0), db.read_candidates()
@@ -76,7 +85,7 @@ def run(
         **({"turned": len(rotated)} if rotated else {}),
         **_counts_of_rounds(tried),
     }
-    return StageSummary("matching", counts, time.perf_counter() - start, skipped=session.skipped)
+    return StageSummary("matching", counts, time.perf_counter() - start, skipped=session.skipped, notes=session.notes)
 
 
 def _counts_of_rounds(tried: Sequence[TriedPair]) -> dict[str, int | float]:

@@ -17,6 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfm.cluster.address import address_of
 from sfm.colmap.model_writer import remove_leftovers
 from sfm.errors import BadFile, BadOption, NoModel
 from sfm.georeferencing.placement import place, scale_doubts
@@ -154,6 +155,7 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
         raise BadFile(f"{folder}: no such folder; give the folder of your images, or a video")
     if imported is None:
         check_choice(options.matching)  # what is wrong with it is said before the images are read
+    address_of(options.cluster.cluster)  # as above
     check_writable(out)
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching
@@ -168,7 +170,11 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
         source = prepare(folder, out, options.images.frames)
         for line in source.notes:
             log.warning("%s", line)
-        yield Run(db, source.folder, out, options, imported, source)
+        run = Run(db, source.folder, out, options, imported, source)
+        try:
+            yield run
+        finally:
+            run.close()
 
 
 def _run_stages(run: OpenRun, stop_after: str | None, on_stage: Callable[[StageSummary], None]) -> str | None:

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sfm.cluster.address import address_of
+from sfm.cluster.cluster import Cluster
 from sfm.colmap.model_reader import model_digest, model_folder, read_models
 from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
@@ -30,7 +32,7 @@ from sfm.matching import stage as matching
 from sfm.options import AUTO, SMALL_SET, Options
 from sfm.pairs import stage as pairs
 from sfm.pairs.registry import versions
-from sfm.pipeline import prepared_images
+from sfm.pipeline import on_cluster, prepared_images
 from sfm.pipeline.prepared_images import has_panoramas
 from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
@@ -131,6 +133,22 @@ class Run:
         """The matcher that the options name."""
         return make_matcher(self.options.matching)
 
+    @cached_property
+    def address(self) -> str | None:
+        """Of the cluster that matches and verifies; None where that is done here. Raises BadOption."""
+        return address_of(self.options.cluster.cluster)
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The cluster, to which there is a connection from the first use until `close`. Raises BadOption."""
+        assert self.address is not None
+        return Cluster(self.address, device=self.options.matching.device)
+
+    def close(self) -> None:
+        """Ends the connection to the cluster, if there is one."""
+        if "cluster" in vars(self):
+            self.cluster.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -212,7 +230,14 @@ def _run_pairs(run: Run) -> StageSummary:
 
 def _run_matching(run: Run) -> StageSummary:
     options = run.options
-    return matching.run(run.db, run.matcher, run.pixels, options.matching, masks=run.masks)
+    return matching.run(
+        run.db,
+        run.matcher,
+        run.pixels,
+        options.matching,
+        masks=run.masks,
+        make_session=on_cluster.session_maker(run),
+    )
 
 
 def _run_import(run: Run) -> StageSummary:
@@ -307,7 +332,11 @@ STAGES = (
         ("images", "matching"),
         lambda run: [asdict(run.options.verification), run.options.mapping.seed, run.lenses],
         lambda run: verification.run(
-            run.db, run.options.verification, seed=run.options.mapping.seed, lenses=run.lenses
+            run.db,
+            run.options.verification,
+            seed=run.options.mapping.seed,
+            lenses=run.lenses,
+            map_elsewhere=on_cluster.map_elsewhere(run),
         ),
         revision=verification.REVISION,
     ),

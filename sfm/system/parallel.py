@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
+CORES = "LOFTR_SFM_CORES"  # environment variable, for processes that share a machine: a number of cores
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -30,7 +31,10 @@ class Workers(ThreadPoolExecutor):
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use: as many as LOFTR_SFM_CORES says, else all that the system lets it."""
+    given = os.environ.get(CORES, "")
+    if given.isdecimal() and int(given):
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

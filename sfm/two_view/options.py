@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from sfm.errors import BadOption
-from sfm.options import MatchingOptions, TwoViewOptions, option, require
+from sfm.evaluation.options import TwoViewOptions
+from sfm.options import MatchingOptions, option, require
 
 
 @dataclass(frozen=True, slots=True)

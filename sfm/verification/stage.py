@@ -5,10 +5,10 @@ What stands still in a set of images while the rest moves is looked for first, a
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ from sfm.geometry.pixels import allowed_error
 from sfm.geometry.two_view import verify_pair
 from sfm.options import VerificationOptions
 from sfm.system.hashing import json_digest
-from sfm.system.parallel import Workers
+from sfm.system.parallel import Workers, num_cores
 from sfm.system.progress import progress_bar
 from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary, TwoViewGeometry
 from sfm.verification.lens_evidence import chosen_pairs, fisheye_prior, fisheye_widths, lens_evidence
@@ -101,7 +101,7 @@ def verify_each(
         return replace(found, inliers=rows[found.inliers].astype(np.uint32))
 
     result = []
-    with Workers(os.cpu_count() or 1) as pool:
+    with Workers(num_cores()) as pool:
         for geometry in pool.map(one, items):
             result.append(geometry)
             on_pair()
@@ -141,11 +141,23 @@ def still_parts(
     return votes.result()
 
 
-def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0, lenses: str = "keep") -> StageSummary:
+_Items = Sequence[tuple[ImagePair, Matches]]
+MapElsewhere = Callable[[Callable[[_Items], list[TwoViewGeometry]], Iterable[_Items]], Iterable[list[TwoViewGeometry]]]
+
+
+def run(
+    db: FeatureDatabase,
+    options: VerificationOptions,
+    *,
+    seed: int = 0,
+    lenses: str = "keep",
+    map_elsewhere: MapElsewhere | None = None,
+) -> StageSummary:
     """The stage: reads images, grids and matches, writes one geometry for every matched pair.
 
     lenses: "keep" takes cameras as they are, "width" finds the width of fisheye lenses, "find" also which lenses are
-    fisheyes (sfm.verification.lens_evidence). What was found is kept with the geometries.
+    fisheyes (sfm.verification.lens_evidence). What was found is kept with the geometries. map_elsewhere: as the
+    built-in map, by other processes, which get pairs with their matches.
     """
     started = time.perf_counter()
     records = {record.name: record for record in db.read_images()}
@@ -162,13 +174,19 @@ def run(db: FeatureDatabase, options: VerificationOptions, *, seed: int = 0, len
     by_matches = sorted(pairs, key=lambda pair: (-counts_of.get(pair, 0), pair))
     still = still_parts(by_matches, db.read_matches, records, grids, options, traits=traits, seed=seed)
     with progress_bar(len(pairs), desc="verifying", unit="pair", initial=len(pairs) - len(todo)) as bar:
-        for begin in range(0, len(todo), BLOCK):
-            items = [(pair, db.read_matches(pair)) for pair in todo[begin : begin + BLOCK]]
-            found = verify_each(
-                items, records, grids, options, traits=traits, still=still, seed=seed, on_pair=bar.update
-            )
+        verify_block = partial(
+            verify_each, records=records, grids=grids, options=options, traits=traits, still=still, seed=seed
+        )
+        blocks = (
+            [(pair, db.read_matches(pair)) for pair in todo[begin : begin + BLOCK]]
+            for begin in range(0, len(todo), BLOCK)
+        )
+        here = (verify_block(items, on_pair=bar.update) for items in blocks)
+        for found in here if map_elsewhere is None else map_elsewhere(verify_block, blocks):
             done |= {geometry.pair: geometry for geometry in found}
-            if begin + BLOCK < len(todo):  # the last are written with all
+            if map_elsewhere is not None:
+                bar.update(len(found))
+            if len(done) < len(pairs):  # the last are written with all
                 db.keep_verified(found, key=key)
     geometries = settle([done[pair] for pair in pairs])
     db.write_two_view(geometries, lenses=tuple(found_lenses.values()))

@@ -1,0 +1,183 @@
+"""Ray's own cluster on this machine: whatever dies or joins, every pair is matched once, and equal to a local run's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from sfm.errors import BadOption, SfMError
+from sfm.matching.rotations import RotatedPair
+from sfm.options import MatchingOptions
+from sfm.types import ImagePair
+from tests.support.ray_cluster import (
+    NEEDS_RAY,
+    TOKEN,
+    Seen,
+    SlowMatcher,
+    SlowRecipe,
+    add_node,
+    ray_cluster,
+    write_numbered,
+)
+
+pytestmark = [pytest.mark.slow, NEEDS_RAY]
+
+NUM = 16
+
+
+@pytest.fixture(scope="module", autouse=True)
+def token():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in TOKEN.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A head with one CPU and a node with one."""
+    with ray_cluster(1, 1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    return folder, write_numbered(folder, NUM)
+
+
+TASKS = [RotatedPair(ImagePair(f"{i:03d}.png", f"{j:03d}.png"), 0) for i, j in combinations(range(NUM), 2)]
+
+
+def matched(address, images, matcher, during=lambda number: None, tasks=TASKS):
+    """What a session on the cluster finds: each task's matches, in bytes. during: called after each block."""
+    from sfm.cluster.cluster import Cluster
+    from sfm.cluster.session import ClusterSession, ImageStore
+
+    folder, records = images
+    found: dict[RotatedPair, tuple[bytes, ...]] = {}
+    with Cluster(address, device="cpu") as cluster:
+        store = ImageStore(folder, records, None, cluster.budget)
+        session = ClusterSession(cluster, SlowRecipe(matcher), MatchingOptions(), store)
+        for number, (results, num_done) in enumerate(session.match_all(tasks)):
+            assert num_done == len(results)
+            assert not found.keys() & {task for task, _ in results}
+            found |= {task: as_bytes(matches) for task, matches in results}
+            during(number)
+    return found
+
+
+def as_bytes(matches):
+    return tuple(getattr(matches, name).tobytes() for name in ("points0", "points1", "confidence", "cells0", "cells1"))
+
+
+@pytest.fixture(scope="module")
+def expected():
+    matcher = SlowMatcher()
+    numbers = [(int(pair.name0[:3]), int(pair.name1[:3])) for pair, _ in TASKS]
+    return {task: as_bytes(matcher.match([(Seen(a), Seen(b))])[0]) for task, (a, b) in zip(TASKS, numbers, strict=True)}
+
+
+def workers(tally: Path) -> set[str]:
+    """Processes that matched something."""
+    return {path.name.split(".")[1] for path in tally.iterdir()}
+
+
+def test_two_nodes_share_the_pairs_and_find_what_one_process_finds(nodes, images, expected, tmp_path):
+    assert matched(nodes.address, images, SlowMatcher(delay=0.02, tally=str(tmp_path))) == expected
+    assert len(workers(tmp_path)) == 2
+    assert len(list(tmp_path.iterdir())) <= len(TASKS) + 32  # no pair twice, but for a slow block at the end
+
+
+def test_a_worker_that_is_killed_is_replaced(nodes, images, expected, tmp_path):
+    def kill(number):
+        if number == 1:
+            os.kill(int(sorted(workers(tmp_path))[0]), signal.SIGKILL)
+
+    assert matched(nodes.address, images, SlowMatcher(delay=0.05, tally=str(tmp_path)), kill) == expected
+
+
+def test_a_worker_that_dies_at_a_pair_costs_another_try(nodes, images, expected, tmp_path):
+    matcher = SlowMatcher(tally=str(tmp_path), dies=((3, 9), (4, 5)), deaths=1)
+    assert matched(nodes.address, images, matcher) == expected
+    assert len(list(tmp_path.glob("3-9.*"))) == 2
+    assert len(list(tmp_path.glob("4-5.*"))) == 2
+
+
+def test_a_block_that_kills_every_worker_ends_the_run_with_a_remedy(nodes, images, tmp_path):
+    matcher = SlowMatcher(tally=str(tmp_path), dies=((3, 9),), deaths=99)
+    with pytest.raises(SfMError, match=r"4 workers failed at one block.*lower --memory or --resize"):
+        matched(nodes.address, images, matcher)
+
+
+def test_memory_that_is_exhausted_halves_the_batch_as_it_does_locally(nodes, images, expected):
+    assert matched(nodes.address, images, SlowMatcher(too_many=1, batch_size=8)) == expected
+
+
+def test_a_node_that_is_killed_and_one_that_joins_late(images, expected, tmp_path, capfd):
+    with ray_cluster(1, 1) as cluster:
+        (second,) = cluster.worker_nodes
+
+        def disturb(number):
+            if number == 1:
+                cluster.remove_node(second, allow_graceful=False)
+                add_node(cluster, 2)
+
+        matcher = SlowMatcher(delay=0.25, tally=str(tmp_path))
+        assert matched(cluster.address, images, matcher, disturb) == expected
+    assert len(workers(tmp_path)) >= 3  # the head's, the killed node's, and of the one that joined
+    assert "raylet" not in "".join(capfd.readouterr())
+
+
+def test_map_keeps_the_order_and_passes_errors_on(nodes):
+    from sfm.cluster.cluster import Cluster
+
+    with Cluster(nodes.address, device="cpu") as cluster:
+        assert list(cluster.map(slow_square, range(9), nbytes=lambda item: cluster.budget)) == [i * i for i in range(9)]
+        assert list(cluster.map(slow_square, [])) == []
+        with pytest.raises(SfMError, match=r"node .*: no square of -1"):
+            list(cluster.map(slow_square, [1, -1]))
+
+
+def slow_square(number: int) -> int:
+    if number < 0:
+        raise SfMError(f"no square of {number}")
+    time.sleep(0.3 if number == 0 else 0.01)
+    return number * number
+
+
+def test_a_node_with_other_versions_is_named(nodes, monkeypatch):
+    from sfm.cluster import staff
+    from sfm.cluster.cluster import Cluster
+
+    monkeypatch.setattr(staff, "versions", lambda: {"loftr-sfm": "9.9.9"})
+    told = r"no node can be used: node .* it has loftr-sfm .* and the driver 9\.9\.9"
+    with Cluster(nodes.address, device="cpu") as cluster, pytest.raises(SfMError, match=told):
+        list(cluster.map(slow_square, [1]))
+
+
+def test_without_its_token_a_cluster_says_what_it_needs(nodes, monkeypatch):
+    code = (
+        "from sfm.cluster.cluster import Cluster\n"
+        "from sfm.errors import BadOption\n"
+        f"try: Cluster('{nodes.address}')\n"
+        "except BadOption as error: print(error)"
+    )
+    environment = {**os.environ, "RAY_AUTH_TOKEN": "f" * 64}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert "copy ~/.ray/auth_token" in done.stdout
+    assert done.stderr == ""
+
+
+def test_one_connection_at_a_time(nodes):
+    from sfm.cluster.cluster import Cluster
+
+    with Cluster(nodes.address, device="cpu"), pytest.raises(BadOption, match="already connected"):
+        Cluster(nodes.address)
