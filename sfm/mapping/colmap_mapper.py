@@ -95,10 +95,14 @@ def global_options(attempt: Attempt, options: MappingOptions) -> pycolmap.Global
 
 
 def map_incrementally(
-    attempt: Attempt, options: MappingOptions, folder: Path, start: Path | None = None
+    attempt: Attempt, options: MappingOptions, folder: Path, start: Path | None = None, *, several: bool = True
 ) -> list[pycolmap.Reconstruction]:
-    """COLMAP's incremental mapping (a mapper of sfm.mapping.registry). start: folder of a model to go on from."""
-    num_images = len(attempt.data.images)
+    """COLMAP's incremental mapping (a mapper of sfm.mapping.registry). start: folder of a model to go on from.
+
+    several: further models are made of the images that are in none.
+    """
+    num_images, pipeline = len(attempt.data.images), incremental_options(attempt, options)
+    pipeline.multiple_models = several
     with quiet(), progress_bar(num_images, desc="mapping", unit="image") as bar:
 
         def advance(step: int) -> None:
@@ -108,7 +112,7 @@ def map_incrementally(
             folder / "database.db",
             folder,
             folder,
-            incremental_options(attempt, options),
+            pipeline,
             input_path=start or "",
             initial_image_pair_callback=lambda: advance(2),
             next_image_callback=lambda: advance(1),
@@ -123,7 +127,8 @@ def register_more(
     start = folder / "start"
     start.mkdir()
     save_model(model, start)
-    models = map_incrementally(attempt, options, folder, start)
+    few = len(attempt.data.images) <= SMALL_SET  # where others are made as well, and may turn out larger
+    models = map_incrementally(attempt, options, folder, start, several=few)
     return max(models, key=lambda m: m.num_reg_images(), default=model)
 
 

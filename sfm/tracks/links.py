@@ -203,16 +203,16 @@ def _keep_best(
     sizes = [len(table.keys) for table in tables]
     degree, strength = ([np.zeros(size) for size in sizes] for _ in range(2))
     for ((image0, image1), node0, node1), own in zip(ends, score, strict=True):
-        for image, node in ((image0, node0), (image1, node1)):
-            degree[image] += np.bincount(node, minlength=sizes[image])
-            strength[image] += np.bincount(node, own, sizes[image])
+        for i, node in ((image0, node0), (image1, node1)):
+            degree[i] += np.bincount(node, minlength=sizes[i])
+            strength[i] += np.bincount(node, own, sizes[i])
     image, xy = np.repeat(np.arange(len(sizes)), sizes), np.concatenate([table.by_number for table in tables])
     all_degree = np.concatenate(degree).astype(np.int64)
     best = best_in_bins(all_degree, image, xy, np.concatenate(strength), 2 * max_edges)
     kept = np.split(best, np.cumsum(sizes)[:-1])
     for number, ((image0, image1), node0, node1) in enumerate(ends):
-        own = kept[image0][node0] & kept[image1][node1]
-        ends[number], score[number] = ((image0, image1), node0[own], node1[own]), score[number][own]
+        stays = kept[image0][node0] & kept[image1][node1]
+        ends[number], score[number] = ((image0, image1), node0[stays], node1[stays]), score[number][stays]
     for table, chosen in zip(tables, kept, strict=True):
         table.keep(chosen)
 

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from sfm.options import SMALL_SET
 from sfm.types import Float64, Int64, Matches, TwoViewGeometry
 
-BYTES_PER_MATCH = 20  # a verified row of matches, while all are read
+BYTES_PER_MATCH = 12  # a verified row of matches, while all are read
 BYTES_PER_EDGE = 80  # that building tracks takes at most, a match of two keypoints
 BYTES_PER_OBSERVATION = 2500  # that mapping and refinement take at most
 BINS = 8  # an image's side; each bin keeps its best
 # Of many images it takes fewer observations each to find where they are, and not all that a matcher gives could be
 # held: all of a small set are kept, and of more images a number that grows with them, more slowly than they do.
 BASE, PER_IMAGE = 500_000, 700
-LARGE_SET_BYTES = 1_200_000_000  # for matches of a large set
+LARGE_SET_BYTES = 900_000_000  # for matches of a large set
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _start(
 ) -> tuple[Attempt, pycolmap.Reconstruction | None]:
     """How all images are mapped, and the model of a part to go on from; None where there is none."""
     default = Attempt(STRATEGIES[0].name, STRATEGIES[0], data)
-    if options.mapper != "incremental":
+    if options.mapper != "incremental" or data.rigs:
         return default, None
     part = well_connected(data)
     (scratch / "part").mkdir()
