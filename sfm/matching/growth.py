@@ -9,8 +9,8 @@ the first answers from its database, comes to the same pairs.
 - What is new: an image's candidates in the order of likeness are a line, from its double to what it hardly shares a
   corner with. Pairs are spread on it: by equal ratios of their places, as 1, 2, 4, 8 ... So an image meets near ones,
   which give many matches, and far ones, which give wide baselines and close loops, as far as its reach goes.
-- Images that showed the same place as few others get the rest of their candidates, and parts that nothing connects
-  are tied by candidates between them, both in bounded numbers.
+- Images that showed the same place as few others get the rest of their candidates, and parts that nothing connects, or
+  one thin thread, are tied by candidates between them, both in bounded numbers.
 """
 
 from __future__ import annotations
@@ -67,10 +67,14 @@ class Graph:
         self.degree: Int64 = np.asarray(self._yes.sum(axis=1)).reshape(-1).astype(np.int64)
 
     def parts(self) -> Int64:
-        """(N,) number of each image's part: images that pairs connect."""
+        """(N,) number of each image's part: images that pairs connect which a third image bears out.
+
+        A single pair between two parts does not make them one: it may be wrong, and is too thin for a model.
+        """
         from scipy.sparse.csgraph import connected_components
 
-        labels: Int64 = connected_components(self._yes, directed=False)[1].astype(np.int64)
+        borne_out = self._yes.multiply(self._yes @ self._yes)
+        labels: Int64 = connected_components(borne_out, directed=False)[1].astype(np.int64)
         return labels
 
     def support(self, rows: Int64) -> tuple[Int64, Int64]:
@@ -112,6 +116,7 @@ class PairGrowth:
         self._bin = likeness_bins(candidates.likeness)
         self._pays = True
         self._likely: set[tuple[int, int]] = set()  # of the last round
+        self._between_parts: set[tuple[int, int]] = set()  # of the last round
 
     def learn(self, tried: Sequence[Tried]) -> None:
         """Takes the answers of a round."""
@@ -123,6 +128,8 @@ class PairGrowth:
         answers = [fits for pair, fits in tried if pair in self._likely]
         if answers:
             self._pays = sum(answers) >= PAID * len(answers)
+        if any(fits and pair in self._between_parts for pair, fits in tried):
+            self._pays = True  # what two parts show of each other is not known yet
 
     def propose(self) -> list[Proposal]:
         """The pairs of the next round, none of them matched before; none where the graph is grown."""
@@ -133,7 +140,9 @@ class PairGrowth:
         self._likely = set(found)
         for pair in self._of_few(graph, found):
             found.setdefault(pair, "few")
-        for pair in self._between(graph.parts(), found):
+        ties = self._between(graph, found)
+        self._between_parts = set(ties)
+        for pair in ties:
             found.setdefault(pair, "tie")
         return [Proposal(pair, reason) for pair, reason in found.items()]
 
@@ -176,13 +185,16 @@ class PairGrowth:
                 self._extra[image] += 1
         return chosen
 
-    def _between(self, parts: Int64, found: dict[tuple[int, int], str]) -> list[tuple[int, int]]:
-        """The most alike pairs between parts of at least two images, each part's spread over its images."""
+    def _between(self, graph: Graph, found: dict[tuple[int, int], str]) -> list[tuple[int, int]]:
+        """Pairs between parts of at least two images, beside a pair that connects them, or most alike; spread over
+        their images."""
+        parts = graph.parts()
         sizes, first = np.bincount(parts, minlength=1), np.unique(parts, return_index=True)[1]
         ends = parts[self._candidates.rows]
         apart = (ends[:, 0] != ends[:, 1]) & ~self._is_tried & (sizes[ends] > 1).all(axis=1)
         rows = np.flatnonzero(apart)
-        rows = rows[np.argsort(-self._candidates.likeness[rows], kind="stable")]
+        both, _ = graph.support(self._candidates.rows[rows])
+        rows = rows[np.lexsort((-self._candidates.likeness[rows], both == 0))]
         of_part: Counter[int] = Counter()
         of_image: Counter[int] = Counter()
         chosen = []
