@@ -26,6 +26,7 @@ from sfm.match_graph import Candidates
 from sfm.types import Float64, Int64
 
 A_ROUND = 2.0  # pairs of an image, on average
+LAST_ROUND = 1.5  # times as many at the most, where nothing would be left for another one
 SMALL_ROUND = 64  # pairs; sets of few images have no smaller rounds
 OF_AN_IMAGE = 4  # pairs of one image in a round, at most
 LIKELY = 0.25  # a pair that is less probable is not worth its time
@@ -66,15 +67,16 @@ class Graph:
         self._yes, self._no = matrix(True), matrix(False)
         self.degree: Int64 = np.asarray(self._yes.sum(axis=1)).reshape(-1).astype(np.int64)
 
-    def parts(self) -> Int64:
-        """(N,) number of each image's part: images that pairs connect which a third image bears out.
+    def parts(self, *, borne_out: bool = False) -> Int64:
+        """(N,) number of each image's part: images that pairs connect.
 
-        A single pair between two parts does not make them one: it may be wrong, and is too thin for a model.
+        borne_out: only pairs count that a third image bears out. A single pair between two parts does not make them one
+        then: it may be wrong, and is too thin for a model.
         """
         from scipy.sparse.csgraph import connected_components
 
-        borne_out = self._yes.multiply(self._yes @ self._yes)
-        labels: Int64 = connected_components(borne_out, directed=False)[1].astype(np.int64)
+        pairs = self._yes.multiply(self._yes @ self._yes) if borne_out else self._yes
+        labels: Int64 = connected_components(pairs, directed=False)[1].astype(np.int64)
         return labels
 
     def support(self, rows: Int64) -> tuple[Int64, Int64]:
@@ -140,7 +142,8 @@ class PairGrowth:
         self._likely = set(found)
         for pair in self._of_few(graph, found):
             found.setdefault(pair, "few")
-        ties = self._between(graph, found)
+        parts = graph.parts(borne_out=not self._likely)  # threads are made ropes when nothing better is left
+        ties = self._between(graph, parts, found)
         self._between_parts = set(ties)
         for pair in ties:
             found.setdefault(pair, "tie")
@@ -152,7 +155,8 @@ class PairGrowth:
 
     def _most_likely(self, graph: Graph) -> Iterator[Proposal]:
         """Pairs that probably show one place, the most useful first, within the budget."""
-        room = min(self._budget - len(self._tried), max(round(A_ROUND * self._num), SMALL_ROUND))
+        left, usual = self._budget - len(self._tried), max(round(A_ROUND * self._num), SMALL_ROUND)
+        room = left if left < LAST_ROUND * usual else usual
         if room <= 0:
             return
         rows = self._candidates.rows
@@ -185,10 +189,9 @@ class PairGrowth:
                 self._extra[image] += 1
         return chosen
 
-    def _between(self, graph: Graph, found: dict[tuple[int, int], str]) -> list[tuple[int, int]]:
+    def _between(self, graph: Graph, parts: Int64, found: dict[tuple[int, int], str]) -> list[tuple[int, int]]:
         """Pairs between parts of at least two images, beside a pair that connects them, or most alike; spread over
         their images."""
-        parts = graph.parts()
         sizes, first = np.bincount(parts, minlength=1), np.unique(parts, return_index=True)[1]
         ends = parts[self._candidates.rows]
         apart = (ends[:, 0] != ends[:, 1]) & ~self._is_tried & (sizes[ends] > 1).all(axis=1)

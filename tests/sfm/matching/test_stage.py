@@ -464,7 +464,7 @@ def test_pairs_grow_by_what_was_matched(images):
     assert {each.pair for each in store.tried if each.round == 1} == set(store.pairs)
     later = [each for each in store.tried if each.round > 1]
     assert len(later) > 60
-    assert np.mean([each.fits for each in later]) > 0.7
+    assert np.mean([each.fits for each in later]) > 0.6  # of all candidates a third
     for each in store.tried:
         assert each.fits == (int(each.pair.name1[:3]) - int(each.pair.name0[:3]) <= 6)
     assert summary.counts["pairs"] == len(store.tried) <= 60 * 5 + 60 * 8
