@@ -9,8 +9,8 @@ the first answers from its database, comes to the same pairs.
 - What is new: an image's candidates in the order of likeness are a line, from its double to what it hardly shares a
   corner with. Pairs are spread on it: by equal ratios of their places, as 1, 2, 4, 8 ... So an image meets near ones,
   which give many matches, and far ones, which give wide baselines and close loops, as far as its reach goes.
-- Images that showed the same place as few others get the rest of their candidates, and parts that nothing connects
-  are tied by candidates between them, both in bounded numbers.
+- Images that showed the same place as few others get the rest of their candidates, and parts that nothing connects, or
+  one thin thread, are tied by candidates between them, both in bounded numbers.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sfm.match_graph import Candidates
 from sfm.types import Float64, Int64
 
 A_ROUND = 2.0  # pairs of an image, on average
+LAST_ROUND = 1.5  # times as many at the most, where nothing would be left for another one
 SMALL_ROUND = 64  # pairs; sets of few images have no smaller rounds
 OF_AN_IMAGE = 4  # pairs of one image in a round, at most
 LIKELY = 0.25  # a pair that is less probable is not worth its time
@@ -66,11 +67,16 @@ class Graph:
         self._yes, self._no = matrix(True), matrix(False)
         self.degree: Int64 = np.asarray(self._yes.sum(axis=1)).reshape(-1).astype(np.int64)
 
-    def parts(self) -> Int64:
-        """(N,) number of each image's part: images that pairs connect."""
+    def parts(self, *, borne_out: bool = False) -> Int64:
+        """(N,) number of each image's part: images that pairs connect.
+
+        borne_out: only pairs count that a third image bears out. A single pair between two parts does not make them one
+        then: it may be wrong, and is too thin for a model.
+        """
         from scipy.sparse.csgraph import connected_components
 
-        labels: Int64 = connected_components(self._yes, directed=False)[1].astype(np.int64)
+        pairs = self._yes.multiply(self._yes @ self._yes) if borne_out else self._yes
+        labels: Int64 = connected_components(pairs, directed=False)[1].astype(np.int64)
         return labels
 
     def support(self, rows: Int64) -> tuple[Int64, Int64]:
@@ -112,6 +118,7 @@ class PairGrowth:
         self._bin = likeness_bins(candidates.likeness)
         self._pays = True
         self._likely: set[tuple[int, int]] = set()  # of the last round
+        self._between_parts: set[tuple[int, int]] = set()  # of the last round
 
     def learn(self, tried: Sequence[Tried]) -> None:
         """Takes the answers of a round."""
@@ -123,6 +130,8 @@ class PairGrowth:
         answers = [fits for pair, fits in tried if pair in self._likely]
         if answers:
             self._pays = sum(answers) >= PAID * len(answers)
+        if any(fits and pair in self._between_parts for pair, fits in tried):
+            self._pays = True  # what two parts show of each other is not known yet
 
     def propose(self) -> list[Proposal]:
         """The pairs of the next round, none of them matched before; none where the graph is grown."""
@@ -133,7 +142,10 @@ class PairGrowth:
         self._likely = set(found)
         for pair in self._of_few(graph, found):
             found.setdefault(pair, "few")
-        for pair in self._between(graph.parts(), found):
+        parts = graph.parts(borne_out=not self._likely)  # threads are made ropes when nothing better is left
+        ties = self._between(graph, parts, found)
+        self._between_parts = set(ties)
+        for pair in ties:
             found.setdefault(pair, "tie")
         return [Proposal(pair, reason) for pair, reason in found.items()]
 
@@ -143,7 +155,8 @@ class PairGrowth:
 
     def _most_likely(self, graph: Graph) -> Iterator[Proposal]:
         """Pairs that probably show one place, the most useful first, within the budget."""
-        room = min(self._budget - len(self._tried), max(round(A_ROUND * self._num), SMALL_ROUND))
+        left, usual = self._budget - len(self._tried), max(round(A_ROUND * self._num), SMALL_ROUND)
+        room = left if left < LAST_ROUND * usual else usual
         if room <= 0:
             return
         rows = self._candidates.rows
@@ -176,13 +189,15 @@ class PairGrowth:
                 self._extra[image] += 1
         return chosen
 
-    def _between(self, parts: Int64, found: dict[tuple[int, int], str]) -> list[tuple[int, int]]:
-        """The most alike pairs between parts of at least two images, each part's spread over its images."""
+    def _between(self, graph: Graph, parts: Int64, found: dict[tuple[int, int], str]) -> list[tuple[int, int]]:
+        """Pairs between parts of at least two images, beside a pair that connects them, or most alike; spread over
+        their images."""
         sizes, first = np.bincount(parts, minlength=1), np.unique(parts, return_index=True)[1]
         ends = parts[self._candidates.rows]
         apart = (ends[:, 0] != ends[:, 1]) & ~self._is_tried & (sizes[ends] > 1).all(axis=1)
         rows = np.flatnonzero(apart)
-        rows = rows[np.argsort(-self._candidates.likeness[rows], kind="stable")]
+        both, _ = graph.support(self._candidates.rows[rows])
+        rows = rows[np.lexsort((-self._candidates.likeness[rows], both == 0))]
         of_part: Counter[int] = Counter()
         of_image: Counter[int] = Counter()
         chosen = []

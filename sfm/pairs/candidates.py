@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sfm.match_graph import REASONS, Candidates, reason_number
 
-NEAR_FIRST, FAR_FIRST = 0.15, 0.15  # of the pairs of an image: the nearest, and spread ones, in the first round
+NEAR_FIRST, FAR_FIRST = 0.15, 0.1  # of the pairs of an image: the nearest, and spread ones, in the first round
 DEPTH = 2  # times as many nearest ones of an image are candidates as it has pairs in the end
 RATIO = 1.1  # of the places of candidates beyond these
 PER_ANCHOR, MAX_ANCHORS = 25, 12  # images of an anchor, and anchors at most: 66 pairs
@@ -90,7 +90,7 @@ def _places(num: int, number: int) -> tuple[list[int], list[int]]:
     """Places on the line of N - 1 others: of the first round, and of all candidates."""
     others, near = num - 1, max(1, round(NEAR_FIRST * number))
     deep = min(DEPTH * number, others)
-    far = spread(2 * near, deep - 1, max(1, round(FAR_FIRST * number)))
+    far = spread(2 * near, min(number, others) - 1, max(1, round(FAR_FIRST * number)))
     steps = int(np.log(max(others / max(deep, 1), 1.0)) / np.log(RATIO))
     beyond = spread(deep, others - 1, steps)
     return sorted({*range(min(near, others)), *far}), sorted({*range(deep), *beyond})

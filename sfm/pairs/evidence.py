@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sfm.images.positions import positions_of
 from sfm.pairs.base import ImageSet
 from sfm.pairs.candidates import Similarity
 from sfm.pairs.gps import Located, points_of
 from sfm.pairs.sequential import rows_of
-from sfm.types import Float64
+from sfm.types import Float64, Int64
 
 LEAST_IN_A_ROW = 10  # images of a folder; fewer say nothing
 NEAREST = 5  # the next image of a row is among so many most alike ones of an image,
@@ -59,13 +59,17 @@ def rows_in(images: ImageSet, similarity: Similarity) -> list[Row]:
 
 def next_share(places: list[int], similarity: Similarity) -> float:
     """Share of the images of a row whose next one is among the NEAREST most alike of them in this row."""
-    own = similarity[np.ix_(places, places)].copy()
-    np.fill_diagonal(own, -1.0)
-    if len(own) < 2:
+    if len(places) < 2:
         return 0.0
-    steps = own[np.arange(len(own) - 1), np.arange(1, len(own))]
-    more = (own[:-1] > steps[:, None]).sum(axis=1)
-    return float((more < NEAREST).mean())
+    row = np.array(places, np.int64)
+    hits = 0
+    for own, following in pairwise(places):
+        others = similarity[own, row]
+        more = int(np.count_nonzero(others > similarity[own, following])) - int(
+            similarity[own, own] > similarity[own, following]
+        )
+        hits += more < NEAREST
+    return hits / (len(places) - 1)
 
 
 def located(images: ImageSet, similarity: Similarity) -> Located | None:
@@ -83,15 +87,16 @@ def located(images: ImageSet, similarity: Similarity) -> Located | None:
     place = {name: i for i, name in enumerate(images.names)}
     places = np.array([place[name] for name in positions.names], np.int64)
     points = points_of(positions.enu(positions.origin))
-    is_consistent = _ratio(points, similarity[np.ix_(places, places)]) <= NEARER
+    is_consistent = _ratio(points, places, similarity) <= NEARER
     return Located(places, points) if is_consistent else None
 
 
-def _ratio(points: Float64, similarity: NDArray[np.float32]) -> float:
+def _ratio(points: Float64, places: Int64, similarity: Similarity) -> float:
+    """Median distance of most alike images, of that of any two."""
     alike, any_two = [], []
-    for i, own in enumerate(similarity):
+    for i, place in enumerate(places.tolist()):
         distance = np.linalg.norm(points - points[i], axis=1)
-        order = np.argsort(-own, kind="stable")
+        order = np.argsort(-similarity[place, places], kind="stable")
         alike.append(np.median(distance[order[order != i][:ALIKE]]))
         any_two.append(np.median(np.delete(distance, i)))
     usual = float(np.median(any_two))

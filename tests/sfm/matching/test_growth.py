@@ -119,6 +119,25 @@ def test_two_parts_are_tied_by_the_one_pair_that_can() -> None:
     assert len(set(parts_of(120, answers))) == 1
 
 
+def test_a_thread_between_two_parts_is_made_a_rope() -> None:
+    """Two rows that look unlike, of which a few images in the middle show one place."""
+    places = np.concatenate([np.arange(60), 1000 + np.arange(60)]) * 1.0
+    similarity = likeness_of(places)
+    for i in range(20, 26):
+        for j in range(80, 86):
+            similarity[i, j] = similarity[j, i] = 0.001
+    first, candidates = by_likeness(similarity, 12)
+
+    def answer(pair: Pair) -> bool:
+        across = pair[0] in range(20, 26) and pair[1] in range(80, 86)
+        return across or abs(places[pair[0]] - places[pair[1]]) <= 8
+
+    _, answers = grown(120, first, candidates, answer)
+    ties = [pair for pair, fits in answers.items() if fits and pair[0] < 60 <= pair[1]]
+    assert len(ties) >= 6
+    assert len({i for i, _ in ties}) >= 3
+
+
 def test_parts_that_show_different_places_are_not_tried_for_ever() -> None:
     num, of_each = 6, 30
     places = np.concatenate([1000 * k + np.arange(of_each) for k in range(num)]) * 1.0

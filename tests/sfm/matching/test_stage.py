@@ -14,10 +14,11 @@ from sfm.errors import SfMError
 from sfm.match_graph import TriedPair
 from sfm.matching.feature_cache import count_encodings, order_pairs
 from sfm.matching.pair_matching import matcher_key
-from sfm.matching.stage import run
+from sfm.matching.stage import fits_one_place, run
 from sfm.options import MatchingOptions
 from sfm.pairs.candidates import by_likeness
 from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches
+from tests.support.pair_scene import two_views
 
 FEATURE_BYTES = 1_000_000
 
@@ -463,7 +464,7 @@ def test_pairs_grow_by_what_was_matched(images):
     assert {each.pair for each in store.tried if each.round == 1} == set(store.pairs)
     later = [each for each in store.tried if each.round > 1]
     assert len(later) > 60
-    assert np.mean([each.fits for each in later]) > 0.7
+    assert np.mean([each.fits for each in later]) > 0.6  # of all candidates a third
     for each in store.tried:
         assert each.fits == (int(each.pair.name1[:3]) - int(each.pair.name0[:3]) <= 6)
     assert summary.counts["pairs"] == len(store.tried) <= 60 * 5 + 60 * 8
@@ -494,3 +495,14 @@ def test_growth_goes_on_without_images_that_cannot_be_read(images):
     assert [name for name, _ in summary.skipped] == [name_of(30)]
     assert not any(name_of(30) in (each.pair.name0, each.pair.name1) for each in store.tried)
     assert len(store.tried) > len(store.pairs)
+
+
+def test_one_place_is_told_from_two_with_and_without_grids():
+    pair, grid = ImagePair("a", "b"), Grid(8.0, 8.0, 80)
+    for grids, traits in (
+        ({"a": grid, "b": grid}, MatcherTraits(dense=True)),
+        ({"a": None, "b": None}, MatcherTraits()),  # a detector's matches are not asked how many cells they fill
+    ):
+        assert fits_one_place(pair, two_views(share_false=0.5)[0], grids=grids, traits=traits)
+        assert not fits_one_place(pair, two_views(share_false=1.0)[0], grids=grids, traits=traits)
+        assert not fits_one_place(pair, Matches.empty(), grids=grids, traits=traits)
