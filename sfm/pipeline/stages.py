@@ -15,6 +15,7 @@ from sfm.export import hloc
 from sfm.images import decoding, index
 from sfm.images.discovery import find_images
 from sfm.images.given_intrinsics import intrinsics_files
+from sfm.images.index import copy_reasons
 from sfm.images.video.records import clip_folders
 from sfm.images.video.source import ImageSource
 from sfm.mapping import known_poses
@@ -183,7 +184,9 @@ def images_content(db: FeatureDatabase) -> str:
         records = db.read_images()
     except MissingStage:
         return ""
-    return json_digest([(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records])
+    copies = db.read_copies()
+    content = [(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records]
+    return json_digest([content, copies] if copies else content)
 
 
 def _camera_content(camera: CameraPrior) -> list[Any]:
@@ -198,7 +201,8 @@ def _pairs_depend_on(run: Run) -> Any:
     names = [record.name for record in run.db.read_images()]
     clips = sorted(clip_folders(run.folder, names))
     own = [*versions(spec, len(names)), *([clips] if clips else [])]
-    return [spec, files_digest(listed), skipped.skipped if skipped else (), *own, *rigs]
+    left_out = sorted((*skipped.skipped, *copy_reasons(run.db.read_copies()))) if skipped else ()
+    return [spec, files_digest(listed), left_out, *own, *rigs]
 
 
 def _run_pairs(run: Run) -> StageSummary:
@@ -288,11 +292,12 @@ def _run_refinement(run: Run) -> StageSummary:
         output=run.out,
         read_rgb=lambda name: _unchanged(run, records[name], decoding.read_rgb),
         left_out=summary.skipped,
+        copies=run.db.read_copies(),
     )
 
 
 STAGES = (
-    Stage("images", (), _images_depend_on, _run_images, revision=2),
+    Stage("images", (), _images_depend_on, _run_images, revision=3),
     Stage("pairs", ("images",), _pairs_depend_on, _run_pairs),
     Stage(
         "matching",

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from sfm.errors import BadFile, MissingStage
-from sfm.storage import schema, verified_parts
+from sfm.storage import copied, schema, verified_parts
 from sfm.storage.database_file import LIBVER, REMEDY, check_schema, committed_size, create, new_path
 from sfm.storage.hdf5_columns import (
     Array,
@@ -34,7 +34,9 @@ from sfm.storage.hdf5_columns import (
 )
 from sfm.storage.journal import JournaledFile, replace_durably
 from sfm.storage.match_table import MatchTable
+from sfm.storage.pair_groups import PairGroups
 from sfm.storage.schema import SCHEMA, STAGE_OF
+from sfm.storage.stage_records import StageRecords
 from sfm.system.file_lock import FileLock
 from sfm.system.untrusted_files import refuse_holes
 from sfm.types import (
@@ -54,7 +56,7 @@ from sfm.types import (
 COMPACT_FROM = 16 << 20  # bytes of dead space
 
 
-class FeatureDatabase:
+class FeatureDatabase(StageRecords, PairGroups):
     """One open database; a context manager. One writer or many readers at a time, one thread each."""
 
     def __init__(self, path: Path, mode: Literal["r", "a"], lock: FileLock) -> None:
@@ -135,37 +137,6 @@ class FeatureDatabase:
 
     # stages
 
-    def fingerprint(self, stage: str) -> str | None:
-        """Fingerprint that the stage was committed with; None where it is not committed."""
-        value = self._stage_json(stage).get("fingerprint")
-        return None if value is None else str(value)
-
-    def summary(self, stage: str) -> StageSummary | None:
-        """Summary that the stage was committed with; None where it is not committed."""
-        value = self._stage_json(stage).get("summary")
-        with reading(self.path, REMEDY):
-            return schema.summary(value) if value else None
-
-    def provenance(self, stage: str) -> dict[str, Any]:
-        """What the stage's data were made with, as it was given to `commit`; empty where not committed."""
-        with reading(self.path, REMEDY):
-            return schema.provenance(self._stage_json(stage).get("provenance", {}))
-
-    def stages(self) -> tuple[str, ...]:
-        """Names of the committed stages, sorted."""
-        with reading(self.path, REMEDY):
-            group = subgroup(self._h5, "stages")
-            return tuple(sorted(group.attrs)) if group is not None else ()
-
-    def _stage_json(self, stage: str) -> dict[str, Any]:
-        with reading(self.path, REMEDY):
-            group = subgroup(self._h5, "stages")
-            text = group.attrs.get(stage) if group is not None else None
-            value = json.loads(text) if text is not None else {}
-            if not isinstance(value, dict):
-                raise ValueError(f"stage {stage}: not an object")
-            return value
-
     def commit(self, stage: str, *, fingerprint: str, provenance: Mapping[str, Any], summary: StageSummary) -> None:
         """Make the stage's data durable together with what they were made with (JSON values)."""
         text = json.dumps({"fingerprint": fingerprint, "provenance": dict(provenance), "summary": asdict(summary)})
@@ -219,6 +190,13 @@ class FeatureDatabase:
             check_below(columns["image_idx"], len(self._images), f"{name}/image_idx")
         return columns
 
+    def _has(self, name: str) -> bool:
+        return name in self._h5
+
+    def _attributes(self, name: str) -> Mapping[str, Any]:
+        attributes: Mapping[str, Any] = self._h5[name].attrs
+        return attributes
+
     def write_images(self, records: Sequence[ImageRecord]) -> None:
         """Write the images, sorted by name. Other images than before: groups that number them are dropped."""
         records = sorted(records, key=lambda r: r.name)
@@ -239,14 +217,14 @@ class FeatureDatabase:
             raise MissingStage(f"{self.path}: holds no images yet; run the stage 'images' first")
         return self._images
 
-    def write_pairs(self, pairs: Sequence[ImagePair]) -> None:
-        """Write which images are to be matched, in the order given."""
-        self._write("pairs", {"image_idx": schema.pair_rows(pairs, self._rows)})
+    def write_copies(self, copies: Mapping[str, str]) -> None:
+        """Write which files are copies of images: the images' names by those of the copies."""
+        self._write("copies", copied.copies_columns(copies, self._rows))
 
-    def read_pairs(self) -> tuple[ImagePair, ...]:
-        """The pairs, in the order written."""
+    def read_copies(self) -> dict[str, str]:
+        """The names of images, by those of the files that are copies of them; empty in older databases."""
         with reading(self.path, REMEDY):
-            return tuple(schema.pairs(self._read("pairs")["image_idx"], self._names))
+            return copied.copies(self._read("copies"), self._names) if "copies" in self._h5 else {}
 
     def write_matches(self, batch: Sequence[tuple[ImagePair, Matches]], *, matcher_key: str) -> None:
         """Add or replace the matches of some pairs; durable when it returns. Others are not touched.
