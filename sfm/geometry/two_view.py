@@ -25,6 +25,7 @@ from sfm.types import Float64, ImagePair, Int64, Matches, TwoViewGeometry
 SCREEN_ROWS = 500  # most confident matches that the screen samples from
 SCREEN_TRIALS = 1000
 SAMPLE = 8  # matches that determine F
+FEW = 1500  # evenly spread candidates, which determine a geometry as well as several thousand do
 CANDIDATE_FACTOR = 3.0  # candidates of step 2: within this multiple of the allowed error
 Cameras = tuple[pycolmap.Camera, pycolmap.Camera]
 REJECTED = ("undefined", "degenerate", "watermark")
@@ -105,11 +106,13 @@ def verify_pair(
     max_error: float,
     blocks: Blocks | None = None,
     seed: int = 0,
+    of_many: bool = False,
 ) -> TwoViewGeometry:
     """Verified geometry of one pair; kind "degenerate", no inliers and a reason where there is none to be trusted.
 
     cameras: of both images. max_error: px of the images. blocks: of a network's matches, None for a detector's, whose
-    wrong matches are independent. A pair in doubt has its geometry, and "little evidence" as its reason.
+    wrong matches are independent. of_many: the geometry is estimated from FEW matches at most; a third of the time.
+    A pair in doubt has its geometry, and "little evidence" as its reason.
     """
 
     if len(matches) < options.min_inliers:
@@ -118,9 +121,13 @@ def verify_pair(
     if len(rows) < options.min_inliers:
         return rejected(pair, "chance")
     two_view = two_view_options(options, max_error, seed)
-    geometry, inliers, kind = estimate_geometry(matches, rows, cameras, two_view)
+    some = rows[np.linspace(0, len(rows) - 1, FEW).astype(np.int64)] if of_many and len(rows) > FEW else rows
+    geometry, inliers, kind = estimate_geometry(matches, some, cameras, two_view)
     if kind in REJECTED:
         return rejected(pair, "no geometry")
+    if len(some) < len(rows) and geometry.F is not None:
+        distance = epipolar_distance(matches.points0[rows], matches.points1[rows], geometry.F)
+        inliers = rows[distance <= max_error]
     if kind not in ("calibrated", "uncalibrated"):
         two_view.ransac = lo_ransac(max_error, seed, max_num_trials=3000, min_inlier_ratio=0.25)
         geometry, inliers, kind = estimate_geometry(matches, np.arange(len(matches)), cameras, two_view)

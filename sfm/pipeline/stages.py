@@ -245,13 +245,18 @@ def _run_import(run: Run) -> StageSummary:
     return hloc.import_hloc(run.db, features=run.imported.features, matches=run.imported.matches)
 
 
+def _of_many(run: Run) -> list[str]:
+    """The version of what is done otherwise where there are many images."""
+    return ["of many"] if len(run.db.read_images()) > SMALL_SET else []
+
+
 def _tracks_depend_on(run: Run) -> Any:
     """Of memory only what the user gave: what happens to be free when a run carries on must not change the model."""
     given = run.options.matching.memory
     own = asdict(run.options.tracks)
     if own["max_observations"] is None:  # as in what was written before there was this option
         own.pop("max_observations")
-        own |= {"of many": 1} if len(run.db.read_images()) > SMALL_SET else {}
+        own |= dict.fromkeys(_of_many(run), 1)
     return own | ({"memory": given} if given is not None else {})
 
 
@@ -261,8 +266,7 @@ def _mapping_depends_on(run: Run) -> Any:
     every_matcher = [] if run.db.read_traits().dense else ["every matcher"]
     poses = None if options.known_poses is None else model_digest(model_folder(options.known_poses))
     rigs = [[rig.prefixes, rig.frames, _plain(rig), rig.fixed] for rig in run.rigs]
-    many = ["mapped once"] if len(run.db.read_images()) > SMALL_SET else []
-    own = [*every_matcher, *MAPPERS.version(options.mapper), *rigs, *many]
+    own = [*every_matcher, *MAPPERS.version(options.mapper), *rigs, *_of_many(run)]
     return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics, *own]
 
 
@@ -330,7 +334,7 @@ STAGES = (
     Stage(
         "verification",
         ("images", "matching"),
-        lambda run: [asdict(run.options.verification), run.options.mapping.seed, run.lenses],
+        lambda run: [asdict(run.options.verification), run.options.mapping.seed, run.lenses, *_of_many(run)],
         lambda run: verification.run(
             run.db,
             run.options.verification,

@@ -18,7 +18,7 @@ from sfm.geometry.evidence import Blocks
 from sfm.geometry.fisheye import is_fisheye, verify_fisheye_pair
 from sfm.geometry.pixels import allowed_error
 from sfm.geometry.two_view import verify_pair
-from sfm.options import VerificationOptions
+from sfm.options import SMALL_SET, VerificationOptions
 from sfm.system.hashing import json_digest
 from sfm.system.parallel import Workers, num_cores
 from sfm.system.progress import progress_bar
@@ -96,7 +96,7 @@ def verify_each(
         if len(rows) < len(matches):
             matches = rows_of(matches, rows)
         fisheye = any(is_fisheye(camera.model_name) for camera in cameras)
-        how = verify_fisheye_pair if fisheye else verify_pair
+        how = verify_fisheye_pair if fisheye else partial(verify_pair, of_many=len(records) > SMALL_SET)
         found = how(pair, matches, cameras, options, max_error=max_error, blocks=blocks, seed=seed)
         return replace(found, inliers=rows[found.inliers].astype(np.uint32))
 
@@ -229,4 +229,5 @@ def found_cameras(
 def _key(db: FeatureDatabase, options: VerificationOptions, seed: int) -> str:
     """Digest of all that the geometries depend on."""
     read = [db.fingerprint(stage) for stage in ("images", "matching")]
-    return json_digest([REVISION, read, asdict(options), seed], sort_keys=False)
+    many = ["of many"] if len(db.read_images()) > SMALL_SET else []
+    return json_digest([REVISION, read, asdict(options), seed, *many], sort_keys=False)

@@ -1,6 +1,7 @@
 """tracks: the vectorised merging against one-by-one Kruskal, consistent positions, exact small cases."""
 
 import time
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
@@ -299,3 +300,22 @@ def test_images_beyond_the_bits_of_a_set_still_join_tracks():
     label = T.merge_tracks(edges, np.ones(len(edges)), np.arange(num))
     assert (label[0::2] == label[1::2]).all()
     assert len(np.unique(label)) == num // 2
+
+
+def traced_peak(*args, **kwargs):
+    """Bytes that building tracks takes at most, beyond its pairs."""
+    tracemalloc.start()
+    try:
+        T.build_tracks(*args, **kwargs)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_is_that_of_what_is_kept_and_a_few_bytes_a_match():
+    names, pairs, grids = along_a_wall(60, 10, 2000)
+    num_rows = sum(len(geometry.inliers) for geometry, _ in pairs)
+    room = Room(edges=num_rows // 8, observations=num_rows // 40)
+    whole, bounded = (traced_peak(names, pairs, grids, TrackOptions(), room=each) for each in (Room(), room))
+    assert bounded < 70 * num_rows
+    assert bounded < 0.5 * whole

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sfm.geometry.epipolar import fundamental_matrix
-from sfm.options import VerificationOptions
+from sfm.options import SMALL_SET, VerificationOptions
 from sfm.types import Grid, ImagePair, MatcherTraits, Matches, TwoViewGeometry
 from sfm.verification import stage as V
 from tests.support.pair_scene import PAIR, POSE, K, record, two_views
@@ -91,3 +91,19 @@ def test_a_pair_in_doubt_is_kept_only_where_it_connects_images_that_nothing_else
     assert [g.reason for g in settled] == ["", "", weak, "", "", "", "chance"]
     assert [g.kind for g in settled[2:5]] == ["degenerate", "calibrated", "calibrated"]
     assert V.settle(settled)[:2] == settled[:2]
+
+
+def test_of_many_images_a_pair_is_estimated_from_some_of_its_matches_and_keeps_all_that_fit():
+    matches, num_true = two_views(num=6000, share_false=0.3)
+    num_false = len(matches) - num_true
+    few = {"a": record("a"), "b": record("b")}
+    many = few | {f"{i:03d}": record(f"{i:03d}") for i in range(SMALL_SET)}
+    (whole,) = V.verify([(PAIR, matches)], few, GRIDS, OPTIONS, traits=DENSE)
+    (some,) = V.verify([(PAIR, matches)], many, GRIDS, OPTIONS, traits=DENSE)
+    assert some.kind == whole.kind
+    assert np.count_nonzero(some.inliers < num_true) > 0.95 * num_true
+    assert np.count_nonzero(some.inliers >= num_true) < 0.1 * num_false
+    common = len(np.intersect1d(some.inliers, whole.inliers))
+    assert common > 0.95 * len(np.union1d(some.inliers, whole.inliers))
+    turn = some.cam1_from_cam0[:, :3].T @ POSE[:, :3]
+    assert np.degrees(np.arccos(min(1.0, (np.trace(turn) - 1) / 2))) < 0.5

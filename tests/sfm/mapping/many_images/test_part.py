@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from sfm.mapping.many_images.part import is_large, well_connected, within
 from sfm.options import SMALL_SET
+from sfm.types import ImagePair, KeypointMatches, TwoViewGeometry
 from tests.support.corridor import walk
 
 
@@ -29,3 +34,29 @@ def test_only_images_with_pairs_make_a_set_large():
     data = walk(SMALL_SET + 1, per_image=400, false_pairs=0).data
     assert is_large(data)
     assert not is_large(within(data, [record.name for record in data.images[1:]]))
+
+
+def still(data, name, times):
+    """The input with an image taken several times more from the same place, each matched with all that it is."""
+    row = [record.name for record in data.images].index(name)
+    names = [f"{name}.{i:02d}" for i in range(times)]
+    images = (*data.images, *(replace(data.images[row], name=again) for again in names))
+    keypoints = (*data.keypoints, *[data.keypoints[row]] * times)
+    matches = list(data.matches)
+    same = np.stack([np.arange(len(data.keypoints[row]))] * 2, axis=1)
+    for i, again in enumerate(names):
+        matches += [KeypointMatches(ImagePair(other, again), same, np.ones(len(same))) for other in (name, *names[:i])]
+        for own in data.matches:
+            if name in (own.pair.name0, own.pair.name1):
+                other = own.pair.name1 if own.pair.name0 == name else own.pair.name0
+                turn = 1 if (own.pair.name0 == name) == (again < other) else -1
+                matches.append(KeypointMatches(ImagePair.of(again, other), own.indices[:, ::turn], own.score))
+    geometries = [TwoViewGeometry(m.pair, np.arange(len(m.indices)), "uncalibrated", None, np.eye(3)) for m in matches]
+    return replace(data, images=images, keypoints=keypoints, geometries=tuple(geometries), matches=tuple(matches))
+
+
+def test_images_from_where_a_camera_stood_still_are_no_part_but_for_one():
+    data = still(walk(120, per_image=400, false_pairs=0).data, "00060.jpg", 40)
+    names = images_of(well_connected(data, 30))
+    assert len(names) == 30
+    assert sum(name.startswith("00060.jpg") for name in names) <= 1
