@@ -12,7 +12,10 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.colmap.bulk import bulk
 from sfm.types import Float64, Int64
+
+MANY = 100_000  # observations; from so many on they are read in bulk
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +44,13 @@ class ModelColumns:
         """All that the model holds."""
         image_ids = np.array(sorted(model.reg_image_ids()), np.int64)
         images = [model.images[int(i)] for i in image_ids]
-        point_ids = np.array(sorted(model.point3D_ids()), np.int64)
-        point, image, point2D, xy = [], [], [], []
-        for row, own in enumerate(images):
-            seen = own.get_observation_points2D()
-            point.append(np.searchsorted(point_ids, np.array([p.point3D_id for p in seen], np.int64)))
-            image.append(np.full(len(seen), row, np.int64))
-            point2D.append(np.array(own.get_observation_point2D_idxs(), np.int64))
-            xy.append(np.array([p.xy for p in seen], np.float64).reshape(-1, 2))
+        point_ids, xyz, seen = (_in_bulk if model.compute_num_observations() > MANY else _one_by_one)(model, image_ids)
+        image = np.repeat(np.arange(len(seen)), np.array([len(own[0]) for own in seen], np.int64))
+        none = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2))
+        point_id, point2D, xy = (np.concatenate(parts) for parts in zip(none, *seen, strict=True))
+        point = np.searchsorted(point_ids, point_id)
         poses = [own.cam_from_world() for own in images]
-        none = np.zeros(0, np.int64)
-        all_point, all_image, all_point2D = (np.concatenate([none, *parts]) for parts in (point, image, point2D))
-        order = np.lexsort((all_image, all_point))
+        order = np.lexsort((image, point))
         return cls(
             image_ids,
             tuple(own.name for own in images),
@@ -60,11 +58,11 @@ class ModelColumns:
             np.array([pose.translation for pose in poses]).reshape(-1, 3),
             tuple(model.cameras[own.camera_id] for own in images),
             point_ids,
-            np.array([model.points3D[int(i)].xyz for i in point_ids]).reshape(-1, 3),
-            all_point[order],
-            all_image[order],
-            all_point2D[order],
-            np.concatenate(xy)[order] if xy else np.zeros((0, 2)),
+            xyz,
+            point[order],
+            image[order],
+            point2D[order],
+            xy[order],
         )
 
     @cached_property
@@ -113,6 +111,31 @@ class ModelColumns:
     def residuals(self) -> Float64:
         """(O, 2) px, observed less projected; NaN behind the camera."""
         return self.xy - self.project(self.image, self.xyz[self.point])
+
+
+_Observed = list[tuple[Int64, Int64, Float64]]  # of each image: ids of points, places among its points2D, xy
+
+
+def _one_by_one(model: pycolmap.Reconstruction, image_ids: Int64) -> tuple[Int64, Float64, _Observed]:
+    """Ids (T,) and xyz (T, 3) of the points, and what each image observes."""
+    point_ids = np.array(sorted(model.point3D_ids()), np.int64)
+    seen = []
+    for image in (model.images[int(i)] for i in image_ids):
+        points = image.get_observation_points2D()
+        ids = np.array([p.point3D_id for p in points], np.int64)
+        places = np.array(image.get_observation_point2D_idxs(), np.int64)
+        seen.append((ids, places, np.array([p.xy for p in points], np.float64).reshape(-1, 2)))
+    return point_ids, np.array([model.points3D[int(i)].xyz for i in point_ids]).reshape(-1, 3), seen
+
+
+def _in_bulk(model: pycolmap.Reconstruction, image_ids: Int64) -> tuple[Int64, Float64, _Observed]:
+    """The same of a large model, in a tenth of the time."""
+    columns = bulk(model)
+    seen = []
+    for image_id in image_ids.tolist():
+        own = columns.observed[image_id]
+        seen.append((own["point"].astype(np.int64), columns.places[image_id], own["xy"]))
+    return columns.points["id"].astype(np.int64), columns.xyz, seen
 
 
 def rows_of(kind: Int64, num: int) -> tuple[Int64, ...]:

@@ -12,8 +12,8 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.colmap.bulk import POINT2D, bulk
 from sfm.colmap.model_reader import model_folders
-from sfm.drawing.bulk import POINT2D, bulk
 from sfm.errors import BadFile
 from sfm.evaluation.model import Similarity, align, read_model
 from sfm.georeferencing.frame import read_frame

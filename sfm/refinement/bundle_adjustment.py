@@ -66,8 +66,8 @@ def adjust(
     covariances: by image id (P, 2, 2) px², of each of the image's points2D. tolerance: share of the cost that a step
     must take away, or be the last.
     """
-    if is_large(model, freedom):
-        adjust_in_columns(model, covariances, freedom, loss_scale=LOSS_SCALE, tolerance=tolerance, threads=threads)
+    if is_large(model, freedom):  # the same on any number of cores, so all are taken
+        adjust_in_columns(model, covariances, freedom, loss_scale=LOSS_SCALE, tolerance=tolerance, threads=-1)
         return
     image_ids = sorted(model.reg_image_ids())
     problem, _keep = _problem_of_poses(model, freedom)

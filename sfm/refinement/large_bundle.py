@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 DENSE_GROUPS = 1500  # images and cameras; 9,000 unknowns are a matrix of 650 MB
 FIRST_DAMPING, MAX_DAMPING = 1e-4, 1e8
 MAX_STEPS = 50
-AHEAD = 8  # blocks that are worked on or wait to be summed
+AHEAD = 4  # blocks that are worked on or wait to be summed
 GRADIENT_STEPS, GRADIENT_TOLERANCE = 500, 1e-6  # of conjugate gradients
 _Result = TypeVar("_Result")
 

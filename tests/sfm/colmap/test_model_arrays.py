@@ -1,9 +1,12 @@
 """model_columns: the columns say what pycolmap says point by point, and go back into the model."""
 
+from dataclasses import fields
+
 import numpy as np
 import pycolmap
 import pytest
 
+from sfm.colmap import model_arrays
 from sfm.colmap.model_arrays import ModelColumns, delete_observations, move_observations, rows_of
 
 
@@ -115,3 +118,14 @@ def test_rows_of_images_are_their_observations(model):
     columns = ModelColumns.of(model)
     for image, own in enumerate(columns.rows_of_images):
         np.testing.assert_array_equal(own, np.flatnonzero(columns.image == image))
+
+
+def test_in_bulk_the_columns_are_the_same_to_the_last_bit(model, monkeypatch):
+    one_by_one = ModelColumns.of(model)
+    monkeypatch.setattr(model_arrays, "MANY", 10)
+    in_bulk = ModelColumns.of(model)
+    for field in fields(ModelColumns):
+        if field.name != "cameras":
+            np.testing.assert_array_equal(getattr(in_bulk, field.name), getattr(one_by_one, field.name))
+            assert getattr(in_bulk, field.name).__class__ is getattr(one_by_one, field.name).__class__
+    assert [camera.camera_id for camera in in_bulk.cameras] == [camera.camera_id for camera in one_by_one.cameras]

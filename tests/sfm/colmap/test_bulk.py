@@ -6,7 +6,7 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.drawing.bulk import bulk
+from sfm.colmap.bulk import bulk
 from sfm.drawing.scene import scene_of
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.colmap.model_writer import save_model
 from sfm.types import Float64, Int64
 
 POINT = np.dtype([("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("length", "<u8")])  # packed
@@ -25,10 +26,11 @@ NO_POINT = np.uint64(0xFFFFFFFFFFFFFFFF)
 @dataclass(frozen=True, slots=True, eq=False)
 class Bulk:
     """points: (N,) records of POINT, sorted by id. observed: by COLMAP's number of an image its observations, records
-    of POINT2D that all have a point."""
+    of POINT2D that all have a point. places: which of the image's points2D they are."""
 
     points: NDArray[np.void]
     observed: dict[int, NDArray[np.void]]
+    places: dict[int, Int64]
 
     def rows(self, ids: NDArray[np.uint64]) -> Int64:
         """Rows of the points with these ids."""
@@ -43,9 +45,9 @@ class Bulk:
 def bulk(model: pycolmap.Reconstruction) -> Bulk:
     """All points and observations of a model; their errors are those that it stores."""
     with tempfile.TemporaryDirectory(prefix="loftr-sfm-") as folder:
-        model.write_binary(folder)
+        save_model(model, Path(folder))
         points = _points((Path(folder) / "points3D.bin").read_bytes())
-        return Bulk(points[np.argsort(points["id"])], _observed((Path(folder) / "images.bin").read_bytes()))
+        return Bulk(points[np.argsort(points["id"])], *_observed((Path(folder) / "images.bin").read_bytes()))
 
 
 def _points(content: bytes) -> NDArray[np.void]:
@@ -62,14 +64,16 @@ def _points(content: bytes) -> NDArray[np.void]:
     return records.view(POINT).reshape(num)
 
 
-def _observed(content: bytes) -> dict[int, NDArray[np.void]]:
+def _observed(content: bytes) -> tuple[dict[int, NDArray[np.void]], dict[int, Int64]]:
     (num,) = struct.unpack_from("<Q", content)
-    found, at = {}, 8
+    found, places, at = {}, {}, 8
     for _ in range(num):
         image_id = IMAGE.unpack_from(content, at)[0]
         at = content.index(b"\0", at + IMAGE.size) + 1
         (count,) = struct.unpack_from("<Q", content, at)
         own = np.frombuffer(content, POINT2D, count, at + 8)
-        found[image_id] = own[own["point"] != NO_POINT]
+        rows = np.flatnonzero(own["point"] != NO_POINT)
+        found[image_id] = own[rows]
+        places[image_id] = rows
         at += 8 + count * POINT2D.itemsize
-    return found
+    return found, places
