@@ -91,8 +91,8 @@ class PairOptions:
         "auto",
         "which pairs are matched",
         registry="pairs",
-        other="several joined by +, FILE (two names per line, as in hloc), or auto (frames of videos: sequential; "
-        "up to 100 images: exhaustive; more: retrieval)",
+        other="several joined by +, FILE (two names per line, as in hloc), or auto (up to 100 images: exhaustive, of "
+        "videos sequential; more: by likeness, in a row and by GPS where these fit, then what the matches speak for)",
         metavar="HOW",
     )
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from sfm.errors import BadFile
 from sfm.export.source import ExportSource
+from sfm.match_graph import TriedPair
 from sfm.storage.database import FeatureDatabase
 from sfm.storage.hdf5_columns import Array, check_total, checked, child, reading, subgroup, writing
 from sfm.storage.heap_check import CheckedFile
@@ -93,6 +94,7 @@ def import_hloc(db: FeatureDatabase, *, features: Path, matches: Path) -> StageS
             names += [pair for pair, _ in batch]
             num_rows += sum(len(m) for _, m in batch)
     db.write_pairs(sorted(names))
+    db.write_tried([TriedPair(pair) for pair in sorted(names)])
     db.write_grids({record.name: None for record in records})
     return StageSummary("matching", {"pairs": len(names), "matches": num_rows}, time.perf_counter() - start)
 

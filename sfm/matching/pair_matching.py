@@ -4,7 +4,8 @@ Where the pairs that match well leave groups of images apart, and the matcher is
 invariant, pairs between groups are matched again with one image rotated (sfm.matching.rotations). Each
 rotation's matches are kept under a key of their own, and the better ones then take the place of the
 upright ones. What is decided depends only on pairs that were never rotated, so it comes out the same
-after a stop at any point.
+after a stop at any point. The same holds of the growth of the graph of pairs (sfm.matching.growth): a
+pair that is tied is never rotated, so one that was rotated was not.
 """
 
 from __future__ import annotations
@@ -12,9 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from sfm.match_graph import REASONS, Candidates, TriedPair
 from sfm.matchers.base import Matcher
+from sfm.matching.growth import PairGrowth, Tried
 from sfm.matching.match_writer import FLUSH_PAIRS, MatchSink, MatchWriter
-from sfm.matching.rotations import CLEARLY, ROTATIONS, RotatedPair, find_rotations, find_ties, strength
+from sfm.matching.rotations import (
+    CLEARLY,
+    CLEARLY_TIED,
+    ROTATIONS,
+    TIED,
+    RotatedPair,
+    find_rotations,
+    find_ties,
+    strength,
+)
 from sfm.matching.session import MatchingSession
 from sfm.options import MatchingOptions
 from sfm.system.hashing import json_digest
@@ -105,6 +117,45 @@ class PairMatching:
                 found |= {task: self._measure(task.pair, matches) for task, matches in results}
                 bar.update(num_pairs)
         return found
+
+    def grow(
+        self, first: Sequence[ImagePair], names: Sequence[str], candidates: Candidates
+    ) -> tuple[dict[RotatedPair, Found], list[TriedPair]]:
+        """Matches pairs round after round, as sfm.matching.growth chooses them; what was found, and what was tried.
+
+        first: the first round. names: of the rows that the candidates are pairs of.
+        """
+        row_of = {name: row for row, name in enumerate(names)}
+        named = {ImagePair(names[i], names[j]): row for row, (i, j) in enumerate(candidates.rows.tolist())}
+        of_candidate = [list(REASONS)[number] for number in candidates.reason.tolist()]
+        growth = PairGrowth(len(names), candidates)
+        found: dict[RotatedPair, Found] = {}
+        tried: list[TriedPair] = []
+        todo = {pair: of_candidate[named[pair]] if pair in named else "row" for pair in first}
+        number = 1
+        while todo:
+            tasks = [RotatedPair(pair, 0) for pair in todo]
+            answers = self.match(tasks, desc="matching" if number == 1 else f"matching, round {number}")
+            ties = self._tied({task.pair: answer.strength for task, answer in answers.items()})
+            growth.learn([Tried((row_of[pair.name0], row_of[pair.name1]), pair in ties) for pair in todo])
+            tried += [TriedPair(t.pair, number, todo[t.pair], t.pair in ties) for t in tasks if t in answers]
+            found |= answers
+            todo = {ImagePair(names[i], names[j]): reason for (i, j), reason in growth.propose()}
+            number += 1
+        return found, tried
+
+    def _tied(self, strengths: Mapping[ImagePair, float]) -> set[ImagePair]:
+        """The pairs that match well as they are, by the measure of `rotate`: the geometry is asked where it is needed.
+
+        Those that an earlier run rotated are none of them, and hold other matches now.
+        """
+        rotated_before = frozenset[ImagePair]().union(*(self.held(rotation) for rotation in ROTATIONS))
+        upright = {pair: value for pair, value in strengths.items() if pair not in rotated_before}
+        asked = {pair for pair in upright if not min(self._cells[pair.name0], self._cells[pair.name1])}  # a detector's
+        tied = {pair for pair, value in upright.items() if value >= CLEARLY_TIED and pair not in asked}
+        doubtful = [pair for pair, value in upright.items() if pair in asked or TIED <= value < CLEARLY_TIED]
+        answers = self._session.fit(self._fits, ((pair, self._read(RotatedPair(pair, 0))) for pair in doubtful))
+        return tied | {pair for pair, fits in zip(doubtful, answers, strict=True) if fits}
 
     def rotate(self, upright: Mapping[RotatedPair, Found]) -> dict[RotatedPair, Found]:
         """Matches pairs between groups of images again, rotated; clearly better matches replace the upright ones.

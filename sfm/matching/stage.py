@@ -14,7 +14,8 @@ from typing import Protocol
 
 from sfm.geometry.evidence import Blocks
 from sfm.geometry.pixels import allowed_error
-from sfm.geometry.two_view import shows_same_place
+from sfm.geometry.two_view import screen, shows_same_place
+from sfm.match_graph import Candidates, TriedPair
 from sfm.matchers.base import Matcher
 from sfm.matching.pair_matching import MatchTable, PairMatching, keys_by_rotation, may_rotate, num_cells
 from sfm.matching.prefetch import ImageReader
@@ -29,7 +30,8 @@ class _MatchStore(MatchTable, Protocol):
 
     def read_images(self) -> tuple[ImageRecord, ...]: ...
     def read_pairs(self) -> tuple[ImagePair, ...]: ...
-    def write_pairs(self, pairs: Sequence[ImagePair]) -> None: ...
+    def read_candidates(self) -> Candidates | None: ...
+    def write_tried(self, tried: Sequence[TriedPair]) -> None: ...
     def write_grids(self, grids: Mapping[str, Grid | None], *, traits: MatcherTraits | None = None) -> None: ...
     def use_matcher(self, matcher_key: str) -> None: ...
 
@@ -48,7 +50,8 @@ def run(
 ) -> StageSummary:
     """Matches the database's pairs that are not matched yet; an image that cannot be read costs its pairs only.
 
-    Pairs of such an image are taken out of the database's list of pairs.
+    Where more pairs may follow, these are the first round, and others come as the matches speak for them
+    (sfm.matching.growth). What was matched is written as what was tried, without pairs of images that cannot be read.
     folder: the images. masks: folder of masks or None. make_session: of what matches elsewhere than here. Raises
     SfMError when memory does not suffice for a single pair.
     """
@@ -60,32 +63,49 @@ def run(
     keys = keys_by_rotation(matcher, options)
     with ImageReader(folder, records, masks) as reader:
         session = Session(matcher, reader, options) if make_session is None else make_session(records)
-        fits = partial(_fits, grids=grids, traits=matcher.traits)
+        fits = partial(fits_one_place, grids=grids, traits=matcher.traits)
         work = PairMatching(db, session, keys, num_cells(records, grids), fits)
-        num_reused = len(work.held(0).intersection(pairs))
-        upright = work.match([RotatedPair(pair, 0) for pair in pairs], desc="matching")
+        held, candidates = work.held(0), db.read_candidates()
+        if candidates is None:
+            upright = work.match([RotatedPair(pair, 0) for pair in pairs], desc="matching")
+            tried = [TriedPair(pair) for pair in pairs if RotatedPair(pair, 0) in upright]
+        else:
+            upright, tried = work.grow(pairs, list(records), candidates)
         rotated = work.rotate(upright) if may_rotate(matcher, options) else {}
     db.use_matcher(keys[0])
-    if session.lost:  # later stages see only pairs that have matches; the next run finds the others again
-        pairs = tuple(pair for pair in pairs if pair not in session.lost)
-        db.write_pairs(pairs)
+    db.write_tried(tried)  # later stages see only pairs that have matches; the next run tries the others again
     final = {task.pair: found for task, found in upright.items()} | {
         task.pair: found for task, found in rotated.items()
     }
     counts: dict[str, int | float] = {
-        "pairs": len(pairs),
+        "pairs": len(tried),
         "matches": sum(found.num_rows for found in final.values()),
         "encoded": session.num_encoded,
-        "reused": num_reused,
+        "reused": sum(each.pair in held for each in tried),
         **({"turned": len(rotated)} if rotated else {}),
+        **_counts_of_rounds(tried),
     }
     return StageSummary("matching", counts, time.perf_counter() - start, skipped=session.skipped, notes=session.notes)
 
 
-def _fits(pair: ImagePair, matches: Matches, *, grids: Mapping[str, Grid | None], traits: MatcherTraits) -> bool:
-    """Whether one geometry explains the matches of two images with grids, so that they need not be rotated."""
-    grid0, grid1 = grids[pair.name0], grids[pair.name1]
+def _counts_of_rounds(tried: Sequence[TriedPair]) -> dict[str, int | float]:
+    """Of a graph that grew: how many rounds, and of each how many pairs, and how many of them showed one place."""
+    asked = [each for each in tried if each.fits is not None]
+    if not asked:
+        return {}
+    counts: dict[str, int | float] = {"rounds": max(each.round for each in asked)}
+    for number in range(1, int(counts["rounds"]) + 1):
+        own = [each.fits for each in asked if each.round == number]
+        counts |= {f"round_{number}": len(own), f"round_{number}_fit": sum(map(bool, own))}
+    return counts
+
+
+def fits_one_place(
+    pair: ImagePair, matches: Matches, *, grids: Mapping[str, Grid | None], traits: MatcherTraits
+) -> bool:
+    """Whether one geometry explains the matches of two images: of a detector's, as many as verification asks for."""
+    grid0, grid1, options = grids[pair.name0], grids[pair.name1], VerificationOptions()
+    max_error = allowed_error((grid0, grid1), traits, options.max_error)
     if grid0 is None or grid1 is None:
-        return True
-    max_error = allowed_error((grid0, grid1), traits, VerificationOptions().max_error)
+        return len(matches) >= options.min_inliers and len(screen(matches, max_error, 0)) >= options.min_inliers
     return shows_same_place(matches, max_error, Blocks.of(grid0, grid1))

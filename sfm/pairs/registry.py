@@ -28,11 +28,18 @@ PAIR_SELECTORS: Registry[PairSelector] = Registry(
             argument="N",
             version="2",  # 0.1.0 took the next N alone
         ),
-        "retrieval": Entry("each image with the N that look most like it, default 20", retrieval.select, argument="N"),
+        "retrieval": Entry(
+            "each image with about N that look like it, default 20: some first, then what their matches speak for",
+            retrieval.select,
+            argument="N",
+            version="2",  # before, the N that look most like it, and no more
+        ),
         "gps": Entry(
-            "each image with its N nearest ones by GPS, default 20, or with all within METRES, as in gps:50m",
+            "each image with about N near it by GPS, default 20, as for retrieval, or with all within METRES, as in "
+            "gps:50m",
             gps.select,
             argument="N|METRESm",
+            version="2",  # before, the N nearest, and no more
         ),
     },
 )
@@ -49,7 +56,7 @@ def choose(spec: str, images: ImageSet) -> ChosenPairs:
     parts = spec.split("+")
     if all(part.partition(":")[0] in entries for part in parts):
         made = [PAIR_SELECTORS.choose(part) for part in parts]
-        return joined([select(images, argument) for select, argument in made])
+        return joined([select(images, argument) for select, argument in made], images.names)
     path = Path(spec)
     if not path.exists():
         spec = next(part for part in parts if part.partition(":")[0] not in entries)
@@ -62,6 +69,6 @@ def choose(spec: str, images: ImageSet) -> ChosenPairs:
 
 def versions(spec: str, num_images: int) -> tuple[str, ...]:
     """What the pairs of this value of --pairs depend on besides its text: the versions of its selectors."""
-    if spec == AUTO:  # 0.1.0 matched all with all, however many there were
-        return ("2",) if num_images > ALL_UP_TO else ()
+    if spec == AUTO:  # 0.1.0 matched all with all, however many there were; "2" did not go on after the first round
+        return ("3",) if num_images > ALL_UP_TO else ()
     return tuple(version for part in spec.split("+") for version in PAIR_SELECTORS.version(part))

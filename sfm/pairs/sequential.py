@@ -13,7 +13,8 @@ import numpy as np
 
 from sfm.errors import BadOption
 from sfm.pairs.base import ChosenPairs, ImageSet
-from sfm.pairs.retrieval import Similarity, pairs_of, similarity_of
+from sfm.pairs.candidates import Similarity
+from sfm.pairs.retrieval import pairs_of, similarity_of
 from sfm.types import ImagePair
 
 OVERLAP = 10
@@ -57,7 +58,7 @@ def select(images: ImageSet, argument: str | None = None) -> ChosenPairs:
     if max(map(len, rows_of(images.names)), default=0) > overlap + 1 or len(rows_of(images.names)) > 1:
         names, similarity = similarity_of(images)
         pairs |= dict.fromkeys(loops(names, similarity, overlap))
-    return ChosenPairs(tuple(pairs))
+    return ChosenPairs(tuple(pairs), reason="row")
 
 
 def loops(names: Sequence[str], similarity: Similarity, overlap: int) -> tuple[ImagePair, ...]:

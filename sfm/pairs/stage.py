@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from sfm.images.video.records import clip_folders
+from sfm.match_graph import Candidates
 from sfm.options import PairOptions
 from sfm.pairs.base import ImageSet
 from sfm.pairs.registry import choose
@@ -23,6 +26,7 @@ class _PairStore(Protocol):
     def read_images(self) -> tuple[ImageRecord, ...]: ...
     def summary(self, stage: str) -> StageSummary | None: ...
     def write_pairs(self, pairs: Sequence[ImagePair]) -> None: ...
+    def write_candidates(self, candidates: Candidates | None) -> None: ...
 
 
 def run(
@@ -52,15 +56,26 @@ def run(
     in_a_row = any(part.partition(":")[0] == "sequential" for part in options.pairs.split("+"))
     spread = _with_frames(chosen.pairs, rigs) if in_a_row else chosen.pairs
     frame_of = _frame_of([rig for rig in rigs if rig.is_central])
-    pairs = [p for p in spread if p.name0 not in frame_of or frame_of[p.name0] != frame_of.get(p.name1)]
+    pairs = [pair for pair in spread if not _at_one_time(pair.name0, pair.name1, frame_of)]
+    candidates = chosen.candidates
+    if candidates is not None:
+        ends, names = candidates.rows.tolist(), images.names
+        candidates = candidates.kept(np.array([not _at_one_time(names[i], names[j], frame_of) for i, j in ends], bool))
     db.write_pairs(pairs)
+    db.write_candidates(candidates)
     counts: dict[str, int | float] = {
         "images": len(images.records),
         "pairs": len(pairs),
         "dropped": chosen.dropped,
+        **({} if candidates is None else {"candidates": len(candidates)}),
     }
     notes = (chosen.note,) if chosen.note else ()
     return StageSummary("pairs", counts, time.perf_counter() - start, notes=notes)
+
+
+def _at_one_time(a: str, b: str, frame_of: Mapping[str, tuple[str, ...]]) -> bool:
+    """Two cameras that are in one place took them at one time."""
+    return a in frame_of and frame_of[a] == frame_of.get(b)
 
 
 def _frame_of(rigs: Sequence[CameraRig]) -> dict[str, tuple[str, ...]]:

@@ -20,6 +20,7 @@ from sfm.drawing.scene import Scene
 from sfm.drawing.still import panels, still
 from sfm.errors import BadImage
 from sfm.images.decoding import read_thumbnail
+from sfm.match_graph import REASONS, TriedPair
 from sfm.report.html import data_url, pack, pack_fractions
 from sfm.types import REJECTIONS, ImagePair, Int64, Matches, TwoViewGeometry
 
@@ -253,6 +254,20 @@ def pairs_part(
         "matches": pack(matches, "u4"),
         "inliers": pack(inliers, "u4"),
     }
+
+
+def rounds_part(
+    tried: Sequence[TriedPair], geometries: Mapping[ImagePair, TwoViewGeometry]
+) -> list[tuple[int, str, int, int]]:
+    """What was tried and why: round, reason in words, pairs, and how many are verified; empty where the pairs were
+    given."""
+    if all(each.reason == "chosen" for each in tried):
+        return []
+    groups: dict[tuple[int, str], list[bool]] = {}
+    for each in tried:
+        groups.setdefault((each.round, each.reason), []).append(_inliers(geometries, each.pair) > 0)
+    order = sorted(groups, key=lambda key: (key[0], list(REASONS).index(key[1])))
+    return [(number, REASONS[why], len(groups[number, why]), sum(groups[number, why])) for number, why in order]
 
 
 def _inliers(geometries: Mapping[ImagePair, TwoViewGeometry], pair: ImagePair) -> int:

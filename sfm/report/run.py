@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 from sfm.drawing.scene import Scene, read_scene, upright
 from sfm.errors import BadFile, MissingStage, SfMError
 from sfm.evaluation.model import camera_poses, read_model
+from sfm.match_graph import TriedPair
 from sfm.options import Options
 from sfm.report import parts
 from sfm.report.html import has_key, key_of, page, write_page
@@ -34,7 +35,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """A finished run as stored on disk. record: its run.json. counts, geometries: of the matched pairs. scene: its
-    largest model, upright, None without one. place: sub-model of each image that is in a smaller one."""
+    largest model, upright, None without one. place: sub-model of each image that is in a smaller one. tried: the
+    matched pairs with their rounds and reasons."""
 
     out: Path
     record: Mapping[str, Any]
@@ -43,6 +45,7 @@ class Run:
     geometries: Mapping[ImagePair, TwoViewGeometry]
     scene: Scene | None
     place: Mapping[str, str]
+    tried: tuple[TriedPair, ...] = ()
 
 
 # Reading a run
@@ -60,12 +63,15 @@ def read_run(out: Path, images: Path | None = None) -> Run:
     sizes: dict[str, tuple[int, int]] = {}
     counts: dict[ImagePair, int] = {}
     geometries: dict[ImagePair, TwoViewGeometry] = {}
+    tried: tuple[TriedPair, ...] = ()
     if (out / DATABASE).is_file():
         with FeatureDatabase.open(out / DATABASE, "r") as db:
             sizes = {image.name: (image.width, image.height) for image in db.read_images()}
             counts = db.match_counts()
             with suppress(MissingStage):  # the run ended before
                 geometries = {geometry.pair: geometry for geometry in db.read_two_view()}
+            with suppress(MissingStage):
+                tried = db.read_tried()
     models = [out / str(model["path"]) for model in record.get("models", [])]
     scene = upright(read_scene(models[0], run_title(record))) if models else None
     names = set(sizes) | {str(lost["image"]) for lost in record.get("unregistered", [])}
@@ -73,7 +79,7 @@ def read_run(out: Path, images: Path | None = None) -> Run:
         names |= set(scene.cameras.names)
         sizes |= {n: (int(w), int(h)) for n, (w, h) in zip(scene.cameras.names, scene.cameras.size, strict=True)}
     of_page = PageImages(tuple(sorted(names)), sizes, folder if folder.is_dir() else None)
-    return Run(out, record, of_page, counts, geometries, scene, _places(models[1:]))
+    return Run(out, record, of_page, counts, geometries, scene, _places(models[1:]), tried)
 
 
 def _places(models: list[Path]) -> dict[str, str]:
@@ -115,7 +121,8 @@ def report_document(run: Run, matches: Mapping[ImagePair, Matches]) -> dict[str,
             "place": {str(numbers[name]): place for name, place in run.place.items() if name in numbers},
             "keypoint_error": parts.KEYPOINT_ERROR,
         },
-        "pairs": parts.pairs_part(run.counts, run.geometries, run.images),
+        "pairs": parts.pairs_part(run.counts, run.geometries, run.images)
+        | {"rounds": parts.rounds_part(run.tried, run.geometries)},
         "drawn": parts.drawn_part(chosen, run.geometries, matches, run.images),
         "histograms": parts.histograms(run.scene) if run.scene is not None else None,
         "run": run_part(run.record),

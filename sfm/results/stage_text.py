@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from sfm.types import StageSummary
 from sfm.wording import counted
 
+_OF_A_ROUND = re.compile(r"round_[0-9]+(_fit)?$")  # counts that the sentence sums up
 Counts = Mapping[str, int | float]
 
 
@@ -23,7 +25,8 @@ def stage_sentence(stage: StageSummary) -> str:
 
 def counts_text(stage: StageSummary, *, without: Collection[str] = ()) -> str:
     """The counts of a stage by their names."""
-    counts = [(name.replace("_", " "), value) for name, value in stage.counts.items() if name not in without]
+    own = {name: value for name, value in stage.counts.items() if name not in without and not _OF_A_ROUND.match(name)}
+    counts = [(name.replace("_", " "), value) for name, value in own.items()]
     return ", ".join(f"{_number(value)} {name}" for name, value in counts)
 
 
@@ -40,12 +43,18 @@ def _images(c: Counts) -> str:
 
 
 def _pairs(c: Counts) -> str:
-    return f"{_count(c['pairs'], 'pair')} of images to match" + _if(c["dropped"], "{} left out")
+    more = f" first, of {int(c['candidates']):,} that may follow" if c.get("candidates") else ""
+    return f"{_count(c['pairs'], 'pair')} of images to match{more}" + _if(c["dropped"], "{} left out")
 
 
 def _matching(c: Counts) -> str:
     text = f"{_count(c['matches'], 'match', 'matches')} in {_count(c['pairs'], 'pair')}"
-    return text + _if(c["reused"], "{} of them kept from before") + _if(c.get("turned", 0), "{} matched rotated")
+    text += _if(c["reused"], "{} of them kept from before") + _if(c.get("turned", 0), "{} matched rotated")
+    rounds = [(c[f"round_{k}_fit"], c[f"round_{k}"]) for k in range(1, int(c.get("rounds", 0)) + 1)]
+    if not rounds:
+        return text
+    each = ", ".join(f"{int(fit):,} of {int(tried):,}" for fit, tried in rounds)
+    return f"{text}; {_count(len(rounds), 'round')} of pairs, of which {each} show one place"
 
 
 def _verification(c: Counts) -> str:
@@ -90,8 +99,8 @@ _MODEL = ("models", "registered", "points3D", "observations", "track_length", "r
 _SENTENCES: Mapping[str, tuple[Callable[[Counts], str], tuple[str, ...]]] = MappingProxyType(  # and the counts known
     {
         "images": (_images, ("images", "skipped", "cameras", "focal_priors")),
-        "pairs": (_pairs, ("images", "pairs", "dropped")),
-        "matching": (_matching, ("pairs", "matches", "encoded", "reused", "turned")),
+        "pairs": (_pairs, ("images", "pairs", "dropped", "candidates")),
+        "matching": (_matching, ("pairs", "matches", "encoded", "reused", "turned", "rounds")),
         "verification": (_verification, ("pairs", "verified", "inliers")),
         "tracks": (_tracks, ("tracks", "observations", "track_length")),
         "mapping": (_mapping, (*_MODEL, "attempt", "pairs_removed", "focals_estimated", "focal_px")),

@@ -34,6 +34,7 @@ from sfm.storage.hdf5_columns import (
 )
 from sfm.storage.journal import JournaledFile, replace_durably
 from sfm.storage.match_table import MatchTable
+from sfm.storage.pair_groups import PairGroups
 from sfm.storage.schema import SCHEMA, STAGE_OF
 from sfm.system.file_lock import FileLock
 from sfm.system.untrusted_files import refuse_holes
@@ -54,7 +55,7 @@ from sfm.types import (
 COMPACT_FROM = 16 << 20  # bytes of dead space
 
 
-class FeatureDatabase:
+class FeatureDatabase(PairGroups):
     """One open database; a context manager. One writer or many readers at a time, one thread each."""
 
     def __init__(self, path: Path, mode: Literal["r", "a"], lock: FileLock) -> None:
@@ -219,6 +220,13 @@ class FeatureDatabase:
             check_below(columns["image_idx"], len(self._images), f"{name}/image_idx")
         return columns
 
+    def _has(self, name: str) -> bool:
+        return name in self._h5
+
+    def _attributes(self, name: str) -> Mapping[str, Any]:
+        attributes: Mapping[str, Any] = self._h5[name].attrs
+        return attributes
+
     def write_images(self, records: Sequence[ImageRecord]) -> None:
         """Write the images, sorted by name. Other images than before: groups that number them are dropped."""
         records = sorted(records, key=lambda r: r.name)
@@ -238,15 +246,6 @@ class FeatureDatabase:
         if "images" not in self._h5:
             raise MissingStage(f"{self.path}: holds no images yet; run the stage 'images' first")
         return self._images
-
-    def write_pairs(self, pairs: Sequence[ImagePair]) -> None:
-        """Write which images are to be matched, in the order given."""
-        self._write("pairs", {"image_idx": schema.pair_rows(pairs, self._rows)})
-
-    def read_pairs(self) -> tuple[ImagePair, ...]:
-        """The pairs, in the order written."""
-        with reading(self.path, REMEDY):
-            return tuple(schema.pairs(self._read("pairs")["image_idx"], self._names))
 
     def write_matches(self, batch: Sequence[tuple[ImagePair, Matches]], *, matcher_key: str) -> None:
         """Add or replace the matches of some pairs; durable when it returns. Others are not touched.

@@ -58,6 +58,8 @@ SCHEMA: dict[str, Columns] = {
         "taken_at": ("f8", ("I",)),  # s since 1970
     },
     "pairs": {"image_idx": ("u4", ("P", 2))},
+    "candidates": {"image_idx": ("u4", ("P", 2)), "likeness": ("f4", ("P",)), "reason": ("u1", ("P",))},
+    "tried": {"image_idx": ("u4", ("P", 2)), "round": ("u2", ("P",)), "reason": ("u1", ("P",)), "fits": ("u1", ("P",))},
     "grids": {"image_idx": ("u4", ("G",)), "grid": ("f8", ("G", 3))},  # as Grid; NaN: none
     "two_view": {
         "image_idx": ("u4", ("P", 2)),
@@ -97,6 +99,8 @@ STAGE_OF = {
     "value_ranges": "images",
     "positions": "images",
     "pairs": "pairs",
+    "candidates": "pairs",
+    "tried": "matching",
     "grids": "matching",
     "matches": "matching",
     "two_view": "verification",

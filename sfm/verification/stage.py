@@ -162,7 +162,7 @@ def run(
     started = time.perf_counter()
     records = {record.name: record for record in db.read_images()}
     grids, traits = db.read_grids(), db.read_traits()
-    pairs, key = db.read_pairs(), _key(db, options, seed)
+    pairs, key = [each.pair for each in db.read_tried()], _key(db, options, seed)
     found_lenses = found_cameras(db, records, options, seed=seed, how=lenses)
     records = {
         name: replace(record, camera=found_lenses.get(record.camera.group, record.camera))

@@ -14,6 +14,7 @@ import numpy as np
 import pycolmap
 
 from sfm.errors import BadFile, SfMError
+from sfm.match_graph import Candidates, TriedPair
 from sfm.storage.database import FeatureDatabase
 from sfm.types import (
     CameraPrior,
@@ -121,10 +122,13 @@ def _write_database(folder: Path) -> None:
     with FeatureDatabase.open(folder / "features.h5") as db:
         db.write_images([_record(name) for name in NAMES])
         db.write_pairs(pairs)
+        rows_of_pairs = np.array([[0, 1], [0, 2]])
+        db.write_candidates(Candidates(rows_of_pairs, np.array([0.5, 0.25], np.float32), np.array([1, 2]), 9))
         for pair in pairs:
             xy = rng.random((2, 8, 2)) * (WIDTH, HEIGHT)
             db.write_matches([(pair, Matches(xy[0], xy[1], np.ones(8), np.arange(8), np.arange(8)))], matcher_key="k")
         db.write_grids(dict.fromkeys(NAMES, (8.0, 8.0, 40)))
+        db.write_tried([TriedPair(pair, 1, "alike", True) for pair in pairs])
         db.write_two_view([TwoViewGeometry(pair, rows, "calibrated", np.eye(3, 4), np.eye(3)) for pair in pairs])
         db.write_keypoints([Keypoints(rng.random((8, 2)) * (WIDTH, HEIGHT), np.ones(8)) for _ in NAMES])
         indices = np.stack([rows, rows], axis=1)
@@ -154,7 +158,7 @@ def _read_groups(path: Path) -> None:
         _each(
             lambda: [db.read_matches(pair) for pair in db.read_pairs()],
             *(db.read_grids, db.read_two_view, db.read_keypoints, db.read_keypoint_matches, db.read_tracks),
-            *(db.match_counts, db.held_matches),
+            *(db.match_counts, db.held_matches, db.read_candidates, db.read_tried),
         )
 
 

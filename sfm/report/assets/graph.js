@@ -204,3 +204,14 @@ function weakestImages(pairs, onGo) {
     table(["Image", "Verified pairs", "Its strongest pair", ""], order.map((image) => [button(names[image], () => onGo(image), { class: "link" }),
       count(numbers[image]), strongest(image), badge(sides[0], image)]))];
 }
+
+/** What was tried, round by round, and why; nothing where the pairs were given. */
+function triedRounds() {
+  const rounds = page.pairs.rounds || [];
+  if (!rounds.length) return [];
+  const rows = rounds.map(([number, why, tried, verified], k) => [
+    k && rounds[k - 1][0] === number ? "" : `Round ${number}`, why, count(tried), bar(verified / tried, `${count(verified)} (${Math.round((100 * verified) / tried)} %)`)]);
+  return [el("h3", {}, "What was tried, and why"),
+    el("p", { class: "note" }, "Each round chooses its pairs by what the matches of those before it showed."),
+    table(["Round", "Images that", "Pairs", "Verified"], rows, { id: "rounds" })];
+}

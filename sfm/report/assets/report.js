@@ -23,7 +23,7 @@
     const graph = new MatchGraph(pairs, view && view.renderer ? view.models : []);
     sections.push(section("matches", "Matches",
       el("p", {}, `${plural(page.pairs.tried, "pair")} matched; ${count(pairs.inliers.filter((n) => n > 0).length)} verified.`),
-      el("div", { class: "columns wide" }, graph.element, matchMatrix(pairs)), ...weakestImages(pairs, (image) => grid.goTo(image))));
+      el("div", { class: "columns wide" }, graph.element, matchMatrix(pairs)), ...triedRounds(), ...weakestImages(pairs, (image) => grid.goTo(image))));
     sections.push(section("pairs", "Pairs", ...drawnPairs()));
   }
   if (page.histograms) {

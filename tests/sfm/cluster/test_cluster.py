@@ -10,12 +10,13 @@ import time
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sfm.errors import BadOption, SfMError
 from sfm.matching.rotations import RotatedPair
 from sfm.options import MatchingOptions
-from sfm.types import ImagePair
+from sfm.types import ImagePair, Matches
 from tests.support.ray_cluster import (
     NEEDS_RAY,
     TOKEN,
@@ -147,6 +148,27 @@ def test_images_that_cannot_be_read_cost_their_pairs_as_they_do_locally(nodes, t
     assert there.lost == here.lost == {task.pair for task in tasks if "002.png" in (task.pair.name0, task.pair.name1)}
     assert there.skipped == here.skipped == (("002.png", there.skipped[0][1]),)
     assert there.num_encoded == here.num_encoded == 3
+
+
+def test_what_a_geometry_says_of_pairs_is_asked_of_the_workers_in_order(nodes, images):
+    from sfm.cluster.cluster import Cluster
+    from sfm.cluster.session import ClusterSession, ImageStore
+
+    folder, records = images
+    items = [(ImagePair("a", f"b{num:03d}"), matches_of_length(num)) for num in range(450)]
+    with Cluster(nodes.address, device="cpu") as cluster:
+        store = ImageStore(folder, records, None, cluster.budget)
+        session = ClusterSession(cluster, SlowRecipe(SlowMatcher()), MatchingOptions(), store)
+        assert list(session.fit(has_even_length, iter(items))) == [num % 2 == 0 for num in range(450)]
+        assert list(session.fit(has_even_length, [])) == []
+
+
+def matches_of_length(num):
+    return Matches(np.zeros((num, 2)), np.zeros((num, 2)), np.zeros(num), np.zeros(num), np.zeros(num))
+
+
+def has_even_length(pair, matches):
+    return len(matches) % 2 == 0
 
 
 def test_a_worker_that_is_killed_is_replaced(nodes, images, expected, tmp_path):

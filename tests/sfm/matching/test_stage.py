@@ -11,11 +11,14 @@ import pytest
 from PIL import Image
 
 from sfm.errors import SfMError
+from sfm.match_graph import TriedPair
 from sfm.matching.feature_cache import count_encodings, order_pairs
 from sfm.matching.pair_matching import matcher_key
-from sfm.matching.stage import run
+from sfm.matching.stage import fits_one_place, run
 from sfm.options import MatchingOptions
+from sfm.pairs.candidates import by_likeness
 from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches
+from tests.support.pair_scene import two_views
 
 FEATURE_BYTES = 1_000_000
 
@@ -71,6 +74,8 @@ class Store:
 
     def __init__(self, records, pairs) -> None:
         self.records, self.pairs = tuple(records), tuple(pairs)
+        self.candidates = None
+        self.tried: tuple[TriedPair, ...] = ()
         self.matches: dict[str, dict[ImagePair, Matches]] = {}
         self.current = ""
         self.grids = {}
@@ -82,8 +87,11 @@ class Store:
     def read_pairs(self):
         return self.pairs
 
-    def write_pairs(self, pairs):
-        self.pairs = tuple(pairs)
+    def read_candidates(self):
+        return self.candidates
+
+    def write_tried(self, tried):
+        self.tried = tuple(tried)
 
     def write_grids(self, grids, *, traits=None):
         self.grids, self.traits = dict(grids), traits
@@ -219,8 +227,10 @@ def test_unreadable_image_costs_its_pairs_only(images):
     assert summary.counts["matches"] == 6  # of images 1, 2, 3, 5
     assert sorted(name for name, _ in summary.skipped) == [name_of(0), name_of(4)]
     assert all("5 pairs skipped" in reason for _, reason in summary.skipped)
-    assert len(store.pairs) == 6
-    assert not {name_of(0), name_of(4)} & {name for pair in store.pairs for name in (pair.name0, pair.name1)}
+    tried = [each.pair for each in store.tried]
+    assert len(tried) == 6
+    assert not {name_of(0), name_of(4)} & {name for pair in tried for name in (pair.name0, pair.name1)}
+    assert len(store.pairs) == 15  # the next run tries all of them
     for i in range(6):
         (folder / name_of(i)).unlink(missing_ok=True)
     assert len(run(Store(store.records, exhaustive(6)), FakeMatcher(), folder, MatchingOptions()).skipped) == 6
@@ -422,3 +432,77 @@ def test_images_are_not_rotated_for_a_matcher_without_a_grid(images):
     summary = run(store, matcher, folder, MatchingOptions())
     assert summary.counts == {"pairs": 3, "matches": 3, "encoded": 3, "reused": 0}
     assert store.grids == dict.fromkeys(name_of(i) for i in range(3))
+
+
+class NearMatcher(FakeMatcher):
+    """Images up to `reach` apart by number show one place."""
+
+    def __init__(self, reach: int = 6, stop_after: int | None = None) -> None:
+        super().__init__(batch_size=7)
+        self.reach, self.stop_after = reach, stop_after
+
+    def match(self, pairs):
+        if self.stop_after is not None and sum(self.batches) >= self.stop_after:
+            raise KeyboardInterrupt
+        found = super().match(pairs)
+        return [m if abs(int(m.points0[0, 0]) - int(m.points1[0, 0])) <= self.reach else Matches.empty() for m in found]
+
+
+def growing(store: Store, num: int) -> Store:
+    place = np.arange(num)
+    first, store.candidates = by_likeness(np.exp(-np.abs(place[:, None] - place) / 9).astype(np.float32), 10)
+    store.pairs = tuple(ImagePair(name_of(i), name_of(j)) for i, j in first)
+    return store
+
+
+def test_pairs_grow_by_what_was_matched(images):
+    folder, store = images(60)
+    growing(store, 60)
+    matcher = NearMatcher()
+    summary = run(store, matcher, folder, MatchingOptions())
+    assert {each.pair for each in store.tried} == set(store.matches[matcher_key(matcher.provenance)])
+    assert {each.pair for each in store.tried if each.round == 1} == set(store.pairs)
+    later = [each for each in store.tried if each.round > 1]
+    assert len(later) > 60
+    assert np.mean([each.fits for each in later]) > 0.7
+    for each in store.tried:
+        assert each.fits == (int(each.pair.name1[:3]) - int(each.pair.name0[:3]) <= 6)
+    assert summary.counts["pairs"] == len(store.tried) <= 60 * 5 + 60 * 8
+    assert summary.counts["rounds"] == max(each.round for each in store.tried)
+    assert summary.counts["round_1"] == len(store.pairs)
+    assert summary.counts["round_2_fit"] == sum(bool(each.fits) for each in store.tried if each.round == 2)
+
+
+@pytest.mark.parametrize("stop_after", [20, 170, 230, 290])
+def test_growth_that_was_stopped_comes_to_the_same_pairs(images, stop_after):
+    folder, store = images(60)
+    growing(store, 60)
+    run(store, NearMatcher(), folder, MatchingOptions())
+    again = growing(Store(store.records, ()), 60)
+    with pytest.raises(KeyboardInterrupt):
+        run(again, NearMatcher(stop_after=stop_after), folder, MatchingOptions())
+    assert 0 < len(again.matches[matcher_key(NearMatcher().provenance)]) < len(store.tried)
+    summary = run(again, NearMatcher(), folder, MatchingOptions())
+    assert again.tried == store.tried
+    assert summary.counts["reused"] > 0
+
+
+def test_growth_goes_on_without_images_that_cannot_be_read(images):
+    folder, store = images(60)
+    growing(store, 60)
+    (folder / name_of(30)).write_bytes(b"not an image")
+    summary = run(store, NearMatcher(), folder, MatchingOptions())
+    assert [name for name, _ in summary.skipped] == [name_of(30)]
+    assert not any(name_of(30) in (each.pair.name0, each.pair.name1) for each in store.tried)
+    assert len(store.tried) > len(store.pairs)
+
+
+def test_one_place_is_told_from_two_with_and_without_grids():
+    pair, grid = ImagePair("a", "b"), Grid(8.0, 8.0, 80)
+    for grids, traits in (
+        ({"a": grid, "b": grid}, MatcherTraits(dense=True)),
+        ({"a": None, "b": None}, MatcherTraits()),  # a detector's matches are not asked how many cells they fill
+    ):
+        assert fits_one_place(pair, two_views(share_false=0.5)[0], grids=grids, traits=traits)
+        assert not fits_one_place(pair, two_views(share_false=1.0)[0], grids=grids, traits=traits)
+        assert not fits_one_place(pair, Matches.empty(), grids=grids, traits=traits)

@@ -22,16 +22,23 @@ def images(tags):
 
 
 def test_the_nearest_are_paired():
-    pairs = set(select(images(tags_of(ENU)), "3").pairs)
+    chosen = select(images(tags_of(ENU)), "10")
+    pairs = set(chosen.pairs)
     expected = set()
     for i in range(len(ENU)):
         nearest = np.argsort(np.linalg.norm(ENU - ENU[i], axis=1))[1:4]
         expected |= {ImagePair.of(NAMES[i], NAMES[j]) for j in nearest}
     assert pairs == expected
+    assert chosen.candidates is not None
+    assert chosen.candidates.budget == len(ENU) * 5
+    near = chosen.candidates.rows[np.argsort(-chosen.candidates.likeness)[:50]]
+    steps = np.linalg.norm(ENU[chosen.candidates.rows[:, 0]] - ENU[chosen.candidates.rows[:, 1]], axis=1)
+    assert np.linalg.norm(ENU[near[:, 0]] - ENU[near[:, 1]], axis=1).max() <= np.median(steps)  # the more alike
 
 
 def test_a_distance_in_metres_holds():
     pairs = set(choose("gps:35m", images(tags_of(ENU))).pairs)
+    assert choose("gps:35m", images(tags_of(ENU))).candidates is None
     near = {
         ImagePair(NAMES[i], NAMES[j])
         for i, j in combinations(range(len(ENU)), 2)
@@ -53,6 +60,7 @@ def test_images_without_a_position_are_paired_by_time():
 def test_images_at_one_place_are_paired():
     pairs = select(images(tags_of(np.zeros((6, 3)))), None).pairs
     assert len(pairs) == 15
+    assert set(pairs) == {ImagePair(a, b) for a, b in combinations(NAMES[:6], 2)}
 
 
 @pytest.mark.parametrize("argument", ["", "0", "-3", "x", "0m", "5 km", "1e9m"])

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sfm.errors import BadFile, BadOption
+from sfm.match_graph import REASONS
+from sfm.pairs import retrieval, sequential
 from sfm.pairs.base import ChosenPairs, ImageSet
 from sfm.pairs.exhaustive import all_pairs
 from sfm.pairs.registry import PAIR_SELECTORS, choose, versions
@@ -52,6 +55,28 @@ def test_selectors_are_joined_by_plus() -> None:
     assert choose("sequential:1+sequential:2", image_set(NAMES)).pairs[:3] == neighbours(NAMES, 1)
 
 
+def test_joined_selectors_go_on_with_the_candidates_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{i:03}.jpg" for i in range(60)]
+    place = np.arange(60)
+    similarity = np.exp(-np.abs(place[:, None] - place) / 9).astype(np.float32)
+    for module in (retrieval, sequential):
+        monkeypatch.setattr(module, "similarity_of", lambda images: (names, similarity))
+    chosen = choose("sequential:3+retrieval:10", image_set(names))
+    alone = choose("retrieval:10", image_set(names))
+    row = choose("sequential:3", image_set(names))
+    assert chosen.candidates is not None
+    assert alone.candidates is not None
+    assert row.candidates is None
+    assert set(chosen.pairs) == {*row.pairs, *alone.pairs}
+    assert chosen.candidates.budget == alone.candidates.budget + len(row.pairs)
+    reasons = {
+        (names[i], names[j]): list(REASONS)[n]
+        for (i, j), n in zip(chosen.candidates.rows.tolist(), chosen.candidates.reason.tolist(), strict=True)
+    }
+    assert all(reasons[pair.name0, pair.name1] == "row" for pair in row.pairs)
+    assert "alike" in reasons.values()
+
+
 def test_a_wrong_part_of_a_joined_value_is_named() -> None:
     with pytest.raises(BadFile, match=r"--pairs retreival:5: no such file, .*did you mean retrieval\?"):
         choose("sequential+retreival:5", image_set(NAMES))
@@ -63,7 +88,7 @@ def test_versions_of_all_parts_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert versions("exhaustive+mine:2", 10) == ("7",)
     assert versions("sequential:5+mine:2", 10) == ("2", "7")
     assert versions("auto", 100) == ()
-    assert versions("auto", 101) == ("2",)
+    assert versions("auto", 101) == ("3",)
 
 
 def test_a_selector_of_another_package_gets_the_images_and_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:

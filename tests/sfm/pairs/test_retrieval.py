@@ -6,54 +6,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from sfm.errors import BadOption
+from sfm.pairs import retrieval
+from sfm.pairs.exhaustive import all_pairs
 from sfm.pairs.registry import choose
-from sfm.pairs.retrieval import anchors, near_pairs
 from tests.support.image_sets import image_set
 
 SHARED = Path(__file__).parents[4] / "shared" / "datasets" / "room_1000" / "images"
-
-
-def blocks(sizes: list[int]) -> NDArray[np.float32]:
-    """Groups of images that are alike within, the more so the nearer they are, and hardly between."""
-    group = np.repeat(np.arange(len(sizes)), sizes)
-    place = np.arange(len(group))
-    within = 0.9 - 0.01 * np.abs(place[:, None] - place)
-    found = np.where(group[:, None] == group, within, 0.05).astype(np.float32)
-    np.fill_diagonal(found, 1)
-    return found
-
-
-def test_each_image_has_its_nearest_ones() -> None:
-    pairs = near_pairs(blocks([30]), 4)
-    assert {(i, i + 1) for i in range(29)} <= pairs
-    assert {(i, i + 2) for i in range(28)} <= pairs
-    far = {(i, j) for i, j in pairs if j - i > 4}
-    chosen = anchors(blocks([30]))
-    assert far <= {(i, j) for i in chosen for j in chosen}
-
-
-def test_anchors_are_in_every_part() -> None:
-    chosen = anchors(blocks([40, 5, 5]))
-    assert len(chosen) == 4
-    assert {0 if i < 40 else 1 if i < 45 else 2 for i in chosen} == {0, 1, 2}
-
-
-def test_all_images_are_in_one_piece() -> None:
-    similarity = blocks([12] * 20)  # more parts than anchors
-    rows = np.array(sorted(near_pairs(similarity, 3)))
-    count, _ = connected_components(coo_array((np.ones(len(rows)), rows.T), shape=(240, 240)))
-    assert count == 1
-    assert len(rows) < 240 * 3 + 66 + 20 * 5
+NAMES = [f"{i:03}.jpg" for i in range(90)]
 
 
 def test_few_images_are_all_pairs() -> None:
-    assert near_pairs(blocks([4]), 20) == {(i, j) for j in range(4) for i in range(j)}
-    assert near_pairs(np.eye(1, dtype=np.float32), 20) == set()
+    chosen = choose("retrieval", image_set(NAMES[:21]))
+    assert set(chosen.pairs) == set(all_pairs(NAMES[:21]))
+    assert chosen.candidates is None
+
+
+def test_the_number_is_the_pairs_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = np.arange(90)
+    similarity = np.exp(-np.abs(place[:, None] - place) / 9).astype(np.float32)
+    monkeypatch.setattr(retrieval, "similarity_of", lambda images: (NAMES, similarity))
+    for number in (6, 20):
+        chosen = choose(f"retrieval:{number}", image_set(NAMES))
+        assert chosen.candidates is not None
+        assert chosen.candidates.budget == 90 * number // 2
+        assert len(chosen.pairs) < chosen.candidates.budget
 
 
 @pytest.mark.parametrize("spec", ["retrieval:0", "retrieval:", "retrieval:x"])
@@ -64,7 +42,7 @@ def test_a_bad_number_is_refused(spec: str) -> None:
 
 @pytest.mark.slow
 def test_frames_of_a_room_find_those_that_see_the_same() -> None:
-    """Every 50th of a thousand frames; a frame's place is where it is in the video, and its neighbour looks like it."""
+    """Every 25th of a thousand frames; a frame's place is where it is in the video, and its neighbour looks like it."""
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not here")
     from sfm.images.decoding import opened
@@ -76,7 +54,7 @@ def test_frames_of_a_room_find_those_that_see_the_same() -> None:
     records = tuple(
         replace(record, width=width, height=height, digest=f"{i:064x}") for i, record in enumerate(images.records)
     )
-    pairs = choose("retrieval:5", replace(images, records=records, folder=SHARED)).pairs
+    pairs = choose("retrieval:10", replace(images, records=records, folder=SHARED)).pairs
     assert len(pairs) < 250  # of 780
     next_ones = {(a, b) for a, b in pairwise(names)}
     assert sum((pair.name0, pair.name1) in next_ones for pair in pairs) >= 25

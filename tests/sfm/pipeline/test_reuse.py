@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import sfm
@@ -13,6 +14,7 @@ import sfm.pipeline.run
 from sfm.errors import BadImage
 from sfm.matching import prefetch
 from sfm.options import MappingOptions, PairOptions, TrackOptions
+from sfm.pairs import retrieval
 from sfm.pipeline import stages
 from sfm.pipeline.reuse import fingerprint_of
 from sfm.pipeline.run import reconstruct
@@ -165,3 +167,42 @@ def test_image_that_fails_during_matching_is_tried_again(images, tmp_path, monke
     again = reconstruct(images, tmp_path / "out", OPTIONS)
     assert again.registered == NUM
     assert again.stages[2].counts["reused"] == 10
+
+
+@pytest.fixture
+def growing(monkeypatch):
+    """Options with pairs that grow, of images that look the more alike the nearer they are on the arc."""
+    place = np.arange(NUM)
+    similarity = np.exp(-np.abs(place[:, None] - place) / 3).astype(np.float32)
+    monkeypatch.setattr(retrieval, "similarity_of", lambda images: (images.names, similarity))
+    return replace(OPTIONS, pairs=PairOptions("retrieval:4"))
+
+
+def tried_of(out):
+    with FeatureDatabase.open(out / "features.h5", "r") as db:
+        return db.read_tried(), [geometry.pair for geometry in db.read_two_view()], db.read_pairs()
+
+
+def test_pairs_that_grew_are_those_that_later_stages_see(copied, growing):
+    images, out = copied
+    reconstruct(images, out, growing)
+    tried, verified, first = tried_of(out)
+    assert [each.pair for each in tried] == verified
+    assert {each.pair for each in tried if each.round == 1} == set(first)
+    assert {each.round for each in tried} > {1}
+    assert len(tried) < NUM * (NUM - 1) / 2
+    stricter = replace(growing, verification=replace(growing.verification, min_inliers=20))
+    assert reused(reconstruct(images, out, stricter)) == list(STAGE_NAMES[:3])  # verification reads what was matched
+    assert tried_of(out) == (tried, verified, first)
+
+
+def test_other_pairs_in_between_leave_nothing_behind(copied, growing):
+    images, out = copied
+    reconstruct(images, out, growing)
+    grown = tried_of(out)
+    reconstruct(images, out, OPTIONS)
+    assert len(tried_of(out)[0]) == NUM * (NUM - 1) / 2
+    with FeatureDatabase.open(out / "features.h5", "r") as db:
+        assert db.read_candidates() is None
+    reconstruct(images, out, growing)
+    assert tried_of(out) == grown

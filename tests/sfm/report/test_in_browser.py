@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from sfm.evaluation.comparison import compare
+from sfm.match_graph import TriedPair
 from sfm.report.comparison import write_comparison
 from sfm.report.run import write_report
+from sfm.results.files import DATABASE
+from sfm.storage.database import FeatureDatabase
+from sfm.types import StageSummary
 from tests.support.finished_run import LOST, NASTY, synthetic_model, write_run
 from tests.support.headless import Browser, find_chromium
 from tests.support.report_pages import large_page, large_run
@@ -34,7 +38,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    return write_report(write_run(folder / "out", folder / "images"))
+    out = write_run(folder / "out", folder / "images")
+    with FeatureDatabase.open(out / DATABASE) as db:
+        pairs = [geometry.pair for geometry in db.read_two_view()]
+        db.write_tried([TriedPair(p, 1 + k // 20, "alike" if k < 30 else "tie") for k, p in enumerate(pairs)])
+        db.commit("matching", fingerprint="f", provenance={}, summary=StageSummary("matching", {"pairs": 36}, 1.0))
+    return write_report(out)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +136,20 @@ def test_names_are_text(browser: Browser, run_page: Path):
     browser.value("document.querySelector('.pictures').click()")
     browser.settle()
     assert browser.value("document.querySelector('dialog[open] h3').textContent") == sorted([*NASTY, LOST[0]])[0]
+    assert browser.problems() == []
+
+
+def test_what_was_tried_and_why_is_a_table(browser: Browser, run_page: Path):
+    browser.open(run_page)
+    draw_all(browser)
+    rows = "[...document.querySelectorAll('#rounds tbody tr')].map(r => [...r.children].map(c => c.textContent))"
+    shown = browser.value(rows)
+    assert [row[:3] for row in shown] == [
+        ["Round 1", "look like each other", "20"],
+        ["Round 2", "look like each other", "10"],
+        ["", "are in parts that nothing connected", "6"],
+    ]
+    assert sum(int(row[3].split(" ")[0]) for row in shown) == 24
     assert browser.problems() == []
 
 

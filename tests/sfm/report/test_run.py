@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from sfm.errors import BadFile
+from sfm.match_graph import TriedPair
 from sfm.report import parts as report_parts
 from sfm.report import run as report
 from sfm.report.parts import MAX_THUMBNAILS
@@ -20,7 +21,7 @@ from sfm.report.run import read_run, refresh, write_report
 from sfm.results.files import DATABASE, RUN_JSON
 from sfm.results.run_json import read_run_json
 from sfm.storage.database import FeatureDatabase
-from sfm.types import ImagePair
+from sfm.types import ImagePair, StageSummary
 from tests.support.finished_run import LOST, NASTY, write_run
 from tests.support.report_pages import embedded, large_page, large_run, unpack
 
@@ -143,6 +144,23 @@ def test_without_images_there_is_a_report_that_says_so(tmp_path: Path):
     assert written["images"]["thumbnails"] == {}
     assert any("no thumbnails" in remark for remark in written["remarks"])
     assert len(written["drawn"]) == 12
+
+
+def test_what_was_tried_and_why_is_in_the_report(tmp_path: Path):
+    out = write_run(tmp_path / "out", tmp_path / "images")
+    assert embedded(write_report(out).read_text())["pairs"]["rounds"] == []  # the pairs were given
+    with FeatureDatabase.open(out / "features.h5") as db:
+        pairs = [geometry.pair for geometry in db.read_two_view()]
+        verified = [len(geometry.inliers) > 0 for geometry in db.read_two_view()]
+        reasons = ["alike"] * 20 + ["shared"] * 10 + ["tie"] * 6
+        rounds = [1] * 20 + [2] * 16
+        db.write_tried([TriedPair(*each) for each in zip(pairs, rounds, reasons, strict=True)])
+        db.commit("matching", fingerprint="f", provenance={}, summary=StageSummary("matching", {"pairs": 36}, 1.0))
+    assert embedded(write_report(out).read_text())["pairs"]["rounds"] == [
+        [1, "look like each other", 20, sum(verified[:20])],
+        [2, "show the same place as the same others", 10, sum(verified[20:30])],
+        [2, "are in parts that nothing connected", 6, sum(verified[30:])],
+    ]
 
 
 def test_without_a_model_the_report_says_why(tmp_path: Path):

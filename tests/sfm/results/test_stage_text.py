@@ -39,6 +39,17 @@ REFINED = {
         ),
         ("pairs", {"images": 2, "pairs": 1, "dropped": 0}, "1 pair of images to match"),
         ("pairs", {"images": 9, "pairs": 30, "dropped": 6}, "30 pairs of images to match, 6 pairs left out"),
+        (
+            "pairs",
+            {"images": 910, "pairs": 4563, "dropped": 0, "candidates": 47_229},
+            "4,563 pairs of images to match first, of 47,229 that may follow",
+        ),
+        (
+            "matching",
+            {"pairs": 560, "matches": 5_000, "encoded": 1, "reused": 0, "rounds": 2}
+            | {"round_1": 1351, "round_1_fit": 1329, "round_2": 209, "round_2_fit": 197},
+            "5,000 matches in 560 pairs; 2 rounds of pairs, of which 1,329 of 1,351, 197 of 209 show one place",
+        ),
         ("matching", {"pairs": 1, "matches": 1, "encoded": 2, "reused": 0}, "1 match in 1 pair"),
         (
             "matching",

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sfm.errors import BadFile, MissingStage
+from sfm.match_graph import Candidates, TriedPair
 from sfm.storage import database, journal
 from sfm.storage.database import FeatureDatabase
 from sfm.types import (
@@ -110,6 +111,8 @@ def test_every_group_comes_back_as_it_was_written(tmp_path_factory, rows, counts
         TwoViewGeometry(p, np.arange(n), "calibrated", pose, None if pose is None else rng.random((3, 3)))
         for p, n, pose in zip(PAIRS, rows, poses, strict=True)
     ]
+    candidates = Candidates(np.array([[0, 1], [1, 2]]), np.array([0.5, 0.25], np.float32), np.array([1, 2]), 7)
+    tried = [TriedPair(PAIRS[1], 1, "alike", True), TriedPair(PAIRS[0], 300, "tie", False), TriedPair(PAIRS[2])]
     num_tracks = min(counts)
     tracks = Tracks(
         np.arange(num_tracks + 1) * 3, np.tile(np.arange(3), num_tracks), np.repeat(np.arange(num_tracks), 3)
@@ -120,9 +123,13 @@ def test_every_group_comes_back_as_it_was_written(tmp_path_factory, rows, counts
         db.write_images(records[::-1])
         commit(db, "images")
         db.write_pairs(PAIRS)
+        assert db.read_candidates() is None
+        db.write_candidates(candidates)
         commit(db, "pairs")
+        assert [each.pair for each in db.read_tried()] == PAIRS  # as of an older file
         db.write_grids(grids, traits=traits)
         db.write_matches(list(zip(PAIRS, matches, strict=True)), matcher_key="loftr")
+        db.write_tried(tried)
         commit(db, "matching")
         db.write_two_view(two_view)
         commit(db, "verification")
@@ -132,6 +139,11 @@ def test_every_group_comes_back_as_it_was_written(tmp_path_factory, rows, counts
         commit(db, "tracks")
     with FeatureDatabase.open(path, "r") as db:
         assert db.read_pairs() == tuple(PAIRS)
+        found = db.read_candidates()
+        assert found is not None
+        assert (found.budget, found.rows.tolist()) == (7, candidates.rows.tolist())
+        assert (found.likeness.tolist(), found.reason.tolist()) == ([0.5, 0.25], [1, 2])
+        assert db.read_tried() == tuple(tried)
         assert db.read_grids() == grids
         assert db.read_traits() == traits
         assert db.matched_pairs("loftr") == frozenset(PAIRS)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sfm.matchers import local_descriptors
 from sfm.pairs.base import ImageSet
-from sfm.pairs.descriptors import descriptors_of
+from sfm.pairs.likeness.descriptors import descriptors_of
 from tests.support.clips import pan
 from tests.support.pictures import index, save
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from sfm.pairs.similarity import similarities
+from sfm.errors import BadOption
+from sfm.pairs.likeness import similarity
+from sfm.pairs.likeness.similarity import similarities
 
 
 def places(num: int, views: int, seed: int = 0) -> list[NDArray[np.float16]]:
@@ -34,3 +37,17 @@ def test_images_without_descriptors_are_like_nothing() -> None:
     assert found[4].tolist() == [0, 0, 0, 0, 1]
     assert np.array_equal(similarities([descriptors[0][:0]] * 3), np.eye(3))
     assert similarities([]).shape == (0, 0)
+
+
+def test_a_set_too_large_for_the_memory_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarity.memory, "free", lambda: 10**9)
+    similarity.check_fits(15_000)
+    with pytest.raises(BadOption, match=r"of 20,000 images with each other takes 1\.6 GB, 1\.0 GB are free; give"):
+        similarity.check_fits(20_000)
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptors = places(5, 5)
+    whole = similarities(descriptors)
+    monkeypatch.setattr(similarity, "_ROWS", 7)
+    np.testing.assert_allclose(similarities(descriptors), whole, atol=1e-6)

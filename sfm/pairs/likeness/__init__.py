@@ -1,0 +1,1 @@
+"""How much two images look alike, from their local descriptors."""
