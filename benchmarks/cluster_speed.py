@@ -12,7 +12,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,11 @@ class Bench:
             store = ImageStore(self.folder, self.records, None, cluster.budget)
             session = ClusterSession(cluster, recipe_of(self.options, self.matcher), self.options, store)
             while cluster.num_ready < num_workers:
-                list(cluster.map(abs, [1]))
-                time.sleep(0.2)
+                list(cluster.map(own_pid, [0]))
+            whose = [psutil.Process(), *map(psutil.Process, set(cluster.map(own_pid, range(8 * num_workers))))]
             for _ in session.match_all(self.tasks[: 40 * num_workers]):  # loads the network in every worker
                 pass
-            return timed(session, self.tasks, [psutil.Process(), *workers()])
+            return timed(session, self.tasks, whose)
 
 
 def timed(session: MatchingSession, tasks: Sequence[RotatedPair], whose: Sequence[Any]) -> tuple[float, float]:
@@ -74,22 +74,15 @@ def timed(session: MatchingSession, tasks: Sequence[RotatedPair], whose: Sequenc
     return time.perf_counter() - begun, processor_seconds(whose) - before
 
 
-def workers() -> list[Any]:
-    """The processes of our workers on this machine."""
-    return [process for process in psutil.process_iter() if "ray::Worker" in " ".join(safely(process.cmdline, []))]
+def own_pid(_: int) -> int:
+    """Of the worker that is asked."""
+    time.sleep(0.05)
+    return os.getpid()
 
 
 def processor_seconds(processes: Sequence[Any]) -> float:
     """Of all of them so far."""
     return sum(sum(process.cpu_times()[:2]) for process in processes)
-
-
-def safely(call: Callable[[], Any], otherwise: Any) -> Any:
-    """What a process says, or otherwise where it is gone."""
-    try:
-        return call()
-    except psutil.Error:
-        return otherwise
 
 
 @contextmanager

@@ -110,8 +110,8 @@ def _remedy(error: BaseException) -> str:
         return f"{said}; install the same Ray and Python on all nodes"
     if "token" in lowered or "authentic" in lowered:
         return (
-            "the cluster asks for a token that this machine does not have, or has another: copy ~/.ray/auth_token of "
-            "the head node to it, or set RAY_AUTH_TOKEN (docs/cluster.md)"
+            "the cluster asks for its token: set RAY_AUTH_MODE=token, and copy ~/.ray/auth_token of the head node to "
+            "this machine or set RAY_AUTH_TOKEN (docs/cluster.md)"
         )
     if "could not find any running ray instance" in lowered or "no node" in lowered or "raylet" in lowered:
         return f"{said}; join the cluster on this machine first: ray start --address=HOST:PORT (docs/cluster.md)"

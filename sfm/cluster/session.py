@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,18 @@ from sfm.cluster.recipe import Recipe
 from sfm.cluster.shipping import ship
 from sfm.cluster.worker import BlockMatches, MatchSpec
 from sfm.matching.rotations import RotatedPair
-from sfm.matching.session import skipped_images
+from sfm.matching.session import FIT_PAIRS, Fits, parts_of, skipped_images
 from sfm.options import MatchingOptions
 from sfm.types import ImagePair, ImageRecord, Matches
+
+
+def nbytes_of(items: Sequence[tuple[ImagePair, Matches]]) -> int:
+    """Bytes of the matches of some pairs."""
+    return sum(m.points0.nbytes + m.points1.nbytes + m.confidence.nbytes + 2 * m.cells0.nbytes for _, m in items)
+
+
+def _fit_each(fits: Fits, items: Sequence[tuple[ImagePair, Matches]]) -> list[bool]:
+    return [fits(pair, matches) for pair, matches in items]
 
 
 class ImageStore:
@@ -109,6 +119,11 @@ class ClusterSession:
         for _, block, answer in self._cluster.run(blocks, send, has_room=lambda: self._store.has_room):
             self._store.release(block.images)
             yield self._accounted(answer), len(block.tasks)
+
+    def fit(self, fits: Fits, items: Iterable[tuple[ImagePair, Matches]]) -> Iterator[bool]:
+        """What a function says of each pair and its matches, in order. fits: picklable."""
+        for answers in self._cluster.map(partial(_fit_each, fits), parts_of(items, FIT_PAIRS), nbytes=nbytes_of):
+            yield from answers
 
     def _accounted(self, answer: BlockMatches) -> list[tuple[RotatedPair, Matches]]:
         self.num_encoded += answer.num_encoded

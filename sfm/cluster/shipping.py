@@ -57,11 +57,18 @@ def ship(folder: Path, record: ImageRecord, masks: Path | None) -> ShippedImage:
         if raw or path.stat().st_size > record.width * record.height:
             return ShippedImage(record, str(folder), grey=read_grey(folder, record), mask=masked, mask_name=named)
         return ShippedImage(record, str(folder), file=_bytes_of(path), mask=masked, mask_name=named)
-    except BadImage as error:
-        return ShippedImage(record, str(folder), fault=str(error))
-    except OSError as error:
-        fault = f"{path}: cannot be read ({error.strerror}); run again when it is there"
-        return ShippedImage(record, str(folder), fault=fault)
+    except (BadImage, OSError) as error:
+        return ShippedImage(record, str(folder), fault=_fault(folder, record, masks) or str(error))
+
+
+def _fault(folder: Path, record: ImageRecord, masks: Path | None) -> str:
+    """What a run without a cluster says of an image that it cannot read."""
+    with ImageReader(folder, {record.name: record}, masks) as reader:
+        try:
+            reader.read(record.name)
+        except BadImage as error:
+            return str(error)
+    return ""
 
 
 def _bytes_of(path: Path) -> Bytes:

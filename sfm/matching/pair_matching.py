@@ -30,7 +30,6 @@ from sfm.matching.rotations import (
 from sfm.matching.session import MatchingSession
 from sfm.options import MatchingOptions
 from sfm.system.hashing import json_digest
-from sfm.system.parallel import Workers, num_cores
 from sfm.system.progress import progress_bar
 from sfm.types import Grid, ImagePair, ImageRecord, Matches
 
@@ -155,12 +154,8 @@ class PairMatching:
         asked = {pair for pair in upright if not min(self._cells[pair.name0], self._cells[pair.name1])}  # a detector's
         tied = {pair for pair, value in upright.items() if value >= CLEARLY_TIED and pair not in asked}
         doubtful = [pair for pair, value in upright.items() if pair in asked or TIED <= value < CLEARLY_TIED]
-        with Workers(num_cores()) as pool:
-            for begin in range(0, len(doubtful), FLUSH_PAIRS):
-                part = doubtful[begin : begin + FLUSH_PAIRS]
-                matches = [self._read(RotatedPair(pair, 0)) for pair in part]
-                tied |= {pair for pair, fits in zip(part, pool.map(self._fits, part, matches), strict=True) if fits}
-        return tied
+        answers = self._session.fit(self._fits, ((pair, self._read(RotatedPair(pair, 0))) for pair in doubtful))
+        return tied | {pair for pair, fits in zip(doubtful, answers, strict=True) if fits}
 
     def rotate(self, upright: Mapping[RotatedPair, Found]) -> dict[RotatedPair, Found]:
         """Matches pairs between groups of images again, rotated; clearly better matches replace the upright ones.

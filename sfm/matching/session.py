@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -16,11 +17,14 @@ from sfm.matching.prefetch import ImageReader
 from sfm.matching.rotations import RotatedPair
 from sfm.options import MatchingOptions
 from sfm.system import memory
+from sfm.system.parallel import Workers, num_cores
 from sfm.types import ImagePair, ImageRecord, Matches
 from sfm.wording import counted
 
 log = logging.getLogger(__name__)
 
+FIT_PAIRS = 200  # whose matches are in memory at once
+Fits = Callable[[ImagePair, Matches], bool]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -85,6 +89,16 @@ class MatchingSession(Protocol):
     def match_all(self, tasks: Sequence[RotatedPair]) -> Iterator[tuple[list[tuple[RotatedPair, Matches]], int]]:
         """Batch by batch: (task, matches) of those that could be matched, and the number that is done with."""
 
+    def fit(self, fits: Fits, items: Iterable[tuple[ImagePair, Matches]]) -> Iterator[bool]:
+        """What a function says of each pair and its matches, in order. items: drawn as they are needed."""
+
+
+def parts_of(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """The items, so many at a time."""
+    drawn = iter(items)
+    while part := list(islice(drawn, size)):
+        yield part
+
 
 def skipped_images(failed: Mapping[str, str], lost: Set[ImagePair]) -> tuple[tuple[str, str], ...]:
     """(image, reason) of images that failed, by name; the reason says how many pairs they cost."""
@@ -135,6 +149,12 @@ class Session:
             cache.put(self._encode(list(missing)))
             ahead = self._announce(order, max(ahead, position), cache)
             yield self._match_batch(cache, batch), len(batch)
+
+    def fit(self, fits: Fits, items: Iterable[tuple[ImagePair, Matches]]) -> Iterator[bool]:
+        """What a function says of each pair and its matches, in order; each core has a pair of its own."""
+        with Workers(num_cores()) as pool:
+            for part in parts_of(items, FIT_PAIRS):
+                yield from pool.map(lambda item: fits(*item), part)
 
     def _first_features(self, pairs: Sequence[PairViews]) -> dict[View, RotatedFeatures]:
         """Of one readable image, from which the number that fits the memory is estimated; empty where there is none."""

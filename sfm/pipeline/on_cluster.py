@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sfm.cluster.recipe import recipe_of
-from sfm.cluster.session import ClusterSession, ImageStore
+from sfm.cluster.session import ClusterSession, ImageStore, nbytes_of
 from sfm.matching.stage import SessionMaker
-from sfm.types import ImagePair, ImageRecord, Matches
+from sfm.types import ImageRecord
 from sfm.verification.stage import MapElsewhere
 
 if TYPE_CHECKING:
@@ -23,14 +23,10 @@ def session_maker(run: Run) -> SessionMaker | None:
 
 def map_elsewhere(run: Run) -> MapElsewhere | None:
     """The built-in map by the run's cluster; None where it has none."""
-    return partial(run.cluster.map, nbytes=_nbytes) if run.address is not None else None
+    return partial(run.cluster.map, nbytes=nbytes_of) if run.address is not None else None
 
 
 def _session(run: Run, records: Mapping[str, ImageRecord]) -> ClusterSession:
     options = run.options.matching
     store = ImageStore(run.pixels, records, run.masks, run.cluster.budget)
     return ClusterSession(run.cluster, recipe_of(options, run.matcher), options, store)
-
-
-def _nbytes(items: Sequence[tuple[ImagePair, Matches]]) -> int:
-    return sum(m.points0.nbytes + m.points1.nbytes + m.confidence.nbytes + 2 * m.cells0.nbytes for _, m in items)

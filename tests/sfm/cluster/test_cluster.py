@@ -10,12 +10,13 @@ import time
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sfm.errors import BadOption, SfMError
 from sfm.matching.rotations import RotatedPair
 from sfm.options import MatchingOptions
-from sfm.types import ImagePair
+from sfm.types import ImagePair, Matches
 from tests.support.ray_cluster import (
     NEEDS_RAY,
     TOKEN,
@@ -56,17 +57,18 @@ def images(tmp_path_factory):
 TASKS = [RotatedPair(ImagePair(f"{i:03d}.png", f"{j:03d}.png"), 0) for i, j in combinations(range(NUM), 2)]
 
 
-def matched(address, images, matcher, during=lambda number: None, tasks=TASKS):
-    """What a session on the cluster finds: each task's matches, in bytes. during: called after each block."""
+def matched(address, images, matcher, during=lambda number: None, budget=None):
+    """What a session on the cluster finds: each task's matches, in bytes. during: called after each block. budget:
+    bytes of images that may be on their way."""
     from sfm.cluster.cluster import Cluster
     from sfm.cluster.session import ClusterSession, ImageStore
 
     folder, records = images
     found: dict[RotatedPair, tuple[bytes, ...]] = {}
     with Cluster(address, device="cpu") as cluster:
-        store = ImageStore(folder, records, None, cluster.budget)
+        store = ImageStore(folder, records, None, cluster.budget if budget is None else budget)
         session = ClusterSession(cluster, SlowRecipe(matcher), MatchingOptions(), store)
-        for number, (results, num_done) in enumerate(session.match_all(tasks)):
+        for number, (results, num_done) in enumerate(session.match_all(TASKS)):
             assert num_done == len(results)
             assert not found.keys() & {task for task, _ in results}
             found |= {task: as_bytes(matches) for task, matches in results}
@@ -94,6 +96,79 @@ def test_two_nodes_share_the_pairs_and_find_what_one_process_finds(nodes, images
     assert matched(nodes.address, images, SlowMatcher(delay=0.02, tally=str(tmp_path))) == expected
     assert len(workers(tmp_path)) == 2
     assert len(list(tmp_path.iterdir())) <= len(TASKS) + 32  # no pair twice, but for a slow block at the end
+
+
+def test_with_room_for_one_block_alone_it_takes_longer_but_ends(nodes, images, expected):
+    assert matched(nodes.address, images, SlowMatcher(), budget=1) == expected
+
+
+def test_images_stay_in_the_store_while_there_is_room_and_they_are_needed(nodes, images):
+    import ray
+
+    from sfm.cluster.cluster import Cluster
+    from sfm.cluster.session import ImageStore
+
+    folder, records = images
+    first, second, third = sorted(records)[:3]
+    size = (folder / first).stat().st_size
+    with Cluster(nodes.address, device="cpu"):
+        store = ImageStore(folder, records, None, 2 * size + 10)
+        (of_first,) = store.hold([first])
+        assert store.has_room
+        (of_second,) = store.hold([second])
+        assert store.hold([first]) == [of_first]
+        store.hold([third])
+        assert not store.has_room
+        store.release([first])
+        assert store.hold([second]) == [of_second]
+        store.release([first])  # the last that needed it, and there is too much
+        assert store.hold([first]) != [of_first]
+        assert ray.get(of_second).record.name == second
+
+
+def test_images_that_cannot_be_read_cost_their_pairs_as_they_do_locally(nodes, tmp_path):
+    from sfm.cluster.cluster import Cluster
+    from sfm.cluster.session import ClusterSession, ImageStore
+    from sfm.matching.prefetch import ImageReader
+    from sfm.matching.session import Session
+
+    records = write_numbered(tmp_path, 4)
+    tasks = [RotatedPair(ImagePair(*pair), 0) for pair in combinations(sorted(records), 2)]
+    (tmp_path / "002.png").write_bytes(b"no image any more")
+    matcher, options = SlowMatcher(), MatchingOptions()
+    with ImageReader(tmp_path, records, None) as reader:
+        here = Session(matcher, reader, options)
+        expected = [task for results, _ in here.match_all(tasks) for task, _ in results]
+    with Cluster(nodes.address, device="cpu") as cluster:
+        store = ImageStore(tmp_path, records, None, cluster.budget)
+        there = ClusterSession(cluster, SlowRecipe(matcher), options, store)
+        found = [task for results, _ in there.match_all(tasks) for task, _ in results]
+    assert sorted(found) == sorted(expected)
+    assert len(found) == 3
+    assert there.lost == here.lost == {task.pair for task in tasks if "002.png" in (task.pair.name0, task.pair.name1)}
+    assert there.skipped == here.skipped == (("002.png", there.skipped[0][1]),)
+    assert there.num_encoded == here.num_encoded == 3
+
+
+def test_what_a_geometry_says_of_pairs_is_asked_of_the_workers_in_order(nodes, images):
+    from sfm.cluster.cluster import Cluster
+    from sfm.cluster.session import ClusterSession, ImageStore
+
+    folder, records = images
+    items = [(ImagePair("a", f"b{num:03d}"), matches_of_length(num)) for num in range(450)]
+    with Cluster(nodes.address, device="cpu") as cluster:
+        store = ImageStore(folder, records, None, cluster.budget)
+        session = ClusterSession(cluster, SlowRecipe(SlowMatcher()), MatchingOptions(), store)
+        assert list(session.fit(has_even_length, iter(items))) == [num % 2 == 0 for num in range(450)]
+        assert list(session.fit(has_even_length, [])) == []
+
+
+def matches_of_length(num):
+    return Matches(np.zeros((num, 2)), np.zeros((num, 2)), np.zeros(num), np.zeros(num), np.zeros(num))
+
+
+def has_even_length(pair, matches):
+    return len(matches) % 2 == 0
 
 
 def test_a_worker_that_is_killed_is_replaced(nodes, images, expected, tmp_path):

@@ -22,7 +22,7 @@ from tests.support.ray_cluster import NEEDS_RAY, TOKEN, ray_cluster, write_numbe
 
 pytestmark = [pytest.mark.slow, NEEDS_RAY]
 ENVIRONMENT = {**os.environ, **TOKEN}
-NUM = 26  # 325 pairs, of which the database has 200 when it first writes
+NUM = 26  # 325 pairs: the database writes after 200, or 10 s
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,7 +80,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path):
         first.kill()
         first.wait()
         before, durable = tried(tally), set(matches_of(out))
-        assert 200 <= len(durable) < whole
+        assert 0 < len(durable) < whole
         second = start(*arguments, "0")
         answer, _ = second.communicate(timeout=120)
     assert int(answer) == len(durable)

@@ -79,3 +79,17 @@ def test_an_error_in_one_item_reaches_the_caller() -> None:
 def test_no_items_no_work() -> None:
     assert num_cores() >= 1
     assert list(map_on_cores(lambda n: n, [], cores=2)) == []
+
+
+@pytest.mark.parametrize("given", ["3", "1"])
+def test_a_process_takes_as_many_cores_as_it_is_given(given, monkeypatch):
+    monkeypatch.setenv("LOFTR_SFM_CORES", given)
+    assert num_cores() == int(given)
+
+
+@pytest.mark.parametrize("given", ["", "0", "many", "-1"])
+def test_what_is_no_number_of_cores_counts_for_nothing(given, monkeypatch):
+    monkeypatch.delenv("LOFTR_SFM_CORES", raising=False)
+    expected = num_cores()
+    monkeypatch.setenv("LOFTR_SFM_CORES", given)
+    assert num_cores() == expected
