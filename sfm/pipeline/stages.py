@@ -228,6 +228,11 @@ def _run_pairs(run: Run) -> StageSummary:
     return pairs.run(run.db, run.options.pairs, run.pixels, rigs=run.rigs, masks=run.masks, cache=cache)
 
 
+def _matching_depends_on(run: Run) -> Any:
+    turns = run.options.matching.turns
+    return [run.matcher_provenance, turns if turns == "off" else f"{turns}, glance"]  # how rotations are looked for
+
+
 def _run_matching(run: Run) -> StageSummary:
     options = run.options
     return matching.run(
@@ -327,7 +332,7 @@ STAGES = (
     Stage(
         "matching",
         ("images", "pairs"),
-        lambda run: [run.matcher_provenance, run.options.matching.turns],
+        _matching_depends_on,
         _run_matching,
         revision=2,
     ),
