@@ -3,8 +3,9 @@
 A Ceres problem of them takes more than a kilobyte an observation and is built one by one. Here Levenberg and
 Marquardt's steps are taken with arrays: points are eliminated block by block (sfm.refinement.large_problem), what
 is left of up to DENSE_GROUPS images and cameras is solved by Cholesky's decomposition, and of more by conjugate
-gradients. Cauchy's loss enters as weights. The damping follows Madsen, Nielsen and Tingleff (Methods for non-linear
-least squares problems, 2004, section 3.2), as Ceres' does. The frame of the world is free and hardly moves.
+gradients. Cauchy's loss enters as weights, as in Ceres. The damping is a third after each step that gains, and grows
+ever faster after steps that do not (Madsen, Nielsen and Tingleff, Methods for non-linear least squares problems, 2004,
+section 3.2). The frame of the world is free and hardly moves.
 """
 
 from __future__ import annotations

@@ -180,6 +180,8 @@ def blocks(
     memory: bytes, of which READY_PATCHES is for patches. Sums of a part depend in the last bit on what else is in it.
     So that this does not depend on what happens to be free, sizes are powers of two.
     """
+    if not len(job.rows):
+        return
     room = _round(int(memory * READY_PATCHES) // ((from_level + 1) * window.side**2 * 4))  # templates: a patch a level
     is_first = np.diff(job.reference, prepend=-1) != 0
     templates = np.cumsum(is_first | (np.diff(job.template, prepend=-1) != 0))

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
+from sfm.colmap import model_arrays
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.options import MappingOptions, RefinementOptions
+from sfm.refinement import bundle_adjustment, large_problem
 from sfm.refinement import rounds as R
 from sfm.refinement.params import RefinementParams
 from tests.support.plane_scene import NAMES, PARAMS, ground_truth_of, make_model, project, rendered, surface_points
@@ -97,6 +99,21 @@ def test_before_stays_as_it_is(data, model, tmp_path):
     assert before.rounds == 0
     assert all((before.covariances[i] == own).all() for i, own in kept.items())
     assert largest_error_deg(after.model) < largest_error_deg(before.model)
+
+
+def test_a_large_model_is_refined_to_the_same(data, model, refined, tmp_path, monkeypatch):
+    """In columns, in small blocks, in bulk: what millions of observations take, on few."""
+    monkeypatch.setattr(bundle_adjustment, "LARGE", 100)
+    monkeypatch.setattr(large_problem, "BLOCK", 128)
+    monkeypatch.setattr(model_arrays, "MANY", 100)
+    refiner = refiner_of(data)
+    first = refiner.next_round(refiner.start(model), tmp_path)
+    second = refiner.next_round(first, tmp_path)
+    assert largest_error_deg(second.model) < 0.05
+    assert largest_error_deg(second.model) < 1.1 * largest_error_deg(refined[1].model) + 1e-3
+    errors = [state.model.compute_mean_reprojection_error() for state in (second, refined[1])]
+    assert abs(errors[0] / errors[1] - 1) < 0.05
+    assert abs(second.num_rejected - refined[1].num_rejected) <= 2
 
 
 def test_known_intrinsics_stay_and_others_are_found(data, model, refined, tmp_path):

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -278,3 +279,12 @@ def test_blocks_hold_neighbours_and_as_many_points_as_fit(monkeypatch):
     assert 3 <= len(found) <= 8  # a reference's patch is counted once, however many observations it has
     assert all(len(np.unique(block.reference * T.NUM_LEVELS + block.template)) <= 16 for block in found)
     assert (np.diff(np.concatenate([columns.image[block.reference] for block in found])) >= 0).all()
+
+
+def test_where_nothing_can_be_aligned_all_stays():
+    """Each image is a thousand times as large as the one before: there is no map between any two."""
+    columns, reference, _, images = observed(num=6)
+    images = replace(images, scale=images.scale * 1000.0 ** np.arange(5)[:, None])
+    found = T.align_tracks(columns, reference, images, from_level=0, memory=MEMORY)
+    np.testing.assert_array_equal(found.xy, columns.xy)
+    assert sorted(set(found.correlation)) == [-1.0, 1.0]
