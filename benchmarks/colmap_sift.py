@@ -1,9 +1,10 @@
 """COLMAP's own SIFT pipeline through pycolmap: what a reconstruction by our matches is measured against.
 
     python -m benchmarks.colmap_sift IMAGES OUT [--camera-model MODEL --intrinsics P1,P2,...]
+                                     [--pairs exhaustive|sequential|spatial]
 
-Defaults throughout, exhaustive matching, one shared camera where all images have one size (as our own default
-groups them), models into OUT/sparse. Given intrinsics are kept.
+Defaults throughout, exhaustive matching unless other pairs are asked for, one shared camera where all images have one
+size (as our own default groups them), models into OUT/sparse. Given intrinsics are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,14 @@ def of_one_size(images: Path) -> bool:
     return len(sizes) == 1
 
 
-def reconstruct(images: Path, out: Path, camera_model: str, intrinsics: str) -> None:
+MATCHING = {
+    "exhaustive": pycolmap.match_exhaustive,
+    "sequential": pycolmap.match_sequential,
+    "spatial": pycolmap.match_spatial,
+}
+
+
+def reconstruct(images: Path, out: Path, camera_model: str, intrinsics: str, pairs: str = "exhaustive") -> None:
     """Features, matches, models. intrinsics: COLMAP's parameters, "" to estimate them. Starts afresh: what an earlier
     run left in OUT is removed."""
     shutil.rmtree(out / "sparse", ignore_errors=True)
@@ -39,7 +47,7 @@ def reconstruct(images: Path, out: Path, camera_model: str, intrinsics: str) -> 
     reader = pycolmap.ImageReaderOptions()
     reader.camera_model, reader.camera_params = camera_model, intrinsics
     pycolmap.extract_features(database, images, camera_mode=mode, reader_options=reader)
-    pycolmap.match_exhaustive(database)
+    MATCHING[pairs](database)
     options = pycolmap.IncrementalPipelineOptions()
     options.random_seed = SEED
     if intrinsics:
@@ -55,8 +63,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--camera-model", default="SIMPLE_RADIAL", metavar="MODEL")
     parser.add_argument("--intrinsics", default="", metavar="P1,P2,...")
+    parser.add_argument("--pairs", choices=tuple(MATCHING), default="exhaustive")
     args = parser.parse_args()
-    reconstruct(args.images, args.out, args.camera_model, args.intrinsics)
+    reconstruct(args.images, args.out, args.camera_model, args.intrinsics, args.pairs)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.matching_speed", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("photos", nargs="*", type=Path, metavar="A B", help="two images of one thing")
+    parser.add_argument("images", nargs="*", type=Path, metavar="A B", help="two images of one thing")
     parser.add_argument("--weights", default="compact", metavar="NAME|FILE|random")
     parser.add_argument("--repeats", type=int, default=5, metavar="N")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of torch; 0 takes its default")

@@ -100,3 +100,12 @@ class Matcher(Protocol):
     def match(self, pairs: Sequence[tuple[Any, Any]]) -> list[Matches]:
         """Matches of each pair of this matcher's features, in order, in pixels of the original images."""
         ...
+
+
+@runtime_checkable
+class Resizable(Protocol):
+    """A matcher that can be had for smaller images too, at less cost: enough to tell how an image is rotated."""
+
+    def at_size(self, longer_side: int) -> Matcher:
+        """The same matcher for images reduced to so many px at most, with a provenance of its own."""
+        ...

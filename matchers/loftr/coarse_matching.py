@@ -22,10 +22,13 @@ from torch import Tensor, nn
 
 from sfm.matchers.loftr.config import LoFTRConfig
 from sfm.matchers.loftr.precision import full_precision
+from sfm.matchers.loftr.products import is_direct, linear
 
 TILE = 1 << 19  # elements of the similarity matrix held at once on a CPU: 2 MB in fp32, near its cache
 CUDA_TILE = 1 << 25  # and on a GPU, where each tile costs a few launches
 LEAST_CANDIDATE_THRESHOLD = 0.02  # below it, a row may have more than 50 candidates and maxima are swept for
+FOLD = 8  # columns that are looked at together for candidates, of which there are few
+LOG2_E = 1 / math.log(2)  # powers of two are several times faster than exp on a CPU
 LEAST_SUM = 1e-25  # a smaller sum of exponentials has lost digits to underflow
 
 
@@ -140,13 +143,37 @@ def row_tiles(feat0: Tensor, feat1: Tensor) -> Iterator[tuple[slice, Tensor]]:
     buffer = feat0.new_empty(rows, len(feat1))
     for start in range(0, len(feat0), rows):
         part = slice(start, min(start + rows, len(feat0)))
-        yield part, torch.mm(feat0[part], feat1.T, out=buffer[: part.stop - start])
+        tile = buffer[: part.stop - start]
+        if is_direct(tile):
+            yield part, tile.copy_(linear(feat0[part], feat1))
+        else:
+            yield part, torch.mm(feat0[part], feat1.T, out=tile)
 
 
 def _exponentials(tile: Tensor) -> tuple[Tensor, Tensor]:
     """In place: exp(tile - its row's maximum), and the maxima (rows,)."""
     top = tile.amax(dim=1)
-    return tile.sub_(top[:, None]).exp_(), top
+    return tile.sub_(top[:, None]).mul_(LOG2_E).exp2_(), top
+
+
+def where_above(tile: Tensor, least: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the tile (rows, S) exceeds `least` (rows,): i_ids, j_ids (K,) i64 and the values (K,).
+
+    The columns are laid one on another first, FOLD deep: a comparison and a list of where it holds cost more than
+    several maxima.
+    """
+    num = tile.shape[1]
+    width = -(-num // FOLD)
+    best = tile[:, :width].clone()
+    for start in range(width, num, width):
+        part = tile[:, start : start + width]
+        torch.maximum(best[:, : part.shape[1]], part, out=best[:, : part.shape[1]])
+    i_ids, first = torch.where(best > least[:, None])
+    i_ids = i_ids.repeat_interleave(FOLD)
+    j_ids = (first[:, None] + torch.arange(0, FOLD * width, width, device=tile.device)).reshape(-1)
+    values = tile[i_ids, j_ids.clamp(max=num - 1)]
+    above = (values > least[i_ids]) & (j_ids < num)
+    return i_ids[above], j_ids[above], values[above]
 
 
 class _ColumnSums:
@@ -194,20 +221,20 @@ def _dual_softmax(feat0: Tensor, feat1: Tensor, threshold: float) -> _Candidates
     rows = feat0.new_empty(len(feat0))
     sums = _ColumnSums(len(feat1), feat0)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    above = torch.empty(0, dtype=torch.bool, device=feat0.device)  # reused, as the tiles' buffer is
     for part, tile in row_tiles(feat0, feat1):
         exponentials, top = _exponentials(tile)
         total = exponentials.sum(dim=1)
         rows[part] = top + total.log()
         sums.add(exponentials, top)
         if one_sweep:  # a little under the threshold, so that rounding loses none
-            torch.gt(exponentials, (0.999 * threshold * total)[:, None], out=above.resize_(exponentials.shape))
-            i_ids, j_ids = torch.where(above)
-            found.append((i_ids + part.start, j_ids, exponentials[i_ids, j_ids].log() + top[i_ids]))
+            i_ids, j_ids, values = where_above(exponentials, 0.999 * threshold * total)
+            found.append((i_ids + part.start, j_ids, values.log() + top[i_ids]))
     columns = sums.log() if sums.exact else _column_logsumexp(feat0, feat1, torch.zeros_like(rows))
     if not one_sweep:
         return _maxima(2 * feat0, feat1, -rows, -columns)
     i_ids, j_ids, similarity = (torch.cat(parts) for parts in zip(*found, strict=True))
+    order = torch.argsort(i_ids * len(feat1) + j_ids)
+    i_ids, j_ids, similarity = i_ids[order], j_ids[order], similarity[order]
     return _Candidates(i_ids, j_ids, 2 * similarity - rows[i_ids] - columns[j_ids])
 
 

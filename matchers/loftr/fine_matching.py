@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from sfm.matchers.loftr.config import COARSE_STRIDE, FINE_STRIDE, LoFTRConfig
 from sfm.matchers.loftr.precision import full_precision
-from sfm.matchers.loftr.transformer import LocalFeatureTransformer
+from sfm.matchers.loftr.products import linear
+from sfm.matchers.loftr.transformer import LayersInTurn
 
 CELLS = COARSE_STRIDE // FINE_STRIDE  # fine cells per coarse cell
 
@@ -53,7 +54,7 @@ class FinePreprocess(nn.Module):
         # merge_feat of [window, coarse], the coarse part computed once a window
         weight_fine, weight_coarse = self.merge_feat.weight.chunk(2, dim=1)
         context = self.down_proj(coarse) @ weight_coarse.T + self.merge_feat.bias  # (M, c)
-        joined: Tensor = windows @ weight_fine.T + context[:, None]
+        joined = linear(windows, weight_fine) + context[:, None]
         return joined
 
 
@@ -85,9 +86,9 @@ class FineOffsets:
     spread1: Tensor
 
 
-def fine_offsets(windows0: Tensor, windows1: Tensor, transformer: LocalFeatureTransformer) -> FineOffsets:
+def fine_offsets(windows0: Tensor, windows1: Tensor, transformer: LayersInTurn) -> FineOffsets:
     """The fine stage in both directions; windows0, windows1: (M, window², c) with their coarse context."""
-    fine0, fine1 = transformer(transformer.encode(windows0), transformer.encode(windows1))
+    fine0, fine1 = transformer.after_encode(transformer.encode(windows0), transformer.encode(windows1))
     middle = windows0.shape[1] // 2
     reach = round(windows0.shape[1] ** 0.5) // 2 * FINE_STRIDE
     offset1, spread1 = expected_offset(fine0[:, middle], fine1)

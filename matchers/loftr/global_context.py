@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sfm.matchers.loftr.config import LoFTRConfig
 from sfm.matchers.loftr.position_encoding import position_encoding
+from sfm.matchers.loftr.products import through
 
 PATCH = 4  # cells of the coarse grid along a side of a token's patch
 
@@ -34,13 +35,14 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor, source: Tensor, source_mask: Tensor | None = None) -> Tensor:
         """x: (B, T, D), source: (B, S, D), source_mask: (B, S) bool, True where a token exists → (B, T, D)."""
         heads = self.num_heads
-        q = rearrange(self.q_proj(self.norm1(x)), "b t (h d) -> b h t d", h=heads)
-        k, v = rearrange(self.kv_proj(self.norm1(source)), "b s (two h d) -> two b h s d", two=2, h=heads).unbind(0)
+        q = rearrange(through(self.q_proj, self.norm1(x)), "b t (h d) -> b h t d", h=heads)
+        kv = through(self.kv_proj, self.norm1(source))
+        k, v = rearrange(kv, "b s (two h d) -> two b h s d", two=2, h=heads).unbind(0)
         mask = None if source_mask is None else source_mask[:, None, None]
         message = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x = x + self.merge(rearrange(message, "b h t d -> b t (h d)"))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        x = x + through(self.merge, rearrange(message, "b h t d -> b t (h d)"))
+        hidden = through(self.mlp[0], self.norm2(x), "gelu")
+        return x + through(self.mlp[2], hidden)
 
 
 class GlobalContext(nn.Module):
@@ -88,7 +90,7 @@ class GlobalContext(nn.Module):
             mask = mask | ~mask.any(dim=1, keepdim=True)  # softmax over nothing is not a number
         cells = F.pad(cells, pad)
         grid_hw = (cells.shape[1] // PATCH, cells.shape[2] // PATCH)
-        x = self.patches(rearrange(cells, "b (h p) (w q) c -> b (h w) (p q c)", p=PATCH, q=PATCH))
+        x = through(self.patches, rearrange(cells, "b (h p) (w q) c -> b (h w) (p q c)", p=PATCH, q=PATCH))
         position = position_encoding(x.shape[2], grid_hw, temp_bug_fix=self.temp_bug_fix, device=x.device)
         return x + self.position_gain * position, mask
 
@@ -96,7 +98,7 @@ class GlobalContext(nn.Module):
         """(B, T, D) → (B, h * w, C)."""
         h, w = hw
         cells = rearrange(
-            self.cells(self.norm(x)),
+            through(self.cells, self.norm(x)),
             "b (h w) (p q c) -> b (h p) (w q) c",
             h=-(-h // PATCH),
             w=-(-w // PATCH),

@@ -60,6 +60,12 @@ class LoFTRMatcher:
         self._model = model.eval().to(self._device).requires_grad_(False)
         self._model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
 
+    def at_size(self, longer_side: int) -> LoFTRMatcher:
+        """The same network for images reduced to so many px at most."""
+        resize = min(self._resize or longer_side, longer_side)
+        names = {"name": self.name, "checksum": self._checksum, "device": str(self._device)}
+        return LoFTRMatcher(self._model, **names, resize=resize, batch_size=self.batch_size)
+
     @property
     def model(self) -> LoFTR:
         """The network, in evaluation mode."""

@@ -19,12 +19,12 @@ from sfm.matchers.loftr.backbone import build_backbone
 from sfm.matchers.loftr.coarse_matching import CoarseMatching
 from sfm.matchers.loftr.config import COARSE_STRIDE, LoFTRConfig
 from sfm.matchers.loftr.fine_matching import (
-    FineOffsets,
     FinePreprocess,
     fine_offsets,
     padded_fine_map,
     windows_at,
 )
+from sfm.matchers.loftr.frozen import frozen
 from sfm.matchers.loftr.global_context import GlobalContext
 from sfm.matchers.loftr.position_encoding import position_encoding
 from sfm.matchers.loftr.transformer import LocalFeatureTransformer
@@ -105,7 +105,7 @@ class LoFTR(nn.Module):
     def encode(self, images: Tensor, valid: Tensor | None = None) -> list[ImageFeatures]:
         """Features of B images of one size. images: (B, 1, H, W) in [0, 1]; valid: (B, h * w) bool or None."""
         coarse, fine = self.backbone(images)
-        tokens = self.loftr_coarse.encode(self.tokens(coarse), valid)
+        tokens = frozen(self.loftr_coarse, coarse).encode(self.tokens(coarse), valid)
         hw = (coarse.shape[2], coarse.shape[3])
         window = self.config.fine_window
         return [
@@ -136,12 +136,13 @@ class LoFTR(nn.Module):
 
         valid0: (B, L), valid1: (B, S) bool or None. hw0, hw1: the grids, which only the global stage asks for.
         """
+        layers = frozen(self.loftr_coarse, feat0)
         if not self.config.global_layers:
-            return self.loftr_coarse(feat0, feat1, valid0, valid1)  # type: ignore[no-any-return]
-        first = self.loftr_coarse.num_leading_self
-        feat0, feat1 = self.loftr_coarse.part(slice(first, first + 1), feat0, feat1, valid0, valid1)
+            return layers.after_encode(feat0, feat1, valid0, valid1)
+        first = layers.num_leading_self
+        feat0, feat1 = layers.part(slice(first, first + 1), feat0, feat1, valid0, valid1)
         feat0, feat1 = self.global_context(feat0, feat1, hw0, hw1, valid0, valid1)
-        return self.loftr_coarse.part(slice(first + 1, None), feat0, feat1, valid0, valid1)
+        return layers.part(slice(first + 1, None), feat0, feat1, valid0, valid1)
 
     def forward(self, image0: Tensor, image1: Tensor) -> list[PairMatches]:
         """Matches of B pairs of images, each side of one size: (B, 1, H0, W0), (B, 1, H1, W1) in [0, 1]."""
@@ -153,22 +154,23 @@ class LoFTR(nn.Module):
         offset0, offset1 = (feat0.new_zeros(len(cells.i_ids), 2, dtype=torch.float32) for _ in range(2))
         chunk = FINE_CHUNK if torch.get_num_threads() == 1 else SHARED_FINE_CHUNK
         chunk = CUDA_FINE_CHUNK if feat0.is_cuda else chunk
+        layers = frozen(self.loftr_fine, feat0)
         for start in range(0, len(offset0), chunk):
             part = slice(start, start + chunk)
-            offsets = self._refine(f0, f1, feat0, feat1, cells.i_ids[part], cells.j_ids[part])
+            windows0 = self._windows(f0, feat0, cells.i_ids[part])
+            windows1 = self._windows(f1, feat1, cells.j_ids[part])
+            offsets = fine_offsets(windows0, windows1, layers)
             offset0[part], offset1[part] = offsets.offset0, offsets.offset1
         anchors0, anchors1 = anchors(cells.i_ids, f0.hw[1]), anchors(cells.j_ids, f1.hw[1])
         return PairMatches(
             cells.i_ids, cells.j_ids, cells.confidence, anchors0, anchors1, anchors0 + offset0, anchors1 + offset1
         )
 
-    def _refine(
-        self, f0: ImageFeatures, f1: ImageFeatures, feat0: Tensor, feat1: Tensor, i_ids: Tensor, j_ids: Tensor
-    ) -> FineOffsets:
-        window = self.config.fine_window
-        windows0 = self.fine_preprocess(windows_at(f0.fine, i_ids, f0.hw[1], window), feat0[i_ids])
-        windows1 = self.fine_preprocess(windows_at(f1.fine, j_ids, f1.hw[1], window), feat1[j_ids])
-        return fine_offsets(windows0, windows1, self.loftr_fine)
+    def _windows(self, image: ImageFeatures, tokens: Tensor, cells: Tensor) -> Tensor:
+        """(M, window², c): the fine map around (M,) i64 cells, with their tokens (h * w, C) of this pair."""
+        windows = windows_at(image.fine, cells, image.hw[1], self.config.fine_window)
+        joined: Tensor = self.fine_preprocess(windows, tokens[cells])
+        return joined
 
 
 def _padded(features: Sequence[ImageFeatures]) -> tuple[Tensor, Tensor | None]:

@@ -64,8 +64,50 @@ class EncoderLayer(nn.Module):
         return out.reshape(x.shape)
 
 
-class LocalFeatureTransformer(nn.Module):
-    """Self- and cross-attention layers in turn (LoFTR figure 3)."""
+class LayersInTurn:
+    """Self- and cross-attention layers in turn (LoFTR figure 3), whatever applies one of them."""
+
+    layer_names: tuple[str, ...]
+
+    def apply_layer(self, index: int, x: Tensor, source: Tensor, source_mask: Tensor | None) -> Tensor:
+        """Layer `index`: x (B, L, C) looks at source (B, S, C); source_mask: (B, S) bool or None → (B, L, C)."""
+        raise NotImplementedError
+
+    @property
+    def num_leading_self(self) -> int:
+        """Number of layers before the first that looks at the other image."""
+        return self.layer_names.index("cross") if "cross" in self.layer_names else len(self.layer_names)
+
+    def encode(self, feat: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The leading self-attention layers, which depend on one image alone. (B, L, C) → (B, L, C)."""
+        for index in range(self.num_leading_self):
+            feat = self.apply_layer(index, feat, feat, mask)
+        return feat
+
+    def after_encode(
+        self, feat0: Tensor, feat1: Tensor, mask0: Tensor | None = None, mask1: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The layers that remain after `encode`. feat0: (B, L, C), feat1: (B, S, C), masks (B, L), (B, S)."""
+        return self.part(slice(self.num_leading_self, None), feat0, feat1, mask0, mask1)
+
+    def part(
+        self, which: slice, feat0: Tensor, feat1: Tensor, mask0: Tensor | None = None, mask1: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Some of the layers in a row; arguments as of `after_encode`."""
+        for index in range(len(self.layer_names))[which]:
+            if self.layer_names[index] == "self":
+                feat0, feat1 = (
+                    self.apply_layer(index, feat0, feat0, mask0),
+                    self.apply_layer(index, feat1, feat1, mask1),
+                )
+            else:  # as published, image 1 looks at image 0 as this layer left it
+                feat0 = self.apply_layer(index, feat0, feat1, mask1)
+                feat1 = self.apply_layer(index, feat1, feat0, mask0)
+        return feat0, feat1
+
+
+class LocalFeatureTransformer(LayersInTurn, nn.Module):
+    """The layers as modules; called, it does what comes after `encode`."""
 
     def __init__(self, d_model: int, num_heads: int, layer_names: Sequence[str]) -> None:
         super().__init__()
@@ -75,31 +117,13 @@ class LocalFeatureTransformer(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    @property
-    def num_leading_self(self) -> int:
-        """Number of layers before the first that looks at the other image."""
-        return self.layer_names.index("cross") if "cross" in self.layer_names else len(self.layer_names)
-
-    def encode(self, feat: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The leading self-attention layers, which depend on one image alone. (B, L, C) → (B, L, C)."""
-        for layer in self.layers[: self.num_leading_self]:
-            feat = layer(feat, feat, mask)
-        return feat
+    def apply_layer(self, index: int, x: Tensor, source: Tensor, source_mask: Tensor | None) -> Tensor:
+        """As of LayersInTurn."""
+        applied: Tensor = self.layers[index](x, source, source_mask)
+        return applied
 
     def forward(
         self, feat0: Tensor, feat1: Tensor, mask0: Tensor | None = None, mask1: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The layers that remain after `encode`. feat0: (B, L, C), feat1: (B, S, C), masks (B, L), (B, S)."""
-        return self.part(slice(self.num_leading_self, None), feat0, feat1, mask0, mask1)
-
-    def part(
-        self, which: slice, feat0: Tensor, feat1: Tensor, mask0: Tensor | None = None, mask1: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Some of the layers in a row; arguments as of `forward`."""
-        for layer, name in zip(self.layers[which], self.layer_names[which], strict=True):
-            if name == "self":
-                feat0, feat1 = layer(feat0, feat0, mask0), layer(feat1, feat1, mask1)
-            else:  # as published, image 1 looks at image 0 as this layer left it
-                feat0 = layer(feat0, feat1, mask1)
-                feat1 = layer(feat1, feat0, mask0)
-        return feat0, feat1
+        """`after_encode`."""
+        return self.after_encode(feat0, feat1, mask0, mask1)

@@ -45,18 +45,21 @@ class _Checked(NamedTuple):
 
 class ImagesIndex(NamedTuple):
     """records: the usable images, sorted by name. skipped: (name, reason) of every file that looked like one and is
-    not. notes: what else the user should know of the folder, a line each."""
+    not. notes: what else the user should know of the folder, a line each. copies: of files of the same bytes (and mask)
+    as an image, the image that they are copies of, by name."""
 
     records: tuple[ImageRecord, ...]
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    copies: Mapping[str, str]
 
 
 def read_images_index(
     folder: Path, options: ImageOptions, *, keep_copies: bool = False
 ) -> tuple[tuple[ImageRecord, ...], tuple[tuple[str, str], ...]]:
     """The usable images of a folder, and what is skipped: index_images without its notes."""
-    return index_images(folder, options, keep_copies=keep_copies)[:2]
+    found = index_images(folder, options, keep_copies=keep_copies)
+    return found.records, tuple(sorted((*found.skipped, *copy_reasons(found.copies))))
 
 
 def index_images(
@@ -65,21 +68,22 @@ def index_images(
     """The images of a folder.
 
     Of files of the same bytes (and mask) the first counts: a copy shows nothing new, but passes for a second
-    view. keep_copies: all of them count. exclude: folders below that are not searched. Raises BadFile if the folder is
-    missing or holds no images, BadImage if fewer than two are usable or a mask does not fit, BadOption if the options
-    contradict the images.
+    view. keep_copies: all of them count, and none is a copy. exclude: folders below that are not searched. Raises
+    BadFile if the folder is missing or holds no images, BadImage if fewer than two are usable or a mask does not fit,
+    BadOption if the options contradict the images.
     """
     _check_masks_folder(folder, options.masks)
     found = find_images(folder, exclude=excluded(options, exclude))
     if not found.names and not found.skipped:
         raise BadFile(f"{folder}: no images in it (JPEG, PNG, TIFF, WebP, HEIC, AVIF, RAW){_instead(found)}")
     checked, bad = _check_all(folder, found.names, options.masks)
-    checked, copies = (checked, []) if keep_copies else _without_copies(checked)
-    skipped = tuple(sorted((*found.skipped, *bad, *copies)))
+    checked, copies = (checked, {}) if keep_copies else _without_copies(checked)
+    skipped = tuple(sorted((*found.skipped, *bad)))
     if len(checked) < 2:
-        why = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
+        unusable = sorted((*skipped, *copy_reasons(copies)))
+        why = f" ({unusable[0][0]}: {unusable[0][1]})" if unusable else ""
         raise BadImage(
-            f"{folder}: {len(checked)} usable images of {len(checked) + len(skipped)}{why}; give at least two"
+            f"{folder}: {len(checked)} usable images of {len(checked) + len(unusable)}{why}; give at least two"
         )
     masks = [one.mask for one in checked if one.mask is not None]
     if options.masks is not None and not masks:
@@ -91,7 +95,8 @@ def index_images(
     ranges = used_ranges(one.values for one in checked if one.values is not None)
     records = tuple(_record(one, cameras[one.header.name], ranges) for one in checked)
     depths = [one.values.kind for one in checked if one.values is not None]
-    return ImagesIndex(records, skipped, index_notes(found, ranges, depths, options.masks, masks, len(records)))
+    notes = index_notes(found, ranges, depths, options.masks, masks, len(records))
+    return ImagesIndex(records, skipped, notes, copies)
 
 
 def excluded(options: ImageOptions, more: Sequence[Path] = ()) -> tuple[Path, ...]:
@@ -120,13 +125,18 @@ def _ranged(digest: str, value_range: Range | None) -> str:
     return digest if value_range is None or not is_stretched(value_range) else json_digest([digest, *value_range])
 
 
-def _without_copies(checked: Sequence[_Checked]) -> tuple[list[_Checked], list[tuple[str, str]]]:
+def copy_reasons(copies: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(name, reason) of each copy of an image, where it is left out."""
+    return [(name, f"a copy of {of}") for name, of in copies.items()]
+
+
+def _without_copies(checked: Sequence[_Checked]) -> tuple[list[_Checked], dict[str, str]]:
     first: dict[str, str] = {}
     for one in checked:
         first.setdefault(one.digest, one.header.name)
     kept = [one for one in checked if first[one.digest] == one.header.name]
-    copies = [one for one in checked if first[one.digest] != one.header.name]
-    return kept, [(one.header.name, f"a copy of {first[one.digest]}") for one in copies]
+    names = {one.header.name: first[one.digest] for one in checked}
+    return kept, {name: of for name, of in names.items() if name != of}
 
 
 def _check_masks_folder(folder: Path, masks: Path | None) -> None:

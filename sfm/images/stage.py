@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,13 +16,15 @@ class _ImageStore(Protocol):
     """What `run` needs of the feature database."""
 
     def write_images(self, records: Sequence[ImageRecord]) -> None: ...
+    def write_copies(self, copies: Mapping[str, str]) -> None: ...
 
 
 def run(db: _ImageStore, folder: Path, options: ImageOptions, *, exclude: Sequence[Path] = ()) -> StageSummary:
     """Checks the images of the folder and writes their records. exclude, errors: as index_images."""
     start = time.perf_counter()
-    records, skipped, notes = index_images(folder, options, exclude=exclude)
+    records, skipped, notes, copies = index_images(folder, options, exclude=exclude)
     db.write_images(records)
+    db.write_copies(copies)
     counts: dict[str, int | float] = {
         "images": len(records),
         "skipped": len(skipped),
@@ -31,4 +33,6 @@ def run(db: _ImageStore, folder: Path, options: ImageOptions, *, exclude: Sequen
     }
     if located := sum(record.gps is not None for record in records):
         counts["gps_positions"] = located
+    if copies:
+        counts["copies"] = len(copies)
     return StageSummary("images", counts, time.perf_counter() - start, skipped, notes=notes)

@@ -6,7 +6,7 @@ the same camera models, and as many keypoints of its images; else it aborts. Pix
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,49 @@ import pycolmap
 
 from sfm.colmap.camera import widened, widest
 from sfm.mapping.inputs import MappingInput, write_database
-from sfm.types import Keypoints
+from sfm.types import ImagePair, KeypointMatches, Keypoints, TwoViewGeometry
+
+
+def with_copies(data: MappingInput, copies: Mapping[str, str]) -> MappingInput:
+    """The input with further images: copies of its own, with the matches of these. copies: the images' names by those
+    of their copies; their ids follow those of the images."""
+    rows = {record.name: i for i, record in enumerate(data.images)}
+    names_of: dict[str, list[str]] = {}
+    for name, of in sorted(copies.items()):
+        names_of.setdefault(of, []).append(name)
+    more = [(rows[of], name) for of, names in names_of.items() for name in names]
+    return replace(
+        data,
+        images=(*data.images, *(replace(data.images[i], name=name) for i, name in more)),
+        keypoints=(*data.keypoints, *(data.keypoints[i] for i, _ in more)),
+        geometries=(
+            *data.geometries,
+            *(_renamed_geometry(g, *n) for g in data.geometries for n in _ends(g.pair, names_of)),
+        ),
+        matches=(*data.matches, *(_renamed_matches(m, *n) for m in data.matches for n in _ends(m.pair, names_of))),
+    )
+
+
+def _ends(pair: ImagePair, names_of: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """A pair's images with a copy in the place of one of them."""
+    yield from ((name, pair.name1) for name in names_of.get(pair.name0, ()))
+    yield from ((pair.name0, name) for name in names_of.get(pair.name1, ()))
+
+
+def _renamed_geometry(geometry: TwoViewGeometry, name0: str, name1: str) -> TwoViewGeometry:
+    """The geometry of images of other names, in the order of a pair of these."""
+    pair = ImagePair.of(name0, name1)
+    if name0 < name1:
+        return replace(geometry, pair=pair)
+    F = None if geometry.F is None else geometry.F.T
+    pose = geometry.cam1_from_cam0
+    inverse = None if pose is None else pycolmap.Rigid3d(pose).inverse().matrix()
+    return replace(geometry, pair=pair, F=F, cam1_from_cam0=inverse)
+
+
+def _renamed_matches(matches: KeypointMatches, name0: str, name1: str) -> KeypointMatches:
+    indices = matches.indices if name0 < name1 else np.ascontiguousarray(matches.indices[:, ::-1])
+    return replace(matches, pair=ImagePair.of(name0, name1), indices=indices)
 
 
 def write_final_database(path: Path, data: MappingInput, models: Sequence[pycolmap.Reconstruction]) -> None:

@@ -26,6 +26,7 @@ from sfm.colmap.model_writer import UNREFINED, write_models
 from sfm.colmap.rig_models import has_rigs
 from sfm.errors import BadFile, NoModel
 from sfm.geometry.focal_from_F import estimate_focals
+from sfm.images.index import copy_reasons
 from sfm.mapping.consistency import point_votes
 from sfm.mapping.earlier_model import continued, remember
 from sfm.mapping.equal_cameras import AS_MUCH, with_equal_cameras
@@ -315,6 +316,6 @@ def run(
         "mapping",
         counts,
         time.perf_counter() - started,
-        unregistered(data, mapped.models, mapped.left_out),
+        (*unregistered(data, mapped.models, mapped.left_out), *copy_reasons(db.read_copies())),
         notes=(*_went_on(mapped), *mapped.notes, *repeated_structure(best, data)),
     )

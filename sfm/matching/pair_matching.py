@@ -14,12 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from sfm.match_graph import REASONS, Candidates, TriedPair
-from sfm.matchers.base import Matcher
+from sfm.matchers.base import Matcher, Resizable
 from sfm.matching.growth import PairGrowth, Tried
 from sfm.matching.match_writer import FLUSH_PAIRS, MatchSink, MatchWriter
 from sfm.matching.rotations import (
     CLEARLY,
     CLEARLY_TIED,
+    FOUND,
+    GLANCE_PX,
+    PROPOSED,
     ROTATIONS,
     TIED,
     RotatedPair,
@@ -53,6 +56,11 @@ def may_rotate(matcher: Matcher, options: MatchingOptions) -> bool:
     """Whether pairs are tried with one image rotated: the option says so, the matcher is not
     rotation invariant, and it has a grid, by which cells of rotated images map to cells of the original images."""
     return options.turns == "auto" and not matcher.rotation_invariant and matcher.grid(64, 64) is not None
+
+
+def glancing(matcher: Matcher) -> Matcher:
+    """The matcher that tells which images are rotated: the same at small images, where it can be had."""
+    return matcher.at_size(GLANCE_PX) if isinstance(matcher, Resizable) else matcher
 
 
 def keys_by_rotation(matcher: Matcher, options: MatchingOptions) -> list[str]:
@@ -157,23 +165,27 @@ class PairMatching:
         answers = self._session.fit(self._fits, ((pair, self._read(RotatedPair(pair, 0))) for pair in doubtful))
         return tied | {pair for pair, fits in zip(doubtful, answers, strict=True) if fits}
 
-    def rotate(self, upright: Mapping[RotatedPair, Found]) -> dict[RotatedPair, Found]:
+    def rotate(self, upright: Mapping[RotatedPair, Found], glance: PairMatching) -> dict[RotatedPair, Found]:
         """Matches pairs between groups of images again, rotated; clearly better matches replace the upright ones.
 
-        Returns the replaced ones, also those that an earlier run replaced.
+        glance: matches them at small images first; this one where there is no other (`glancing`). Returns the
+        replaced ones, also those that an earlier run replaced.
         """
         rotated_before = frozenset[ImagePair]().union(*(self.held(rotation) for rotation in ROTATIONS))
         strengths = {task.pair: found.strength for task, found in upright.items()}
         never_rotated = {pair: value for pair, value in strengths.items() if pair not in rotated_before}
         tied = find_ties(never_rotated, lambda pair: self._fits(pair, self._read(RotatedPair(pair, 0))))
-        again = self.match(find_rotations(list(strengths), tied, self._strengths), desc="rotated images")
+        proposed = FOUND if glance is self else PROPOSED
+        tasks = find_rotations(list(strengths), tied, glance.strengths, self.strengths, proposed=proposed)
+        again = self.match(tasks, desc="rotated images")
         before = {task: upright[RotatedPair(task.pair, 0)] for task in again}
         replaced = {task: found for task, found in again.items() if found.num_rows and found == before[task]}
         better = {t: found for t, found in again.items() if found.strength > CLEARLY * before[t].strength}
         self._replace(list(better))
         return replaced | better
 
-    def _strengths(self, probes: Sequence[RotatedPair]) -> dict[RotatedPair, float]:
+    def strengths(self, probes: Sequence[RotatedPair]) -> dict[RotatedPair, float]:
+        """How strongly pairs match when they are rotated so, without those of images that cannot be read."""
         return {task: found.strength for task, found in self.match(probes, desc="trying rotated images").items()}
 
     def _replace(self, tasks: Sequence[RotatedPair]) -> None:

@@ -2,9 +2,10 @@
 
 Images that match well form groups. A group that no good match ties to the others may have been
 taken with the camera rotated (in Middlebury's temple ring 5 of 16 images are upside down). Images of
-a group share one rotation, so a few pairs between two groups decide for all. Pure functions: what
-matches how well is asked of a callback; all is a function of its answers, so a run that was
-stopped comes to the same result.
+a group share one rotation, so a few pairs between two groups decide for all. A glance at small images
+proposes the rotation, at a tenth of the cost, and the best of its pairs at full size confirm it. Pure
+functions: what matches how well is asked of callbacks; all is a function of their answers, so a run that
+was stopped comes to the same result.
 
 A rotation is a number of quarter turns counterclockwise (sfm.matchers.rotated). Rotation r of a pair:
 image 1 rotated by r matches image 0 as it is.
@@ -25,11 +26,15 @@ STRONG = 0.5  # confidence of a strong match
 TIED = 0.01  # share of cells with strong matches that connects two images whose geometry says so too
 CLEARLY_TIED = 0.03  # and without; false pairs stay below half of it
 NUM_BEST = 3  # pairs of two groups that speak for a rotation
-FOUND = 0.024  # sum of their strengths for a rotation to be believed (false rotations: up to half)
+GLANCE_PX = 240  # longer side of the images that are glanced at
+PROPOSED = 0.05  # sum of their strengths at a glance (temple: 0.11, other quarter turns up to 0.045)
 AHEAD = 2.0  # and its ratio to that of any other rotation
+FOUND = 0.024  # sum of their strengths at full size for a rotation to be believed (false rotations: up to half)
 CLEARLY = 1.5  # a pair's rotated matches replace upright ones that are weaker by this factor
 PROBES_OF_TWO_GROUPS = 32  # pairs
 PROBES_AT_ONCE = 8  # pairs, or an eighth of those that wait
+MOST_PROBES = 512  # pairs, however many images there are
+SPREAD_OVER = 512  # pairs of two groups that probes are chosen from
 
 
 class RotatedPair(NamedTuple):
@@ -123,7 +128,7 @@ def probe_order(pairs: Sequence[ImagePair], groups: ImageGroups) -> list[ImagePa
 def _spread(candidates: Sequence[ImagePair], num: int) -> Iterator[ImagePair]:
     """Pairs whose images came up least before, one after the other."""
     uses: Counter[str] = Counter()
-    left = list(candidates)
+    left = list(candidates[:: -(-len(candidates) // SPREAD_OVER)])
     while left and num > 0:
         best = min(
             left, key=lambda pair: (uses[pair.name0] + uses[pair.name1], max(uses[pair.name0], uses[pair.name1]))
@@ -134,23 +139,37 @@ def _spread(candidates: Sequence[ImagePair], num: int) -> Iterator[ImagePair]:
         yield best
 
 
-def find_rotations(pairs: Sequence[ImagePair], tied: Sequence[ImagePair], measure: Measure) -> list[RotatedPair]:
+def find_rotations(
+    pairs: Sequence[ImagePair],
+    tied: Sequence[ImagePair],
+    glance: Measure,
+    measure: Measure,
+    *,
+    proposed: float = PROPOSED,
+) -> list[RotatedPair]:
     """Pairs that should be matched again, and with what rotation; none where the tied pairs connect all images.
 
-    At most a quarter of the pairs (64 where they are few) is tried, each with three rotations.
+    glance: at small images. measure: at full size. proposed: PROPOSED, or FOUND where a glance is at full size. At
+    most a quarter of the pairs (64 where they are few, MOST_PROBES where they are many) is glanced at, each with three
+    rotations.
     """
     names = {name for pair in pairs for name in (pair.name0, pair.name1)}
     groups = ImageGroups(names, tied)
     if len(groups) <= 1:
         return []
     apart = [pair for pair in pairs if groups.apart(pair)]
-    waiting = probe_order(pairs, groups)[: max(64, len(pairs) // 4)]
-    measured: dict[RotatedPair, float] = {}
+    waiting = probe_order(pairs, groups)[: min(MOST_PROBES, max(64, len(pairs) // 4))]
+    glanced: dict[RotatedPair, float] = {}
+    refuted: set[frozenset[RotatedPair]] = set()
     while waiting:
         num = max(PROBES_AT_ONCE, len(waiting) // 8)
-        measured |= measure([RotatedPair(pair, rotation) for pair in waiting[:num] for rotation in ROTATIONS])
-        while (found := _best_join(measured, groups)) is not None:
-            groups.join(found)
+        glanced |= glance([RotatedPair(pair, rotation) for pair in waiting[:num] for rotation in ROTATIONS])
+        while proposals := [best for best in _proposals(glanced, groups, proposed) if frozenset(best) not in refuted]:
+            confirmed = measure(proposals[0])
+            if sum(confirmed.values()) >= FOUND:
+                groups.join(max(confirmed, key=lambda probe: (confirmed[probe], probe)))
+            else:
+                refuted.add(frozenset(proposals[0]))
         waiting = [pair for pair in waiting[num:] if groups.apart(pair)]
     return [
         RotatedPair(pair, groups.rotation_of(pair))
@@ -159,22 +178,21 @@ def find_rotations(pairs: Sequence[ImagePair], tied: Sequence[ImagePair], measur
     ]
 
 
-def _best_join(measured: Mapping[RotatedPair, float], groups: ImageGroups) -> RotatedPair | None:
-    """The pair and rotation that ties two groups best, if there is one to be believed."""
+def _proposals(glanced: Mapping[RotatedPair, float], groups: ImageGroups, proposed: float) -> list[list[RotatedPair]]:
+    """For each two groups the NUM_BEST pairs of the rotation that is clearly ahead, the strongest proposal first."""
     votes: dict[tuple[str, str], dict[int, list[tuple[float, RotatedPair]]]] = {}
-    for probe, value in measured.items():
+    for probe, value in glanced.items():
         if groups.apart(probe.pair):
             ends = (groups.group[probe.pair.name0], groups.group[probe.pair.name1])
             change = (probe.rotation - groups.rotation_of(probe.pair)) % 4
             if ends[0] > ends[1]:
                 ends, change = (ends[1], ends[0]), -change % 4
             votes.setdefault(ends, {}).setdefault(change, []).append((value, probe))
-    best: tuple[float, RotatedPair] | None = None
+    found: list[tuple[float, list[RotatedPair]]] = []
     for of_change in votes.values():
-        sums = sorted(
-            ((sum(value for value, _ in sorted(v)[-NUM_BEST:]), max(v)[1]) for v in of_change.values()), reverse=True
-        )
+        best = [sorted(of_one, reverse=True)[:NUM_BEST] for of_one in of_change.values()]
+        sums = sorted(((sum(value for value, _ in of_one), of_one) for of_one in best), reverse=True)
         ahead = len(sums) == 1 or sums[0][0] >= AHEAD * sums[1][0]
-        if sums[0][0] >= FOUND and ahead and (best is None or sums[0] > best):
-            best = sums[0]
-    return None if best is None else best[1]
+        if sums[0][0] >= proposed and ahead:
+            found.append((sums[0][0], [probe for _, probe in sums[0][1]]))
+    return [probes for _, probes in sorted(found, reverse=True)]

@@ -24,6 +24,7 @@ class _PairStore(Protocol):
     """What `run` needs of the feature database."""
 
     def read_images(self) -> tuple[ImageRecord, ...]: ...
+    def read_copies(self) -> dict[str, str]: ...
     def summary(self, stage: str) -> StageSummary | None: ...
     def write_pairs(self, pairs: Sequence[ImagePair]) -> None: ...
     def write_candidates(self, candidates: Candidates | None) -> None: ...
@@ -46,7 +47,7 @@ def run(
     """
     start = time.perf_counter()
     summary = db.summary("images")
-    skipped = tuple(name for name, _ in summary.skipped) if summary else ()
+    skipped = (*(name for name, _ in summary.skipped), *db.read_copies()) if summary else ()
     records = db.read_images()
     clips = clip_folders(folder, [record.name for record in records])
     images = ImageSet(records, folder, skipped, masks, clips, cache)

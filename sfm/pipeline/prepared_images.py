@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sfm.images import stage as images
+from sfm.images.index import copy_reasons
 from sfm.options import ImageOptions
 from sfm.rigs.faces_folder import describe, write_faces
 from sfm.rigs.folders import FACE_MASKS, FACES
@@ -36,15 +37,18 @@ def prepare(db: FeatureDatabase, folder: Path, out: Path, options: ImageOptions,
             shutil.rmtree(out / name, ignore_errors=True)
         return summary
     faces = write_faces(folder, out, db.read_images(), found, own.masks)
+    skipped = tuple(sorted((*summary.skipped, *copy_reasons(db.read_copies()))))
     db.write_images(faces.records)
+    db.write_copies({})  # the images that they are copies of are cube faces now
     counts: dict[str, int | float] = {
         "images": len(faces.records),
         "panoramas": faces.num_panoramas,
-        "skipped": len(summary.skipped),
+        "skipped": len(skipped),
         "cameras": len({record.camera.group for record in faces.records}),
         "focal_priors": sum(record.camera.has_focal_prior for record in faces.records),
     }
-    return replace(summary, counts={**summary.counts, **counts}, notes=(*summary.notes, describe(faces)))
+    counts = {name: num for name, num in (summary.counts | counts).items() if name != "copies"}
+    return replace(summary, counts=counts, skipped=skipped, notes=(*summary.notes, describe(faces)))
 
 
 def _panoramas(

@@ -17,6 +17,7 @@ from sfm.export import hloc
 from sfm.images import decoding, index
 from sfm.images.discovery import find_images
 from sfm.images.given_intrinsics import intrinsics_files
+from sfm.images.index import copy_reasons
 from sfm.images.video.records import clip_folders
 from sfm.images.video.source import ImageSource
 from sfm.mapping import known_poses
@@ -201,7 +202,9 @@ def images_content(db: FeatureDatabase) -> str:
         records = db.read_images()
     except MissingStage:
         return ""
-    return json_digest([(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records])
+    copies = db.read_copies()
+    content = [(r.name, r.digest, r.width, r.height, _camera_content(r.camera)) for r in records]
+    return json_digest([content, copies] if copies else content)
 
 
 def _camera_content(camera: CameraPrior) -> list[Any]:
@@ -216,12 +219,18 @@ def _pairs_depend_on(run: Run) -> Any:
     names = [record.name for record in run.db.read_images()]
     clips = sorted(clip_folders(run.folder, names))
     own = [*versions(spec, len(names)), *([clips] if clips else [])]
-    return [spec, files_digest(listed), skipped.skipped if skipped else (), *own, *rigs]
+    left_out = sorted((*skipped.skipped, *copy_reasons(run.db.read_copies()))) if skipped else ()
+    return [spec, files_digest(listed), left_out, *own, *rigs]
 
 
 def _run_pairs(run: Run) -> StageSummary:
     cache = run.out / DESCRIPTORS
     return pairs.run(run.db, run.options.pairs, run.pixels, rigs=run.rigs, masks=run.masks, cache=cache)
+
+
+def _matching_depends_on(run: Run) -> Any:
+    turns = run.options.matching.turns
+    return [run.matcher_provenance, turns if turns == "off" else f"{turns}, glance"]  # how rotations are looked for
 
 
 def _run_matching(run: Run) -> StageSummary:
@@ -304,16 +313,17 @@ def _run_refinement(run: Run) -> StageSummary:
         output=run.out,
         read_rgb=lambda name: _unchanged(run, records[name], decoding.read_rgb),
         left_out=summary.skipped,
+        copies=run.db.read_copies(),
     )
 
 
 STAGES = (
-    Stage("images", (), _images_depend_on, _run_images, revision=2),
+    Stage("images", (), _images_depend_on, _run_images, revision=3),
     Stage("pairs", ("images",), _pairs_depend_on, _run_pairs),
     Stage(
         "matching",
         ("images", "pairs"),
-        lambda run: [run.matcher_provenance, run.options.matching.turns],
+        _matching_depends_on,
         _run_matching,
         revision=2,
     ),

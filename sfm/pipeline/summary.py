@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sfm.colmap.model_reader import read_models
 from sfm.colmap.model_writer import UNREFINED
+from sfm.images.index import copy_reasons
 from sfm.mapping import stage as mapping
 from sfm.mapping.inputs import read_input
 from sfm.pipeline.stages import Run
@@ -19,7 +20,8 @@ from sfm.types import ModelWarning, ReconstructionSummary, StageSummary
 def without_model(db: FeatureDatabase) -> StageSummary:
     """The mapping stage where there is no model: why not, image by image."""
     data = read_input(db, known_intrinsics=False)
-    return StageSummary("mapping", {"models": 0}, 0.0, mapping.unregistered(data, ()))
+    left_out = (*mapping.unregistered(data, ()), *copy_reasons(db.read_copies()))
+    return StageSummary("mapping", {"models": 0}, 0.0, left_out)
 
 
 def summarise(out: Path, stages: Sequence[StageSummary]) -> ReconstructionSummary:
@@ -32,7 +34,7 @@ def summarise(out: Path, stages: Sequence[StageSummary]) -> ReconstructionSummar
     folders = [kept / str(i) for i in range(num_models)]
     found, skipped = by_name["images"], by_name["images"].skipped
     return ReconstructionSummary(
-        images=int(found.counts["images"]) + len(skipped),
+        images=int(found.counts["images"] + found.counts.get("copies", 0)) + len(skipped),
         registered=int(counts.get("registered", 0)),
         points3D=int(counts.get("points3D", 0)),
         observations=int(counts.get("observations", 0)),

@@ -39,6 +39,7 @@ def _images(c: Counts) -> str:
     if c["focal_priors"]:
         how_many = "all" if c["focal_priors"] == c["images"] else f"{int(c['focal_priors']):,}"
         text += f", focal length known of {how_many}"
+    text += _if(c.get("copies", 0), "{} of the same bytes as one of them", "more file")
     return text + (f"; {_count(c['skipped'], 'file')} skipped" if c["skipped"] else "")
 
 
@@ -98,7 +99,7 @@ def _if(number: float, text: str, noun: str = "pair") -> str:
 _MODEL = ("models", "registered", "points3D", "observations", "track_length", "reprojection_error")
 _SENTENCES: Mapping[str, tuple[Callable[[Counts], str], tuple[str, ...]]] = MappingProxyType(  # and the counts known
     {
-        "images": (_images, ("images", "skipped", "cameras", "focal_priors")),
+        "images": (_images, ("images", "skipped", "cameras", "focal_priors", "copies")),
         "pairs": (_pairs, ("images", "pairs", "dropped", "candidates")),
         "matching": (_matching, ("pairs", "matches", "encoded", "reused", "turned", "rounds")),
         "verification": (_verification, ("pairs", "verified", "inliers")),

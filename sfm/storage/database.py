@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from sfm.errors import BadFile, MissingStage
-from sfm.storage import schema, verified_parts
+from sfm.storage import copied, schema, verified_parts
 from sfm.storage.database_file import LIBVER, REMEDY, check_schema, committed_size, create, new_path
 from sfm.storage.hdf5_columns import (
     Array,
@@ -36,6 +36,7 @@ from sfm.storage.journal import JournaledFile, replace_durably
 from sfm.storage.match_table import MatchTable
 from sfm.storage.pair_groups import PairGroups
 from sfm.storage.schema import SCHEMA, STAGE_OF
+from sfm.storage.stage_records import StageRecords
 from sfm.system.file_lock import FileLock
 from sfm.system.untrusted_files import refuse_holes
 from sfm.types import (
@@ -55,7 +56,7 @@ from sfm.types import (
 COMPACT_FROM = 16 << 20  # bytes of dead space
 
 
-class FeatureDatabase(PairGroups):
+class FeatureDatabase(StageRecords, PairGroups):
     """One open database; a context manager. One writer or many readers at a time, one thread each."""
 
     def __init__(self, path: Path, mode: Literal["r", "a"], lock: FileLock) -> None:
@@ -136,37 +137,6 @@ class FeatureDatabase(PairGroups):
 
     # stages
 
-    def fingerprint(self, stage: str) -> str | None:
-        """Fingerprint that the stage was committed with; None where it is not committed."""
-        value = self._stage_json(stage).get("fingerprint")
-        return None if value is None else str(value)
-
-    def summary(self, stage: str) -> StageSummary | None:
-        """Summary that the stage was committed with; None where it is not committed."""
-        value = self._stage_json(stage).get("summary")
-        with reading(self.path, REMEDY):
-            return schema.summary(value) if value else None
-
-    def provenance(self, stage: str) -> dict[str, Any]:
-        """What the stage's data were made with, as it was given to `commit`; empty where not committed."""
-        with reading(self.path, REMEDY):
-            return schema.provenance(self._stage_json(stage).get("provenance", {}))
-
-    def stages(self) -> tuple[str, ...]:
-        """Names of the committed stages, sorted."""
-        with reading(self.path, REMEDY):
-            group = subgroup(self._h5, "stages")
-            return tuple(sorted(group.attrs)) if group is not None else ()
-
-    def _stage_json(self, stage: str) -> dict[str, Any]:
-        with reading(self.path, REMEDY):
-            group = subgroup(self._h5, "stages")
-            text = group.attrs.get(stage) if group is not None else None
-            value = json.loads(text) if text is not None else {}
-            if not isinstance(value, dict):
-                raise ValueError(f"stage {stage}: not an object")
-            return value
-
     def commit(self, stage: str, *, fingerprint: str, provenance: Mapping[str, Any], summary: StageSummary) -> None:
         """Make the stage's data durable together with what they were made with (JSON values)."""
         text = json.dumps({"fingerprint": fingerprint, "provenance": dict(provenance), "summary": asdict(summary)})
@@ -246,6 +216,15 @@ class FeatureDatabase(PairGroups):
         if "images" not in self._h5:
             raise MissingStage(f"{self.path}: holds no images yet; run the stage 'images' first")
         return self._images
+
+    def write_copies(self, copies: Mapping[str, str]) -> None:
+        """Write which files are copies of images: the images' names by those of the copies."""
+        self._write("copies", copied.copies_columns(copies, self._rows))
+
+    def read_copies(self) -> dict[str, str]:
+        """The names of images, by those of the files that are copies of them; empty in older databases."""
+        with reading(self.path, REMEDY):
+            return copied.copies(self._read("copies"), self._names) if "copies" in self._h5 else {}
 
     def write_matches(self, batch: Sequence[tuple[ImagePair, Matches]], *, matcher_key: str) -> None:
         """Add or replace the matches of some pairs; durable when it returns. Others are not touched.

@@ -28,7 +28,6 @@ from sfm.types import (
     KeypointMatches,
     Keypoints,
     MatcherTraits,
-    StageSummary,
     TwoViewGeometry,
 )
 
@@ -57,6 +56,7 @@ SCHEMA: dict[str, Columns] = {
         "gimbal": ("f8", ("I", 3)),  # yaw, pitch, roll, degrees
         "taken_at": ("f8", ("I",)),  # s since 1970
     },
+    "copies": {"name": ("str", ("C",)), "image_idx": ("u4", ("C",))},  # files that are copies of an image
     "pairs": {"image_idx": ("u4", ("P", 2))},
     "candidates": {"image_idx": ("u4", ("P", 2)), "likeness": ("f4", ("P",)), "reason": ("u1", ("P",))},
     "tried": {"image_idx": ("u4", ("P", 2)), "round": ("u2", ("P",)), "reason": ("u1", ("P",)), "fits": ("u1", ("P",))},
@@ -98,6 +98,7 @@ STAGE_OF = {
     "images": "images",
     "value_ranges": "images",
     "positions": "images",
+    "copies": "images",
     "pairs": "pairs",
     "candidates": "pairs",
     "tried": "matching",
@@ -249,21 +250,6 @@ def image_records(groups: Mapping[str, Row]) -> tuple[ImageRecord, ...]:
     for name, filled in (("value_ranges", with_value_ranges), ("positions", with_positions)):
         records = filled(records, groups[name]) if name in groups else records
     return records
-
-
-def summary(value: Any) -> StageSummary:
-    """A stage's summary of its JSON."""
-    if not has_shape(value, {"stage": str, "counts": {str: NUMBER}, "seconds": NUMBER, "skipped": list}):
-        raise ValueError("not the summary of a stage")
-    skipped = tuple((str(name), str(reason)) for name, reason in value["skipped"])
-    return StageSummary(**value | {"skipped": skipped, "notes": tuple(map(str, value.get("notes", ())))})
-
-
-def provenance(value: Any) -> dict[str, Any]:
-    """What a stage's data were made with, of its JSON."""
-    if not has_shape(value, {str: object}) or not has_shape(value.get("matcher", {}), {str: object}):
-        raise ValueError("not the provenance of a stage")
-    return dict(value)
 
 
 def grids_columns(grids: Mapping[str, Grid | None], rows: Mapping[str, int]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def odd(pictures, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path,
 def poses(out: Path) -> dict[str, np.ndarray]:
     """cam_from_world, (3, 4), by the first letter of the name."""
     model = pycolmap.Reconstruction(out / "sparse" / "0")
-    return {image.name[0]: image.cam_from_world().matrix() for image in model.images.values()}
+    images = (image for image in model.images.values() if image.name != "copy.png")
+    return {image.name[0]: image.cam_from_world().matrix() for image in images}
 
 
 def test_the_good_images_give_the_same_model(plain, odd) -> None:
@@ -133,8 +134,8 @@ def test_every_other_image_is_named_with_its_reason(odd) -> None:
     for kind in ALIEN:
         assert "matched nothing" in reasons[str(kind.name)], kind.what
         assert f"  {kind.name}: matched nothing" in printed
-    assert reasons["copy.png"] == f"skipped: a copy of {GOOD[0][0]}"
-    assert len(reasons) == len(BROKEN) + len(ALIEN) + 1
+    assert len(reasons) == len(BROKEN) + len(ALIEN)
+    assert "copy.png" in {image.name for image in pycolmap.Reconstruction(out / "sparse" / "0").images.values()}
     assert all(line.isprintable() for line in printed.splitlines())
 
 
@@ -178,7 +179,7 @@ def test_exports_that_can_hold_such_names(odd, tmp_path: Path, format: str) -> N
         model = pycolmap.Reconstruction(tmp_path / "to" / "sparse") if format == "undistorted" else None
         files = [tmp_path / "to" / "images" / image.name for image in model.images.values()] if model else []
     assert all(Image.open(path).size[0] > Image.open(path).size[1] for path in files)  # upright
-    assert len(files) in (0, 6)
+    assert len(files) in (0, 7)
 
 
 @pytest.mark.slow

@@ -195,3 +195,14 @@ def test_resident_memory_stays_bounded() -> None:
     num_matches, grown_kib = map(int, ran.stdout.split())
     assert num_matches > 100
     assert grown_kib < 150 * 1024
+
+
+@pytest.mark.parametrize("columns", [1, 5, 8, 16, 61])
+def test_where_above_equals_comparison(columns: int) -> None:
+    tile, least = torch.rand(40, columns, generator=torch.Generator().manual_seed(3)), torch.linspace(0, 1.1, 40)
+    i_ids, j_ids = torch.where(tile > least[:, None])
+    found = coarse_matching.where_above(tile, least)
+    order = torch.argsort(found[0] * columns + found[1])
+    assert torch.equal(found[0][order], i_ids)
+    assert torch.equal(found[1][order], j_ids)
+    assert torch.equal(found[2][order], tile[i_ids, j_ids])

@@ -37,7 +37,9 @@ def test_a_new_stage_changes_nothing():
     images = torch.rand(1, 1, 64, 96), torch.rand(1, 1, 80, 72)
     with torch.inference_mode():
         f0, f1 = (plain.encode(image)[0].coarse[None] for image in images)
-        for a, b in zip(wider.pair_tokens(f0, f1, (8, 12), (10, 9)), plain.loftr_coarse(f0, f1), strict=True):
+        for a, b in zip(
+            wider.pair_tokens(f0, f1, (8, 12), (10, 9)), plain.pair_tokens(f0, f1, (8, 12), (10, 9)), strict=True
+        ):
             assert torch.equal(a, b)
 
 
@@ -88,8 +90,8 @@ def test_introspection_follows_it(awake):
     with torch.inference_mode():
         (f0,), (f1,) = (awake.encode(image) for image in images)
         after0, after1 = awake.pair_tokens(f0.coarse[None], f1.coarse[None], f0.hw, f1.hw)
-    torch.testing.assert_close(inside.after0, after0[0], rtol=0, atol=1e-6)
-    torch.testing.assert_close(inside.after1, after1[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(inside.after0, after0[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(inside.after1, after1[0], rtol=1e-4, atol=1e-5)
 
 
 def test_heads_must_fit():

@@ -38,8 +38,8 @@ def test_features_are_the_models_own(traced):
         (f0,), (f1,) = (model.encode(image) for image in images)
         after0, after1 = model.loftr_coarse(f0.coarse[None], f1.coarse[None])
     assert (inside.hw0, inside.hw1) == (f0.hw, f1.hw) == ((8, 12), (10, 9))
-    torch.testing.assert_close(inside.after0, after0[0], rtol=0, atol=1e-6)
-    torch.testing.assert_close(inside.after1, after1[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(inside.after0, after0[0], rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(inside.after1, after1[0], rtol=1e-4, atol=2e-5)
     assert len(inside.layers) == len(model.config.coarse_layers)
 
 

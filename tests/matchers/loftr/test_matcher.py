@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sfm.matchers.base import Matcher
+from sfm.matchers.base import Matcher, Resizable
 from sfm.matchers.loftr.config import COMPACT
 from sfm.matchers.loftr.matcher import LoFTRMatcher
 from sfm.matchers.loftr.model import LoFTR
@@ -154,3 +154,12 @@ def test_xfeat_start_equals_xfeat() -> None:
         expected, (found, _) = theirs(image)[0], ours.backbone(image)
     torch.testing.assert_close(found[:, :64], expected, rtol=1e-3, atol=1e-4)
     assert not found[:, 64:].any()
+
+
+def test_at_size_is_the_same_network_on_smaller_images(matcher):
+    assert isinstance(matcher, Resizable)
+    small = matcher.at_size(64)
+    assert small.model is matcher.model
+    assert small.net_size(640, 480) == (64, 48)
+    assert small.provenance == matcher.provenance | {"resize": "64"}
+    assert small.at_size(640).net_size(640, 480) == (64, 48)

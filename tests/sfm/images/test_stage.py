@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from sfm.images.stage import run
@@ -17,11 +18,16 @@ def test_run_writes_the_records_and_counts(folder: Path) -> None:
         def write_images(self, records: object) -> None:
             self.records = tuple(records)  # type: ignore[arg-type]
 
+        def write_copies(self, copies: Mapping[str, str]) -> None:
+            self.copies = dict(copies)
+
     (folder / "empty.jpg").touch()
+    (folder / "copy.png").write_bytes((folder / "b.png").read_bytes())
     store = Store()
     summary = run(store, folder, ImageOptions())
     assert [record.name for record in store.records] == ["a.jpg", "b.png"]
-    assert summary.counts == {"images": 2, "skipped": 1, "cameras": 1, "focal_priors": 0}
+    assert summary.counts == {"images": 2, "skipped": 1, "cameras": 1, "focal_priors": 0, "copies": 1}
+    assert store.copies == {"copy.png": "b.png"}
     assert summary.skipped == (("empty.jpg", "the file is empty"),)
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import time
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from sfm.matching.rotations import (
+    FOUND,
+    MOST_PROBES,
+    NUM_BEST,
     ROTATIONS,
     ImageGroups,
     RotatedPair,
@@ -43,24 +47,24 @@ def test_strength_is_a_share_of_cells():
 
 def test_nothing_is_tried_where_all_images_are_tied():
     pairs, tied, measure, asked, _ = world([0] * 6)
-    assert find_rotations(pairs, tied, measure) == []
-    assert find_rotations([], [], measure) == []
+    assert find_rotations(pairs, tied, measure, measure) == []
+    assert find_rotations([], [], measure, measure) == []
     assert asked == []
 
 
 @pytest.mark.parametrize("rotation", [1, 2, 3])
 def test_a_rotated_group_is_found(rotation):
     pairs, tied, measure, asked, good = world([0] * 8 + [rotation] * 4)
-    found = find_rotations(pairs, tied, measure)
+    found = find_rotations(pairs, tied, measure, measure)
     assert sorted(task.pair for task in found) == sorted(set(pairs) - set(tied))
     assert all(good(*task) for task in found)
-    assert len(asked) == 8 * len(ROTATIONS)  # one round
+    assert len(asked) == 8 * len(ROTATIONS) + NUM_BEST  # one round, and the best once more at full size
 
 
 def test_many_turns_and_few_overlaps():
     rotations = [0, 0, 1, 1, 2, 2, 3, 3, 0, 2]
     pairs, tied, measure, _, good = world(rotations, lambda a, b: abs(a - b) <= 2)
-    found = find_rotations(pairs, tied, measure)
+    found = find_rotations(pairs, tied, measure, measure)
     between = {task for pair in pairs for task in [RotatedPair(pair, t) for t in ROTATIONS] if good(*task)}
     assert between <= set(found)
     assert all(
@@ -71,9 +75,50 @@ def test_many_turns_and_few_overlaps():
 def test_several_weak_pairs_speak_together():
     pairs, tied, _, _, good = world([0] * 4 + [2] * 4)
     weak = {True: 0.009, False: 0.003}
-    found = find_rotations(pairs, tied, lambda tasks: {task: weak[good(*task)] for task in tasks})
-    assert {task.rotation for task in found} == {2}
-    assert find_rotations(pairs, tied, lambda tasks: dict.fromkeys(tasks, 0.009)) == []  # no rotation is ahead
+
+    def measure(tasks):
+        return {task: weak[good(*task)] for task in tasks}
+
+    assert {task.rotation for task in find_rotations(pairs, tied, measure, measure, proposed=FOUND)} == {2}
+    assert find_rotations(pairs, tied, measure, measure) == []  # at small images more is asked for
+
+    def alike(tasks):
+        return dict.fromkeys(tasks, 0.02)
+
+    assert find_rotations(pairs, tied, alike, alike) == []  # no rotation is ahead
+
+
+def test_a_glance_is_confirmed_at_full_size():
+    """What looks rotated in small images only is not; the best pairs are asked about once, not all."""
+    pairs, tied, glance, _, good = world([0] * 8 + [2] * 8)
+    asked = []
+
+    def measure(tasks):
+        asked.append(list(tasks))
+        return dict.fromkeys(tasks, 0.007)
+
+    assert find_rotations(pairs, tied, glance, measure) == []
+    assert all(len(tasks) == NUM_BEST and all(good(*task) for task in tasks) for tasks in asked)
+    assert len(asked) == len({frozenset(tasks) for tasks in asked}) <= 8
+
+
+@pytest.mark.parametrize("num_groups", [1, 25, 500])
+def test_probes_of_large_sets_are_bounded(num_groups):
+    """1,000 images, each with its 15 next ones, in several parts: tries and time do not grow with the pairs."""
+    names = [f"{i:04d}" for i in range(1000)]
+    pairs = [ImagePair(names[i], names[j]) for i in range(1000) for j in range(i + 1, min(i + 16, 1000))]
+    size = 500 // num_groups
+    tied = [pair for pair in pairs if int(pair.name0) // size == int(pair.name1) // size]
+    asked = []
+
+    def glance(tasks):
+        asked.extend(tasks)
+        return dict.fromkeys(tasks, 0.004)
+
+    start = time.perf_counter()
+    assert find_rotations(pairs, tied, glance, glance) == []
+    assert len(asked) <= MOST_PROBES * len(ROTATIONS)
+    assert time.perf_counter() - start < 10
 
 
 def test_unrelated_groups_cost_a_bounded_number_of_tries():
@@ -85,7 +130,7 @@ def test_unrelated_groups_cost_a_bounded_number_of_tries():
         asked.extend(tasks)
         return dict.fromkeys(tasks, 0.004)
 
-    assert find_rotations(pairs, tied, measure) == []
+    assert find_rotations(pairs, tied, measure, measure) == []
     assert len(asked) == len(set(asked)) <= len(ROTATIONS) * len(pairs) // 4
 
 

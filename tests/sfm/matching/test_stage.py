@@ -14,6 +14,7 @@ from sfm.errors import SfMError
 from sfm.match_graph import TriedPair
 from sfm.matching.feature_cache import count_encodings, order_pairs
 from sfm.matching.pair_matching import matcher_key
+from sfm.matching.rotations import GLANCE_PX
 from sfm.matching.stage import fits_one_place, run
 from sfm.options import MatchingOptions
 from sfm.pairs.candidates import by_likeness
@@ -400,6 +401,38 @@ def test_a_stopped_search_for_turns_ends_as_one_that_was_not(rotated_images, sto
     assert again["turned"] == 9
     for pair in store.pairs:
         np.testing.assert_array_equal(store.read_matches(pair).points1, expected.read_matches(pair).points1)
+
+
+class ResizableMatcher(UprightMatcher):
+    """One that can be had for small images too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.small = SmallMatcher()
+        self.sizes = []
+
+    def at_size(self, longer_side):
+        self.sizes.append(longer_side)
+        return self.small
+
+
+class SmallMatcher(UprightMatcher):
+    @property
+    def provenance(self):
+        return {"matcher": "fake", "resize": "small"}
+
+
+def test_rotations_are_told_at_small_images(rotated_images):
+    folder, store = rotated_images([0, 0, 0, 2, 2])
+    matcher = ResizableMatcher()
+    counts = run(store, matcher, folder, MatchingOptions()).counts
+    assert matcher.sizes == [GLANCE_PX]
+    assert sum(matcher.small.batches) == 6 * 3  # the pairs between the two groups, each with three rotations
+    assert sum(matcher.batches) == 10 + 6  # at full size all as they are, and those between the groups rotated by 180
+    assert (counts["turned"], counts["matches"]) == (6, 10 * 20)
+    again = ResizableMatcher()
+    assert run(store, again, folder, MatchingOptions()).counts["turned"] == 6
+    assert again.batches == again.small.batches == []
 
 
 def test_rotated_matches_half_replaced(rotated_images):

@@ -32,6 +32,9 @@ class Store:
     def read_images(self) -> tuple[ImageRecord, ...]:
         return image_set(NAMES).records
 
+    def read_copies(self) -> dict[str, str]:
+        return {"copy.jpg": "a.jpg"}
+
     def summary(self, stage: str) -> StageSummary | None:
         return StageSummary(stage, {}, 0.0, (("corrupt.jpg", "the file is empty"),))
 
@@ -44,10 +47,10 @@ class Store:
 
 def test_run_writes_the_pairs_and_counts_what_was_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     db = Store()
-    summary = run(db, PairOptions(str(written(tmp_path, "a.jpg b.jpg\ncorrupt.jpg b.jpg\n"))), tmp_path)
+    summary = run(db, PairOptions(str(written(tmp_path, "a.jpg b.jpg\ncorrupt.jpg b.jpg\ncopy.jpg b.jpg\n"))), tmp_path)
     assert db.pairs == (ImagePair("a.jpg", "b.jpg"),)
-    assert summary.counts == {"images": 4, "pairs": 1, "dropped": 1}
-    assert "1 line(s)" in caplog.text
+    assert summary.counts == {"images": 4, "pairs": 1, "dropped": 2}
+    assert "2 line(s)" in caplog.text
 
 
 IN_PLACE = tuple(np.eye(4)[:3] for _ in range(2))
