@@ -217,10 +217,9 @@ def _cancel(references: list[Any]) -> None:
 
 
 def _why(error: Exception) -> str:
-    text = str(error).lower()
-    if "memory" in text and ("oom" in text or "running low" in text or "out of memory" in text):
-        return "out of memory"
-    return "it died"
+    if type(error).__name__ == "OutOfMemoryError" or "running low on memory" in str(error):
+        return "Ray ended it for want of memory"
+    return "it died, perhaps for want of memory"
 
 
 def _store_bytes() -> int:

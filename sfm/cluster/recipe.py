@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfm.errors import BadFile, SfMError
-from sfm.matchers.base import Matcher
+from sfm.matchers.base import Matcher, Resizable
 from sfm.matchers.registry import device_of, make_matcher
 from sfm.options import MatchingOptions
 from sfm.weights.download import cache_folder, find
@@ -25,11 +25,12 @@ from sfm.weights.registry import REGISTRY
 class Recipe:
     """What a node needs for the driver's matcher. options: the driver's, with weights by their name or file name.
     weights: the bytes of their file, None where they ship with the package, or there are none. provenance: of the
-    driver's matcher."""
+    driver's matcher. at_size: px of the images that it is for, where they are smaller than the options say."""
 
     options: MatchingOptions
     provenance: dict[str, str]
     weights: NDArray[np.uint8] | None = None
+    at_size: int | None = None
 
     def make(self, device: str) -> Matcher:
         """The matcher on a device of this machine. Raises SfMError where it is not the driver's."""
@@ -44,6 +45,8 @@ class Recipe:
                 path = Path(folder, Path(options.weights).name)
                 self.weights.tofile(path)
                 matcher = make_matcher(replace(options, weights=str(path)))
+        if self.at_size is not None and isinstance(matcher, Resizable):
+            matcher = matcher.at_size(self.at_size)
         return self._checked(matcher)
 
     def _checked(self, matcher: Matcher) -> Matcher:
@@ -73,16 +76,16 @@ class Recipe:
             raise BadFile(f"{target}: cannot be written ({error.strerror}); set LOFTR_SFM_CACHE on the node") from None
 
 
-def recipe_of(options: MatchingOptions, matcher: Matcher) -> Recipe:
-    """The recipe of the matcher that the driver made of these options."""
+def recipe_of(options: MatchingOptions, matcher: Matcher, *, at_size: int | None = None) -> Recipe:
+    """The recipe of the matcher that the driver made of these options. at_size: as of Recipe."""
     if options.matcher != "loftr":
-        return Recipe(options, matcher.provenance)
+        return Recipe(options, matcher.provenance, at_size=at_size)
     from sfm.matchers.loftr.checkpoint import choose
 
     choice = choose(options.weights, device=device_of(options), offline=options.offline)
     if choice.name in REGISTRY and options.weights in ("auto", choice.name):
         named = replace(options, weights=choice.name)
         shipped = REGISTRY[choice.name].embedded is None
-        return Recipe(named, matcher.provenance, np.fromfile(choice.path, np.uint8) if shipped else None)
+        return Recipe(named, matcher.provenance, np.fromfile(choice.path, np.uint8) if shipped else None, at_size)
     named = replace(options, weights=choice.path.name)
-    return Recipe(named, matcher.provenance, np.fromfile(choice.path, np.uint8))
+    return Recipe(named, matcher.provenance, np.fromfile(choice.path, np.uint8), at_size)

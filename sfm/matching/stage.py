@@ -36,7 +36,7 @@ class _MatchStore(MatchTable, Protocol):
     def use_matcher(self, matcher_key: str) -> None: ...
 
 
-SessionMaker = Callable[[Mapping[str, ImageRecord]], MatchingSession]  # of the images' records by name
+SessionMaker = Callable[[Matcher, Mapping[str, ImageRecord]], MatchingSession]  # of a matcher, and records by name
 
 
 def run(
@@ -62,7 +62,8 @@ def run(
     db.write_grids(grids, traits=matcher.traits)
     keys = keys_by_rotation(matcher, options)
     with ImageReader(folder, records, masks) as reader:
-        session = Session(matcher, reader, options) if make_session is None else make_session(records)
+        make = make_session or (lambda matcher, _: Session(matcher, reader, options))
+        session = make(matcher, records)
         fits = partial(fits_one_place, grids=grids, traits=matcher.traits)
         work = PairMatching(db, session, keys, num_cells(records, grids), fits)
         held, candidates = work.held(0), db.read_candidates()
@@ -75,7 +76,7 @@ def run(
         if small is not matcher:
             small_grids = {name: small.grid(record.width, record.height) for name, record in records.items()}
             small_cells, small_keys = num_cells(records, small_grids), keys_by_rotation(small, options)
-            glance = PairMatching(db, Session(small, reader, options), small_keys, small_cells, fits)
+            glance = PairMatching(db, make(small, records), small_keys, small_cells, fits)
         rotated = work.rotate(upright, glance) if may_rotate(matcher, options) else {}
     db.use_matcher(keys[0])
     db.write_tried(tried)  # later stages see only pairs that have matches; the next run tries the others again

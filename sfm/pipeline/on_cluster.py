@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from sfm.cluster.recipe import recipe_of
 from sfm.cluster.session import ClusterSession, ImageStore, nbytes_of
+from sfm.matchers.base import Matcher
+from sfm.matching.rotations import GLANCE_PX
 from sfm.matching.stage import SessionMaker
 from sfm.types import ImageRecord
 from sfm.verification.stage import MapElsewhere
@@ -26,7 +28,9 @@ def map_elsewhere(run: Run) -> MapElsewhere | None:
     return partial(run.cluster.map, nbytes=nbytes_of) if run.address is not None else None
 
 
-def _session(run: Run, records: Mapping[str, ImageRecord]) -> ClusterSession:
+def _session(run: Run, matcher: Matcher, records: Mapping[str, ImageRecord]) -> ClusterSession:
+    """matcher: the run's, or the one that looks at small images (sfm.matching.pair_matching.glancing)."""
     options = run.options.matching
+    recipe = recipe_of(options, matcher, at_size=None if matcher is run.matcher else GLANCE_PX)
     store = ImageStore(run.pixels, records, run.masks, run.cluster.budget)
-    return ClusterSession(run.cluster, recipe_of(options, run.matcher), options, store)
+    return ClusterSession(run.cluster, recipe, options, store)

@@ -35,7 +35,7 @@ def drive(address: str, folder: Path, out: Path, tally: str, delay: float) -> in
             matcher,
             folder,
             OPTIONS,
-            make_session=lambda known: ClusterSession(
+            make_session=lambda _, known: ClusterSession(
                 cluster, SlowRecipe(matcher), OPTIONS, ImageStore(folder, known, None, cluster.budget)
             ),
         )

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sfm.cluster.ledger import MAX_DEATHS
 from sfm.errors import BadOption, SfMError
 from sfm.matching.rotations import RotatedPair
 from sfm.options import MatchingOptions
@@ -177,6 +180,28 @@ def test_a_worker_that_is_killed_is_replaced(nodes, images, expected, tmp_path):
             os.kill(int(sorted(workers(tmp_path))[0]), signal.SIGKILL)
 
     assert matched(nodes.address, images, SlowMatcher(delay=0.05, tally=str(tmp_path)), kill) == expected
+
+
+def test_workers_that_are_killed_again_and_again_at_any_moment(nodes, images, expected, tmp_path):
+    over = threading.Event()
+
+    def kill_now_and_then():
+        killed = 0
+        while not over.wait(1.3) and killed < MAX_DEATHS - 1:  # which even one block survives
+            newest = max(tmp_path.iterdir(), key=lambda path: int(path.name.split(".")[2]), default=None)
+            if newest is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(int(newest.name.split(".")[1]), signal.SIGKILL)
+                    killed += 1
+
+    killer = threading.Thread(target=kill_now_and_then, daemon=True)
+    killer.start()
+    try:
+        assert matched(nodes.address, images, SlowMatcher(delay=0.04, tally=str(tmp_path))) == expected
+    finally:
+        over.set()
+        killer.join()
+    assert len(workers(tmp_path)) > 2
 
 
 def test_a_worker_that_dies_at_a_pair_costs_another_try(nodes, images, expected, tmp_path):

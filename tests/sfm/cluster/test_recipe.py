@@ -53,6 +53,13 @@ def test_downloaded_weights_are_put_into_the_nodes_cache(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "node" / "weights").iterdir()] == ["far.safetensors"]
 
 
+def test_the_matcher_for_small_images_is_made_as_well():
+    small = make_matcher(SMALL).at_size(64)
+    recipe = pickle.loads(pickle.dumps(recipe_of(SMALL, small, at_size=64)))
+    assert recipe.make("cpu").provenance == small.provenance
+    assert small.provenance["resize"] == "64"
+
+
 def test_a_matcher_that_is_not_the_drivers_is_refused():
     recipe, provenance = made_elsewhere(SMALL)
     other = replace(recipe, provenance={**provenance, "weights_sha256": "0" * 64})
