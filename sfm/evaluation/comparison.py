@@ -26,11 +26,11 @@ from sfm.evaluation.model import (
     model_statistics,
     read_ground_truth,
     read_model,
+    some_names,
 )
 from sfm.geometry.poses import rotation_angle_deg
 from sfm.system.tables import aligned
 
-MAX_NAMES = 8
 MAX_MODELS = len(ascii_uppercase)
 
 
@@ -138,7 +138,7 @@ def format_table(comparison: Comparison, *, names: Sequence[str] | None = None) 
     named = list(zip(names, comparison.sides, strict=True))
     lines = [f"{name} = {side.path}" for name, side in named]
     lines += ["", aligned(rows), "", f"images in {'both' if len(named) == 2 else 'all'}: {comparison.common}"]
-    lines += [f"only in {name}: {_some(side.only_here)}" for name, side in named if side.only_here]
+    lines += [f"only in {name}: {some_names(side.only_here)}" for name, side in named if side.only_here]
     return "\n".join([*lines, *agreement_lines(comparison, names)])
 
 
@@ -184,8 +184,3 @@ def agreement_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
             f"rotations {found.rotation_median_deg:.3f}° (median), {found.rotation_max_deg:.3f}° at most"
         )
     return lines
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -29,6 +29,7 @@ from sfm.system.untrusted_files import read_json
 from sfm.types import Float64, PoseErrors
 
 THRESHOLDS_DEG = (1.0, 3.0, 5.0)
+MAX_NAMES = 8  # in a text
 NO_BASELINE = 1e-6  # of the ground truth's extent: two centres this close have no direction between them
 
 Poses = Mapping[str, Float64]
@@ -284,8 +285,14 @@ def evaluation_text(evaluation: Evaluation) -> str:
         centres = f"median {c.median:.4g}, max {c.max:.4g} ({c.worst_image}), ground truth's unit"
         rows.append(("camera centre error", centres))
     if e.unregistered:
-        rows.append(("not registered", ", ".join(e.unregistered)))
+        rows.append(("not registered", some_names(e.unregistered)))
     return aligned(rows, "ll", gap=1)
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    rest = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from sfm.evaluation.model import (
     pose_errors,
     read_model,
     report,
+    some_names,
 )
 from tests.support.folders import SHARED
 
@@ -362,3 +363,9 @@ def test_agrees_with_the_independent_tool_on_a_real_ground_truth(tmp_path: Path)
     assert 0 < ours.auc[5] < 1
     assert {f"{t:g}": a for t, a in ours.auc.items()} == pytest.approx(theirs["auc"], abs=1e-6)
     assert ours.statistics.points3D == 0
+
+
+def test_a_text_names_some_of_many_images():
+    assert some_names(["a", "b"]) == "a, b"
+    names = [f"{i}.jpg" for i in range(1008)]
+    assert some_names(names) == ", ".join(names[:8]) + " and 1,000 more"
