@@ -1,4 +1,4 @@
-"""Linear-attention transformer (LoFTR section 3.2; Katharopoulos et al., ICML 2020), and its twin for inference on CPUs.
+"""Linear-attention transformer (LoFTR section 3.2; Katharopoulos et al., ICML 2020) and its twin for inference on CPUs.
 
 The twin, FrozenTransformer, makes the same numbers in fewer passes over memory, from the modules' weights (tests hold
 both together): phi = elu + 1 by powers of two, which are several times faster than exp; numerator and denominator of
