@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from sfm.matchers.loftr.config import LoFTRConfig
-from sfm.matchers.loftr.precision import full_precision
-from sfm.matchers.loftr.products import is_direct, linear
+from sfm.matchers.loftr.products import full_precision, is_direct, linear
 
 TILE = 1 << 19  # elements of the similarity matrix held at once on a CPU: 2 MB in fp32, near its cache
 CUDA_TILE = 1 << 25  # and on a GPU, where each tile costs a few launches

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sfm.matchers.loftr.config import COARSE_STRIDE, FINE_STRIDE, LoFTRConfig
-from sfm.matchers.loftr.precision import full_precision
-from sfm.matchers.loftr.products import linear
+from sfm.matchers.loftr.products import full_precision, linear
 from sfm.matchers.loftr.transformer import LayersInTurn
 
 CELLS = COARSE_STRIDE // FINE_STRIDE  # fine cells per coarse cell
@@ -54,7 +53,7 @@ class FinePreprocess(nn.Module):
         # merge_feat of [window, coarse], the coarse part computed once a window
         weight_fine, weight_coarse = self.merge_feat.weight.chunk(2, dim=1)
         context = self.down_proj(coarse) @ weight_coarse.T + self.merge_feat.bias  # (M, c)
-        joined = linear(windows, weight_fine) + context[:, None]
+        joined: Tensor = linear(windows, weight_fine) + context[:, None]
         return joined
 
 

@@ -24,10 +24,9 @@ from sfm.matchers.loftr.fine_matching import (
     padded_fine_map,
     windows_at,
 )
-from sfm.matchers.loftr.frozen import frozen
 from sfm.matchers.loftr.global_context import GlobalContext
 from sfm.matchers.loftr.position_encoding import position_encoding
-from sfm.matchers.loftr.transformer import LocalFeatureTransformer
+from sfm.matchers.loftr.transformer import LocalFeatureTransformer, frozen
 
 FINE_CHUNK = 128  # matches refined at once on a CPU: their windows fit its cache
 SHARED_FINE_CHUNK = 2048  # where several threads share an operation, which must then be worth sharing

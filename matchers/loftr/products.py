@@ -44,6 +44,14 @@ def through(module: nn.Module, x: Tensor, activation: Activation = "none") -> Te
     return linear(x, module.weight, module.bias, activation)
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """Context in which products on the tensor's device keep the dtype of their operands, inside autocast too.
+
+    For those that would overflow or lose sub-pixel digits in half precision.
+    """
+    return torch.autocast(like.device.type, enabled=False)
+
+
 @cache
 def _has_onednn() -> bool:
     """Tried once: the operator is torch's own way to fused layers, not a documented one."""

@@ -17,7 +17,7 @@ from sfm.datasets.batched_pairs.batch import PairBatch
 from sfm.matchers.loftr.config import COARSE_STRIDE, FINE_STRIDE
 from sfm.matchers.loftr.fine_matching import CELLS, FineOffsets, fine_offsets
 from sfm.matchers.loftr.model import LoFTR
-from sfm.matchers.loftr.precision import full_precision
+from sfm.matchers.loftr.products import full_precision
 from sfm.matchers.loftr.training.supervision import Supervision, nearest_cells, supervise
 
 FOCUS = 1.0  # gamma of the focal loss
