@@ -33,8 +33,9 @@ LIKELY = 0.25  # a pair that is less probable is not worth its time
 PAID = 0.2  # share of a round's pairs that show one place; with fewer the next round adds too little
 BINS = 16  # of likeness, with equally many candidates each
 FEW = 3  # pairs that an image should have
-FEW_TRIES = 8  # more pairs of an image that has fewer, in all
-TIE_TRIES = 8, 24  # pairs of a part that nothing connects: in a round, and in all, until it grows
+FEW_TRIES = 2, 6  # more pairs of an image that has fewer: in a round, and in all
+TIE_TRIES = 4, 16  # pairs of a part that nothing connects: in a round, and in all, until it grows
+JUDGED, FOUND = 48, 0.05  # of so many pairs for such reasons, this share shows one place, or they are given up
 PRIOR = 2.0  # pairs that what is supposed beforehand counts as
 Flags = NDArray[np.bool_]
 
@@ -118,7 +119,8 @@ class PairGrowth:
         self._bin = likeness_bins(candidates.likeness)
         self._pays = True
         self._likely: set[tuple[int, int]] = set()  # of the last round
-        self._between_parts: set[tuple[int, int]] = set()  # of the last round
+        self._loose: dict[str, set[tuple[int, int]]] = {"few": set(), "tie": set()}  # of all rounds
+        self._found: Counter[str] = Counter()  # of them, those that showed one place
 
     def learn(self, tried: Sequence[Tried]) -> None:
         """Takes the answers of a round."""
@@ -130,8 +132,10 @@ class PairGrowth:
         answers = [fits for pair, fits in tried if pair in self._likely]
         if answers:
             self._pays = sum(answers) >= PAID * len(answers)
-        if any(fits and pair in self._between_parts for pair, fits in tried):
-            self._pays = True  # what two parts show of each other is not known yet
+        for reason, pairs in self._loose.items():
+            hits = sum(fits for pair, fits in tried if pair in pairs)
+            self._found[reason] += hits
+            self._pays |= reason == "tie" and hits > 0  # what two parts show of each other is not known yet
 
     def propose(self) -> list[Proposal]:
         """The pairs of the next round, none of them matched before; none where the graph is grown."""
@@ -140,14 +144,18 @@ class PairGrowth:
         for pair, reason in self._most_likely(graph) if self._pays else ():
             found[pair] = reason
         self._likely = set(found)
-        for pair in self._of_few(graph, found):
-            found.setdefault(pair, "few")
         parts = graph.parts(borne_out=not self._likely)  # threads are made ropes when nothing better is left
-        ties = self._between(graph, parts, found)
-        self._between_parts = set(ties)
-        for pair in ties:
-            found.setdefault(pair, "tie")
+        for reason, pairs in (("few", self._of_few(graph, found)), ("tie", self._between(graph, parts, found))):
+            if self._is_worth(reason):
+                new = set(pairs).difference(found)
+                self._loose[reason] |= new
+                found |= {pair: reason for pair in pairs if pair in new}
         return [Proposal(pair, reason) for pair, reason in found.items()]
+
+    def _is_worth(self, reason: str) -> bool:
+        """In a set of many places or of many images of nothing, such pairs are many and show little."""
+        num = len(self._loose[reason])
+        return num < JUDGED or self._found[reason] >= FOUND * num
 
     def _pair(self, row: int) -> tuple[int, int]:
         i, j = self._candidates.rows[row].tolist()
@@ -182,7 +190,7 @@ class PairGrowth:
         planned = Counter(image for pair in found for image in pair)
         chosen = []
         for image in np.flatnonzero(graph.degree < FEW).tolist():
-            room = min(FEW_TRIES - self._extra[image], OF_AN_IMAGE - planned[image])
+            room = min(FEW_TRIES[0], FEW_TRIES[1] - self._extra[image], OF_AN_IMAGE - planned[image])
             left = [row for row in self._line.of(image) if not self._is_tried[row] and self._pair(row) not in found]
             for row in left[: max(room, 0)]:
                 chosen.append(self._pair(row))

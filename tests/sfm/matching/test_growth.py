@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sfm.match_graph import REASONS, Candidates, reason_number
-from sfm.matching.growth import FEW_TRIES, OF_AN_IMAGE, TIE_TRIES, PairGrowth, Proposal, Tried, probability
+from sfm.matching.growth import FEW_TRIES, JUDGED, OF_AN_IMAGE, TIE_TRIES, PairGrowth, Proposal, Tried, probability
 from sfm.pairs.candidates import by_likeness
 
 Pair = tuple[int, int]
@@ -90,7 +90,7 @@ def test_images_that_show_nothing_in_common_cost_little() -> None:
     similarity = likeness_of(np.arange(100) * 1.0)
     first, candidates = by_likeness(similarity, 20)
     rounds, answers = grown(100, first, candidates, lambda pair: False)
-    assert len(answers) <= len(first) + 2 * 100 + FEW_TRIES * 100
+    assert len(answers) <= len(first) + 2 * 100 + FEW_TRIES[0] * 100
     assert Counter(each.reason for own in rounds[1:] for each in own)["tie"] == 0
 
 
@@ -153,6 +153,17 @@ def test_parts_that_show_different_places_are_not_tried_for_ever() -> None:
     assert len(set(parts_of(num * of_each, answers))) == num
 
 
+def test_in_a_set_of_many_places_ties_are_given_up_soon() -> None:
+    num, of_each = 20, 12
+    places = np.concatenate([1000 * k + np.arange(of_each) for k in range(num)]) * 1.0
+    similarity = np.maximum(likeness_of(places), 0.001 * likeness_of(np.zeros(num * of_each)))
+    first, candidates = by_likeness(similarity, 20)
+    rounds, answers = grown(num * of_each, first, candidates, lambda pair: abs(places[pair[0]] - places[pair[1]]) <= 6)
+    reasons = Counter(each.reason for own in rounds[1:] for each in own)
+    assert JUDGED <= reasons["tie"] <= num * TIE_TRIES[0]  # one round of them
+    assert len(set(parts_of(num * of_each, answers))) == num
+
+
 def test_an_image_that_few_show_gets_more_of_its_candidates() -> None:
     """Image 50 shows the same as three others that do not look like it."""
     similarity, near = line(100, 10)
@@ -165,7 +176,7 @@ def test_an_image_that_few_show_gets_more_of_its_candidates() -> None:
     rounds, _ = grown(100, first, candidates, answer)
     tried = {each.pair: each.reason for own in rounds[1:] for each in own if 50 in each.pair}
     assert "few" in tried.values()
-    assert sum(reason == "few" for reason in tried.values()) <= FEW_TRIES
+    assert sum(reason == "few" for reason in tried.values()) <= FEW_TRIES[1]
 
 
 def test_what_was_learned_is_in_the_probabilities() -> None:
