@@ -33,7 +33,7 @@ from sfm.mapping.equal_cameras import AS_MUCH, with_equal_cameras
 from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.known_poses import REASON, posed_input, read_known_model, triangulate
 from sfm.mapping.many_images.once import map_once
-from sfm.mapping.many_images.part import is_large, well_connected
+from sfm.mapping.many_images.part import geometries_of_motion, is_large, well_connected
 from sfm.mapping.retry_strategy import (
     ATTEMPTS,
     EARLIER,
@@ -175,7 +175,8 @@ def _found(outcome: Outcome, data: MappingInput, num: int, **more: Any) -> Mappe
 
 def with_focals(data: MappingInput) -> tuple[MappingInput, int]:
     """The input with the focal lengths that pairs of images determine, of cameras of which none is known; how many."""
-    focals = estimate_focals(data.images, data.geometries)
+    geometries = geometries_of_motion(data) if is_large(data) else data.geometries
+    focals = estimate_focals(data.images, geometries)
     estimated = data.estimated_focals | set(focals)
     return replace(data, images=replace_focals(data.images, focals), estimated_focals=estimated), len(focals)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sfm.mapping.inputs import MappingInput, without_pairs
 from sfm.options import SMALL_SET
+from sfm.types import TwoViewGeometry
 
 PART = 60  # images; as many as determine a camera well
 MATCHES = 300  # of a pair, from which on it is as good as any
@@ -31,7 +32,7 @@ def well_connected(data: MappingInput, num: int = PART) -> MappingInput:
     for own in data.matches:
         count = min(len(own.indices), MATCHES)
         strength[own.pair.name0][own.pair.name1] = strength[own.pair.name1][own.pair.name0] = count
-    frames, near = _frames(data), _nearly_equal(data)
+    frames, near = _frames(data), nearly_equal(data)
     chosen: set[str] = set()
     put_off: set[str] = set()
     towards = {name: sum(others.values()) for name, others in strength.items()}
@@ -49,7 +50,7 @@ def well_connected(data: MappingInput, num: int = PART) -> MappingInput:
     return within(data, chosen)
 
 
-def _nearly_equal(data: MappingInput) -> dict[str, set[str]]:
+def nearly_equal(data: MappingInput) -> dict[str, set[str]]:
     """Of each image those whose matches with it are where they are in it, but for MOVED."""
     rows = {record.name: i for i, record in enumerate(data.images)}
     result: dict[str, set[str]] = defaultdict(set)
@@ -61,6 +62,12 @@ def _nearly_equal(data: MappingInput) -> dict[str, set[str]]:
             result[own.pair.name0].add(own.pair.name1)
             result[own.pair.name1].add(own.pair.name0)
     return result
+
+
+def geometries_of_motion(data: MappingInput) -> tuple[TwoViewGeometry, ...]:
+    """Of pairs of images that differ. Those of neighbours in a video are the strongest, but tell of no focal length."""
+    near = nearly_equal(data)
+    return tuple(g for g in data.geometries if g.pair.name1 not in near[g.pair.name0])
 
 
 def _frames(data: MappingInput) -> dict[str, tuple[str, ...]]:

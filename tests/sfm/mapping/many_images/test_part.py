@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sfm.mapping.many_images.part import is_large, well_connected, within
+from sfm.mapping.many_images.part import geometries_of_motion, is_large, well_connected, within
 from sfm.options import SMALL_SET
 from sfm.types import ImagePair, KeypointMatches, TwoViewGeometry
 from tests.support.corridor import walk
@@ -60,3 +60,10 @@ def test_images_from_where_a_camera_stood_still_are_no_part_but_for_one():
     names = images_of(well_connected(data, 30))
     assert len(names) == 30
     assert sum(name.startswith("00060.jpg") for name in names) <= 1
+
+
+def test_focal_lengths_come_from_pairs_of_images_that_differ():
+    data = still(walk(120, per_image=400, false_pairs=0, has_focal_prior=False).data, "00060.jpg", 40)
+    pairs = [own.pair for own in geometries_of_motion(data)]
+    assert 400 < len(pairs) < len(data.geometries)
+    assert not any(pair.name0.startswith("00060.jpg") and pair.name1.startswith("00060.jpg") for pair in pairs)
