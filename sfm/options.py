@@ -187,7 +187,7 @@ class TrackOptions:
     max_observations: int | None = option(
         None,
         "of tracks: so many an image at most, on average, of the longest, evenly spread; 0 keeps all "
-        f"(default: all of up to {SMALL_SET} images; of more 700 an image, and 500,000 for the whole set)",
+        f"(default: all of up to {SMALL_SET} images; of more 700 an image and 500,000 besides)",
         metavar="N",
     )
 

@@ -309,7 +309,7 @@ def _run_refinement(run: Run) -> StageSummary:
     refiner = Refiner(
         mapped_input(run),
         run.options.refinement,
-        run.options.mapping.for_images(len(records)),
+        run.options.mapping,
         lambda name: _unchanged(run, records[name], decoding.read_grey),
         lambda name: decoding.read_mask(masks, records[name]) if masks is not None else None,
         memory.budget(run.options.matching.memory, device_of(run.options.matching)),

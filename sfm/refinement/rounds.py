@@ -71,6 +71,9 @@ class Refiner:
     weak: tuple[FocalEvidence, ...] = ()
     with_priors: bool = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mapping", self.mapping.for_images(len(self.data.images)))
+
     def freedom(self, model: pycolmap.Reconstruction) -> Freedom:
         """What bundle adjustment may change."""
         known_poses = self.mapping.known_poses is not None
