@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class NothingMatched:
         """No results."""
         self.missing |= {task.pair for task in tasks}
         yield [], len(tasks)
+
+    def fit(self, fits: Callable[..., bool], items: Iterable[tuple[ImagePair, Matches]]) -> Iterator[bool]:
+        """As of sfm.matching.session."""
+        return (fits(*item) for item in items)
 
 
 def replayed(db: FeatureDatabase, images: ImageSet, spec: str) -> tuple[list[TriedPair], int]:

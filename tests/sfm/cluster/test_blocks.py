@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import random
-import time
+from heapq import heappush
 from itertools import combinations
 
 import pytest
 
+from sfm.cluster import blocks
 from sfm.cluster.blocks import MAX_IMAGES, MAX_PAIRS, cut, pairs_a_block
 from sfm.matching.rotations import RotatedPair
 from sfm.types import ImagePair
@@ -68,14 +69,22 @@ def test_an_image_with_many_partners_is_spread_over_blocks():
     assert sorted(len(block.tasks) for block in cut(star)) == [22, 39, 39]
 
 
-@pytest.mark.slow
-def test_time_grows_with_the_number_of_pairs():
-    def seconds(num: int) -> float:
-        tasks, begun = sequence(num, 10), time.process_time()
-        cut(tasks)
-        return time.process_time() - begun
+def test_steps_grow_with_the_number_of_pairs(monkeypatch):
+    pushed = 0
 
-    assert seconds(4000) < 4 * 2.5 * max(seconds(1000), 0.05)
+    def counted(heap, item):
+        nonlocal pushed
+        pushed += 1
+        heappush(heap, item)
+
+    def steps(num: int) -> int:
+        nonlocal pushed
+        pushed = 0
+        cut(sequence(num, 10))
+        return pushed
+
+    monkeypatch.setattr(blocks, "heappush", counted)
+    assert 0 < steps(2000) < 1.2 * 4 * steps(500)
 
 
 @pytest.mark.parametrize(
