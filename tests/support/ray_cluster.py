@@ -59,13 +59,15 @@ class Seen:
 class SlowMatcher:
     """Answers with the numbers of the two images after `delay` s, and leaves a file for each pair in `tally`, named
     after the process that matched it. dies: pairs at which its process ends, as long as `tally` says that it was tried
-    less than `deaths` times. needs: of memory as many pairs at once as this fail."""
+    less than `deaths` times. needs: of memory as many pairs at once as this fail. hold: a file; while it is there, for
+    a minute at most, answers wait."""
 
     delay: float = 0.0
     tally: str = ""
     dies: tuple[tuple[int, int], ...] = ()
     deaths: int = 0
     too_many: int = 10**9
+    hold: str = ""
     batch_size: int = 4
     name: str = "slow"
     rotation_invariant: bool = True
@@ -94,6 +96,9 @@ class SlowMatcher:
             Path(self.tally, f"{number0}-{number1}.{os.getpid()}.{time.monotonic_ns()}").touch()
         if (number0, number1) in self.dies and tried < self.deaths:
             os.kill(os.getpid(), signal.SIGKILL)
+        end = time.monotonic() + 60
+        while self.hold and Path(self.hold).exists() and time.monotonic() < end:
+            time.sleep(0.1)
         points = np.random.default_rng((number0, number1)).uniform(0, 32, (2, 9, 2))
         cells = np.full(9, number0), np.full(9, number1)
         return Matches(*points, np.full(9, 0.5), *cells)

@@ -222,17 +222,29 @@ def test_memory_that_is_exhausted_halves_the_batch_as_it_does_locally(nodes, ima
 
 
 def test_a_node_that_is_killed_and_one_that_joins_late(images, expected, tmp_path, capfd):
+    tally, hold = tmp_path / "tally", tmp_path / "hold"
+    tally.mkdir()
+
+    def release():
+        """What is left waits until a worker of the node that joined has begun, however long that takes to start."""
+        end = time.monotonic() + 50
+        while len(workers(tally)) < 3 and time.monotonic() < end:
+            time.sleep(0.1)
+        hold.unlink()
+
     with ray_cluster(1, 1) as cluster:
         (second,) = cluster.worker_nodes
 
         def disturb(number):
             if number == 1:
+                hold.touch()
                 cluster.remove_node(second, allow_graceful=False)
                 add_node(cluster, 2)
+                threading.Thread(target=release).start()
 
-        matcher = SlowMatcher(delay=0.25, tally=str(tmp_path))
+        matcher = SlowMatcher(delay=0.1, tally=str(tally), hold=str(hold))
         assert matched(cluster.address, images, matcher, disturb) == expected
-    assert len(workers(tmp_path)) >= 3  # the head's, the killed node's, and of the one that joined
+    assert len(workers(tally)) >= 3  # the head's, the killed node's, and of the one that joined
     assert "raylet" not in "".join(capfd.readouterr())
 
 
