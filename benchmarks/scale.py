@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections import Counter
@@ -36,6 +35,7 @@ from sfm.georeferencing.placement import model_fit
 from sfm.images.index import read_images_index
 from sfm.images.positions import positions_of
 from sfm.options import ImageOptions
+from sfm.system.tables import write_json
 
 RUN = (sys.executable, "reconstruct.py")
 SIFT = (sys.executable, "-m", "benchmarks.colmap_sift")
@@ -89,9 +89,7 @@ def finished(command: Sequence[str], images: Path, folder: Path, options: Sequen
         measured = run_measured(whole, folder.with_name(f"{folder.name}.txt"))
         if measured.exit_code not in FINE:
             print(f"exit code {measured.exit_code}: {folder.name}.txt", file=sys.stderr)
-        started = record.with_name(f"{record.name}.started")
-        started.write_text(json.dumps({"command": whole, "measured": asdict(measured) | {"output": ""}}))
-        os.replace(started, record)
+        write_json(record, {"command": whole, "measured": asdict(measured) | {"output": ""}})
     kept = json.loads(record.read_text())["measured"]
     path = folder / "run.json"
     return Finished(folder, Measured(**kept), json.loads(path.read_text()) if path.is_file() else {})

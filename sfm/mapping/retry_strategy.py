@@ -61,6 +61,11 @@ class Outcome:
         """Images of the first model that are not misregistered."""
         return self.models[0].num_reg_images() - len(self.misregistered) if self.models else 0
 
+    @property
+    def is_folded(self) -> bool:
+        """Whether the misregistered images are not the fewer: the first model is no start, or there is none."""
+        return 2 * len(self.misregistered) >= self.num_well_registered
+
 
 def support(model: pycolmap.Reconstruction, misregistered: frozenset[str] = frozenset()) -> int:
     """How much a model explains: its well registered images times their observations in tracks of three and more.
@@ -149,7 +154,7 @@ def evaluated_run(attempt: Attempt, options: MappingOptions, folder: Path) -> tu
     """
     models = tuple(run_mapper(attempt, options, folder))
     outcome, wrong = evaluate(attempt, models, folder)
-    if not 0 < 2 * len(outcome.misregistered) < outcome.num_well_registered:
+    if not outcome.misregistered or outcome.is_folded:
         return outcome, wrong
     model = pycolmap.Reconstruction(models[0])
     drop_images(model, outcome.misregistered)

@@ -207,7 +207,7 @@ def _mounted(
 
 def drop_misregistered(outcome: Outcome) -> dict[str, str]:
     """Takes misregistered images out of the first model, where they are the fewer; their names and the reason."""
-    if 2 * len(outcome.misregistered) >= outcome.num_well_registered:
+    if outcome.is_folded:
         return {}
     drop_images(outcome.models[0], outcome.misregistered)
     return dict.fromkeys(sorted(outcome.misregistered), MISREGISTERED)

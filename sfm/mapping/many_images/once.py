@@ -39,7 +39,7 @@ def map_once(data: MappingInput, options: MappingOptions, scratch: Path) -> Outc
     """The outcome of a large set; folders of what is run are in scratch. Deterministic with one thread."""
     attempt, start = _start(data, options, scratch)
     outcome, wrong = _run(attempt, options, scratch / "all", start)
-    if _is_folded(outcome) and wrong:
+    if outcome.models and outcome.is_folded and wrong:
         again = _run(replace(attempt, data=without_pairs(data, wrong)), options, scratch / "all again", None)
         if again[0].support > outcome.support:
             outcome, wrong = replace(again[0], removed_pairs=len(wrong)), again[1]
@@ -55,11 +55,6 @@ def map_once(data: MappingInput, options: MappingOptions, scratch: Path) -> Outc
     return outcome
 
 
-def _is_folded(outcome: Outcome) -> bool:
-    """Whether a model is so wrong that it is no start."""
-    return bool(outcome.models) and 2 * len(outcome.misregistered) >= outcome.num_well_registered
-
-
 def _start(
     data: MappingInput, options: MappingOptions, scratch: Path
 ) -> tuple[Attempt, pycolmap.Reconstruction | None]:
@@ -70,9 +65,7 @@ def _start(
     part = well_connected(data)
     (scratch / "part").mkdir()
     found = map_images(part, options, scratch / "part")
-    if 2 * len(found.misregistered) >= found.num_well_registered or found.num_well_registered < ENOUGH * len(
-        strongest_pairs(part)
-    ):
+    if found.is_folded or found.num_well_registered < ENOUGH * len(strongest_pairs(part)):
         return default, None
     model = pycolmap.Reconstruction(found.models[0])
     drop_images(model, found.misregistered)
@@ -106,7 +99,7 @@ def _more(
         more, still = _run(attempt, options, folder, None)
         return replace(more, removed_pairs=removed), still
     model = pycolmap.Reconstruction(outcome.models[0])
-    if 2 * len(outcome.misregistered) < outcome.num_well_registered:
+    if not outcome.is_folded:
         drop_images(model, outcome.misregistered)
     folder.mkdir()
     write_database(folder / "database.db", attempt.data)
