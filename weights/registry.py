@@ -87,7 +87,7 @@ REGISTRY: dict[str, Weights] = {
     ),
     "eloftr-outdoor": Weights(
         name="eloftr-outdoor",
-        purpose="EfficientLoFTR as published, trained on MegaDepth (--matcher efficient-loftr; no checksum is published)",
+        purpose="EfficientLoFTR (--matcher efficient-loftr), trained on MegaDepth; no checksum is published",
         config="efficient-loftr",
         file_names=("eloftr_outdoor.safetensors", "eloftr_outdoor.ckpt"),
         urls=(_ZJU + "efficientloftr/resolve/main/model.safetensors",),

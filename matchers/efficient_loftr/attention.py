@@ -1,4 +1,4 @@
-"""Attention over aggregated cells (EfficientLoFTR section 3.2) with rotary positions (Su et al., RoFormer, section 3.2).
+"""Attention over aggregated cells (EfficientLoFTR section 3.2) with rotary positions (Su et al., RoFormer, 2021).
 
 Queries are cells taken together 4 x 4 by a convolution, keys and values by their maximum: 1/16 of the tokens, 1/256 of
 their products. The message is brought back to all cells bilinearly, and each cell mixes it with what it holds.
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfm.matchers.efficient_loftr.config import AGGREGATION, EfficientLoFTRConfig
+from sfm.matchers.efficient_loftr.config import AGGREGATION, COARSE_STRIDE, EfficientLoFTRConfig
 from sfm.matchers.loftr.products import linear, through
 
 ROTARY_BASE = 10000.0
@@ -27,7 +27,7 @@ class Rotation:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, T, C) → the same, channels 2 k and 2 k + 1 rotated as one complex number."""
-        real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+        real, imaginary = torch.unflatten(x.float(), -1, (-1, 2)).unbind(-1)
         rotated = [real * self.cos - imaginary * self.sin, imaginary * self.cos + real * self.sin]
         return torch.stack(rotated, dim=-1).flatten(-2).to(x.dtype)
 
@@ -51,7 +51,9 @@ class AggregatedAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.aggregate = nn.Conv2d(channels, channels, AGGREGATION, stride=AGGREGATION, groups=channels, bias=False)
-        self.q_proj, self.k_proj, self.v_proj, self.merge = (nn.Linear(channels, channels, bias=False) for _ in range(4))
+        self.q_proj, self.k_proj, self.v_proj, self.merge = (
+            nn.Linear(channels, channels, bias=False) for _ in range(4)
+        )
         self.mlp = nn.Sequential(
             nn.Linear(2 * channels, 2 * channels, bias=False),
             nn.LeakyReLU(),
@@ -82,10 +84,10 @@ class AggregatedAttention(nn.Module):
         q, k, v = through(self.q_proj, query), through(self.k_proj, keys), through(self.v_proj, keys)
         if rotate is not None:
             q, k = rotate(q), rotate(k)
-        q, k, v = (one.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for one in (q, k, v))
+        q, k, v = (torch.unflatten(one, 2, (self.num_heads, -1)).transpose(1, 2) for one in (q, k, v))
         attended = F.scaled_dot_product_attention(q, k, v, None if mask is None else mask[:, None, None])
         message = through(self.merge, attended.transpose(1, 2).flatten(2))
-        return message.unflatten(1, (x.shape[1] // AGGREGATION, x.shape[2] // AGGREGATION))
+        return torch.unflatten(message, 1, (x.shape[1] // AGGREGATION, x.shape[2] // AGGREGATION))
 
 
 class FeatureTransformer(nn.Module):
@@ -99,7 +101,7 @@ class FeatureTransformer(nn.Module):
     def rotation_of(self, feat: Tensor) -> Rotation:
         """Of the aggregated cells of (B, h, w, C)."""
         h, w = feat.shape[1] // AGGREGATION, feat.shape[2] // AGGREGATION
-        longer = max(feat.shape[1:3]) * 8
+        longer = max(feat.shape[1:3]) * COARSE_STRIDE
         scale = min(1.0, self.config.trained_side / longer)
         return rotation((h, w), feat.shape[3], scale=scale, device=feat.device)
 

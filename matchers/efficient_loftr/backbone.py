@@ -28,7 +28,9 @@ def block_shapes(config: EfficientLoFTRConfig) -> dict[str, tuple[int, int, int]
     """Inputs, outputs and stride of each block by its name, from the image on."""
     (d1, d2, d3), blocks = config.dims, config.blocks
     shapes = {"layer0": (1, d1, 2)}
-    for stage, (inputs, outputs, stride, num) in enumerate(zip((d1, d1, d2), (d1, d2, d3), (1, 2, 2), blocks, strict=True)):
+    for stage, (inputs, outputs, stride, num) in enumerate(
+        zip((d1, d1, d2), (d1, d2, d3), (1, 2, 2), blocks, strict=True)
+    ):
         for k in range(num):
             shapes[f"layer{stage + 1}.{k}"] = (outputs, outputs, 1) if k else (inputs, outputs, stride)
     return shapes

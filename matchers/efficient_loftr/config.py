@@ -18,9 +18,9 @@ class EfficientLoFTRConfig:
     dims: channels at 1/2 (and of the fine features at 1/1), at 1/4, and at 1/8 (of the cells). blocks: RepVGG blocks at
     1/2 after the first, at 1/4, at 1/8. num_heads, layers: of the transformer over the cells. trained_side: px, longer
     side of the images that it was trained on; positions in larger ones are scaled down to it, as its authors advise.
-    temperature: of the dual-softmax. threshold: least confidence of a coarse match. border: cells at the image's rim that
-    match nothing. d_regress: channels at the end of the fine features that the second stage uses, the others are the
-    first's. regress_temperature: of its softmax.
+    temperature: of the dual-softmax. threshold: least confidence of a coarse match. border: cells at the image's rim
+    that match nothing. d_regress: channels at the end of the fine features that the second stage uses, the others are
+    the first's. regress_temperature: of its softmax.
     """
 
     dims: tuple[int, int, int] = (64, 128, 256)
@@ -40,6 +40,8 @@ class EfficientLoFTRConfig:
         if self.dims[0] <= self.d_regress:
             raise ValueError("EfficientLoFTRConfig: dims[0] must be more than d_regress")
         if self.border < 1:
-            raise ValueError("EfficientLoFTRConfig: border must be at least 1, since windows reach a pixel out of a cell")
+            raise ValueError(
+                "EfficientLoFTRConfig: border must be at least 1, since windows reach a pixel out of a cell"
+            )
         if not self.layers or self.layers[0] != "self":
             raise ValueError("EfficientLoFTRConfig: the first layer must be of an image alone")

@@ -1,7 +1,7 @@
 """Fine features and the two stages of refinement (EfficientLoFTR sections 3.3 and 3.4).
 
-A match of two cells is a match of two windows of 8 x 8 px, the cells' own. First stage: of all pairs of their pixels the
-one of greatest confidence, by a dual-softmax. Second: the expectation over 3 x 3 px of image 1, which gives sub-pixel.
+A match of two cells is a match of two windows of 8 x 8 px, the cells' own. First stage: of all pairs of their pixels
+the one of greatest confidence, by a dual-softmax. Second: the expectation over 3 x 3 px of image 1, to sub-pixel.
 
 The fine features at full size are the map at 1/2 interpolated bilinearly. They are never made: a window needs 6 x 6 of
 the map, and as interpolation is linear, so is the correlation of interpolated features: it is interpolated itself.
@@ -107,7 +107,7 @@ def first_stage(patches0: Tensor, patches1: Tensor, config: EfficientLoFTRConfig
     similarity = torch.bmm(patches0, patches1.transpose(1, 2)) / config.dims[0]  # (M, 36, 36)
     similarity = narrow @ (similarity @ wide.reshape(WIDE * WIDE, -1).T)  # (M, 64, 100)
     confidence = 2 * similarity - similarity.logsumexp(dim=1, keepdim=True) - similarity.logsumexp(dim=2, keepdim=True)
-    inside = confidence.unflatten(2, (WIDE, WIDE))[:, :, 1:-1, 1:-1].flatten(1)  # (M, 64 * 64)
+    inside = torch.unflatten(confidence, 2, (WIDE, WIDE))[:, :, 1:-1, 1:-1].flatten(1)  # (M, 64 * 64)
     best = inside.argmax(dim=1)
     return best // WINDOW**2, best % WINDOW**2
 
@@ -117,8 +117,8 @@ def second_stage(
 ) -> Tensor:
     """Expected step (M, 2) xy px in image 1 from the pixels of the first stage. patches: (M, 36, d_regress).
 
-    The published network counts the 3 x 3 px from the rim of the window with a pixel around it, so that they lie a pixel
-    up and to the left, and round the rim at its first row and column; its weights were trained so, and want it so.
+    The published network counts the 3 x 3 px from the rim of the window with a pixel around it, so that they lie a
+    pixel up and to the left, and round the rim at its first row and column; its weights were trained so.
     """
     wide = _weights().to(patches0.device)
     row0, column0, row1, column1 = pixel0 // WINDOW, pixel0 % WINDOW, pixel1 // WINDOW, pixel1 % WINDOW
@@ -127,6 +127,6 @@ def second_stage(
     own = torch.bmm(wide[row0 + 1, column0 + 1][:, None], patches0)  # (M, 1, d)
     around = torch.bmm(wide[rows[:, :, None], columns[:, None]].flatten(1, 2), patches1)  # (M, 9, d)
     similarity = (around * own).sum(dim=2) / (config.d_regress**0.5 * config.regress_temperature)
-    heat = similarity.softmax(dim=1).unflatten(1, (3, 3))  # (M, row, column)
+    heat = torch.unflatten(similarity.softmax(dim=1), 1, (3, 3))  # (M, row, column)
     axis = steps.float()
     return torch.stack([heat.sum(dim=1) @ axis, heat.sum(dim=2) @ axis], dim=1)

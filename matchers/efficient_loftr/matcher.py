@@ -39,9 +39,9 @@ class EfficientLoFTRMatcher:
     """An EfficientLoFTR network with its weights on a device.
 
     resize: longer side of the image that the network sees, px; 0 keeps the image's size. Sides are rounded to multiples
-    of 32. Each match is one row: a pixel of the first cell, and a place in or next to the second. Both depend on the pair;
-    what is the same in all pairs is the cell, and tracks are made of cells. On the CPU each core works on a pair of its
-    own.
+    of 32. Each match is one row: a pixel of the first cell, and a place in or next to the second. Both depend on the
+    pair; what is the same in all pairs is the cell, and tracks are made of cells. On the CPU each core works on a pair
+    of its own.
     """
 
     rotation_invariant = False

@@ -2,8 +2,8 @@
 
 `encode` is the work of an image (backbone and the first self-attention), `match` the work of a pair: the other layers,
 coarse matching, fine features (they grow from cells that have seen the other image) and refinement. Network pixels have
-their origin at the corner of the image. The cell (r, c) is anchored at (8 c + 0.5, 8 r + 0.5), its match lies up to 3.5 px
-from there in image 0, and 4.5 px in image 1.
+their origin at the corner of the image. The cell (r, c) is anchored at (8 c + 0.5, 8 r + 0.5), its match lies up to
+3.5 px from there in image 0, and 4.5 px in image 1.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class EfficientLoFTR(nn.Module):
         mask = None if valid is None else aggregated_mask(valid)
         cells = self.loftr_coarse.encode(coarse.permute(0, 2, 3, 1), mask)
         return [
-            ImageFeatures(cells[b], quarter[b], half[b], None if valid is None else valid[b]) for b in range(len(images))
+            ImageFeatures(cells[b], quarter[b], half[b], None if valid is None else valid[b])
+            for b in range(len(images))
         ]
 
     def match(self, pairs: Sequence[tuple[ImageFeatures, ImageFeatures]]) -> list[PairMatches]:
@@ -123,7 +124,7 @@ class EfficientLoFTR(nn.Module):
         map0, map1 = self._fine_map(f0, feat0), self._fine_map(f1, feat1)
         chunk = CUDA_FINE_CHUNK if feat0.is_cuda else FINE_CHUNK
         parts = []
-        for i_ids, j_ids in zip(cells.i_ids.split(chunk), cells.j_ids.split(chunk), strict=True):
+        for i_ids, j_ids in zip(torch.split(cells.i_ids, chunk), torch.split(cells.j_ids, chunk), strict=True):
             patches0, patches1 = patches_at(map0, i_ids, f0.hw[1]), patches_at(map1, j_ids, f1.hw[1])
             parts.append(refine(patches0, patches1, self.config))
         return torch.cat([part.offset0 for part in parts]), torch.cat([part.offset1 for part in parts])
@@ -138,5 +139,7 @@ def _masks(features: Sequence[ImageFeatures]) -> Tensor | None:
     """Which aggregated cells of images of one size are looked at, (B, T) bool; None where all are."""
     if all(f.valid is None for f in features):
         return None
-    cells = [torch.ones(f.hw, dtype=torch.bool, device=f.coarse.device) if f.valid is None else f.valid for f in features]
+    cells = [
+        torch.ones(f.hw, dtype=torch.bool, device=f.coarse.device) if f.valid is None else f.valid for f in features
+    ]
     return aggregated_mask(torch.stack(cells))

@@ -1,7 +1,7 @@
 """The forms in which EfficientLoFTR's weights are published, made into the one that the network has.
 
-- The authors' checkpoints (eloftr_outdoor.ckpt): names begin with `matcher.`; a RepVGG block is three branches with batch
-  normalisation (`rbr_dense`, `rbr_1x1`, `rbr_identity`), or re-parameterised to one convolution (`rbr_reparam`).
+- The authors' checkpoints (eloftr_outdoor.ckpt): names begin with `matcher.`; a RepVGG block is three branches with
+  batch normalisation (`rbr_dense`, `rbr_1x1`, `rbr_identity`), or re-parameterised to one convolution (`rbr_reparam`).
 - The copies of the library `transformers` (model.safetensors): its own names, three branches.
 
 `as_published` gives the authors' names without the prefix, `published_shapes` says which names and shapes these are,
@@ -43,7 +43,12 @@ _LAYER_PARTS = {
     "mlp.fc2": "mlp.2",
     "mlp.layer_norm": "norm2",
 }
-_JOINING_PARTS = {"out_conv1": "outconv", "out_conv2": "outconv2.0", "batch_norm": "outconv2.1", "out_conv3": "outconv2.3"}
+_JOINING_PARTS = {
+    "out_conv1": "outconv",
+    "out_conv2": "outconv2.0",
+    "batch_norm": "outconv2.1",
+    "out_conv3": "outconv2.3",
+}
 _BLOCK = re.compile(r"efficientloftr\.backbone\.stages\.(\d+)\.blocks\.(\d+)\.(.+)\.(\w+)")
 _LAYER = re.compile(r"efficientloftr\.local_feature_transformer\.layers\.(\d+)\.(self|cross)_attention\.(.+)\.(\w+)")
 _JOINING = re.compile(r"refinement_layer\.out_conv_layers\.([01])\.(.+)\.(\w+)")
@@ -114,7 +119,11 @@ def _layer_shapes(channels: int) -> dict[str, tuple[int, ...]]:
 
 def reparameterised(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The network's tensors of a state dict that has the names and shapes of `published_shapes`, of either form."""
-    made = {key: value for key, value in state.items() if not re.search(r"\.(rbr_(?!reparam)|layer\d_outconv2\.[01]\.)", key)}
+    made = {
+        key: value
+        for key, value in state.items()
+        if not re.search(r"\.(rbr_(?!reparam)|layer\d_outconv2\.[01]\.)", key)
+    }
     for key in state:
         if key.endswith(".rbr_dense.conv.weight"):
             block = key.removesuffix(".rbr_dense.conv.weight")

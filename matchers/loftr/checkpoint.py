@@ -234,7 +234,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
     _bound_zip(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # of a path, torch looks at the name
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BadFile(
             f"{path}: not a checkpoint of plain tensors, refused because reading it could run code; "

@@ -1,9 +1,9 @@
 """Our network against that of `transformers` under the same random weights: parity means that published weights work.
 
 Up to the fine features, and again in the second stage, the two are compared as they are. In between the library (5.24)
-does not do what the authors' code and the paper do: it takes the softmax of the first stage over the matches of an image
-instead of the pixels of a window, and gives every match the same pixel of its window. What is compared there is the
-first stage written out here on whole matrices, from the library's own windows.
+does not do what the authors' code and the paper do: it takes the softmax of the first stage over the matches of an
+image instead of the pixels of a window, and gives every match the same pixel of its window. What is compared there is
+the first stage written out here on whole matrices, from the library's own windows.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def test_windows_are_those_of_the_map_at_full_size() -> None:
 
 
 def _interpolation() -> Tensor:
-    """(10, 10, 36): what each pixel of a window with a rim takes of 6 x 6 of a map at half its size, by interpolating."""
+    """(10, 10, 36): what each pixel of a window with a rim takes of 6 x 6 of a map at half its size."""
     unit = torch.eye(36).reshape(36, 1, 6, 6)
     full = torch.nn.functional.interpolate(unit, scale_factor=2.0, mode="bilinear", align_corners=False)
     return full[:, 0, 1:-1, 1:-1].permute(1, 2, 0)

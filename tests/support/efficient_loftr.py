@@ -1,0 +1,79 @@
+"""EfficientLoFTR checkpoints with random weights, in every form in which they are published."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from sfm.matchers.efficient_loftr.config import EfficientLoFTRConfig
+from sfm.matchers.efficient_loftr.model import EfficientLoFTR
+from sfm.matchers.efficient_loftr.naming import published_shapes, reparameterised
+
+TINY = EfficientLoFTRConfig(dims=(12, 16, 64), blocks=(1, 1, 2), layers=("self", "cross") * 2)
+
+
+def speckle(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """(H, W) u8: noise with details of some pixels, which random features tell apart."""
+    noise = gaussian_filter(np.random.default_rng(seed).standard_normal((height, width)), 1.5)
+    return np.clip((noise - noise.min()) / (noise.max() - noise.min()) * 255, 0, 255).astype(np.uint8)
+
+
+def random_state(config: EfficientLoFTRConfig = TINY, *, branches: bool = True, seed: int = 0) -> dict[str, Tensor]:
+    """By the authors' names, without `matcher.`; activations keep their size from layer to layer."""
+    torch.manual_seed(seed)
+    state = {}
+    for name, shape in published_shapes(config, branches=branches).items():
+        last = name.rsplit(".", 1)[1]
+        if last == "running_var":
+            state[name] = torch.rand(shape) + 0.5
+        elif last in ("bias", "running_mean"):
+            state[name] = 0.1 * torch.randn(shape)
+        elif len(shape) == 1:
+            state[name] = 0.7 + 0.1 * torch.rand(shape)
+        else:
+            state[name] = torch.randn(shape) * torch.Size(shape[1:]).numel() ** -0.5
+    return state
+
+
+@cache
+def _matching_state() -> dict[str, Tensor]:
+    state = random_state(TINY)
+    model = EfficientLoFTR(TINY).eval()
+    model.load_state_dict(reparameterised(state))
+    images = torch.from_numpy(np.stack([speckle(160, 224, seed) for seed in range(3)]))[:, None].float() / 255
+    last = TINY.blocks[2] - 1
+    backbone = model.backbone
+    with torch.no_grad():
+        x = backbone.layer3[:last](backbone.layer2(backbone.layer1(backbone.layer0(images))))
+        y = backbone.layer3[last].rbr_reparam(x)
+    mean, scale = y.mean(dim=(0, 2, 3)), 3 / y.std(dim=(0, 2, 3))
+    block = f"backbone.layer3.{last}"
+    for name in (f"{block}.{branch}.{part}" for branch in BRANCHES for part in ("weight", "bias")):
+        state[name] *= scale
+    state[f"{block}.rbr_dense.bn.bias"] -= mean * scale + 1.5
+    return {name: torch.full_like(value, 3) if "norm2.weight" in name else value for name, value in state.items()}
+
+
+BRANCHES = ("rbr_dense.bn", "rbr_1x1.bn", "rbr_identity")
+
+
+def matching_state() -> dict[str, Tensor]:
+    """`random_state` whose cells are of one length and differ, so that what looks the same is matched."""
+    return dict(_matching_state())
+
+
+def save_checkpoint(path: Path, state: dict[str, Tensor], *, prefix: str = "matcher.") -> Path:
+    """As the authors save it (.ckpt), or as a .safetensors file."""
+    named = {prefix + name: value for name, value in state.items()}
+    if path.suffix == ".safetensors":
+        save_file(named, path)
+    else:
+        torch.save({"state_dict": named}, path)
+    return path
