@@ -1,4 +1,4 @@
-"""EfficientLoFTR checkpoints with random weights, in every form in which they are published."""
+"""EfficientLoFTR for tests: checkpoints with random weights, and a matcher that needs no training."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from sfm.matchers.efficient_loftr.config import EfficientLoFTRConfig
+from sfm.matchers.efficient_loftr.matcher import EfficientLoFTRMatcher
 from sfm.matchers.efficient_loftr.model import EfficientLoFTR
 from sfm.matchers.efficient_loftr.naming import published_shapes, reparameterised
 
@@ -77,3 +79,44 @@ def save_checkpoint(path: Path, state: dict[str, Tensor], *, prefix: str = "matc
     else:
         torch.save({"state_dict": named}, path)
     return path
+
+
+class PatchBackbone(torch.nn.Module):
+    """Features that need no training: the image's own patches, of zero mean and unit norm."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 1, H, W) → (B, 64, H/2, W/2), (B, 1, H/4, W/4), (B, 1024, H/8, W/8)."""
+        half = patches(image, 7, 2)
+        half = torch.cat([half, torch.zeros_like(half[:, :15])], dim=1)  # the last channels regress: nothing
+        return half, F.avg_pool2d(image, 4), patches(image, 32, 8)
+
+
+def patches(image: Tensor, side: int, stride: int) -> Tensor:
+    unfolded = F.unfold(F.pad(image, (side // 2,) * 4, mode="replicate"), side, stride=stride)
+    unfolded = F.normalize(unfolded - unfolded.mean(dim=1, keepdim=True), dim=1) * side
+    h, w = image.shape[2] // stride, image.shape[3] // stride
+    return unfolded.reshape(len(image), side * side, -1, (image.shape[3] + side // 2 * 2 - side) // stride + 1)[
+        :, :, :h, :w
+    ]
+
+
+class NoTransformer(torch.nn.Module):
+    def encode(self, feat: Tensor, mask: Tensor | None = None) -> Tensor:
+        return feat
+
+    def forward(
+        self, feat0: Tensor, feat1: Tensor, mask0: Tensor | None, mask1: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        return feat0, feat1
+
+
+class HalfMap(torch.nn.Module):
+    def forward(self, coarse: Tensor, quarter: Tensor, half: Tensor) -> Tensor:
+        return half * 20
+
+
+def patch_matcher() -> EfficientLoFTRMatcher:
+    """The whole matcher, its learned parts replaced: patches as features, no transformer layer."""
+    model = EfficientLoFTR(EfficientLoFTRConfig(temperature=0.015))
+    model.backbone, model.loftr_coarse, model.fine_preprocess = PatchBackbone(), NoTransformer(), HalfMap()
+    return EfficientLoFTRMatcher(model, name="efficient-loftr-patches", checksum="0" * 64, resize=0)
