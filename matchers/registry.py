@@ -98,7 +98,7 @@ MATCHERS: Registry[MakeMatcher] = Registry(
     "loftr_sfm.matchers",
     {
         "loftr": Entry("detector-free", _loftr),
-        "efficient-loftr": Entry("its successor: more accurate, for a GPU", _efficient_loftr),
+        "efficient-loftr": Entry("its successor of 2024, for a GPU", _efficient_loftr),
         "sift": Entry("COLMAP's SIFT, for comparison", _sift),
     },
 )
