@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from sfm.errors import BadOption
 from sfm.matchers.base import Matcher
@@ -17,6 +18,7 @@ from sfm.registry import Entry, Registry
 from sfm.weights.registry import check_name
 
 log = logging.getLogger(__name__)
+WITH_WEIGHTS = ("loftr", "efficient-loftr")  # matchers that --weights is for
 
 
 def make_matcher(options: MatchingOptions) -> Matcher:
@@ -28,8 +30,23 @@ def make_matcher(options: MatchingOptions) -> Matcher:
 def check_choice(options: MatchingOptions) -> None:
     """What can be known to be wrong before a matcher is loaded. Raises BadOption and BadFile."""
     MATCHERS.choose(options.matcher)
+    if options.matcher in WITH_WEIGHTS:
+        check_name(options.weights, options.matcher)
+
+
+def chosen_weights(options: MatchingOptions) -> tuple[str, Path] | None:
+    """Name in the weights' registry (or what the file is called) and file of the weights of a matcher that has some."""
     if options.matcher == "loftr":
-        check_name(options.weights)
+        from sfm.matchers.loftr import checkpoint
+
+        choice = checkpoint.choose(options.weights, device=device_of(options), offline=options.offline)
+        return choice.name, choice.path
+    if options.matcher == "efficient-loftr":
+        from sfm.matchers.efficient_loftr import checkpoint as of_efficient
+
+        name = of_efficient.DEFAULT if options.weights == "auto" else options.weights
+        return name, of_efficient.choose(options.weights, offline=options.offline).path
+    return None
 
 
 def device_of(options: MatchingOptions) -> str:
@@ -52,6 +69,17 @@ def _loftr(options: MatchingOptions, argument: str | None) -> Matcher:
     return checkpoint.load_matcher(choice, device=device, resize=options.resize, batch_size=options.batch)
 
 
+def _efficient_loftr(options: MatchingOptions, argument: str | None) -> Matcher:
+    from sfm.matchers.efficient_loftr import checkpoint
+
+    device = device_of(options)
+    choice = checkpoint.choose(options.weights, offline=options.offline)
+    log.warning("%s", choice.reason)
+    return checkpoint.load_matcher(
+        choice, device=device, resize=options.resize, batch_size=options.batch, threshold=options.confidence
+    )
+
+
 def _sift(options: MatchingOptions, argument: str | None) -> Matcher:
     from sfm.matchers.sift import SiftMatcher
 
@@ -70,6 +98,7 @@ MATCHERS: Registry[MakeMatcher] = Registry(
     "loftr_sfm.matchers",
     {
         "loftr": Entry("detector-free", _loftr),
+        "efficient-loftr": Entry("its successor of 2024, for a GPU", _efficient_loftr),
         "sift": Entry("COLMAP's SIFT, for comparison", _sift),
     },
 )

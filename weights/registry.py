@@ -13,6 +13,7 @@ from sfm.errors import BadFile
 from sfm.wording import did_you_mean
 
 _KORNIA = "https://huggingface.co/kornia/loftr/resolve/main/"
+_ZJU = "https://huggingface.co/zju-community/"  # the authors' group
 _CMP = "http://cmp.felk.cvut.cz/~mishkdmy/models/"  # plain HTTP: the checksum decides
 
 
@@ -23,6 +24,7 @@ class Weights:
     purpose: what it is for. urls: addresses in the order they are tried, none where the file ships
     with the package. size: bytes, sha256: hex; None where not published. config: key of
     sfm.matchers.loftr.config.CONFIGS. file_names: the first is ours, the others are taken too.
+    matcher: whose network it is, a key of MATCHERS in sfm.matchers.registry.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Weights:
     size: int | None = None
     sha256: str | None = None
     licence: str = "Apache-2.0"
+    matcher: str = "loftr"
 
     @property
     def embedded(self) -> Path | None:
@@ -82,12 +85,22 @@ REGISTRY: dict[str, Weights] = {
         size=8_076_864,
         sha256="543ae655e204de41b0db9a9e49e21ce296b7d95cf564f573110b76901a114e22",
     ),
+    "eloftr-outdoor": Weights(
+        name="eloftr-outdoor",
+        purpose="EfficientLoFTR (--matcher efficient-loftr), trained on MegaDepth; no checksum is published",
+        config="efficient-loftr",
+        file_names=("eloftr_outdoor.safetensors", "eloftr_outdoor.ckpt"),
+        urls=(_ZJU + "efficientloftr/resolve/main/model.safetensors",),
+        matcher="efficient-loftr",
+    ),
 }
 
 
-def check_name(name: str) -> None:
-    """BadFile unless weights are of this name, or in a file of this path; nothing is loaded or downloaded."""
-    known = ("auto", *REGISTRY)
+def check_name(name: str, matcher: str = "loftr") -> None:
+    """BadFile unless weights of this matcher are of this name, or in a file of this path; nothing is loaded."""
+    known = ("auto", *(key for key, weights in REGISTRY.items() if weights.matcher == matcher))
+    if name in REGISTRY and name not in known:
+        raise BadFile(f"{name}: weights of another network; give --matcher {REGISTRY[name].matcher} as well")
     if name not in known and not Path(name).is_file():
         meant = did_you_mean(name, known)
         raise BadFile(f"{name}: no such weights; give {', '.join(known)}, or the path of a checkpoint file{meant}")

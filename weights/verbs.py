@@ -22,7 +22,7 @@ def list_text() -> str:
 
 def fetch_text(names: Sequence[str], *, offline: bool = False) -> str:
     """Downloads the named weights and says where they are; BadFile when one cannot be had."""
-    return "\n".join(f"{name:<11} {fetch(_known(name), offline=offline)}" for name in names)
+    return "\n".join(f"{name:<14} {fetch(_known(name), offline=offline)}" for name in names)
 
 
 def check_text(names: Sequence[str] = ()) -> str:
@@ -32,7 +32,7 @@ def check_text(names: Sequence[str] = ()) -> str:
 
 def _check(name: str) -> str:
     if name in REGISTRY:
-        return f"{name:<11} {state_of(REGISTRY[name])}"
+        return f"{name:<14} {state_of(REGISTRY[name])}"
     digest = sha256_of(Path(name))
     known = by_checksum(digest)
     return f"{name}: {f'the official {known.name}' if known else 'unknown checksum'}, SHA-256 {digest}"

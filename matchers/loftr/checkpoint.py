@@ -47,7 +47,7 @@ def choose(name: str, *, device: str, offline: bool = False) -> Choice:
     """
     if name == "auto":
         return _choose_auto(device, offline)
-    if name in REGISTRY:
+    if name in REGISTRY and REGISTRY[name].matcher == "loftr":
         return _chosen(REGISTRY[name], f"{name} weights, as asked for", offline)
     return _choose_file(Path(name))
 
@@ -123,7 +123,7 @@ def _choose_file(path: Path) -> Choice:
     check_name(str(path))
     _bound_size(path)
     known = by_checksum(sha256_of(path))
-    if known is not None:
+    if known is not None and known.matcher == "loftr":
         config, why = CONFIGS[known.config], f"known by its checksum as the official {known.name}"
     elif (stored := _stored_config(path)) is not None:
         config, why = stored, "configuration read from the file"
@@ -196,7 +196,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Takes a bare state dict or one under the key state_dict; a leading "matcher." of names is dropped.
     """
     _bound_size(path)
-    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    with path.open("rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"  # a torch checkpoint, whatever its name
+    state = _read_safetensors(path) if path.suffix == ".safetensors" and not is_zip else _read_pickle(path)
     return {key.removeprefix("matcher."): value for key, value in state.items()}
 
 
@@ -232,7 +234,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
     _bound_zip(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # of a path, torch looks at the name
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BadFile(
             f"{path}: not a checkpoint of plain tensors, refused because reading it could run code; "

@@ -9,13 +9,13 @@ from itertools import groupby
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sfm.matchers.base import GreyImage, Mask, check_images
 from sfm.matchers.loftr.config import COARSE_STRIDE
 from sfm.matchers.loftr.model import ImageFeatures, LoFTR, PairMatches
+from sfm.matchers.network_images import inside, on_usable, resized, usable_pixels
 from sfm.system.parallel import map_on_cores, num_cores
 from sfm.types import Grid, MatcherTraits, Matches
 
@@ -91,7 +91,7 @@ class LoFTRMatcher:
     def network_input(self, image: GreyImage) -> Tensor:
         """(1, 1, h, w) f32 in [0, 1]: the image (H, W) as the network sees it, on its device."""
         w, h = self.net_size(image.shape[1], image.shape[0])
-        return _resized(image, (h, w))[None].to(self._device)
+        return resized(image, (h, w))[None].to(self._device)
 
     def _precision(self) -> AbstractContextManager[object]:
         """Half precision where the device is fast in it; sums that overflow in it are kept in fp32 by the network."""
@@ -116,10 +116,10 @@ class LoFTRMatcher:
     def _encode_batch(self, images: Sequence[GreyImage], masks: Sequence[Mask | None]) -> list[LoFTRFeatures]:
         height, width = images[0].shape
         w, h = self.net_size(width, height)
-        batch = torch.stack([_resized(image, (h, w)) for image in images]).to(
+        batch = torch.stack([resized(image, (h, w)) for image in images]).to(
             self._device, memory_format=torch.channels_last
         )
-        usable = [None if mask is None else _usable(mask, (h, w)) for mask in masks]
+        usable = [None if mask is None else usable_pixels(mask, (h, w)) for mask in masks]
         valid = None
         if any(u is not None for u in usable):
             cells = [np.ones((h, w), bool) if u is None else u for u in usable]
@@ -144,42 +144,14 @@ class LoFTRMatcher:
         return [_to_image(m, f0, f1) for m, (f0, f1) in zip(found, pairs, strict=True)]
 
 
-def _resized(image: GreyImage, hw: tuple[int, int]) -> Tensor:
-    """(1, h, w) f32 in [0, 1], antialiased."""
-    tensor = torch.from_numpy(np.array(image))[None, None].float() / 255
-    if tensor.shape[2:] != hw:
-        tensor = F.interpolate(tensor, size=hw, mode="bilinear", antialias=True)
-    return tensor[0]
-
-
-def _usable(mask: Mask, hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """(h, w) bool: network pixels that cover no masked-out pixel of the image."""
-    blocked = torch.from_numpy(~np.asarray(mask, bool)).float()[None, None]
-    found: NDArray[np.bool_] = F.adaptive_max_pool2d(blocked, hw)[0, 0].numpy() == 0
-    return found
-
-
 def _to_image(found: PairMatches, f0: LoFTRFeatures, f1: LoFTRFeatures) -> Matches:
     order = torch.argsort(found.confidence, descending=True, stable=True)
     points0 = torch.cat([found.anchors0[order], found.refined0[order]]).cpu().numpy()  # network px
     points1 = torch.cat([found.refined1[order], found.anchors1[order]]).cpu().numpy()
     columns = (found.confidence[order].clamp(0, 1), found.i_ids[order], found.j_ids[order])
-    keep = _on_usable(points0, f0.usable) & _on_usable(points1, f1.usable)
+    keep = on_usable(points0, f0.usable) & on_usable(points1, f1.usable)
     return Matches(
-        _inside(points0[keep] * f0.image_from_net, f0.size),
-        _inside(points1[keep] * f1.image_from_net, f1.size),
+        inside(points0[keep] * f0.image_from_net, f0.size),
+        inside(points1[keep] * f1.image_from_net, f1.size),
         *(np.tile(column.cpu().numpy(), 2)[keep] for column in columns),
     )
-
-
-def _on_usable(points: NDArray[np.float32], usable: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """(M, 2) network px → (M,) bool: refinement may move a point onto a masked-out pixel."""
-    if usable is None:
-        return np.ones(len(points), bool)
-    column, row = points.astype(np.int64).T
-    on_usable: NDArray[np.bool_] = usable[row.clip(0, usable.shape[0] - 1), column.clip(0, usable.shape[1] - 1)]
-    return on_usable
-
-
-def _inside(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
-    return points.clip(0, np.array(size)).astype(np.float32)

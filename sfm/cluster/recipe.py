@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sfm.errors import BadFile, SfMError
 from sfm.matchers.base import Matcher, Resizable
-from sfm.matchers.registry import device_of, make_matcher
+from sfm.matchers.registry import chosen_weights, make_matcher
 from sfm.options import MatchingOptions
 from sfm.weights.download import cache_folder, find
 from sfm.weights.registry import REGISTRY
@@ -78,14 +78,13 @@ class Recipe:
 
 def recipe_of(options: MatchingOptions, matcher: Matcher, *, at_size: int | None = None) -> Recipe:
     """The recipe of the matcher that the driver made of these options. at_size: as of Recipe."""
-    if options.matcher != "loftr":
+    chosen = chosen_weights(options)
+    if chosen is None:
         return Recipe(options, matcher.provenance, at_size=at_size)
-    from sfm.matchers.loftr.checkpoint import choose
-
-    choice = choose(options.weights, device=device_of(options), offline=options.offline)
-    if choice.name in REGISTRY and options.weights in ("auto", choice.name):
-        named = replace(options, weights=choice.name)
-        shipped = REGISTRY[choice.name].embedded is None
-        return Recipe(named, matcher.provenance, np.fromfile(choice.path, np.uint8) if shipped else None, at_size)
-    named = replace(options, weights=choice.path.name)
-    return Recipe(named, matcher.provenance, np.fromfile(choice.path, np.uint8), at_size)
+    name, path = chosen
+    if name in REGISTRY and options.weights in ("auto", name):
+        named = replace(options, weights=name)
+        shipped = REGISTRY[name].embedded is None
+        return Recipe(named, matcher.provenance, np.fromfile(path, np.uint8) if shipped else None, at_size)
+    named = replace(options, weights=path.name)
+    return Recipe(named, matcher.provenance, np.fromfile(path, np.uint8), at_size)

@@ -64,7 +64,7 @@ def _again(record: Mapping[str, Any], out: Path, images: Path) -> list[tuple[str
     if not record.get("error") and not record.get("models"):  # stopped on purpose
         return [(_command(record, out, images, "", {}), "go on from where it stopped")]
     found = []
-    if matching.get("matcher") == "loftr" and isinstance(resize, int) and 0 < resize < FINEST:
+    if matching.get("matcher") in ("loftr", "efficient-loftr") and isinstance(resize, int) and 0 < resize < FINEST:
         finer = min(FINEST, 32 * round(FINER * resize / 32))
         found.append(
             (

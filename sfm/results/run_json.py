@@ -182,8 +182,8 @@ def recorded_warnings(record: Mapping[str, Any]) -> list[str]:
 def run_title(record: Mapping[str, Any]) -> str:
     """The title of a run in comparisons: its matcher."""
     name = str(record.get("matcher", {}).get("matcher", ""))
-    kind, _, weights = name.partition("-")
-    known = {"loftr": "LoFTR", "sift": "SIFT", "hloc": "hloc"}
+    kind, _, weights = name.replace("efficient-loftr", "eloftr").partition("-")
+    known = {"loftr": "LoFTR", "eloftr": "EfficientLoFTR", "sift": "SIFT", "hloc": "hloc"}
     return f"{known[kind]} {weights.replace('-', ' ')}".strip() if kind in known else name or "model"
 
 

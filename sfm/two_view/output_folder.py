@@ -75,8 +75,10 @@ def match_to_folder(a: Path, b: Path, out: Path | None, options: MatchOptions) -
 def _check(images: Records, options: MatchOptions) -> None:
     """BadOption for figures that cannot be drawn, before anything is computed."""
     pixel = options.figures.pixel()
-    if options.matching.matcher == "sift" and (options.figures.features or pixel):
-        raise BadOption("--features and --attention show a network's inside: not with --matcher sift")
+    if options.matching.matcher != "loftr" and (options.figures.features or pixel):
+        raise BadOption(
+            f"--features and --attention show LoFTR's inside: not with --matcher {options.matching.matcher}"
+        )
     width, height = images[0].width, images[0].height
     if pixel and not (0 <= pixel[0] < width and 0 <= pixel[1] < height):
         raise BadOption(f"--attention {options.figures.attention}: outside {images[0].name}, which is {width}x{height}")
@@ -108,7 +110,7 @@ def _next(images: Records, result: TwoViewResult, options: MatchOptions) -> list
     pair = shlex.join(["loftr-sfm", "match", *names])
     if not result.trusted and options.matching.matcher == "loftr" and result.num_inliers < 100:
         return [f"next: {pair} --confidence 0.2 --resize 1024    (more matches, finer)"]
-    if options.matching.matcher == "sift":
+    if options.matching.matcher != "loftr":
         return [f"next: {pair}    (the same by LoFTR)"]
     if not (options.figures.features or options.figures.attention):
         middle = f"{images[0].width // 2},{images[0].height // 2}"
@@ -138,6 +140,8 @@ def _sheets(images: Records, result: TwoViewResult, matcher: Matcher, options: M
 
 
 def _matcher_name(name: str) -> str:
+    if name.startswith("efficient-loftr-"):
+        return f"EfficientLoFTR {short_name(name.removeprefix('efficient-loftr-'), 20)}"
     return "SIFT" if name == "sift" else f"LoFTR {short_name(name.removeprefix('loftr-'), 20)}"
 
 

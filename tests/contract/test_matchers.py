@@ -28,7 +28,13 @@ def _loftr_compact() -> Matcher:
     return weights.load("compact", device="cpu", offline=True)
 
 
-MATCHERS = {"sift": _sift, "loftr-compact": _loftr_compact}
+def _efficient_loftr() -> Matcher:
+    from tests.support.efficient_loftr import patch_matcher
+
+    return patch_matcher()
+
+
+MATCHERS = {"sift": _sift, "loftr-compact": _loftr_compact, "efficient-loftr": _efficient_loftr}
 
 
 @cache
@@ -84,6 +90,8 @@ def test_shift_is_found(matcher):
 
 
 def test_two_sizes(matcher):
+    if matcher.name == "efficient-loftr-patches":
+        pytest.skip("patches of pixels are of one scale")
     big = zoom(IMAGE, 1.5, order=1)[:, :280]  # 252 x 280, which shows the left 187 px
     matches = match(matcher, IMAGE, big)
     assert len(matches) >= 50

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from sfm.errors import BadFile, BadOption
-from sfm.matchers.registry import MATCHERS, check_choice, device_of, make_matcher
+from sfm.matchers.registry import MATCHERS, check_choice, chosen_weights, device_of, make_matcher
 from sfm.options import MatchingOptions
 from sfm.registry import Entry
+from tests.support.efficient_loftr import matching_state, save_checkpoint
 
 
 def test_loftr_has_the_options_threshold_and_size():
@@ -24,7 +25,9 @@ def test_sift_says_what_it_does_not_use(caplog):
 
 
 def test_misspelt_names_get_a_suggestion_before_anything_is_loaded():
-    with pytest.raises(BadOption, match=r"--matcher loftrr: choose one of loftr, sift; did you mean loftr\?"):
+    with pytest.raises(
+        BadOption, match=r"--matcher loftrr: choose one of loftr, efficient-loftr, sift; did you mean loftr\?"
+    ):
         check_choice(MatchingOptions(matcher="loftrr"))
     with pytest.raises(BadFile, match=r"outdor: no such weights; .*; did you mean outdoor\?"):
         check_choice(MatchingOptions(weights="outdor"))
@@ -33,13 +36,37 @@ def test_misspelt_names_get_a_suggestion_before_anything_is_loaded():
 
 def test_sift_and_bad_choices():
     assert make_matcher(MatchingOptions(matcher="sift", device="cpu")).name == "sift"
-    assert list(MATCHERS.built_in) == ["loftr", "sift"]
-    with pytest.raises(BadOption, match="--matcher surf: choose one of loftr, sift"):
+    assert list(MATCHERS.built_in) == ["loftr", "efficient-loftr", "sift"]
+    with pytest.raises(BadOption, match="--matcher surf: choose one of loftr, efficient-loftr, sift"):
         make_matcher(MatchingOptions(matcher="surf"))
     with pytest.raises(BadOption, match="--matcher sift:3: sift takes no argument"):
         make_matcher(MatchingOptions(matcher="sift:3"))
     with pytest.raises(BadFile, match=r"absent\.ckpt"):
         make_matcher(MatchingOptions(weights="absent.ckpt"))
+
+
+def test_efficient_loftr_has_the_options(tmp_path, caplog):
+    path = save_checkpoint(tmp_path / "tiny.ckpt", matching_state())
+    options = MatchingOptions(
+        matcher="efficient-loftr", weights=str(path), confidence=0.35, resize=320, batch=3, device="cpu"
+    )
+    check_choice(options)
+    matcher = make_matcher(options)
+    assert matcher.name == "efficient-loftr-tiny"
+    assert (matcher.provenance["threshold"], matcher.provenance["resize"], matcher.batch_size) == ("0.35", "320", 3)
+    assert caplog.messages == [f"weights {path}: EfficientLoFTR by its tensors"]
+    assert chosen_weights(options) == (str(path), path)
+
+
+def test_weights_go_with_their_matcher():
+    with pytest.raises(BadFile, match="eloftr-outdoor: weights of another network; give --matcher efficient-loftr as"):
+        check_choice(MatchingOptions(weights="eloftr-outdoor"))
+    with pytest.raises(BadFile, match="compact: weights of another network; give --matcher loftr as well"):
+        check_choice(MatchingOptions(matcher="efficient-loftr", weights="compact"))
+    check_choice(MatchingOptions(matcher="efficient-loftr"))
+    name, path = chosen_weights(MatchingOptions(weights="compact", device="cpu"))
+    assert (name, path.name) == ("compact", "loftr_compact.safetensors")
+    assert chosen_weights(MatchingOptions(matcher="sift")) is None
 
 
 def test_a_matcher_of_another_package_is_made_with_its_argument(monkeypatch):

@@ -28,10 +28,10 @@ def test_list_names_all(tmp_path: Path) -> None:
 
 
 def test_fetch_then_check(tmp_path: Path) -> None:
-    assert "outdoor     not on this machine" in check_text()
+    assert "outdoor        not on this machine" in check_text()
     path = tmp_path / "weights" / "test.ckpt"
-    assert fetch_text(["outdoor"]) == f"outdoor     {path}"
-    assert check_text(["outdoor"]) == f"outdoor     ok, checksum right: {path}"
+    assert fetch_text(["outdoor"]) == f"outdoor        {path}"
+    assert check_text(["outdoor"]) == f"outdoor        ok, checksum right: {path}"
     assert "the official outdoor" in check_text([str(path)])
     path.write_bytes(PAYLOAD[::-1])
     assert "damaged (wrong SHA-256" in check_text(["outdoor"])

@@ -11,6 +11,7 @@ from sfm.errors import SfMError
 from sfm.matchers.registry import make_matcher
 from sfm.options import MatchingOptions
 from sfm.weights.registry import REGISTRY, Weights
+from tests.support.efficient_loftr import random_state, save_checkpoint
 
 SMALL = MatchingOptions(device="cpu", resize=128, confidence=0.3, offline=True)
 
@@ -51,6 +52,22 @@ def test_downloaded_weights_are_put_into_the_nodes_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LOFTR_SFM_CACHE", str(tmp_path / "node"))
     assert recipe.make("cpu").provenance == provenance
     assert [path.name for path in (tmp_path / "node" / "weights").iterdir()] == ["far.safetensors"]
+
+
+def test_efficient_loftr_travels_too(tmp_path, monkeypatch):
+    """A file by its name; weights by name into the node's cache, whichever of its forms the driver has."""
+    path = save_checkpoint(tmp_path / "mine.ckpt", random_state())
+    recipe, provenance = made_elsewhere(replace(SMALL, matcher="efficient-loftr", weights=str(path)))
+    assert recipe.options.weights == "mine.ckpt"
+    assert recipe.make("cpu").provenance == provenance
+    monkeypatch.setenv("LOFTR_SFM_CACHE", str(tmp_path / "driver"))
+    (tmp_path / "driver" / "weights").mkdir(parents=True)
+    path.rename(tmp_path / "driver" / "weights" / "eloftr_outdoor.ckpt")
+    recipe, provenance = made_elsewhere(replace(SMALL, matcher="efficient-loftr"))
+    assert recipe.options.weights == "eloftr-outdoor"
+    monkeypatch.setenv("LOFTR_SFM_CACHE", str(tmp_path / "node"))
+    assert recipe.make("cpu").provenance == provenance
+    assert provenance["matcher"] == "efficient-loftr-outdoor"
 
 
 def test_the_matcher_for_small_images_is_made_as_well():

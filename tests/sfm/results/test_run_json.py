@@ -6,7 +6,7 @@ from pathlib import Path
 from sfm.cli.parsing import Parser, add_options, options_from
 from sfm.options import ImageOptions, MappingOptions, MatchingOptions, Options, ReportOptions
 from sfm.results.console import summary_text
-from sfm.results.run_json import command
+from sfm.results.run_json import command, run_title
 from sfm.types import ReconstructionSummary, StageSummary
 
 
@@ -47,3 +47,9 @@ def test_the_end_of_a_run_says_what_there_is_and_what_to_do_next():
     ):
         assert words in text
     assert "--matcher sift" not in summary_text(summary, Path("photos"), Path("o ut"), matcher="sift")
+
+
+def test_a_run_is_titled_by_its_matcher():
+    names = ("loftr-compact-wide", "efficient-loftr-outdoor", "sift", "efficient-other", "")
+    titles = [run_title({"matcher": {"matcher": name}}) for name in names]
+    assert titles == ["LoFTR compact wide", "EfficientLoFTR outdoor", "SIFT", "efficient-other", "model"]
