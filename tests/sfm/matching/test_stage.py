@@ -94,10 +94,11 @@ class Store:
     def write_tried(self, tried):
         self.tried = tuple(tried)
 
-    def write_grids(self, grids, *, traits=None):
-        self.grids, self.traits = dict(grids), traits
+    def write_grids(self, grids, *, traits=None, others=()):
+        self.grids, self.traits, self.others = dict(grids), traits, tuple(others)
 
-    def use_matcher(self, key):
+    def use_matcher(self, key, *others):
+        self.beside = others
         if key in self.matches:
             self.current = key
 
