@@ -213,9 +213,11 @@ def _kornia(extra: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from kornia import feature
-        return feature if hasattr(feature, "ALIKED") else _missing("kornia", extra)
     except ImportError:
-        return _missing("kornia", extra)
+        raise _missing("kornia", extra) from None
+    if not hasattr(feature, "ALIKED"):
+        raise _missing("kornia", extra)
+    return feature
 
 
 def _in_wheel(distribution: str, name: str, extra: str) -> Path:
@@ -223,12 +225,14 @@ def _in_wheel(distribution: str, name: str, extra: str) -> Path:
     try:
         path = Path(str(metadata.distribution(distribution).locate_file(name)))
     except metadata.PackageNotFoundError:
-        return _missing(distribution, extra)
-    return path if path.is_file() else _missing(distribution, extra)
+        raise _missing(distribution, extra) from None
+    if not path.is_file():
+        raise _missing(distribution, extra)
+    return path
 
 
-def _missing(package: str, extra: str) -> Any:
-    raise BadOption(
+def _missing(package: str, extra: str) -> BadOption:
+    return BadOption(
         f"this matcher needs {package}, which is not installed or too old; run: pip install 'loftr-sfm[{extra}]'"
     )
 

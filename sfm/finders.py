@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sfm.registry import JOIN as JOIN
+from sfm.registry import MOST as MOST
 from sfm.types import Grid, MatcherTraits
-
-MOST = 8  # matchers of a run: a key of a keypoint has three bits for its finder (sfm.tracks.links)
-JOIN = "+"  # between their names
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,10 +20,12 @@ from importlib import metadata
 from typing import Any, Generic, TypeVar
 
 from sfm.errors import BadOption, one_line
-from sfm.finders import JOIN, MOST
 from sfm.wording import did_you_mean
 
 log = logging.getLogger(__name__)
+
+JOIN = "+"  # between the names of choices that are made together
+MOST = 8  # of them: a keypoint's key has three bits for the matcher that found it (sfm.tracks.links)
 
 Made = TypeVar("Made")
 
