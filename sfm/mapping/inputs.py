@@ -102,8 +102,7 @@ class MappingInput:
     @property
     def filter_error(self) -> float:
         """Reprojection error from which on an observation is wrong, px."""
-        each = ((DENSE_FILTER if f.traits.dense else FILTER) * _median_sigma(f) for f in self.finders)
-        return max(each)
+        return (DENSE_FILTER if self.dense else FILTER) * self.sigma
 
 
 def _median_sigma(finder: Finder) -> float:
