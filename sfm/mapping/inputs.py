@@ -102,7 +102,8 @@ class MappingInput:
     @property
     def filter_error(self) -> float:
         """Reprojection error from which on an observation is wrong, px."""
-        return (DENSE_FILTER if self.dense else FILTER) * self.sigma
+        each = ((DENSE_FILTER if f.traits.dense else FILTER) * _median_sigma(f) for f in self.finders)
+        return max(each)
 
 
 def _median_sigma(finder: Finder) -> float:

@@ -41,6 +41,4 @@ def test_thresholds_are_the_coarsest_matchers_and_each_keypoint_has_its_own(data
     for own in two.fineness.values():
         np.testing.assert_array_equal(own, np.where(np.arange(len(own)) % 2, 0.25, 1.0))
     coarse = of_two(data, MatcherTraits(pixel_sigma=6.0, refinable=False))
-    assert (coarse.sigma, coarse.filter_error, coarse.refinable) == (6.0, DENSE_FILTER * 6.0, False)
-    sparse = replace(coarse, traits=MatcherTraits())
-    assert (sparse.dense, sparse.filter_error) == (False, FILTER * 6.0)
+    assert (coarse.sigma, coarse.filter_error, coarse.refinable) == (6.0, FILTER * 6.0, False)
