@@ -101,8 +101,11 @@ class MappingInput:
 
     @property
     def filter_error(self) -> float:
-        """Reprojection error from which on an observation is wrong, px. Of several the largest: none loses what it keeps
-        alone (with the tighter filter for all: temple 0.68 instead of 0.74 at 1°, dino 0.34 and 0.33)."""
+        """Reprojection error from which on an observation is wrong, px.
+
+        Of several matchers the largest: none loses what it keeps alone (with the tighter one for all: temple 0.68
+        instead of 0.74 at 1 degree, dino 0.34 and 0.33).
+        """
         each = ((DENSE_FILTER if f.traits.dense else FILTER) * _median_sigma(f) for f in self.finders)
         return max(each)
 
