@@ -57,6 +57,7 @@ METHODS = {
     "sift": Method(("--matcher", "sift")),
     "loftr-unrefined": Method(("--matcher", "loftr"), ("--no-refine",)),
     "loftr": Method(("--matcher", "loftr")),
+    **{name: Method(("--matcher", name)) for name in ("loftr+sift", "xfeat", "aliked-lightglue")},
     "colmap": Method(module="benchmarks.colmap_sift"),
     "colmap-refined": Method(refines="colmap"),
 }

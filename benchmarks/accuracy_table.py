@@ -28,6 +28,9 @@ LABELS = {
     "sift": "SIFT",
     "loftr-unrefined": "LoFTR, unrefined",
     "loftr": "LoFTR",
+    "loftr+sift": "LoFTR + SIFT",
+    "xfeat": "XFeat",
+    "aliked-lightglue": "ALIKED + LightGlue",
 }
 INTRINSICS = ("known", "unknown")
 MAPPERS = ("incremental", "global")

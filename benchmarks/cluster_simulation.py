@@ -27,6 +27,7 @@ from benchmarks.measure import machine
 from sfm.cluster.blocks import MAX_PAIRS, Block, cut, pairs_a_block
 from sfm.cluster.ledger import AHEAD, Ledger
 from sfm.cluster.shipping import PackedMatches, ship
+from sfm.finders import Finder
 from sfm.images.decoding import read_grey
 from sfm.images.index import read_images_index
 from sfm.matchers.registry import make_matcher
@@ -183,7 +184,7 @@ def measure(folder: Path, num_images: int = 8) -> Costs:
     grids = {name: matcher.grid(record.width, record.height) for name, record in by_name.items()}
     items = [(task.pair, found) for task, found in results]
     verify_s = _median(
-        lambda: verify_each(items, by_name, grids, VerificationOptions(), traits=matcher.traits, still=StillParts())
+        lambda: verify_each(items, by_name, [Finder(grids, matcher.traits)], VerificationOptions(), still=StillParts())
     ) / len(items)
     write_s, read_matches_s = _storage(results, records)
     packed = PackedMatches.of(results)

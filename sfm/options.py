@@ -110,7 +110,7 @@ class MatchingOptions:
 
     matcher: str = option(
         "loftr",
-        "what matches two images",
+        "what matches two images; NAME+NAME: several, whose matches become one model",
         registry="matcher",
         metavar="NAME",
     )

@@ -24,6 +24,9 @@ from sfm.wording import did_you_mean
 
 log = logging.getLogger(__name__)
 
+JOIN = "+"  # between the names of choices that are made together
+MOST = 8  # of them: a keypoint's key has three bits for the matcher that found it (sfm.tracks.links)
+
 Made = TypeVar("Made")
 
 
@@ -44,11 +47,15 @@ class Entry(Generic[Made]):
 
 @dataclass(frozen=True, slots=True)
 class Registry(Generic[Made]):
-    """Choices by name. what: for messages, with its option, e.g. "--matcher". group: of the entry points."""
+    """Choices by name. what: for messages, with its option, e.g. "--matcher". group: of the entry points.
+
+    joined: whether several may be chosen, as NAME+NAME.
+    """
 
     what: str
     group: str
     built_in: Mapping[str, Entry[Made]]
+    joined: bool = False
 
     def entries(self) -> dict[str, Entry[Made]]:
         """All choices, the built-in ones first. An entry of another package never replaces one of ours."""
@@ -56,6 +63,17 @@ class Registry(Generic[Made]):
         for name, entry in _entries_of(self.group).items():
             found.setdefault(name, entry)
         return found
+
+    def parts(self, spec: str) -> tuple[str, ...]:
+        """The choices, of which there may be several. BadOption where there is one twice, or none of its name."""
+        parts = tuple(spec.split(JOIN)) if self.joined else (spec,)
+        for part in parts:
+            self.choose(part)
+            if parts.count(part) > 1:
+                raise BadOption(f"{self.what} {spec}: names {part} twice")
+        if len(parts) > MOST:
+            raise BadOption(f"{self.what} {spec}: names {len(parts)}; at most {MOST} can be side by side")
+        return parts
 
     def choose(self, spec: str) -> tuple[Made, str | None]:
         """The factory of "NAME" or "NAME:ARGUMENT", and the argument. BadOption where there is none of this name."""

@@ -3,14 +3,14 @@
 Pixels are COLMAP's: (x, y), origin at the corner of the image, the centre of the first pixel at
 (0.5, 0.5), measured in the image at full size after its EXIF rotation. Poses are
 target_from_source. Arrays are checked on construction and set read-only, so frozen means frozen.
-Counts M, K, N, T, O, P may all be zero.
+Counts M, K, N, T, O may all be zero.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from sfm.options import STAGE_NAMES as STAGE_NAMES
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+UInt8 = NDArray[np.uint8]
 UInt32 = NDArray[np.uint32]
 Int64 = NDArray[np.int64]
 
@@ -81,6 +82,11 @@ def _frozen(value: Any, dtype: Any, shape: tuple[int | None, ...], what: str) ->
 
 def _set(obj: object, name: str, dtype: Any, shape: tuple[int | None, ...]) -> None:
     object.__setattr__(obj, name, _frozen(getattr(obj, name), dtype, shape, f"{type(obj).__name__}.{name}"))
+
+
+def _set_finder(obj: Any, num: int) -> None:
+    object.__setattr__(obj, "finder", obj.finder if len(obj.finder) else np.zeros(num, np.uint8))
+    _set(obj, "finder", np.uint8, (num,))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,6 +213,7 @@ class Matches:
     tracks quantise the points themselves). Rows with one cell id in an image are one keypoint.
     A row is a valid match by itself; the same two cells may occur in several rows (one refined in
     image 1, one refined in image 0).
+    finder: (M,) u8, which of the run's matchers found each row; the only one where it is not given.
     """
 
     points0: Float32
@@ -214,6 +221,7 @@ class Matches:
     confidence: Float32
     cells0: Int64
     cells1: Int64
+    finder: UInt8 = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def __post_init__(self) -> None:
         _set(self, "points0", np.float32, (None, 2))
@@ -222,9 +230,14 @@ class Matches:
         _set(self, "confidence", np.float32, (num,))
         _set(self, "cells0", np.int64, (num,))
         _set(self, "cells1", np.int64, (num,))
+        _set_finder(self, num)
 
     def __len__(self) -> int:
         return len(self.points0)
+
+    def rows(self, rows: NDArray[np.integer]) -> Matches:
+        """Some of the rows."""
+        return Matches(*(getattr(self, name)[rows] for name in self.__slots__))
 
     @classmethod
     def empty(cls) -> Matches:
@@ -271,14 +284,16 @@ class TwoViewGeometry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keypoints:
-    """Keypoints of one image. xy: (N, 2) f32 px. score: (N,) f32, aggregated confidence."""
+    """Keypoints of one image. xy: (N, 2) f32 px. score: (N,) f32, aggregated confidence. finder: as of Matches."""
 
     xy: Float32
     score: Float32
+    finder: UInt8 = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def __post_init__(self) -> None:
         _set(self, "xy", np.float32, (None, 2))
         _set(self, "score", np.float32, (len(self.xy),))
+        _set_finder(self, len(self.xy))
 
     def __len__(self) -> int:
         return len(self.xy)
@@ -365,26 +380,3 @@ class ReconstructionSummary:
     model_dir: Path | None
     warnings: tuple[ModelWarning, ...] = ()
     georeference: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PoseErrors:
-    """Relative-pose errors of P pairs in degrees: rotation_deg, translation_deg (P,) f64. Pairs with an
-    unregistered image are inf, never dropped."""
-
-    rotation_deg: Float64
-    translation_deg: Float64
-
-    def __post_init__(self) -> None:
-        for name in ("rotation_deg", "translation_deg"):
-            array = np.asarray(getattr(self, name), np.float64)
-            if array.ndim != 1 or np.isnan(array).any():
-                raise ValueError(f"PoseErrors.{name}: shape {array.shape}, expected (P,) without NaN")
-            array = array.view()
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
-
-    @property
-    def max_deg(self) -> Float64:
-        """(P,) f64, the larger of the two errors."""
-        return np.maximum(self.rotation_deg, self.translation_deg)

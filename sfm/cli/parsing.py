@@ -84,10 +84,10 @@ def _choice(names: Sequence[str]) -> Callable[[str], str]:
 
 
 def entry_of(registry: Registry[Any]) -> Callable[[str], str]:
-    """`type` of an argument that is an entry of a registry, NAME or NAME:ARGUMENT."""
+    """`type` of an argument that is an entry of a registry, NAME or NAME:ARGUMENT, or several where they may be."""
 
     def chosen(word: str) -> str:
-        registry.choose(word)
+        registry.parts(word)
         return word
 
     return chosen

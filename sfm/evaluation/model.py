@@ -26,13 +26,36 @@ from sfm.geometry.similarity import Similarity as Similarity
 from sfm.geometry.similarity import fit_similarity as fit_similarity
 from sfm.system.tables import aligned, write_json
 from sfm.system.untrusted_files import read_json
-from sfm.types import Float64, PoseErrors
+from sfm.types import Float64
 
 THRESHOLDS_DEG = (1.0, 3.0, 5.0)
 MAX_NAMES = 8  # in a text
 NO_BASELINE = 1e-6  # of the ground truth's extent: two centres this close have no direction between them
 
 Poses = Mapping[str, Float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseErrors:
+    """Relative-pose errors of P pairs in degrees: rotation_deg, translation_deg (P,) f64. Pairs with an
+    unregistered image are inf, never dropped."""
+
+    rotation_deg: Float64
+    translation_deg: Float64
+
+    def __post_init__(self) -> None:
+        for name in ("rotation_deg", "translation_deg"):
+            array = np.asarray(getattr(self, name), np.float64)
+            if array.ndim != 1 or np.isnan(array).any():
+                raise ValueError(f"PoseErrors.{name}: shape {array.shape}, expected (P,) without NaN")
+            array = array.view()
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
+    @property
+    def max_deg(self) -> Float64:
+        """(P,) f64, the larger of the two errors."""
+        return np.maximum(self.rotation_deg, self.translation_deg)
 
 
 @dataclass(frozen=True, slots=True)

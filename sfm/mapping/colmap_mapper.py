@@ -86,7 +86,7 @@ def global_options(attempt: Attempt, options: MappingOptions) -> pycolmap.Global
     adjustment = mapper.bundle_adjustment
     adjustment.refine_focal_length = not (data.known_intrinsics or attempt.hold_focal)
     adjustment.refine_extra_params = not (data.known_intrinsics or attempt.hold_distortion)
-    if data.traits.dense:  # COLMAP's own, a hundredth of the focal length, is made for what is sparse
+    if data.dense:  # COLMAP's own, a hundredth of the focal length, is made for what is sparse
         focal = float(np.median([prior_focal(record) for record in data.images]))
         mapper.max_normalized_reproj_error = data.filter_error / focal
     triangulation = mapper.retriangulation

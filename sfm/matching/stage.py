@@ -10,14 +10,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from sfm.finders import Finder
 from sfm.geometry.evidence import Blocks
 from sfm.geometry.pixels import allowed_error
 from sfm.geometry.two_view import screen, shows_same_place
 from sfm.match_graph import Candidates, TriedPair
 from sfm.matchers.base import Matcher
-from sfm.matching.pair_matching import MatchTable, PairMatching, glancing, keys_by_rotation, may_rotate, num_cells
+from sfm.matching.pair_matching import (
+    Found,
+    MatchTable,
+    PairMatching,
+    glancing,
+    keys_by_rotation,
+    may_rotate,
+    num_cells,
+)
 from sfm.matching.prefetch import ImageReader
 from sfm.matching.rotations import RotatedPair
 from sfm.matching.session import MatchingSession, Session
@@ -32,11 +41,51 @@ class _MatchStore(MatchTable, Protocol):
     def read_pairs(self) -> tuple[ImagePair, ...]: ...
     def read_candidates(self) -> Candidates | None: ...
     def write_tried(self, tried: Sequence[TriedPair]) -> None: ...
-    def write_grids(self, grids: Mapping[str, Grid | None], *, traits: MatcherTraits | None = None) -> None: ...
-    def use_matcher(self, matcher_key: str) -> None: ...
+    def write_grids(
+        self, grids: Mapping[str, Grid | None], *, traits: MatcherTraits | None = None, others: Sequence[Finder] = ()
+    ) -> None: ...
+    def use_matcher(self, matcher_key: str, *others: str) -> None: ...
 
 
+_Records = Mapping[str, ImageRecord]
 SessionMaker = Callable[[Matcher, Mapping[str, ImageRecord]], MatchingSession]  # of a matcher, and records by name
+
+
+class OneOfSeveral(NamedTuple):
+    """A matcher of a run. options: its own. make_session: of what matches elsewhere than here."""
+
+    matcher: Matcher
+    options: MatchingOptions
+    make_session: SessionMaker | None = None
+
+
+class _Work:
+    """What one matcher does in the stage."""
+
+    def __init__(self, db: _MatchStore, one: OneOfSeveral, finder: Finder, reader: ImageReader, records: _Records):
+        self._db, self._one, self._records = db, one, records
+        self._make = one.make_session or (lambda matcher, _: Session(matcher, reader, one.options))
+        self._fits = partial(fits_one_place, grids=finder.grids, traits=finder.traits)
+        self.keys = keys_by_rotation(one.matcher, one.options)
+        self.session = self._make(one.matcher, records)
+        cells = num_cells(records, finder.grids)
+        self.pairs = PairMatching(db, self.session, self.keys, cells, self._fits)
+
+    def match(self, pairs: Sequence[ImagePair], *, desc: str = "matching") -> dict[RotatedPair, Found]:
+        """What there is of each pair, without those of images that cannot be read."""
+        return self.pairs.match([RotatedPair(pair, 0) for pair in pairs], desc=desc)
+
+    def rotate(self, upright: Mapping[RotatedPair, Found]) -> dict[RotatedPair, Found]:
+        """Pairs that match better with one image rotated, as they do then."""
+        matcher, options = self._one.matcher, self._one.options
+        if not may_rotate(matcher, options):
+            return {}
+        glance, small = self.pairs, glancing(matcher)
+        if small is not matcher:
+            grids = {name: small.grid(record.width, record.height) for name, record in self._records.items()}
+            keys, cells = keys_by_rotation(small, options), num_cells(self._records, grids)
+            glance = PairMatching(self._db, self._make(small, self._records), keys, cells, self._fits)
+        return self.pairs.rotate(upright, glance)
 
 
 def run(
@@ -48,50 +97,61 @@ def run(
     masks: Path | None = None,
     make_session: SessionMaker | None = None,
 ) -> StageSummary:
+    """The stage with one matcher: as run_several."""
+    return run_several(db, [OneOfSeveral(matcher, options, make_session)], folder, masks=masks)
+
+
+def run_several(
+    db: _MatchStore, matchers: Sequence[OneOfSeveral], folder: Path, *, masks: Path | None = None
+) -> StageSummary:
     """Matches the database's pairs that are not matched yet; an image that cannot be read costs its pairs only.
 
-    Where more pairs may follow, these are the first round, and others come as the matches speak for them
-    (sfm.matching.growth). What was matched is written as what was tried, without pairs of images that cannot be read.
-    folder: the images. masks: folder of masks or None. make_session: of what matches elsewhere than here. Raises
-    SfMError when memory does not suffice for a single pair.
+    Where more pairs may follow, these are the first round, and others come as the first matcher's matches speak for
+    them (sfm.matching.growth). The others match the same pairs, each under a key of its own. What was matched is
+    written as what was tried, without pairs of images that cannot be read. folder: the images. masks: folder of masks
+    or None. Raises SfMError when memory does not suffice for a single pair.
     """
     start = time.perf_counter()
     records = {record.name: record for record in db.read_images()}
-    pairs = db.read_pairs()
-    grids = {name: matcher.grid(record.width, record.height) for name, record in records.items()}
-    db.write_grids(grids, traits=matcher.traits)
-    keys = keys_by_rotation(matcher, options)
+    pairs, candidates = db.read_pairs(), db.read_candidates()
+    finders = [_finder(one.matcher, records) for one in matchers]
+    db.write_grids(finders[0].grids, traits=finders[0].traits, others=finders[1:])
     with ImageReader(folder, records, masks) as reader:
-        make = make_session or (lambda matcher, _: Session(matcher, reader, options))
-        session = make(matcher, records)
-        fits = partial(fits_one_place, grids=grids, traits=matcher.traits)
-        work = PairMatching(db, session, keys, num_cells(records, grids), fits)
-        held, candidates = work.held(0), db.read_candidates()
+        first = _Work(db, matchers[0], finders[0], reader, records)
+        held, each = first.pairs.held(0), [first]
         if candidates is None:
-            upright = work.match([RotatedPair(pair, 0) for pair in pairs], desc="matching")
+            upright = first.match(pairs)
             tried = [TriedPair(pair) for pair in pairs if RotatedPair(pair, 0) in upright]
         else:
-            upright, tried = work.grow(pairs, list(records), candidates)
-        glance, small = work, glancing(matcher)
-        if small is not matcher:
-            small_grids = {name: small.grid(record.width, record.height) for name, record in records.items()}
-            small_cells, small_keys = num_cells(records, small_grids), keys_by_rotation(small, options)
-            glance = PairMatching(db, make(small, records), small_keys, small_cells, fits)
-        rotated = work.rotate(upright, glance) if may_rotate(matcher, options) else {}
-    db.use_matcher(keys[0])
+            upright, tried = first.pairs.grow(pairs, list(records), candidates)
+        results = [(upright, first.rotate(upright))]
+        for one, finder in zip(matchers[1:], finders[1:], strict=True):
+            each.append(_Work(db, one, finder, reader, records))
+            own = each[-1].match([known.pair for known in tried], desc=f"matching by {one.matcher.name}")
+            results.append((own, each[-1].rotate(own)))
+    db.use_matcher(*(work.keys[0] for work in each))
     db.write_tried(tried)  # later stages see only pairs that have matches; the next run tries the others again
-    final = {task.pair: found for task, found in upright.items()} | {
-        task.pair: found for task, found in rotated.items()
-    }
+    turned = sum(len(rotated) for _, rotated in results)
     counts: dict[str, int | float] = {
         "pairs": len(tried),
-        "matches": sum(found.num_rows for found in final.values()),
-        "encoded": session.num_encoded,
-        "reused": sum(each.pair in held for each in tried),
-        **({"turned": len(rotated)} if rotated else {}),
+        "matches": sum(_num_rows(*found) for found in results),
+        "encoded": sum(work.session.num_encoded for work in each),
+        "reused": sum(known.pair in held for known in tried),
+        **({"turned": turned} if turned else {}),
         **_counts_of_rounds(tried),
     }
-    return StageSummary("matching", counts, time.perf_counter() - start, skipped=session.skipped, notes=session.notes)
+    notes = tuple(dict.fromkeys(note for work in each for note in work.session.notes))
+    skipped = {name: reason for work in reversed(each) for name, reason in work.session.skipped}
+    return StageSummary("matching", counts, time.perf_counter() - start, skipped=tuple(skipped.items()), notes=notes)
+
+
+def _finder(matcher: Matcher, records: _Records) -> Finder:
+    return Finder({name: matcher.grid(record.width, record.height) for name, record in records.items()}, matcher.traits)
+
+
+def _num_rows(upright: Mapping[RotatedPair, Found], rotated: Mapping[RotatedPair, Found]) -> int:
+    final = {task.pair: found for task, found in (*upright.items(), *rotated.items())}
+    return sum(found.num_rows for found in final.values())
 
 
 def _counts_of_rounds(tried: Sequence[TriedPair]) -> dict[str, int | float]:

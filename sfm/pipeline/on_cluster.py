@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sfm.cluster.recipe import recipe_of
 from sfm.cluster.session import ClusterSession, ImageStore, nbytes_of
 from sfm.matchers.base import Matcher
+from sfm.matchers.registry import one_by_one
 from sfm.matching.rotations import GLANCE_PX
 from sfm.matching.stage import SessionMaker
 from sfm.types import ImageRecord
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from sfm.pipeline.stages import Run
 
 
-def session_maker(run: Run) -> SessionMaker | None:
-    """What makes the session of the run's cluster; None where it has none."""
-    return partial(_session, run) if run.address is not None else None
+def session_maker(run: Run, number: int) -> SessionMaker | None:
+    """What makes the session of the run's cluster for one of its matchers; None where it has none."""
+    return partial(_session, run, number) if run.address is not None else None
 
 
 def map_elsewhere(run: Run) -> MapElsewhere | None:
@@ -28,9 +29,9 @@ def map_elsewhere(run: Run) -> MapElsewhere | None:
     return partial(run.cluster.map, nbytes=nbytes_of) if run.address is not None else None
 
 
-def _session(run: Run, matcher: Matcher, records: Mapping[str, ImageRecord]) -> ClusterSession:
+def _session(run: Run, number: int, matcher: Matcher, records: Mapping[str, ImageRecord]) -> ClusterSession:
     """matcher: the run's, or the one that looks at small images (sfm.matching.pair_matching.glancing)."""
-    options = run.options.matching
-    recipe = recipe_of(options, matcher, at_size=None if matcher is run.matcher else GLANCE_PX)
+    options = one_by_one(run.options.matching)[number]
+    recipe = recipe_of(options, matcher, at_size=None if matcher is run.matchers[number] else GLANCE_PX)
     store = ImageStore(run.pixels, records, run.masks, run.cluster.budget)
     return ClusterSession(run.cluster, recipe, options, store)

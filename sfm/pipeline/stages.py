@@ -14,6 +14,7 @@ from sfm.colmap.model_reader import model_digest, model_folder, read_models
 from sfm.colmap.model_writer import UNREFINED
 from sfm.errors import MissingStage
 from sfm.export import hloc
+from sfm.finders import joined_provenance
 from sfm.images import decoding, index
 from sfm.images.discovery import find_images
 from sfm.images.given_intrinsics import intrinsics_files
@@ -27,8 +28,9 @@ from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.registry import MAPPERS
 from sfm.mapping.rigs import as_mapped, with_known_rigs
 from sfm.matchers.base import Matcher
-from sfm.matchers.registry import device_of, make_matcher
+from sfm.matchers.registry import device_of, make_matcher, one_by_one
 from sfm.matching import stage as matching
+from sfm.matching.stage import OneOfSeveral
 from sfm.options import AUTO, SMALL_SET, Options
 from sfm.pairs import stage as pairs
 from sfm.pairs.registry import versions
@@ -59,7 +61,7 @@ class HlocFiles:
 
 
 class Run:
-    """What the stages of one run share. The matcher is loaded when it is first asked for."""
+    """What the stages of one run share. The matchers are loaded when they are first asked for."""
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class Run:
         """What the matches depend on besides the images."""
         if self.imported is not None:
             return {"matcher": "hloc", "files": hloc.matcher_key(self.imported.features, self.imported.matches)}
-        return self.matcher.provenance
+        return joined_provenance([matcher.provenance for matcher in self.matchers])
 
     @property
     def known_intrinsics(self) -> bool:
@@ -129,9 +131,9 @@ class Run:
         return "find" if options.images.camera_model == AUTO else "width"
 
     @cached_property
-    def matcher(self) -> Matcher:
-        """The matcher that the options name."""
-        return make_matcher(self.options.matching)
+    def matchers(self) -> tuple[Matcher, ...]:
+        """The matchers that the options name."""
+        return tuple(map(make_matcher, one_by_one(self.options.matching)))
 
     @cached_property
     def address(self) -> str | None:
@@ -234,15 +236,11 @@ def _matching_depends_on(run: Run) -> Any:
 
 
 def _run_matching(run: Run) -> StageSummary:
-    options = run.options
-    return matching.run(
-        run.db,
-        run.matcher,
-        run.pixels,
-        options.matching,
-        masks=run.masks,
-        make_session=on_cluster.session_maker(run),
-    )
+    each = [
+        OneOfSeveral(matcher, options, on_cluster.session_maker(run, number))
+        for number, (matcher, options) in enumerate(zip(run.matchers, one_by_one(run.options.matching), strict=True))
+    ]
+    return matching.run_several(run.db, each, run.pixels, masks=run.masks)
 
 
 def _run_import(run: Run) -> StageSummary:

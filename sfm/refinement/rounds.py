@@ -103,16 +103,15 @@ class Refiner:
         proposed = self._proposed(columns)
         aligned, different = without_strangers(aligned, columns, proposed, params)
         move_observations(model, columns, aligned.xy)
-        _update(covariances, columns, known_covariances(aligned, columns, reference, images, params))
+        unit_px = images.unit_px[columns.image] * of_observations(self.data.fineness, columns)
+        _update(covariances, columns, known_covariances(aligned, columns, reference, images, params, unit_px))
         different |= proposed & ~is_certain(aligned, columns, images, params)
         num_rejected = delete_observations(model, columns, different)
         adjust(model, covariances, self.freedom(model), self.mapping.threads, tolerance=params.rough_tolerance)
-        num_rejected += reject(model, covariances, self.data.sigmas, number, params)
+        num_rejected += reject(model, covariances, self.data.sigmas, number, params, fineness=self.data.fineness)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
         held = ~different & columns.observed_in(before.model)
-        moved = (np.linalg.norm(aligned.xy - columns.xy, axis=1) / images.unit_px[columns.image])[
-            held
-        ]  # standard deviations of a match
+        moved = (np.linalg.norm(aligned.xy - columns.xy, axis=1) / unit_px)[held]  # standard deviations of a match
         return Refined(
             model,
             covariances,
@@ -125,11 +124,12 @@ class Refiner:
 
     def _covariances(self, model: pycolmap.Reconstruction, known: dict[int, Float64]) -> dict[int, Float64]:
         """Covariances of all points2D of the registered images: those that are known, then the matcher's."""
-        result, sigmas = {}, self.data.sigmas
+        result, sigmas, fineness = {}, self.data.sigmas, self.data.fineness
         for image_id in model.reg_image_ids():
             image = model.images[image_id]
             sigma = self.params.match_sigma * sigmas[image.name]
             own = np.tile(np.eye(2) * sigma**2, (len(image.points2D), 1, 1))
+            own *= _padded(fineness[image.name], len(own))[:, None, None] ** 2
             before = known.get(image_id, own[:0])
             own[: len(before)] = before
             result[image_id] = own
@@ -220,12 +220,36 @@ def is_certain(
     return np.asarray(enough)
 
 
+ALIKE: Mapping[str, Float64] = {}  # all keypoints are as exact as their image's
+
+
+def of_observations(fineness: Mapping[str, Float64], columns: ModelColumns) -> Float64:
+    """(O,) of each observation's keypoint; 1 of those that no matcher found. fineness: as of MappingInput."""
+    result = np.ones(len(columns.point2D))
+    for name, seen in zip(columns.names, columns.rows_of_images, strict=True):
+        if name in fineness and len(seen):
+            result[seen] = _padded(fineness[name], int(columns.point2D[seen].max()) + 1)[columns.point2D[seen]]
+    return result
+
+
+def _padded(values: Float64, num: int) -> Float64:
+    """So many of the values, and ones where there are no more."""
+    return np.concatenate([values[:num], np.ones(max(0, num - len(values)))])
+
+
 def known_covariances(
-    aligned: AlignedTracks, columns: ModelColumns, reference: Int64, images: AlignmentImages, params: RefinementParams
+    aligned: AlignedTracks,
+    columns: ModelColumns,
+    reference: Int64,
+    images: AlignmentImages,
+    params: RefinementParams,
+    unit_px: Float64 | None = None,
 ) -> Float64:
-    """(O, 2, 2) px²: how well each aligned position is known."""
+    """(O, 2, 2) px²: how well each aligned position is known. unit_px: (O,) standard deviation of each match, px, where
+    it is not its image's."""
+    unit_px = images.unit_px[columns.image] if unit_px is None else unit_px
     px = (images.unit_px / images.unit)[columns.image]  # image px per px of the aligned images
-    prior = 1 / (params.match_sigma * images.unit_px[columns.image]) ** 2
+    prior = 1 / (params.match_sigma * unit_px) ** 2
     eye = np.eye(2)
     own = np.linalg.inv(aligned.information + prior[:, None, None] * eye)
     own += (params.alignment_sigma * px[:, None, None]) ** 2 * eye
@@ -245,17 +269,19 @@ def reject(
     sigmas: Mapping[str, float],
     number: int,
     params: RefinementParams,
+    *,
+    fineness: Mapping[str, Float64] = ALIKE,
 ) -> int:
     """Takes out of the model what does not fit it in a round, in place; returns how many observations.
 
-    covariances: by image id (P, 2, 2) px². sigmas: of a match's position, px by image name.
+    covariances: by image id (P, 2, 2) px². sigmas: of a match's position, px by image name. fineness: of keypoints.
     """
     columns = ModelColumns.of(model)
     own = np.empty((len(columns.xy), 2, 2))
     for image_id, seen in zip(columns.image_ids.tolist(), columns.rows_of_images, strict=True):
         own[seen] = covariances[image_id][columns.point2D[seen]]
     residuals = columns.residuals()
-    unit = np.array([sigmas[name] for name in columns.names])[columns.image]
+    unit = np.array([sigmas[name] for name in columns.names])[columns.image] * of_observations(fineness, columns)
     aligned = (
         np.trace(own, axis1=1, axis2=2) < 1.8 * (params.match_sigma * unit) ** 2
     )  # exact in one direction at least

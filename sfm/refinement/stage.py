@@ -60,7 +60,7 @@ def run(
     states, notes = [refiner.start(model) for model in models], tuple[str, ...]()
     weak: tuple[FocalEvidence, ...] = ()
     scratch = scratch_folder(output, refiner)
-    if refiner.data.traits.refinable and not refiner.options.no_refine:
+    if refiner.data.refinable and not refiner.options.no_refine:
         held = [with_weak_cameras(refiner, model) for model in models]
         states = [refine(own, model, scratch / str(i)) for i, (own, model) in enumerate(held)]
         models, reports = zip(
@@ -88,7 +88,7 @@ def run(
         "track_length": best.compute_mean_track_length(),
         "reprojection_error": best.compute_mean_reprojection_error(),
         "rounds": states[0].rounds,
-        "moved_network_px": states[0].moved * refiner.data.traits.pixel_sigma,
+        "moved_network_px": states[0].moved * max(finder.traits.pixel_sigma for finder in refiner.data.finders),
         "rejected": states[0].num_rejected,
         "newly_registered": states[0].num_registered,
     }

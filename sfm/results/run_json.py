@@ -14,6 +14,7 @@ from typing import Any
 
 from sfm import __version__
 from sfm.errors import BadFile
+from sfm.finders import JOIN
 from sfm.images.video.records import ClipFrames
 from sfm.options import Options
 from sfm.presets import preset_values
@@ -180,10 +181,21 @@ def recorded_warnings(record: Mapping[str, Any]) -> list[str]:
 
 
 def run_title(record: Mapping[str, Any]) -> str:
-    """The title of a run in comparisons: its matcher."""
+    """The title of a run in comparisons: its matcher, or several."""
     name = str(record.get("matcher", {}).get("matcher", ""))
+    return " + ".join(map(_matcher_title, name.split(JOIN)))
+
+
+def _matcher_title(name: str) -> str:
     kind, _, weights = name.replace("efficient-loftr", "eloftr").partition("-")
-    known = {"loftr": "LoFTR", "eloftr": "EfficientLoFTR", "sift": "SIFT", "hloc": "hloc"}
+    known = {
+        "loftr": "LoFTR",
+        "eloftr": "EfficientLoFTR",
+        "sift": "SIFT",
+        "hloc": "hloc",
+        "aliked": "ALIKED",
+        "xfeat": "XFeat",
+    }
     return f"{known[kind]} {weights.replace('-', ' ')}".strip() if kind in known else name or "model"
 
 

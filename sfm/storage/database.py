@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from sfm.errors import BadFile, MissingStage
+from sfm.finders import Finder
 from sfm.storage import copied, schema, verified_parts
 from sfm.storage.database_file import LIBVER, REMEDY, check_schema, committed_size, create, new_path
 from sfm.storage.hdf5_columns import (
@@ -35,7 +36,7 @@ from sfm.storage.hdf5_columns import (
 from sfm.storage.journal import JournaledFile, replace_durably
 from sfm.storage.match_table import MatchTable
 from sfm.storage.pair_groups import PairGroups
-from sfm.storage.schema import SCHEMA, STAGE_OF
+from sfm.storage.schema import GRIDS, SCHEMA, STAGE_OF
 from sfm.storage.stage_records import StageRecords
 from sfm.system.file_lock import FileLock
 from sfm.system.untrusted_files import refuse_holes
@@ -241,16 +242,15 @@ class FeatureDatabase(StageRecords, PairGroups):
         """Pairs whose matches by this matcher are held and fit the images as they are now."""
         return self._matches.pairs(matcher_key)
 
-    def use_matcher(self, matcher_key: str) -> None:
-        """Make a matcher the current one, whose matches the later stages read; durable with the next commit.
-
-        Nothing changes where no matches by it are held.
+    def use_matcher(self, matcher_key: str, *others: str) -> None:
+        """Make a matcher the current one, whose matches the later stages read, with those of others beside it; durable
+        with the next commit. Nothing changes where no matches by the first are held.
         """
         with self._writing():
-            self._matches.select(matcher_key)
+            self._matches.select(matcher_key, *others)
 
     def read_matches(self, pair: ImagePair, *, matcher_key: str | None = None) -> Matches:
-        """Matches of a pair by a matcher, None for the current one; MissingStage where they are not held."""
+        """Matches of a pair by a matcher, None for the current ones; MissingStage where they are not held."""
         with reading(self.path, REMEDY):
             matches = self._matches.read(pair, matcher_key)
         if matches is None:
@@ -265,20 +265,32 @@ class FeatureDatabase(StageRecords, PairGroups):
         """For each matcher key: (key, pairs that fit the images as they are now, their rows, is it the current)."""
         return tuple(self._matches.describe())
 
-    def write_grids(self, grids: Mapping[str, Grid | None], *, traits: MatcherTraits | None = None) -> None:
-        """Write Matcher.grid of each image, by name, None for none, and the matcher's traits."""
-        columns, attributes = schema.grids_columns(grids, self._rows), schema.grids_attributes(grids, traits)
-        self._write("grids", columns, attributes)
+    def write_grids(
+        self, grids: Mapping[str, Grid | None], *, traits: MatcherTraits | None = None, others: Sequence[Finder] = ()
+    ) -> None:
+        """Write Matcher.grid of each image, by name, None for none, and the traits; others: of matchers beside it."""
+        for name, own in zip(GRIDS, ((grids, traits), *((each.grids, each.traits) for each in others)), strict=False):
+            self._write(name, schema.grids_columns(own[0], self._rows), schema.grids_attributes(*own))
+        with self._writing():
+            for name in set(GRIDS[1 + len(others) :]).intersection(self._h5.keys()):
+                del self._h5[name]
 
     def read_grids(self) -> dict[str, Grid | None]:
-        """Matcher.grid by image name."""
-        with reading(self.path, REMEDY):
-            return schema.grids(self._read("grids"), self._names, self._h5["grids"].attrs)
+        """Matcher.grid by image name, of the first matcher."""
+        return dict(self.read_finders()[0].grids)
 
     def read_traits(self) -> MatcherTraits:
-        """Matcher.traits of the matcher that the matches are of; of a file without them, what its grids say."""
+        """Matcher.traits of the first matcher that the matches are of; of a file without them, what its grids say."""
+        return self.read_finders()[0].traits
+
+    def read_finders(self) -> tuple[Finder, ...]:
+        """The matchers that the matches are of, as their rows number them."""
+        present = [name for name in GRIDS[1:] if name in self._h5]
         with reading(self.path, REMEDY):
-            return schema.traits(self._read("grids"), self._h5["grids"].attrs)
+            if present != list(GRIDS[1 : 1 + len(present)]):
+                raise ValueError(f"{present[0]} without those before it")
+            read = [(self._read(name), self._h5[name].attrs) for name in (GRIDS[0], *present)]
+            return tuple(Finder(schema.grids(c, self._names, own), schema.traits(c, own)) for c, own in read)
 
     def write_two_view(self, geometries: Sequence[TwoViewGeometry], *, lenses: Sequence[CameraPrior] = ()) -> None:
         """Write the verified pairs, in the order given. lenses: cameras that the matches showed."""

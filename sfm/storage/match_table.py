@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import h5py
 import numpy as np
 
+from sfm.finders import MOST
 from sfm.storage.hdf5_columns import Array, Columns, check_below, chunked, column, offsets_of, read_columns, subgroup
 from sfm.types import ImagePair, Matches
 
@@ -28,6 +29,7 @@ MATCH_INDEX: Columns = {
     "index": ("i8", ("E", 5)),  # row in matcher, row in photo_* of image 0, of image 1, first row, number of rows
 }
 _CURRENT = "current"  # attribute: row in `matcher` of the matcher that read_matches reads
+_BESIDE = "beside"  # attribute, where there are any: rows in `matcher` of those that it reads besides; -1: none is held
 
 Entry = tuple[int, int, int]  # matcher, image 0, image 1
 
@@ -41,7 +43,7 @@ class MatchTable:
         self._matchers: dict[str, int] = {}
         self._images: dict[tuple[str, str], int] = {}
         self._where: dict[Entry, tuple[int, int]] = {}
-        self._current: int | None = None
+        self._current: tuple[int, ...] = ()
         self._data: dict[str, h5py.Dataset] = {}
         group = subgroup(file, "matches")
         if group is not None:
@@ -64,7 +66,9 @@ class MatchTable:
         self._images = {(str(name), str(digest)): i for i, (name, digest) in enumerate(names)}
         self._where = {(m, a, b): (start, num) for m, a, b, start, num in index.tolist()}
         current = int(group.attrs.get(_CURRENT, -1))
-        self._current = current if 0 <= current < len(self._matchers) else None
+        beside = [int(row) for row in np.asarray(group.attrs.get(_BESIDE, ())).reshape(-1)[: MOST - 1]]
+        known = 0 <= current < len(self._matchers)
+        self._current = (current, *(row if row < len(self._matchers) else -1 for row in beside)) if known else ()
 
     def use_images(self, digests: Mapping[str, str]) -> None:
         """Set the images as they are now: name -> digest."""
@@ -84,15 +88,23 @@ class MatchTable:
         )
 
     def counts(self) -> dict[ImagePair, int]:
-        """Number of matches of each pair of images as they are now, by the current matcher."""
-        key = next((key for key, matcher in self._matchers.items() if matcher == self._current), "")
-        entries = {pair: self._entry(self._matchers[key], pair) for pair in self.pairs(key)} if key else {}
-        return {pair: self._where[entry][1] for pair, entry in entries.items() if entry is not None}
+        """Number of matches of each pair of images as they are now, by the current matchers."""
+        found: dict[ImagePair, int] = {}
+        for key, matcher in self._matchers.items():
+            for pair in self.pairs(key) if matcher in self._current else ():
+                entry = self._entry(matcher, pair)
+                found[pair] = found.get(pair, 0) + (self._where[entry][1] if entry is not None else 0)
+        return found
 
     def read(self, pair: ImagePair, key: str | None = None) -> Matches | None:
-        """Matches of a pair by a matcher, where none is named by the current one; None where it has none."""
-        matcher = self._current if key is None else self._matchers.get(key)
-        entry = None if matcher is None else self._entry(matcher, pair)
+        """Matches of a pair by a matcher, where none is named by the current ones; None where they have none."""
+        if key is not None:
+            return self._read(self._matchers.get(key, -1), pair)
+        found = [self._read(matcher, pair) for matcher in self._current]
+        return found[0] if len(found) == 1 else side_by_side(found)
+
+    def _read(self, matcher: int, pair: ImagePair) -> Matches | None:
+        entry = self._entry(matcher, pair)
         if entry is None or entry not in self._where:
             return None
         start, num = self._where[entry]
@@ -100,22 +112,27 @@ class MatchTable:
         return Matches(points[:, :2], points[:, 2:], confidence, cells[:, 0], cells[:, 1])
 
     def describe(self) -> list[tuple[str, int, int, bool]]:
-        """For each matcher: its key, valid pairs, their rows, whether it is the current one."""
+        """For each matcher: its key, valid pairs, their rows, whether it is a current one."""
         found = []
         for key, matcher in self._matchers.items():
             entries = [self._entry(matcher, pair) for pair in self.pairs(key)]
             rows = sum(self._where[e][1] for e in entries if e is not None)
-            found.append((key, len(entries), rows, matcher == self._current))
+            found.append((key, len(entries), rows, matcher in self._current))
         return found
 
     # writing
 
-    def select(self, key: str) -> None:
-        """Make a matcher the current one, where it is known."""
-        matcher = self._matchers.get(key)
-        if matcher is not None and matcher != self._current:
-            self._current = matcher
-            self._file["matches"].attrs[_CURRENT] = matcher
+    def select(self, key: str, *beside: str) -> None:
+        """Make a matcher the current one, where it is known, with others beside it."""
+        matcher, others = self._matchers.get(key), [self._matchers.get(other, -1) for other in beside]
+        if matcher is not None and (matcher, *others) != self._current:
+            self._current = (matcher, *others)
+            attributes = self._file["matches"].attrs
+            attributes[_CURRENT] = matcher
+            if others:
+                attributes[_BESIDE] = np.array(others, np.int64)
+            elif _BESIDE in attributes:
+                del attributes[_BESIDE]
 
     def append(self, batch: Sequence[tuple[ImagePair, Matches]], key: str) -> None:
         """Add the matches of some pairs by the matcher, which becomes the current one."""
@@ -175,8 +192,19 @@ class MatchTable:
             matches = self.read(pair, keys[matcher])
             if matches is not None:
                 table.append([(pair, matches)], keys[matcher])
-        if self._current is not None:
-            table.select(keys[self._current])
+        if self._current:
+            table.select(*(keys.get(matcher, "") for matcher in self._current))
+
+
+def side_by_side(found: Sequence[Matches | None]) -> Matches | None:
+    """Matches of one pair by several matchers, one after the other, each with its number; None where none has any."""
+    each = [(number, own) for number, own in enumerate(found) if own is not None]
+    if not each:
+        return None
+    names = ("points0", "points1", "confidence", "cells0", "cells1")
+    columns = {name: np.concatenate([getattr(own, name) for _, own in each]) for name in names}
+    numbers, lengths = [number for number, _ in each], [len(own) for _, own in each]
+    return Matches(**columns, finder=np.repeat(numbers, lengths).astype(np.uint8))
 
 
 def _rows(matches: Sequence[Matches]) -> dict[str, Array]:

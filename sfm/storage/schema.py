@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.finders import MOST
 from sfm.storage.hdf5_columns import Array, Columns, check_offsets, offsets_of
 from sfm.system.safe_paths import leads_out
 from sfm.system.untrusted_files import NUMBER, has_shape
@@ -35,7 +36,9 @@ SCHEMA_VERSION = 1
 Row = Mapping[str, Array]
 _STRIDE, _TRAITS = "stride", "traits"  # attributes of `grids`
 _LENSES = "lenses"  # attribute of `two_view`
+GRIDS = ("grids", *(f"grids.{number}" for number in range(1, MOST)))  # of the matcher, and of others beside it
 
+_FINDER = ("u1?", ("N",))  # number of the matcher that found it; 0: the first, or the only one
 # I images, P pairs, G grids, N keypoints of all images, K rows of all pairs, T tracks, O observations
 SCHEMA: dict[str, Columns] = {
     "images": {
@@ -60,7 +63,7 @@ SCHEMA: dict[str, Columns] = {
     "pairs": {"image_idx": ("u4", ("P", 2))},
     "candidates": {"image_idx": ("u4", ("P", 2)), "likeness": ("f4", ("P",)), "reason": ("u1", ("P",))},
     "tried": {"image_idx": ("u4", ("P", 2)), "round": ("u2", ("P",)), "reason": ("u1", ("P",)), "fits": ("u1", ("P",))},
-    "grids": {"image_idx": ("u4", ("G",)), "grid": ("f8", ("G", 3))},  # as Grid; NaN: none
+    **{name: {"image_idx": ("u4", ("G",)), "grid": ("f8", ("G", 3))} for name in GRIDS},  # as Grid; NaN: none
     "two_view": {
         "image_idx": ("u4", ("P", 2)),
         "kind": ("str", ("P",)),
@@ -70,7 +73,7 @@ SCHEMA: dict[str, Columns] = {
         "F": ("f8", ("P", 3, 3)),  # NaN: none
         "reason": ("u1?", ("P",)),  # place in REJECTIONS; 0: verified
     },
-    "keypoints": {"offsets": ("i8", ("I+1",)), "xy": ("f4", ("N", 2)), "score": ("f4", ("N",))},
+    "keypoints": {"offsets": ("i8", ("I+1",)), "xy": ("f4", ("N", 2)), "score": ("f4", ("N",)), "finder": _FINDER},
     "keypoint_matches": {
         "image_idx": ("u4", ("P", 2)),
         "offsets": ("i8", ("P+1",)),
@@ -102,7 +105,7 @@ STAGE_OF = {
     "pairs": "pairs",
     "candidates": "pairs",
     "tried": "matching",
-    "grids": "matching",
+    **dict.fromkeys(GRIDS, "matching"),
     "matches": "matching",
     "two_view": "verification",
     "keypoints": "tracks",
@@ -324,13 +327,17 @@ def keypoints_columns(keypoints: Sequence[Keypoints]) -> dict[str, Any]:
         "offsets": offsets_of([len(k) for k in keypoints]),
         "xy": _stack([k.xy for k in keypoints], (2,)),
         "score": _stack([k.score for k in keypoints], ()),
+        "finder": _stack([k.finder for k in keypoints], ()),
     }
 
 
 def keypoints(c: Row) -> tuple[Keypoints, ...]:
     """Keypoints of every image."""
-    xy, score = (_split(c[name], c["offsets"], "keypoints") for name in ("xy", "score"))
-    return tuple(Keypoints(*both) for both in zip(xy, score, strict=True))
+    finder = c.get("finder", np.zeros(len(c["score"]), np.uint8))
+    if len(finder) and finder.max() >= MOST:
+        raise ValueError(f"keypoints: found by matcher {finder.max()}")
+    each = (_split(column, c["offsets"], "keypoints") for column in (c["xy"], c["score"], finder))
+    return tuple(Keypoints(*columns) for columns in zip(*each, strict=True))
 
 
 def keypoint_matches_columns(matches: Sequence[KeypointMatches], rows: Mapping[str, int]) -> dict[str, Any]:

@@ -57,13 +57,15 @@ def build_tracks(
     options: TrackOptions,
     *,
     room: Room = Room(),  # noqa: B008
+    other_grids: Sequence[Mapping[str, Grid | None]] = (),
 ) -> TrackSet:
     """Keypoints, tracks and keypoint matches from verified matches. Pure; deterministic in its arguments.
 
     pairs: read one by one, twice. room: what is beyond it is left out (sfm.tracks.thinning): matches of the weakest
-    keypoints, and the shortest tracks; of many already before they are placed.
+    keypoints, and the shortest tracks; of many already before they are placed. grids: of the matcher; other_grids: of
+    those beside it, in the order of Matches.finder.
     """
-    reader, max_observations = LinkReader(names, pairs, grids, options), room.observations
+    reader, max_observations = LinkReader(names, pairs, (grids, *other_grids), options), room.observations
     nodes, edges = reader.edges(room.edges)
     label = merge_tracks(edges.ends, edges.score, nodes.image)
     inside = label[edges.ends[:, 0]] == label[edges.ends[:, 1]]
@@ -100,11 +102,11 @@ def _keypoints(
 ) -> tuple[tuple[Keypoints, ...], Int64]:
     """Keypoints of each image, and of each node its number among them, -1 where it is none."""
     keypoint_of = np.full(len(placed), -1)
-    keypoints, offsets = [], nodes.offsets
+    keypoints, offsets, finder = [], nodes.offsets, nodes.finder
     for begin, end in pairwise(offsets.tolist()):
         own = begin + np.flatnonzero(placed[begin:end])
         keypoint_of[own] = np.arange(len(own))
-        keypoints.append(Keypoints(xy[own].astype(np.float32), score[own].astype(np.float32)))
+        keypoints.append(Keypoints(xy[own].astype(np.float32), score[own].astype(np.float32), finder[own]))
     return tuple(keypoints), keypoint_of
 
 
@@ -199,7 +201,7 @@ def place_observations(links: Links, label: Int64, nodes: Nodes) -> tuple[Float6
     """
     start, end = np.concatenate([links.node0, links.node1]), np.concatenate([links.node1, links.node0])
     p_start, p_end = np.concatenate([links.points0, links.points1]), np.concatenate([links.points1, links.points0])
-    confidence, sigma = np.tile(links.confidence, 2), nodes.sigma[nodes.image]
+    confidence, sigma = np.tile(links.confidence, 2), nodes.sigma_px
     score = np.bincount(start, weights=confidence, minlength=len(label)).astype(np.float64)
     placed = np.zeros(len(label), bool)
     placed[_first_of_each(label, score)] = True

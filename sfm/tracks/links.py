@@ -1,5 +1,9 @@
 """Verified matches between nodes: (image, cell) of a matcher's grid, or a keypoint.
 
+Of matchers side by side each has nodes of its own: a cell is a region, within which pairs place the point they match
+where they like, and a keypoint is a point. A track is of one matcher; what two of them say of a place are two
+measurements, which bundle adjustment weighs by how exact each is.
+
 Of many pairs there are tens of millions of matches. So pairs are read one by one, twice: for the edges between nodes,
 of which tracks are made, and then for the rows within tracks, which say where the tracks are. Pixels are COLMAP's
 (sfm.types).
@@ -14,14 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfm.finders import MOST
 from sfm.options import TrackOptions
 from sfm.tracks.thinning import best_in_bins
-from sfm.types import Float32, Float64, Grid, ImagePair, Int64, Matches, TwoViewGeometry
+from sfm.types import Float32, Float64, Grid, ImagePair, Int64, Matches, TwoViewGeometry, UInt8
 
 ANCHOR_SIGMA = 0.25  # of a cell: rows that start further from a placed position count less
 DETECTOR_SIGMA_PX = 1.0  # the same where there is no grid
 _ROW = np.int64(1) << 31  # key of quantised (x, y): y * _ROW + x, kept positive by _HALF
 _HALF = np.int64(1) << 30
+_FINDER_BITS = 58  # where the number of a node's matcher is in its key
 Int32 = NDArray[np.int32]
 Pairs = Sequence[tuple[TwoViewGeometry, Matches]]
 
@@ -30,7 +36,8 @@ Pairs = Sequence[tuple[TwoViewGeometry, Matches]]
 class Nodes:
     """Nodes in the order of (image, key).
 
-    keys: of each image, ascending. xy: (N, 2) f32 px, somewhere in the cell. sigma: of each image, px.
+    keys: of each image, ascending. xy: (N, 2) f32 px, somewhere in the cell. sigma: (F, I) of each matcher in each
+    image, px.
     """
 
     keys: tuple[Int64, ...]
@@ -46,6 +53,16 @@ class Nodes:
     def image(self) -> Int32:
         """(N,) image of each node."""
         return np.repeat(np.arange(len(self.keys), dtype=np.int32), [len(own) for own in self.keys])
+
+    @property
+    def finder(self) -> UInt8:
+        """(N,) number of the matcher that found each node."""
+        return np.concatenate([np.zeros(0, np.uint8), *map(finder_of, self.keys)])
+
+    @property
+    def sigma_px(self) -> Float64:
+        """(N,) of each node, px."""
+        return np.asarray(self.sigma[self.finder, self.image])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,8 +103,9 @@ class LinkReader:
     """Reads pairs one by one, as rows between nodes. `names` gives the images' order. read: the pairs that were."""
 
     def __init__(
-        self, names: Sequence[str], pairs: Pairs, grids: Mapping[str, Grid | None], options: TrackOptions
+        self, names: Sequence[str], pairs: Pairs, grids: Sequence[Mapping[str, Grid | None]], options: TrackOptions
     ) -> None:
+        """grids: of each matcher."""
         self._names, self._pairs, self._grids, self._options = names, pairs, grids, options
         self._index = {name: i for i, name in enumerate(names)}
         self.read: dict[int, ImagePair] = {}
@@ -97,17 +115,19 @@ class LinkReader:
         self.read[number] = geometry.pair
         rows = geometry.inliers[matches.confidence[geometry.inliers] >= self._options.min_score]
         names = geometry.pair.name0, geometry.pair.name1
-        points, size = (matches.points0[rows], matches.points1[rows]), self._options.cell_size
+        points, finder = (matches.points0[rows], matches.points1[rows]), matches.finder[rows]
         cells = matches.cells0[rows], matches.cells1[rows]
-        return _Rows(
-            (self._index[names[0]], self._index[names[1]]),
-            (
-                cell_keys(points[0], cells[0], self._grids.get(names[0]), size),
-                cell_keys(points[1], cells[1], self._grids.get(names[1]), size),
-            ),
-            points,
-            matches.confidence[rows],
-        )
+        keys0, keys1 = (self._keys(*side, finder) for side in zip(names, points, cells, strict=True))
+        images = self._index[names[0]], self._index[names[1]]
+        return _Rows(images, (keys0, keys1), points, matches.confidence[rows])
+
+    def _keys(self, name: str, points: Float32, cells: Int64, finder: UInt8) -> Int64:
+        """(M,) keys of rows' ends in an image; those of different matchers differ."""
+        keys = np.zeros(len(cells), np.int64)
+        for number, grids in enumerate(self._grids):
+            own = finder == number
+            keys[own] = cell_keys(points[own], cells[own], grids.get(name), self._options.cell_size)
+        return keys + (finder.astype(np.int64) << _FINDER_BITS)
 
     def edges(self, max_edges: int | None = None) -> tuple[Nodes, Edges]:
         """All nodes, and the edges between them. Rows of the same two nodes are one edge.
@@ -131,7 +151,9 @@ class LinkReader:
         return nodes, _joined_edges(tables, nodes.offsets, ends, score)
 
     def _sigma(self) -> Float64:
-        return np.array([_sigma_px(self._grids.get(name), self._options.cell_size) for name in self._names])
+        size = self._options.cell_size
+        each = [_sigma_px(grids.get(name), size) for grids in self._grids for name in self._names]
+        return np.array(each, np.float64).reshape(len(self._grids), len(self._names))
 
     def links(self, nodes: Nodes, label: Int64) -> Links:
         """The rows within tracks. label: (N,) track of each node; -1 is none."""
@@ -254,6 +276,12 @@ def cell_keys(points: NDArray[np.floating], cells: Int64, grid: Grid | None, cel
     if cell_size > 1:
         return _quantised((np.stack([cells % columns, cells // columns], axis=1) + 0.5) / cell_size)
     return _quantised((np.asarray(points, np.float64) / (width, height) - 0.5) / cell_size + 0.5)
+
+
+def finder_of(keys: Int64) -> UInt8:
+    """(N,) number of the matcher of each key: cells count from 0 on, quantised points around 2^61, which is beyond."""
+    half = np.int64(1) << (_FINDER_BITS - 1)
+    return (((keys + half) >> _FINDER_BITS) % MOST).astype(np.uint8)
 
 
 def _quantised(xy: NDArray[Any]) -> Int64:

@@ -6,9 +6,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sfm.errors import BadFile
+from sfm.finders import JOIN
 from sfm.options import TrackOptions
-from sfm.tracks.building import build_tracks
+from sfm.tracks.building import TrackSet, build_tracks
 from sfm.tracks.thinning import room_for, verified_rows
 from sfm.types import Matches, StageSummary, TwoViewGeometry
 
@@ -49,7 +52,8 @@ def run(db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None
     room = room_for(len(names), memory, options.max_observations)
     max_rows = None if room.rows is None else max(1, room.rows // max(1, len(verified)))
     pairs = VerifiedPairs(db, verified, max_rows)
-    result = build_tracks(names, pairs, db.read_grids(), options, room=room)
+    grids, *others = (finder.grids for finder in db.read_finders())
+    result = build_tracks(names, pairs, grids, options, room=room, other_grids=others)
     db.write_keypoints(result.keypoints)
     db.write_keypoint_matches(result.matches)
     db.write_tracks(result.tracks)
@@ -64,8 +68,17 @@ def run(db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None
     if result.num_left_out:
         counts["left_out"] = result.num_left_out
     possible = num_observations + (result.num_left_out if room.by_memory else 0)
-    note = _thinned(num_rows, num_matches, num_observations, possible)
+    note = (*_by_matcher(db, result), *_thinned(num_rows, num_matches, num_observations, possible))
     return StageSummary("tracks", counts, time.perf_counter() - started, notes=note)
+
+
+def _by_matcher(db: FeatureDatabase, result: TrackSet) -> tuple[str, ...]:
+    """Of matchers side by side, how many keypoints each found, in a line."""
+    names = str(db.provenance("matching").get("matcher", {}).get("matcher", "")).split(JOIN)
+    if len(names) < 2:
+        return ()
+    num = sum((np.bincount(own.finder, minlength=len(names)) for own in result.keypoints), np.zeros(len(names), int))
+    return (f"keypoints: {', '.join(f'{count:,} by {name}' for name, count in zip(names, num, strict=False))}",)
 
 
 def _thinned(num_rows: int, num_matches: int, num_observations: int, num_possible: int) -> tuple[str, ...]:

@@ -61,13 +61,7 @@ def verified_rows(geometry: TwoViewGeometry, matches: Matches, max_rows: int | N
     rows = geometry.inliers
     if max_rows is not None and len(rows) > max_rows:
         rows = np.sort(rows[np.argsort(-matches.confidence[rows], kind="stable")[:max_rows]])
-    return replace(geometry, inliers=np.arange(len(rows), dtype=np.uint32)), Matches(
-        matches.points0[rows],
-        matches.points1[rows],
-        matches.confidence[rows],
-        matches.cells0[rows],
-        matches.cells1[rows],
-    )
+    return replace(geometry, inliers=np.arange(len(rows), dtype=np.uint32)), matches.rows(rows)
 
 
 def thin(label: Int64, image: NDArray[np.integer], xy: Float64, score: Float64, limit: int) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfm.colmap.camera import prior_camera
+from sfm.finders import Finder
 from sfm.geometry.evidence import Blocks
 from sfm.geometry.fisheye import is_fisheye, verify_fisheye_pair
 from sfm.geometry.pixels import allowed_error
@@ -24,7 +25,8 @@ from sfm.system.parallel import Workers, num_cores
 from sfm.system.progress import progress_bar
 from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary, TwoViewGeometry
 from sfm.verification.lens_evidence import chosen_pairs, fisheye_prior, fisheye_widths, lens_evidence
-from sfm.verification.still import StillParts, StillVotes, rows_of
+from sfm.verification.side_by_side import agreed
+from sfm.verification.still import StillParts, StillVotes
 
 if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
@@ -43,9 +45,12 @@ def verify(
     traits: MatcherTraits,
     still: StillParts = StillParts(),  # noqa: B008
     seed: int = 0,
+    others: Sequence[Finder] = (),
 ) -> list[TwoViewGeometry]:
-    """Geometry of every pair of a set, in order. grids, traits: of the matcher. still: what is left out."""
-    return settle(verify_each(items, records, grids, options, traits=traits, still=still, seed=seed))
+    """Geometry of every pair of a set, in order. grids, traits: of the matcher; others: of those beside it, in the
+    order of Matches.finder. still: what is left out."""
+    finders = (Finder(grids, traits), *others)
+    return settle(verify_each(items, records, finders, options, still=still, seed=seed))
 
 
 def settle(geometries: Sequence[TwoViewGeometry]) -> list[TwoViewGeometry]:
@@ -73,10 +78,9 @@ def settle(geometries: Sequence[TwoViewGeometry]) -> list[TwoViewGeometry]:
 def verify_each(
     items: Sequence[tuple[ImagePair, Matches]],
     records: Mapping[str, ImageRecord],
-    grids: Mapping[str, Grid | None],
+    finders: Sequence[Finder],
     options: VerificationOptions,
     *,
-    traits: MatcherTraits,
     still: StillParts,
     seed: int = 0,
     on_pair: Callable[[], object] = lambda: None,
@@ -86,19 +90,32 @@ def verify_each(
     on_pair: called when a pair is done.
     """
 
-    def one(item: tuple[ImagePair, Matches]) -> TwoViewGeometry:
-        pair, matches = item
-        cameras = prior_camera(records[pair.name0]), prior_camera(records[pair.name1])
-        grid0, grid1 = grids.get(pair.name0), grids.get(pair.name1)
+    def by_one(pair: ImagePair, matches: Matches, number: int) -> tuple[TwoViewGeometry, float]:
+        """Of the matches of one matcher, and the error that it allows, px."""
+        cameras, traits = (prior_camera(records[pair.name0]), prior_camera(records[pair.name1])), finders[number].traits
+        grid0, grid1 = (finders[number].grids.get(name) for name in (pair.name0, pair.name1))
         max_error = allowed_error((grid0, grid1), traits, options.max_error)
         blocks = (Blocks.of(grid0, grid1) if grid0 and grid1 else Blocks.UNKNOWN) if traits.dense else None
-        rows = still.moving_rows(pair, matches, max_error, _diagonal(records[pair.name0]), seed=seed)
+        shown = still.shown_on(pair, matches, (grid0, grid1))
+        rows = still.moving_rows(pair, shown, max_error, _diagonal(records[pair.name0]), seed=seed)
         if len(rows) < len(matches):
-            matches = rows_of(matches, rows)
+            matches = matches.rows(rows)
         fisheye = any(is_fisheye(camera.model_name) for camera in cameras)
         how = verify_fisheye_pair if fisheye else partial(verify_pair, of_many=len(records) > SMALL_SET)
         found = how(pair, matches, cameras, options, max_error=max_error, blocks=blocks, seed=seed)
-        return replace(found, inliers=rows[found.inliers].astype(np.uint32))
+        return replace(found, inliers=rows[found.inliers].astype(np.uint32)), max_error
+
+    def one(item: tuple[ImagePair, Matches]) -> TwoViewGeometry:
+        pair, matches = item
+        if len(finders) == 1:
+            return by_one(pair, matches, 0)[0]
+        found, errors = [], []
+        for number in range(len(finders)):
+            own = np.flatnonzero(matches.finder == number)
+            geometry, error = by_one(pair, matches.rows(own), number)
+            found.append(replace(geometry, inliers=own[geometry.inliers].astype(np.uint32)))
+            errors.append(error)
+        return agreed(found, matches, errors)
 
     result = []
     with Workers(num_cores()) as pool:
@@ -141,6 +158,27 @@ def still_parts(
     return votes.result()
 
 
+def _still(
+    pairs: Sequence[ImagePair],
+    read_matches: Callable[[ImagePair], Matches],
+    records: Mapping[str, ImageRecord],
+    finders: Sequence[Finder],
+    options: VerificationOptions,
+    *,
+    seed: int,
+) -> StillParts:
+    """What stands still by the first matcher that can tell."""
+    number = next((number for number, finder in enumerate(finders) if finder.traits.dense), 0)
+    grids, traits = finders[number].grids, finders[number].traits
+    read = read_matches if len(finders) == 1 else partial(_found_by, number, read_matches)
+    return still_parts(pairs, read, records, grids, options, traits=traits, seed=seed)
+
+
+def _found_by(number: int, read_matches: Callable[[ImagePair], Matches], pair: ImagePair) -> Matches:
+    matches = read_matches(pair)
+    return matches.rows(np.flatnonzero(matches.finder == number))
+
+
 _Items = Sequence[tuple[ImagePair, Matches]]
 MapElsewhere = Callable[[Callable[[_Items], list[TwoViewGeometry]], Iterable[_Items]], Iterable[list[TwoViewGeometry]]]
 
@@ -161,7 +199,7 @@ def run(
     """
     started = time.perf_counter()
     records = {record.name: record for record in db.read_images()}
-    grids, traits = db.read_grids(), db.read_traits()
+    finders = db.read_finders()
     pairs, key = [each.pair for each in db.read_tried()], _key(db, options, seed)
     found_lenses = found_cameras(db, records, options, seed=seed, how=lenses)
     records = {
@@ -172,11 +210,9 @@ def run(
     todo = [pair for pair in pairs if pair not in done]
     counts_of = db.match_counts()
     by_matches = sorted(pairs, key=lambda pair: (-counts_of.get(pair, 0), pair))
-    still = still_parts(by_matches, db.read_matches, records, grids, options, traits=traits, seed=seed)
+    still = _still(by_matches, db.read_matches, records, finders, options, seed=seed)
     with progress_bar(len(pairs), desc="verifying", unit="pair", initial=len(pairs) - len(todo)) as bar:
-        verify_block = partial(
-            verify_each, records=records, grids=grids, options=options, traits=traits, still=still, seed=seed
-        )
+        verify_block = partial(verify_each, records=records, finders=finders, options=options, still=still, seed=seed)
         blocks = (
             [(pair, db.read_matches(pair)) for pair in todo[begin : begin + BLOCK]]
             for begin in range(0, len(todo), BLOCK)
@@ -208,15 +244,16 @@ def found_cameras(
     groups: dict[str, list[ImageRecord]] = {}
     for record in records.values() if how != "keep" else ():
         groups.setdefault(record.camera.group, []).append(record)
-    counts, grids, traits = db.match_counts(), db.read_grids(), db.read_traits()
+    counts, first = db.match_counts(), db.read_finders()[0]
     found = {}
     for group, members in groups.items():
         pairs = chosen_pairs(counts, frozenset(record.name for record in members))
         known = is_fisheye(members[0].camera.model)
         if not pairs or not (known or (how == "find" and members[0].camera.model == "SIMPLE_RADIAL")):
             continue
-        items = [(pair, db.read_matches(pair)) for pair in pairs]
-        error = allowed_error((grids.get(pairs[0].name0), grids.get(pairs[0].name1)), traits, options.max_error)
+        items = [(pair, _found_by(0, db.read_matches, pair)) for pair in pairs]
+        grids = first.grids.get(pairs[0].name0), first.grids.get(pairs[0].name1)
+        error = allowed_error(grids, first.traits, options.max_error)
         size = members[0].width, members[0].height
         if known:
             widths = fisheye_widths(items, size, error, seed=seed)

@@ -16,7 +16,7 @@ far fewer pairs have seen it move.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pycolmap
@@ -133,7 +133,7 @@ def _one_epipole(still: Float64, points1: NDArray[np.floating], max_error: float
 
 def _geometry(matches: Matches, rows: Int64, max_error: float, seed: int) -> Float64 | None:
     """The fundamental matrix of some rows; None where it fits no more of them than chance."""
-    some = rows_of(matches, rows)
+    some = matches.rows(rows)
     best = np.argsort(-some.confidence, kind="stable")[:ROWS]
     options = pycolmap.RANSACOptions(
         max_error=max_error, random_seed=seed, max_num_trials=TRIALS, min_inlier_ratio=0.25
@@ -147,18 +147,21 @@ def _geometry(matches: Matches, rows: Int64, max_error: float, seed: int) -> Flo
     return F if is_meaningful(some, inliers, F, max_error) else None
 
 
-def rows_of(matches: Matches, rows: Int64) -> Matches:
-    """Some rows of matches."""
-    points = matches.points0[rows], matches.points1[rows]
-    return Matches(*points, matches.confidence[rows], matches.cells0[rows], matches.cells1[rows])
+def _cells(points: NDArray[np.floating], cells: Int64, grid: Grid | None) -> Int64:
+    """(M,) cell of the grid that each point (M, 2) is in; the cells as they are where there is no grid."""
+    if grid is None:
+        return cells
+    column = np.clip(points[:, 0] // grid.cell_width, 0, grid.columns - 1)
+    return np.asarray(points[:, 1] // grid.cell_height * grid.columns + column, np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StillParts:
-    """What stands still. cells: by image, one bool a cell of its grid. pairs: those of two motions."""
+    """What stands still. cells: by image, one bool a cell of its grid. pairs: those of two motions. grids: by image."""
 
     cells: Mapping[str, Bool] = field(default_factory=dict)
     pairs: frozenset[ImagePair] = frozenset()
+    grids: Mapping[str, Grid] = field(default_factory=dict)
 
     def moving_rows(
         self, pair: ImagePair, matches: Matches, max_error: float, diagonal: float, *, seed: int = 0
@@ -167,12 +170,20 @@ class StillParts:
         keep = np.ones(len(matches), bool)
         for name, cells in ((pair.name0, matches.cells0), (pair.name1, matches.cells1)):
             if name in self.cells:
-                keep &= ~self.cells[name][cells]
+                keep &= ~self.cells[name][np.minimum(cells, len(self.cells[name]) - 1)]
         if pair in self.pairs and self.cells:
             shift = small_shift(matches, max_error, diagonal, seed=seed)
             if shift is not None:
                 keep &= np.linalg.norm(matches.points1 - shift, axis=1) > MOVED * max_error
         return np.flatnonzero(keep)
+
+    def shown_on(self, pair: ImagePair, matches: Matches, grids: tuple[Grid | None, Grid | None]) -> Matches:
+        """Matches in terms of the cells that stand still: as they are, or those of another matcher's grids by place."""
+        own0, own1 = (self.grids.get(name) for name in (pair.name0, pair.name1))
+        if not self.cells or (own0, own1) == grids:
+            return matches
+        cells0, cells1 = _cells(matches.points0, matches.cells0, own0), _cells(matches.points1, matches.cells1, own1)
+        return replace(matches, cells0=cells0, cells1=cells1)
 
     def note(self, num_images: int) -> str | None:
         """One line for the user; None where nothing is left out."""
@@ -244,4 +255,4 @@ class StillVotes:
                 parts[name] = cells.reshape(-1)
         if len(parts) < FEW_IMAGES:
             return StillParts()
-        return StillParts(parts, frozenset(self._two))
+        return StillParts(parts, frozenset(self._two), self._grids)

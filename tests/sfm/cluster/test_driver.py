@@ -148,3 +148,18 @@ def test_ctrl_c_ends_driver_and_cluster_and_says_how_to_go_on(demo, tmp_path):
     while ray_processes_of(run.pid) and time.monotonic() < end:
         time.sleep(0.2)
     assert ray_processes_of(run.pid) == []
+
+
+def test_two_matchers_match_on_a_cluster_as_they_do_here(demo, tmp_path):
+    there, here = tmp_path / "there", tmp_path / "here"
+    for out, cluster in ((there, "local"), (here, None)):
+        options = OPTIONS | {"matcher": "loftr+sift"}
+        summary = reconstruct(demo / "images", out, **options, **({"cluster": cluster} if cluster else {}))
+        assert summary.registered == 7
+    assert geometries_of(there) == geometries_of(here)
+    found = []
+    for out in (there, here):
+        with FeatureDatabase.open(out / "features.h5", "r") as db:
+            found.append([own.finder.tolist() for own in db.read_keypoints()])
+    assert found[0] == found[1]
+    assert set(found[0][0]) == {0, 1}

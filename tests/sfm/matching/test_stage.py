@@ -15,7 +15,7 @@ from sfm.match_graph import TriedPair
 from sfm.matching.feature_cache import count_encodings, order_pairs
 from sfm.matching.pair_matching import matcher_key
 from sfm.matching.rotations import GLANCE_PX
-from sfm.matching.stage import fits_one_place, run
+from sfm.matching.stage import OneOfSeveral, fits_one_place, run, run_several
 from sfm.options import MatchingOptions
 from sfm.pairs.candidates import by_likeness
 from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches
@@ -94,10 +94,11 @@ class Store:
     def write_tried(self, tried):
         self.tried = tuple(tried)
 
-    def write_grids(self, grids, *, traits=None):
-        self.grids, self.traits = dict(grids), traits
+    def write_grids(self, grids, *, traits=None, others=()):
+        self.grids, self.traits, self.others = dict(grids), traits, tuple(others)
 
-    def use_matcher(self, key):
+    def use_matcher(self, key, *others):
+        self.beside = others
         if key in self.matches:
             self.current = key
 
@@ -539,3 +540,76 @@ def test_one_place_is_told_from_two_with_and_without_grids():
         assert fits_one_place(pair, two_views(share_false=0.5)[0], grids=grids, traits=traits)
         assert not fits_one_place(pair, two_views(share_false=1.0)[0], grids=grids, traits=traits)
         assert not fits_one_place(pair, Matches.empty(), grids=grids, traits=traits)
+
+
+class SecondMatcher(FakeMatcher):
+    """A detector that is slower to find anything: matches are at (0, 0) and of keypoint 7."""
+
+    name = "second"
+    traits = MatcherTraits(pixel_sigma=0.5)
+
+    @property
+    def provenance(self):
+        return {**super().provenance, "matcher": "second"}
+
+    def grid(self, width, height):
+        return None
+
+    def match(self, pairs):
+        self.batches.append(len(pairs))
+        return [Matches([[1.0, 1.0]], [[2.0, 2.0]], [0.5], [7], [7]) for _ in pairs]  # type: ignore[list-item]
+
+
+def several(*matchers, options=None):
+    return [OneOfSeveral(matcher, options or MatchingOptions()) for matcher in matchers]
+
+
+def test_others_match_the_same_pairs_under_keys_of_their_own(images):
+    folder, store = images(5)
+    first, second = FakeMatcher(), SecondMatcher()
+    summary = run_several(store, several(first, second), folder)
+    keys = [matcher_key(first.provenance), matcher_key(second.provenance)]
+    assert store.current == keys[0]
+    assert store.beside == (keys[1],)
+    assert store.matches[keys[0]].keys() == store.matches[keys[1]].keys() == set(exhaustive(5))
+    assert summary.counts == {"pairs": 10, "matches": 20, "encoded": 10, "reused": 0}
+    assert [finder.traits for finder in store.others] == [second.traits]
+    assert store.others[0].grids == dict.fromkeys(map(name_of, range(5)))
+    alone = Store(store.records, store.pairs)
+    run(alone, FakeMatcher(), folder, MatchingOptions())
+    assert {p: m.points0.tolist() for p, m in alone.matches[keys[0]].items()} == {
+        p: m.points0.tolist() for p, m in store.matches[keys[0]].items()
+    }
+
+
+def test_a_matcher_that_is_added_leaves_what_the_first_one_did(images):
+    folder, store = images(5)
+    run(store, FakeMatcher(), folder, MatchingOptions())
+    first, second = FakeMatcher(), SecondMatcher()
+    summary = run_several(store, several(first, second), folder)
+    assert first.encoded == []
+    assert sorted(second.encoded) == list(range(5))
+    assert summary.counts["reused"] == 10
+    again = SecondMatcher()
+    run_several(store, several(FakeMatcher(), again), folder)
+    assert again.encoded == []
+    run(store, FakeMatcher(), folder, MatchingOptions())
+    assert (store.beside, store.others) == ((), ())  # and is taken away again
+
+
+def test_the_first_matcher_decides_how_the_graph_of_pairs_grows(images):
+    folder, store = images(6)
+    store.pairs = tuple(exhaustive(6)[:3])
+    second = SecondMatcher()
+    summary = run_several(store, several(FakeMatcher(), second), folder)
+    tried = {each.pair for each in store.tried}
+    assert store.matches[matcher_key(second.provenance)].keys() == tried == set(exhaustive(6)[:3])
+    assert summary.counts["pairs"] == 3
+
+
+def test_an_image_that_cannot_be_read_is_named_once(images):
+    folder, store = images(4)
+    (folder / name_of(2)).write_bytes(b"damaged")
+    summary = run_several(store, several(FakeMatcher(), SecondMatcher()), folder)
+    assert [name for name, _ in summary.skipped] == [name_of(2)]
+    assert len(store.tried) == 3

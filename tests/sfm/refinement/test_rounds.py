@@ -8,6 +8,7 @@ import pycolmap
 
 from sfm.colmap import model_arrays
 from sfm.colmap.model_arrays import ModelColumns
+from sfm.finders import Finder
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement import bundle_adjustment, large_problem
 from sfm.refinement import rounds as R
@@ -88,6 +89,31 @@ def test_what_does_not_fit_is_rejected():
     assert model.compute_num_observations() == 5 * len(xyz) - 2
     assert R.reject(model, own, dict.fromkeys(NAMES, 1.0), 1, PARAMS_OF_ROUNDS) == 1  # later rounds ask for more: 1 px
     assert [model.images[i].points2D[j].has_point3D() for i, j in offsets] == [True, False, False, False]
+
+
+def test_a_keypoint_is_held_to_how_exact_its_own_matcher_is():
+    """The same error of two thirds of a pixel is right for a matcher that is as rough as its image, not for a finer."""
+    xyz = surface_points()
+    model = make_model(xyz, [project(i, xyz) for i in range(5)])
+    own = {i: np.tile(np.diag([0.01, 4.0]), (len(xyz), 1, 1)) for i in range(1, 6)}
+    for j in (0, 1):
+        model.images[2].points2D[j].xy += [0.0, 0.7]
+    fineness = {name: np.ones(len(xyz)) for name in NAMES}
+    fineness[NAMES[1]][1] = 0.25
+    fineness[NAMES[2]] = np.ones(2)  # points beyond are of no matcher, and as their image
+    assert R.reject(model, own, dict.fromkeys(NAMES, 1.0), 0, PARAMS_OF_ROUNDS, fineness=fineness) == 1
+    assert [model.images[2].points2D[j].has_point3D() for j in (0, 1)] == [True, False]
+
+
+def test_before_the_first_round_covariances_are_the_matchers(data, model):
+    names = [record.name for record in data.images]
+    keypoints = tuple(replace(own, finder=(np.arange(len(own)) % 2).astype(np.uint8)) for own in data.keypoints)
+    finer = Finder(dict.fromkeys(names), replace(data.traits, pixel_sigma=0.5 * data.sigma))
+    two = refiner_of(replace(data, keypoints=keypoints, beside=(finer,))).start(model)
+    one = refiner_of(data).start(model)
+    for image_id, own in two.covariances.items():
+        ratio = own[:, 0, 0] / one.covariances[image_id][:, 0, 0]
+        np.testing.assert_allclose(ratio, np.where(np.arange(len(ratio)) % 2, 0.25, 1.0))
 
 
 def test_before_stays_as_it_is(data, model, tmp_path):

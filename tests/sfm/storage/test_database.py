@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sfm.errors import BadFile, MissingStage
+from sfm.finders import Finder
 from sfm.match_graph import Candidates, TriedPair
 from sfm.storage import database, journal
 from sfm.storage.database import FeatureDatabase
@@ -635,3 +636,68 @@ def test_flipped_bytes_never_end_in_a_traceback(db, path):
         path.write_bytes(bytes(broken))
         with contextlib.suppress(BadFile, MissingStage):
             read_everything(path)
+
+
+def test_matchers_side_by_side_are_read_as_one_table(db, path):
+    pair, other = PAIRS[0], PAIRS[1]
+    db.write_matches([(pair, some_matches(5, 1)), (other, some_matches(4, 3))], matcher_key="loftr")
+    db.write_matches([(pair, some_matches(7, 2))], matcher_key="sift")
+    db.use_matcher("loftr", "none of it is held", "sift")
+    both = db.read_matches(pair)
+    assert both.finder.tolist() == [0] * 5 + [2] * 7
+    assert_same(both.rows(np.flatnonzero(both.finder == 0)), some_matches(5, 1))
+    np.testing.assert_array_equal(both.points1[5:], some_matches(7, 2).points1)
+    assert db.read_matches(other).finder.tolist() == [0] * 4
+    assert db.read_matches(pair, matcher_key="sift").finder.tolist() == [0] * 7
+    assert db.match_counts() == {pair: 12, other: 4}
+    commit(db, "matching")
+    db.close()
+    with FeatureDatabase.open(path) as db:
+        assert db.read_matches(pair).finder.tolist() == [0] * 5 + [2] * 7
+        assert [current for *_, current in db.held_matches()] == [True, True]
+        db.use_matcher("loftr")
+        assert_same(db.read_matches(pair), some_matches(5, 1))
+        assert db.match_counts() == {pair: 5, other: 4}
+
+
+def test_matchers_side_by_side_survive_compaction(db, path, monkeypatch):
+    monkeypatch.setattr(database, "COMPACT_FROM", 1 << 16)
+    for _ in range(4):
+        db.write_matches([(p, some_matches(2000, i)) for i, p in enumerate(PAIRS)], matcher_key="k")
+    db.write_matches([(PAIRS[0], some_matches(3, 7))], matcher_key="other")
+    db.use_matcher("other", "k")
+    before = path.stat().st_size
+    commit(db, "matching")
+    assert path.stat().st_size < before / 2
+    assert db.read_matches(PAIRS[0]).finder.tolist() == [0] * 3 + [1] * 2000
+
+
+def test_the_grids_and_traits_of_all_matchers(db, path):
+    grid, coarse = Grid(8.0, 8.0, 80), Grid(16.0, 16.0, 40, 16.0)
+    others = [Finder({"a.jpg": None}, MatcherTraits(0.5)), Finder({"a.jpg": coarse}, MatcherTraits(2.0, dense=True))]
+    names = [record.name for record in db.read_images()]
+    others = [Finder(dict.fromkeys(names, finder.grids["a.jpg"]), finder.traits) for finder in others]
+    db.write_grids(dict.fromkeys(names, grid), traits=MatcherTraits(dense=True), others=others)
+    commit(db, "matching")
+    db.close()
+    with FeatureDatabase.open(path) as db:
+        found = db.read_finders()
+        assert [finder.grids[names[0]] for finder in found] == [grid, None, coarse]
+        assert [finder.traits for finder in found] == [MatcherTraits(dense=True), *(own.traits for own in others)]
+        assert db.read_grids()[names[0]] == grid
+        db.write_grids(dict.fromkeys(names, grid), traits=MatcherTraits(dense=True))
+        assert len(db.read_finders()) == 1
+
+
+def test_keypoints_know_who_found_them(db, path):
+    num = len(db.read_images())
+    own = Keypoints(np.zeros((3, 2), np.float32), np.ones(3, np.float32), np.array([0, 1, 1], np.uint8))
+    none = Keypoints(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
+    db.write_keypoints([own] + [none] * (num - 1))
+    assert db.read_keypoints()[0].finder.tolist() == [0, 1, 1]
+    commit(db, "tracks")
+    db.close()
+    with h5py.File(path, "r+") as file:
+        del file["keypoints"]["finder"]  # as older files are
+    with FeatureDatabase.open(path, "r") as db:
+        assert db.read_keypoints()[0].finder.tolist() == [0, 0, 0]

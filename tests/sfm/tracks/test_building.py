@@ -3,15 +3,17 @@
 import time
 import tracemalloc
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sfm.finders import MOST
 from sfm.options import TrackOptions
 from sfm.tracks import building as T
-from sfm.tracks.links import cell_keys
+from sfm.tracks.links import cell_keys, finder_of
 from sfm.tracks.thinning import Room, verified_rows
 from sfm.types import Grid, ImagePair, Matches, TwoViewGeometry
 
@@ -319,3 +321,72 @@ def test_memory_is_that_of_what_is_kept_and_a_few_bytes_a_match():
     whole, bounded = (traced_peak(names, pairs, grids, TrackOptions(), room=each) for each in (Room(), room))
     assert bounded < 70 * num_rows
     assert bounded < 0.5 * whole
+
+
+def of_finder(number, matches):
+    return replace(matches, finder=np.full(len(matches), number, np.uint8))
+
+
+def side_by_side(*each):
+    """One pair of rows(...) by several matchers."""
+    names = ("points0", "points1", "confidence", "cells0", "cells1", "finder")
+    parts = [of_finder(number, matches) for number, (_, matches) in enumerate(each)]
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    matches = Matches(**columns)
+    return replace(each[0][0], inliers=np.arange(len(matches), dtype=np.uint32)), matches
+
+
+def test_keypoints_of_two_matchers_never_coincide():
+    """Cell 3 of a grid and a detector's keypoint 3 are two things, in a track each, and each knows who found it."""
+    points = {name: centre([3]) + shift for name, shift in zip("abc", ([0, 0], [2, 0], [4, 1]), strict=True)}
+    detected = {name: xy + 100.25 for name, xy in points.items()}
+    ids = np.array([3]), np.array([3])
+    pairs = [
+        side_by_side(rows(a, b, points[a], points[b], cells=ids), rows(a, b, detected[a], detected[b], cells=ids))
+        for a, b in ("ab", "bc", "ac")
+    ]
+    found = T.build_tracks("abc", pairs, GRIDS, TrackOptions(), other_grids=[dict.fromkeys("abc")])
+    assert len(found.tracks) == 2
+    assert np.diff(found.tracks.offsets).tolist() == [3, 3]
+    for name, own in zip("abc", found.keypoints, strict=True):
+        assert own.finder.tolist() == [0, 1]
+        np.testing.assert_allclose(own.xy[1], detected[name][0], atol=1e-4)  # a detector's keypoint stays where it is
+    for own in range(2):
+        members = slice(found.tracks.offsets[own], found.tracks.offsets[own + 1])
+        rows_of = zip(found.tracks.image_idx[members], found.tracks.keypoint_idx[members], strict=True)
+        assert len({int(found.keypoints[i].finder[k]) for i, k in rows_of}) == 1
+
+
+def test_the_others_change_nothing_for_a_matchers_own_tracks():
+    rng = np.random.default_rng(0)
+    cells = rng.choice(4000, 60, replace=False)
+    steps = rng.uniform(-3, 3, (4, 60, 2))
+    xy = {name: centre(cells) + steps[k] for k, name in enumerate("abcd")}
+    free = {name: rng.uniform(0, 640, (30, 2)) for name in "abcd"}
+    ids = np.arange(30), np.arange(30)
+    alone, both = [], []
+    for a, b in ("ab", "bc", "cd", "ac"):
+        dense = rows(a, b, xy[a], xy[b], cells=(cells, cells))
+        alone.append(dense)
+        both.append(side_by_side(dense, rows(a, b, free[a], free[b], cells=ids)))
+    one = T.build_tracks("abcd", alone, GRIDS, TrackOptions())
+    two = T.build_tracks("abcd", both, GRIDS, TrackOptions(), other_grids=[dict.fromkeys("abcd")])
+    for a, b in zip(one.keypoints, two.keypoints, strict=True):
+        np.testing.assert_array_equal(a.xy, b.xy[b.finder == 0])
+        assert (b.finder == 1).sum() == 30
+    assert len(two.tracks) == len(one.tracks) + 30
+
+
+@pytest.mark.parametrize("cell_size", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("ids", [True, False])
+@pytest.mark.parametrize("grid", [GRID, None])
+def test_a_keypoints_key_says_who_found_it(cell_size, ids, grid):
+    """For keypoints anywhere in an image of a million pixels a side, of eight matchers."""
+    rng = np.random.default_rng(1)
+    xy = np.concatenate([rng.uniform(0, 1e6, (500, 2)), np.zeros((1, 2)), np.full((1, 2), 0.1)]).astype(np.float32)
+    cells = np.concatenate([rng.integers(0, 2**31, 500), [0, 2**31 - 1]]) if ids else np.full(502, -1)
+    keys = cell_keys(xy, cells, grid, cell_size)
+    for number in range(MOST):
+        own = keys + (np.int64(number) << 58)
+        assert (own >= 0).all()
+        assert (finder_of(own) == number).all()
