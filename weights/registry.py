@@ -14,6 +14,7 @@ from sfm.wording import did_you_mean
 
 _KORNIA = "https://huggingface.co/kornia/loftr/resolve/main/"
 _ZJU = "https://huggingface.co/zju-community/"  # the authors' group
+_MINIMA = "https://github.com/LSXI7/storage/releases/download/MINIMA/"  # the authors'
 _CMP = "http://cmp.felk.cvut.cz/~mishkdmy/models/"  # plain HTTP: the checksum decides
 
 
@@ -68,6 +69,13 @@ REGISTRY: dict[str, Weights] = {
         urls=(_KORNIA + "loftr_indoor_ds_new.ckpt", _CMP + "loftr_indoor_ds_new.ckpt"),
         size=48_653_926,
         sha256="be9ff88b323ec27889114719f668ae41aff7034b56a4c4acbd46b8b180b87ed3",
+    ),
+    "minima": Weights(
+        name="minima",
+        purpose="LoFTR trained further on images of other kinds (thermal, depth, night); no checksum is published",
+        config="minima",
+        file_names=("minima_loftr.ckpt",),
+        urls=(_MINIMA + "minima_loftr.ckpt", "https://huggingface.co/lsxi77777/MINIMA/resolve/main/minima_loftr.ckpt"),
     ),
     "compact": Weights(
         name="compact",

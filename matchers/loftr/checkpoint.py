@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 from sfm.errors import BadFile, SfMError, one_line
 from sfm.matchers.loftr.config import CONFIGS, LoFTRConfig
 from sfm.weights.download import MAX_BYTES, fetch, find, sha256_of
+from sfm.weights.first_load import held_to_first_load
 from sfm.weights.registry import REGISTRY, Weights, by_checksum, check_name
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sfm.matchers.loftr.matcher import LoFTRMatcher
 
 _AGAIN = "download or copy it again"
+_CORRECTED = ("indoor_ds_new", "minima")  # in the names of files that were trained with the corrected positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def mismatch(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str
 def _chosen(weights: Weights, reason: str, offline: bool) -> Choice:
     path = fetch(weights, offline=offline)
     if weights.sha256 is None and weights.embedded is None:
-        reason += "; the file was not checked, no checksum is published"
+        reason += f"; {held_to_first_load(path)}"
     return Choice(weights.name, path, CONFIGS[weights.config], reason)
 
 
@@ -181,12 +183,14 @@ def _guessed_config(path: Path) -> tuple[LoFTRConfig, str]:
     tensors = read_tensors(path)
     if "backbone.layer3_outconv.weight" not in tensors:
         return CONFIGS["compact"], "unknown checksum; compact network by its tensors"
-    new = "indoor_ds_new" in path.name
-    config = CONFIGS["indoor_new" if new else "outdoor"]
+    corrected = next((name for name in _CORRECTED if name in path.name), None)
+    config = CONFIGS["outdoor"] if corrected is None else replace(CONFIGS["outdoor"], temp_bug_fix=True)
     kind = "full LoFTR"
     if any(key.endswith("bin_score") for key in tensors):
         config, kind = replace(config, match_type="sinkhorn"), "full LoFTR with optimal transport"
-    formula = "corrected (indoor_ds_new in its name)" if new else "original (no indoor_ds_new in its name)"
+    formula = f"original (no {' or '.join(_CORRECTED)} in its name)"
+    if corrected is not None:
+        formula = f"corrected ({corrected} in its name)"
     return config, f"unknown checksum; {kind} by its tensors, position encoding assumed to be the {formula}"
 
 

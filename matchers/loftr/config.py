@@ -72,6 +72,7 @@ class LoFTRConfig:
 OUTDOOR = LoFTRConfig()
 INDOOR = LoFTRConfig()
 INDOOR_NEW = replace(OUTDOOR, temp_bug_fix=True)
+MINIMA = replace(OUTDOOR, temp_bug_fix=True)  # as its authors load it (LSXI7/MINIMA, src/utils/load_model.py)
 COMPACT = LoFTRConfig(
     backbone="compact",
     d_coarse=96,
@@ -90,6 +91,7 @@ CONFIGS = MappingProxyType(
         "outdoor": OUTDOOR,
         "indoor": INDOOR,
         "indoor_new": INDOOR_NEW,
+        "minima": MINIMA,
         "compact": COMPACT,
         "compact-wide": COMPACT_WIDE,
     }

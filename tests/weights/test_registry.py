@@ -9,7 +9,7 @@ from sfm.weights.registry import REGISTRY, by_checksum
 
 
 def test_every_entry_is_whole() -> None:
-    assert list(REGISTRY) == ["outdoor", "indoor", "indoor_new", "compact", "compact-wide", "eloftr-outdoor"]
+    assert list(REGISTRY) == ["outdoor", "indoor", "indoor_new", "minima", "compact", "compact-wide", "eloftr-outdoor"]
     for name, weights in REGISTRY.items():
         assert weights.name == name
         assert weights.config in CONFIGS or weights.matcher == "efficient-loftr"
@@ -28,6 +28,7 @@ def test_position_encoding_is_bound() -> None:
         "outdoor": False,
         "indoor": False,
         "indoor_new": True,
+        "minima": True,
         "compact": True,
         "compact-wide": True,
     }

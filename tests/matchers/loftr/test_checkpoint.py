@@ -103,7 +103,12 @@ def test_bad_configuration_in_a_header(tmp_path: Path, field: str, value: object
 
 @pytest.mark.parametrize(
     ("name", "bug_fix", "sinkhorn"),
-    [("outdoor_ds.ckpt", False, False), ("my_indoor_ds_new.ckpt", True, False), ("outdoor_ot.ckpt", False, True)],
+    [
+        ("outdoor_ds.ckpt", False, False),
+        ("my_indoor_ds_new.ckpt", True, False),
+        ("minima_loftr.ckpt", True, False),
+        ("outdoor_ot.ckpt", False, True),
+    ],
 )
 def test_full_network_of_unknown_checksum(tmp_path: Path, name: str, bug_fix: bool, sinkhorn: bool) -> None:
     state = {"backbone.layer3_outconv.weight": torch.zeros(256, 256, 1, 1)}
@@ -227,7 +232,7 @@ def test_named_weights_fail_where_auto_falls_back(
 
 def test_unchecked_weights_say_so(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(REGISTRY, "indoor", web.weights("/good", checked=False))
-    assert "not checked" in choose("indoor", device="cpu").reason
+    assert "recorded at this first load" in choose("indoor", device="cpu").reason
 
 
 def test_compact_loads_by_name(compact: Path) -> None:
