@@ -117,7 +117,8 @@ class MatchingOptions:
     weights: str = option(
         "auto",
         "of the network: outdoor, indoor, indoor_new, minima, compact, compact-wide, eloftr-outdoor (of "
-        "efficient-loftr), a checkpoint file, or auto (outdoor on a GPU, else compact; its own of efficient-loftr); see weights list",
+        "efficient-loftr), a checkpoint file, or auto (outdoor on a GPU, else compact; its own of efficient-loftr); "
+        "see weights list",
         metavar="NAME|FILE",
     )
     resize: int = option(
