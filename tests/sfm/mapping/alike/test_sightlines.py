@@ -1,0 +1,75 @@
+"""What is looked through in a model: nothing in a right one, much where two places are in one spot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pycolmap
+import pytest
+from tests.support.alike_scene import alike_places
+
+from sfm.mapping.alike.sightlines import Blocks, MatchedBlocks, Sightlines, sightlines
+from sfm.mapping.stage import reconstruct
+from sfm.options import MappingOptions
+from sfm.types import Grid, ImagePair
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    """Two places in one model."""
+    places = alike_places()
+    (model,) = reconstruct(places.data, MappingOptions(), tmp_path_factory.mktemp("folded")).models
+    assert model.num_reg_images() == 12
+    return places, model
+
+
+def test_one_looks_through_the_things_of_the_other_place(folded):
+    places, model = folded
+    matched = MatchedBlocks.of(places.data)
+    found = sightlines(model, matched, matched.packed)
+    assert set(found) == set(matched.packed)
+    assert max(own.through for pair, own in found.items() if pair not in places.across) == 0
+    nearest = found[ImagePair("a03.jpg", "b03.jpg")]  # three degrees apart
+    assert nearest.through > 0.05 * nearest.shared
+    assert min(nearest.shared, nearest.missing) > 50
+
+
+def test_in_a_right_model_nothing_is_looked_through_or_missing(tmp_path):
+    places = alike_places(num_places=1)
+    (model,) = reconstruct(places.data, MappingOptions(), tmp_path).models
+    matched = MatchedBlocks.of(places.data)
+    for own in sightlines(model, matched, matched.packed).values():
+        assert own.through == 0
+        assert own.missing <= 0.02 * own.shared
+
+
+def test_pairs_of_images_that_are_not_in_the_model_are_left_out(folded):
+    places, model = folded
+    fewer = pycolmap.Reconstruction(model)
+    fewer.deregister_frame(fewer.images[1].frame_id)
+    name = fewer.images[1].name
+    matched = MatchedBlocks.of(places.data)
+    found = sightlines(fewer, matched, matched.packed)
+    assert len(found) == len(matched.packed) - 11
+    assert not any(name in (pair.name0, pair.name1) for pair in found)
+
+
+def test_blocks_of_a_grid_and_without_one():
+    blocks = Blocks.of(Grid(8.0, 8.0, 80), 640, 480)
+    assert (blocks.columns, blocks.rows) == (40, 30)
+    assert blocks.numbers(np.array([[0.0, 0.0], [17.0, 0.0], [0.0, 17.0], [640.0, 480.0]])).tolist() == [0, 1, 40, 1199]
+    assert Blocks.of(None, 4000, 3000).shape == (30, 40)
+
+
+def test_blocks_that_a_pair_matches_are_kept_as_they_were():
+    data = alike_places(3).data
+    matched, own = MatchedBlocks.of(data), data.matches[1]
+    for side, blocks in enumerate(matched.of_pair(own.pair)):
+        name = (own.pair.name0, own.pair.name1)[side]
+        xy = data.keypoints[[r.name for r in data.images].index(name)].xy[own.indices[:, side]]
+        expected = np.zeros((30, 40), bool)
+        expected[(xy[:, 1] // 16).astype(int), (xy[:, 0] // 16).astype(int)] = True
+        assert (blocks == expected).all()
+
+
+def test_a_pair_that_shares_nothing_has_no_sightlines():
+    assert Sightlines(0, 0, 0).through == 0
