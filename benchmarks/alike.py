@@ -5,8 +5,8 @@
 Sets are rendered to FOLDER/sets (once), reconstructed in FOLDER/RUN/SET, and judged: FOLDER/RUN/alike.json and .md have
 a line for each. A model is folded where two or more of its cameras are elsewhere than they were, by a quarter of the
 distance between the places that look alike or by 15 degrees, after the similarity that most of its cameras agree on.
-`wrongly refused`: verified pairs that were refused though one image shows a tenth of what the other does, or more;
-`refused`: all that were. `right` is how many models there are where no place is taken for another.
+`refused`: verified pairs that were; `wrongly`: those of which most verified matches are right; `wrong pairs kept`:
+verified pairs of which most are wrong, and that were not refused. In brackets: how many models are right.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.alike_truth import Truth, misplaced
 from benchmarks.measure import code_version, machine, run_measured
 from sfm.datasets.alike.sets import RECIPES, write
 from sfm.evaluation.model import camera_poses, read_model
 from sfm.storage.database import FeatureDatabase
+from sfm.types import TwoViewGeometry
 
-ALIKE = "looks alike"  # of sfm.types.REJECTIONS
+RIGHT = 0.5  # of a pair's verified matches
 
 
 @dataclass(frozen=True)
 class Row:
     """One set. models: sizes, largest first. misplaced: of each. right: how many models there should be. wrong: pairs
-    that were kept, of images that do not overlap."""
+    that were kept, most of whose matches are wrong."""
 
     name: str
     images: int
@@ -49,24 +52,31 @@ class Row:
 
 def judged(name: str, folder: Path, out: Path) -> Row:
     """The run of a set, by its truth."""
-    truth = Truth.read(folder, camera_poses(read_model(folder / "gt")))
-    paths = sorted(p for p in (out / "sparse").glob("*") if (p / "images.bin").is_file())
+    truth = Truth.read(folder)
+    kept = out / ("sparse" if (out / "sparse").is_dir() else "unrefined")
+    paths = sorted(p for p in kept.glob("*") if (p / "images.bin").is_file())
     found = [camera_poses(read_model(path)) for path in paths]
     with FeatureDatabase.open(out / "features.h5") as db:
-        geometries = db.read_two_view()
-        alike = {pair for pair in db.read_refused()} if hasattr(db, "read_refused") else set()
-    kept = [g.pair for g in geometries if len(g.inliers) and g.pair not in alike]
+        alike = {each.pair for each in db.read_refused()}
+        right = {g.pair: _is_right(db, g, truth) for g in db.read_two_view() if len(g.inliers)}
     return Row(
         name,
-        len(truth.names),
+        len(truth.poses),
         len(set().union(*found)) if found else 0,
         tuple(len(poses) for poses in found),
         tuple(len(misplaced(poses, truth)) for poses in found),
         truth.models,
         len(alike),
-        sum(truth.overlaps(pair) for pair in alike),
-        sum(not truth.overlaps(pair) for pair in kept),
+        sum(right[pair] for pair in alike),
+        sum(not ok for pair, ok in right.items() if pair not in alike),
     )
+
+
+def _is_right(db: FeatureDatabase, geometry: TwoViewGeometry, truth: Truth) -> bool:
+    """Whether most of a pair's verified matches lead to the same spot."""
+    matches = db.read_matches(geometry.pair)
+    rows = geometry.inliers.astype(np.int64)
+    return truth.share_right(geometry.pair, matches.points0[rows], matches.points1[rows]) >= RIGHT
 
 
 def table(rows: list[Row]) -> str:
@@ -94,7 +104,7 @@ def main() -> None:
     rows = []
     for name in args.sets:
         folder, out = args.out / "sets" / name, args.out / args.run / name
-        if not (folder / "truth.json").is_file():
+        if not (folder / "truth.npz").is_file():
             write(name, folder)
         if not (args.keep and (out / "run.json").is_file()):
             out.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
-"""Which of a model's cameras are where they were, and which pairs of images show the same place: judged by truth."""
+"""Which of a model's cameras are where they were, and which pairs match what is the same: judged by truth."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,35 +10,51 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sfm.datasets.alike.sets import camera_matrix
+from sfm.evaluation.model import camera_poses, read_model
 from sfm.geometry.similarity import Similarity
 from sfm.types import Float64, ImagePair
 
 TURNED_DEG = 15.0  # a camera that looks elsewhere by more is misplaced
 OFF = 0.25  # of the distance between two places that look alike
-OVERLAP = 0.1  # of what one of two images shows, from which on they overlap
+NEAR_PX = 6.0  # of a match that is right
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """names: of the images. poses: (3, 4) cam_from_world by name. spacing: m between places that look alike. models:
-    how many are right. overlap: (N, N) share of what image i shows that j shows."""
+    """poses: (3, 4) cam_from_world by name. depths: (H, W) m by name. K: (3, 3) px. spacing: m between places that look
+    alike. models: how many are right."""
 
-    names: tuple[str, ...]
     poses: Mapping[str, Float64]
+    depths: Mapping[str, NDArray[np.float16]]
+    K: Float64
     spacing: float
     models: int
-    overlap: Float64
 
     @classmethod
-    def read(cls, folder: Path, poses: Mapping[str, Float64]) -> Truth:
+    def read(cls, folder: Path) -> Truth:
         """Of a set that was rendered."""
-        found = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
-        return cls(tuple(found["names"]), poses, found["spacing"], found["models"], np.array(found["overlap"]))
+        poses = camera_poses(read_model(folder / "gt"))
+        found = np.load(folder / "truth.npz")
+        depths = dict(zip(sorted(poses, key=_number), found["depths"], strict=True))
+        return cls(poses, depths, camera_matrix(), float(found["spacing"]), int(found["models"]))
 
-    def overlaps(self, pair: ImagePair) -> bool:
-        """Whether two images show the same place."""
-        i, j = self.names.index(pair.name0), self.names.index(pair.name1)
-        return bool(max(self.overlap[i, j], self.overlap[j, i]) >= OVERLAP)
+    def share_right(self, pair: ImagePair, points0: NDArray[np.floating], points1: NDArray[np.floating]) -> float:
+        """The share of matches (M, 2) and (M, 2) px that lead where the same spot of the scene is, or would be if
+        nothing hid it."""
+        depth = self.depths[pair.name0][tuple(points0.astype(np.int64).T[::-1])].astype(np.float64)
+        rays = np.column_stack([(points0 - self.K[:2, 2]) / self.K[[0, 1], [0, 1]], np.ones(len(points0))])
+        pose0, pose1 = self.poses[pair.name0], self.poses[pair.name1]
+        with np.errstate(invalid="ignore"):
+            xyz = (depth[:, None] * rays - pose0[:, 3]) @ pose0[:, :3]
+            local = xyz @ pose1[:, :3].T + pose1[:, 3]
+            there = local[:, :2] / local[:, 2:] * self.K[[0, 1], [0, 1]] + self.K[:2, 2]
+            near = (np.linalg.norm(there - points1, axis=1) <= NEAR_PX) & (local[:, 2] > 0)
+        return float(near.mean()) if len(near) else 0.0
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("_")[2].partition(".")[0])
 
 
 def misplaced(poses: Mapping[str, Float64], truth: Truth) -> tuple[str, ...]:

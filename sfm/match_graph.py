@@ -69,11 +69,11 @@ def _keys(rows: Int64) -> Int64:
 
 class RefusedPair(NamedTuple):
     """A verified pair that is not used, since its images show two places that look alike. In blocks of both images
-    (sfm.mapping.alike.sightlines). shared: that its matches cover. through: with points that the other image looks
+    (sfm.mapping.alike.sightlines). matched: that its matches cover. through: with points that the other image looks
     through; 0 where other pairs of the same places showed it."""
 
     pair: ImagePair
-    shared: int
+    matched: int
     through: int
 
 

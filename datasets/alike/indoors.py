@@ -7,7 +7,7 @@ import numpy as np
 from sfm.datasets.alike import parts
 from sfm.datasets.alike.rendering import Piece, Pose
 from sfm.datasets.alike.views import AlikeSet, Views, along, around, named
-from sfm.datasets.courtyard.surfaces import Surface, box, patch, slab, solid_of_revolution, tube, wall
+from sfm.datasets.courtyard.surfaces import Surface, box, patch, solid_of_revolution, tube, wall
 
 
 def corridor(*, mean: bool) -> AlikeSet:
@@ -77,7 +77,8 @@ def cup(*, mean: bool) -> AlikeSet:
         knob = box((-size / 2, -0.02 - radius, z), (size / 2, 0.04 - radius, z + 0.8 * size), material, cell=0.05)
         quarter.append(knob.rotated(angle + 90, (0, 0)))
     pieces = [Piece(tuple(quarter), Pose(90.0 * k)) for k in range(4)]
-    rim = solid_of_revolution((0, 0), [(0.5, height), (0.53, height), (0.53, height + 0.05), (0.45, height + 0.05)], "trim")
+    edge = [(0.5, height), (0.53, height), (0.53, height + 0.05), (0.45, height + 0.05)]
+    rim = solid_of_revolution((0, 0), edge, "trim")
     handle = tube([(0, 0.48, 0.25), (0, 0.75, 0.35), (0, 0.78, 0.75), (0, 0.48, 0.9)], [0.07, 0.06, 0.06, 0.07], "red")
     if mean:
         table = (patch((0, 0, 0), (3, 0, 0), (0, 3, 0), "white", cell=0.2),)

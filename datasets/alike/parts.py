@@ -70,7 +70,7 @@ def door(x: float, *, width: float = 1.1, height: float = 2.2, leaf: str = "door
 def front(length: float, height: float, material: str, *, with_door: bool = True) -> list[Surface]:
     """A house's front: plinth, door in the middle, windows in two rows, string course and cornice; face at y = 0."""
     half, rows = length / 2, ((0.9, 2.1), (height - 1.5, height - 0.6))
-    places = [x for x in (-0.32 * length, 0.32 * length)]
+    places = (-0.32 * length, 0.32 * length)
     openings = [(x - 0.45, z0, x + 0.45, z1) for x in places for z0, z1 in rows]
     openings.append((-0.4, rows[1][0], 0.4, rows[1][1]))
     parts = [wall(length, height, openings, material, depth=0.25)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,11 @@ _PAIRS: dict[str, Callable[..., AlikeSet]] = {
     "books": indoors.books,
 }
 RECIPES: dict[str, Callable[[], AlikeSet]] = {
-    **{f"{name}-{kind}": partial(make, mean=kind == "mean") for name, make in _PAIRS.items() for kind in ("mild", "mean")},
+    **{
+        f"{name}-{kind}": partial(make, mean=kind == "mean")
+        for name, make in _PAIRS.items()
+        for kind in ("mild", "mean")
+    },
     "unlike": outdoors.unlike,
 }
 """Each in two kinds: mild, where much about the places differs, and mean, where hardly anything does. `unlike` has no
@@ -61,24 +64,14 @@ def render(made: AlikeSet, *, size: tuple[int, int] = SIZE, seed: int = 0) -> Sy
     )
 
 
-def overlap(scene: SyntheticScene, *, step: int = 6) -> Float64:
-    """(N, N) share of what image i shows, sky left out, that image j shows, too."""
-    num = len(scene)
-    shares = np.zeros((num, num))
-    for i in range(num):
-        _, xyz = scene.surface(i, step=step)
-        shares[i] = [scene.visible(j, xyz)[1].mean() if len(xyz) else 0.0 for j in range(num)]
-    return shares
-
-
 def write(name: str, folder: Path) -> None:
-    """Renders a set to folder/images, its true cameras to folder/gt, and what else is true of it to folder/truth.json.
+    """Renders a set to folder/images, its true cameras to folder/gt, the rest of the truth to folder/truth.npz: spacing
+    and models (AlikeSet), and depths (N, H, W) f16, z in the camera, m, inf where the sky is.
 
     The images have no EXIF.
     """
     made = RECIPES[name]()
     scene = render(made)
     write_scene(scene, folder, points_per_image=30, with_exif=False)
-    shares = np.round(overlap(scene), 3).tolist()
-    truth = {"names": made.names, "spacing": made.spacing, "models": made.models, "overlap": shares}
-    (folder / "truth.json").write_text(json.dumps(truth) + "\n", encoding="utf-8")
+    depths = scene.depths.astype(np.float16)
+    np.savez_compressed(folder / "truth.npz", spacing=made.spacing, models=made.models, depths=depths)

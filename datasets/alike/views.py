@@ -55,7 +55,8 @@ def along(
     """Hand-held cameras that walk along x and look in one direction."""
     rng, views = np.random.default_rng([seed, 12]), []
     for k in range(num):
-        centre = np.array(start) + [step * (k + rng.uniform(-0.1, 0.1)), rng.uniform(-0.04, 0.04), rng.uniform(-0.04, 0.04)]
+        off = (step * (k + rng.uniform(-0.1, 0.1)), *rng.uniform(-0.04, 0.04, 2))
+        centre = np.array(start) + np.array(off)
         at = centre + np.array(look) + rng.uniform(-0.06, 0.06, 3)
         views.append((place, look_at(centre, at, roll_deg=rng.uniform(-1.5, 1.5))))
     return views

@@ -177,7 +177,10 @@ def _pixel_rays(xy: Float64, K: Float64, radial: float) -> Float64:
 def photograph(
     renderer: Renderer, pose: Float64, K: Float64, radial: float, size: tuple[int, int]
 ) -> tuple[Float32, Float32]:
-    """Radiance (H, W, 3) and depth (H, W) of a view (3, 4) cam_from_world: a ray through each pixel's centre, four more where there is an edge."""
+    """Radiance (H, W, 3) and depth (H, W): a ray through each pixel's centre, four more where there is an edge.
+
+    pose: (3, 4) cam_from_world. radial: k of SIMPLE_RADIAL. size: width, height in px.
+    """
     width, height = size
     rows, columns = np.mgrid[:height, :width].reshape(2, -1)
     corners = np.stack([columns, rows], 1).astype(np.float64)

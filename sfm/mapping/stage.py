@@ -50,9 +50,9 @@ from sfm.mapping.retry_strategy import (
     support,
 )
 from sfm.mapping.rigs import FEWEST_KEPT, describe_rig, mount, with_known_rigs
-from sfm.options import MappingOptions
 from sfm.match_graph import RefusedPair
-from sfm.types import CameraRig, ImagePair, StageSummary
+from sfm.options import MappingOptions
+from sfm.types import CameraRig, Float32, ImagePair, Matches, StageSummary
 
 if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
@@ -295,14 +295,23 @@ def _went_on(mapped: Mapped) -> tuple[str, ...]:
 
 
 def without_alike(
-    once: Callable[[], tuple[MappingInput, Mapped]], build_tracks: BuildTracks, trusted: Collection[ImagePair]
+    once: Callable[[], tuple[MappingInput, Mapped]],
+    build_tracks: BuildTracks,
+    trusted: Collection[ImagePair],
+    read_matches: Callable[[ImagePair], Matches],
 ) -> tuple[tuple[MappingInput, Mapped], tuple[RefusedPair, ...]]:
     """What is mapped when pairs that show places that look alike are refused, and which they are.
 
     once: maps what is in the database. Where no model can be made without the last ones, those stay.
     """
     found = once()
-    refusals, refused = Refusals.of(found[0], trusted), tuple[RefusedPair, ...]()
+    inliers = {geometry.pair: geometry.inliers for geometry in found[0].geometries}
+
+    def read_points(pair: ImagePair) -> tuple[Float32, Float32]:
+        matches = read_matches(pair)
+        return matches.points0[inliers[pair]], matches.points1[inliers[pair]]
+
+    refusals, refused = Refusals.of(found[0], trusted, read_points), tuple[RefusedPair, ...]()
     for _ in range(ROUNDS):
         if not refusals.add(found[1].models):
             break
@@ -345,7 +354,7 @@ def run(
     if build_tracks is None or trusted is None or options.known_poses is not None:
         (data, mapped), alike = once(), ()
     else:
-        (data, mapped), alike = without_alike(once, build_tracks, trusted)
+        (data, mapped), alike = without_alike(once, build_tracks, trusted, db.read_matches)
     best = mapped.models[0]
     counts: dict[str, int | float] = {
         "models": len(mapped.models),

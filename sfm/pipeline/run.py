@@ -26,8 +26,8 @@ from sfm.images.video.source import prepare
 from sfm.mapping import known_poses
 from sfm.matchers.registry import check_choice
 from sfm.options import Options, RunKeywords
-from sfm.pipeline.output_folder import check_writable, disk_errors
 from sfm.pipeline.alike_pairs import check_trusted, trusted_pairs
+from sfm.pipeline.output_folder import check_writable, disk_errors
 from sfm.pipeline.reuse import bring_up_to_date
 from sfm.pipeline.stages import IMPORT_STAGES, STAGES, HlocFiles, Run, Stage
 from sfm.pipeline.summary import summarise, warnings_of, without_model

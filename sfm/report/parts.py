@@ -300,7 +300,12 @@ def pairs_to_draw(
     rejected = [pair for pair in rejected if pair not in set(alike)]
     strongest = verified[:DRAWN_PAIRS]
     weakest = verified[len(strongest) :][::-1][:DRAWN_PAIRS]
-    kinds = {"strongest": strongest, "weakest": weakest, "alike": alike[:DRAWN_PAIRS], "rejected": rejected[:DRAWN_PAIRS]}
+    kinds = {
+        "strongest": strongest,
+        "weakest": weakest,
+        "alike": alike[:DRAWN_PAIRS],
+        "rejected": rejected[:DRAWN_PAIRS],
+    }
     return [(kind, pair) for kind, pairs in kinds.items() for pair in pairs]
 
 

@@ -62,7 +62,8 @@ def write_run_json(
 
     Appears whole. error: why there is no model. imported: hloc's feature and match files, where they were taken
     instead of matching. pixels: folder of the images that the model names, where it is another one. source: what the
-    run was given, where that is not `folder`; clips: the videos in it. refused: pairs of places that look alike. Raises BadFile where it cannot be written.
+    run was given, where that is not `folder`; clips: the videos in it. refused: pairs of places that look alike. Raises
+    BadFile where it cannot be written.
     """
     part = out / (RUN_JSON + ".part")
     value = run_dict(summary, pixels or folder, out, options, matcher) | {

@@ -103,4 +103,4 @@ class PairGroups:
             return tuple(RefusedPair(*own) for own in each)
 
 
-_TRIED, _REFUSED = ("round", "reason", "fits"), ("shared", "through")
+_TRIED, _REFUSED = ("round", "reason", "fits"), ("matched", "through")

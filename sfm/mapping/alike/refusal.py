@@ -1,28 +1,37 @@
 """Which pairs are refused because their images show two places that look alike: by their own sightlines, and by those
 of the places.
 
-A pair is refused where its images look through so much of what each other shows that few right pairs do
-(`contradicted`). Pairs of the same two places that share less say nothing by themselves, and suffice to put the places
-in one spot again. So where refused pairs are still in one spot of a model made without them, its images are put
-together anew, strongest pair first, and no two groups that look through each other on the whole; what joined such
-groups is refused as well: two right models are better than one that is folded.
+A pair is refused by itself where its images look through what each other shows, or do not match what they see from the
+same side, in so many blocks as hardly any right pair does. Of two places there are pairs that share too little, or are
+seen from too different sides, to say anything; they suffice to put the places in one spot again. So where some pairs
+are refused, others are judged together with those of the images that each of both belongs to most. And where those that
+are refused contradict a model that was made without them, its images are put together anew, and whatever joins groups
+that contradict each other is refused: two right models are better than one that is folded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from math import sqrt
+from typing import NamedTuple
 
 import pycolmap
 
-from sfm.mapping.alike.sightlines import MatchedBlocks, Sightlines, sightlines
+from sfm.mapping.alike.sightlines import MatchedBlocks, ReadPoints, Sightlines, sightlines
 from sfm.mapping.inputs import MappingInput
 from sfm.match_graph import RefusedPair
 from sfm.types import ImagePair
 from sfm.wording import counted
 
-LOOKED_THROUGH = 0.1  # of the blocks that show something about a pair; of right pairs at least this few
+# Least shares of blocks, of a pair and of all pairs of two places: looked through, of what is matched; and not matched,
+# of what both see from the same side.
+THROUGH, UNMATCHED = 0.15, 0.3
+THROUGH_TOGETHER, UNMATCHED_TOGETHER = 0.1, 0.2
+GOOD_PART = 0.25  # of the blocks of two images
+FEWEST = 3  # pairs that contradict a model: where two places are in one spot there are many
+PARTNERS = 2  # images of the same place as another, by how much they match
 DEVIATIONS = 2.0  # of the interval's lower end
 
 
@@ -37,40 +46,104 @@ def least_share(some: float, others: float) -> float:
 
 
 def contradicted(own: Sightlines) -> bool:
-    """Whether images look through each other by more than errors of a right model explain. What a pair shares is
+    """Whether two images contradict each other by more than errors of a right model explain. What a pair shares is
     counted once, though both images have it."""
-    return least_share(own.through, own.shared / 2) > LOOKED_THROUGH
+    if least_share(own.through, own.matched / 2) > THROUGH:
+        return True
+    return _tells(own) and least_share(own.unmatched, own.shared / 2) > UNMATCHED
+
+
+def _tells(own: Sightlines) -> bool:
+    """Whether what a pair does not match says anything: it matches a good part of its images, and from one side."""
+    return own.matched >= GOOD_PART * own.blocks and own.shared >= own.matched / 2
+
+
+class Together(NamedTuple):
+    """Blocks of several pairs, as in Sightlines; unmatched and shared of those that tell anything by it."""
+
+    matched: int = 0
+    through: int = 0
+    shared: int = 0
+    unmatched: int = 0
+
+    @classmethod
+    def of(cls, own: Sightlines) -> Together:
+        """Of one pair."""
+        return cls(own.matched, own.through, *((own.shared, own.unmatched) if _tells(own) else (0, 0)))
+
+    def plus(self, other: Together) -> Together:
+        """Of the pairs of both."""
+        return Together(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def are_apart(self) -> bool:
+        """Whether the images of two places contradict each other, by all their pairs together."""
+        through, unmatched = least_share(self.through, self.matched / 2), least_share(self.unmatched, self.shared / 2)
+        return through > THROUGH_TOGETHER or unmatched > UNMATCHED_TOGETHER
+
+
+def contradictions(own: Mapping[ImagePair, Sightlines]) -> set[ImagePair]:
+    """The pairs of a model that are of two places: by themselves, or together with their partners' pairs."""
+    alone = {pair for pair, lines in own.items() if contradicted(lines)}
+    if len(alone) < FEWEST:
+        return set()
+    place = _places(own, alone)
+    found = set(alone)
+    for pair in own.keys() - alone:
+        place0, place1 = place[pair.name0], place[pair.name1]
+        if place0 & place1:
+            continue
+        between = (ImagePair.of(a, b) for a in place0 for b in place1)
+        if reduce(Together.plus, (Together.of(own[each]) for each in between if each in own)).are_apart:
+            found.add(pair)
+    return found
+
+
+def _places(own: Mapping[ImagePair, Sightlines], without: Collection[ImagePair]) -> dict[str, set[str]]:
+    """Each image with those of most matched blocks in common, which do not contradict it."""
+    partners: dict[str, list[tuple[int, str]]] = {name: [] for pair in own for name in (pair.name0, pair.name1)}
+    for pair in own.keys() - without:
+        partners[pair.name0].append((-own[pair].matched, pair.name1))
+        partners[pair.name1].append((-own[pair].matched, pair.name0))
+    return {name: {name, *(other for _, other in sorted(each)[:PARTNERS])} for name, each in partners.items()}
 
 
 @dataclass(slots=True)
 class Refusals:
-    """Which pairs are refused, so far. matched: of all verified pairs. trusted: pairs that never are."""
+    """Which pairs are refused, so far. matched: of all verified pairs. trusted: pairs that never are. read_points: all
+    verified matches of a pair, (M, 2) and (M, 2) px, of which tracks may have left some out."""
 
     matched: MatchedBlocks
     trusted: frozenset[ImagePair]
+    read_points: ReadPoints | None = None
     refused: dict[ImagePair, RefusedPair] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: MappingInput, trusted: Collection[ImagePair] = ()) -> Refusals:
+    def of(
+        cls, data: MappingInput, trusted: Collection[ImagePair] = (), read_points: ReadPoints | None = None
+    ) -> Refusals:
         """None yet. data: with all verified pairs."""
-        return cls(MatchedBlocks.of(data), frozenset(trusted))
+        return cls(MatchedBlocks.of(data), frozenset(trusted), read_points)
 
     def add(self, models: Sequence[pycolmap.Reconstruction]) -> int:
         """Adds the pairs that contradict models that were made without those before; how many they are."""
         num = len(self.refused)
-        seen = [sightlines(model, self.matched, self.matched.packed) for model in models]
-        for own in seen:
-            self._refuse({pair: lines for pair, lines in own.items() if contradicted(lines)})
-        if len(self.refused) == num:
-            for own in seen:
-                if any(pair in self.refused and contradicted(lines) for pair, lines in own.items()):
-                    self._refuse(_between_groups(own))
+        for model in models:
+            own = sightlines(model, self.matched, self.matched.packed)
+            found = contradictions(own)
+            if found and self.read_points is not None:  # all matches are read once, and only where there is a doubt
+                self.matched, self.read_points = self.matched.exact(self.read_points), None
+                own = sightlines(model, self.matched, self.matched.packed)
+                found = contradictions(own)
+            if found and found <= self.refused.keys() | self.trusted:  # their images are in one spot all the same
+                found = between_groups(own, found | self.refused.keys())
+            self._refuse({pair: own[pair] for pair in found})
         return len(self.refused) - num
 
     def _refuse(self, found: Mapping[ImagePair, Sightlines]) -> None:
         for pair, lines in found.items():
             if pair not in self.trusted:
-                self.refused.setdefault(pair, RefusedPair(pair, lines.shared, lines.through))
+                self.refused.setdefault(pair, RefusedPair(pair, lines.matched, lines.through))
 
 
 def refused_note(refused: Sequence[RefusedPair]) -> tuple[str, ...]:
@@ -85,23 +158,24 @@ def refused_note(refused: Sequence[RefusedPair]) -> tuple[str, ...]:
     )
 
 
-def _between_groups(own: Mapping[ImagePair, Sightlines]) -> dict[ImagePair, Sightlines]:
-    """The pairs between groups of images that look through each other on the whole."""
+def between_groups(own: Mapping[ImagePair, Sightlines], without: Collection[ImagePair]) -> set[ImagePair]:
+    """The pairs between groups of images. Images join, those of the pair that matches most first, but for pairs
+    `without`, and for groups that contradict each other together."""
     label = {name: name for pair in own for name in (pair.name0, pair.name1)}
     members = {name: {name} for name in label}
-    between: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in label}
+    between: dict[str, dict[str, Together]] = {name: {} for name in label}
     for pair, lines in own.items():
-        between[pair.name0][pair.name1] = between[pair.name1][pair.name0] = (lines.shared, lines.through)
-    for pair in sorted(own, key=lambda p: (own[p].through - own[p].shared, p)):
+        between[pair.name0][pair.name1] = between[pair.name1][pair.name0] = Together.of(lines)
+    for pair in sorted(own.keys() - without, key=lambda p: (-own[p].matched, p)):
         a, b = sorted((label[pair.name0], label[pair.name1]), key=lambda name: (-len(members[name]), name))
-        if a == b or contradicted(own[pair]) or contradicted(Sightlines(*between[a][b], 0)):
+        if a == b or between[a][b].are_apart:
             continue
-        for other, (shared, through) in between.pop(b).items():
+        for other, lines_together in between.pop(b).items():
             del between[other][b]
             if other != a:
-                before = between[a].get(other, (0, 0))
-                between[a][other] = between[other][a] = (before[0] + shared, before[1] + through)
+                both = between[a].get(other, Together()).plus(lines_together)
+                between[a][other] = between[other][a] = both
         for name in members[b]:
             label[name] = a
         members[a] |= members.pop(b)
-    return {pair: lines for pair, lines in own.items() if label[pair.name0] != label[pair.name1]}
+    return {pair for pair in own if label[pair.name0] != label[pair.name1]}

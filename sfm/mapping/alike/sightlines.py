@@ -4,14 +4,15 @@ Where two places that look alike were taken for one, the model has both in one s
 through what stands about the other. So of the points that one image has and the pair does not match, those count that
 lie in the other's view and clearly nearer than what it sees there: had they been there, it could not have seen past
 them. A right model has next to none of these, however wide the baseline: what is hidden lies behind, not in front, and
-what was merely not matched lies at the same depth. After Heinly, Dunn and Frahm, Correcting for Duplicate Scene
+what was merely not matched lies at the same depth. From nearly the same side, where a matcher recognises what it
+recognises at all, this counts as well. After Heinly, Dunn and Frahm, Correcting for Duplicate Scene
 Structure in Sparse 3D Reconstruction, ECCV 2014, who ask which points are missing; a matcher with a grid knows besides
 which part of both images a pair matches, and points are counted by blocks of it. Pixels are COLMAP's (sfm.types).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,18 +27,22 @@ from sfm.types import Float64, Grid, ImagePair, Int64
 
 BLOCK_CELLS = 2  # side of a block, cells of the matcher's grid
 BLOCKS_ACROSS = 40  # of images without a grid
-MIN_ANGLE_DEG = 2.0  # of triangulation: depths of points of less are too uncertain
-NEARER = 0.1  # share of the depth: clearly before the nearest of what is seen around there
-TURN_DEG, SCALE = 30.0, 1.5  # a point that is seen from directions or distances further apart need not be recognised
+MIN_ANGLE_DEG = 4.0  # of triangulation: depths of points of less are too uncertain
+NEARER = 0.15  # share of the depth: clearly before the nearest of what is seen around there
+TURN_DEG, SCALE = 30.0, 1.5  # between how two images see a point; what is further apart is not compared
+SAME_DEG, SAME_SCALE = 10.0, 1.25  # from where a matcher recognises nearly all that it recognises at all
 
 
 class Sightlines(NamedTuple):
-    """Of a pair in a model, blocks of both images together. shared: that the pair matches. through: with points that
-    the other image looks through. missing: with points at the depth of what the other sees there, unmatched."""
+    """Of a pair in a model, blocks of both images together. blocks: all. matched: that the pair matches. through: with
+    points that the other image looks through. shared, unmatched: with points that both see from nearly the same side,
+    and that the pair matches, or not though the other image sees something at them or behind."""
 
-    shared: int
+    blocks: int
+    matched: int
     through: int
-    missing: int
+    shared: int
+    unmatched: int
 
 
 class Blocks(NamedTuple):
@@ -65,9 +70,22 @@ class Blocks(NamedTuple):
         return self.rows, self.columns
 
 
+ReadPoints = Callable[[ImagePair], tuple[NDArray[np.floating], NDArray[np.floating]]]
+
+
+def _bits(blocks: Blocks, numbers: Int64) -> NDArray[np.uint8]:
+    """A bit for each block: whether it is among the numbers."""
+    among = np.zeros(blocks.columns * blocks.rows, bool)
+    among[numbers] = True
+    return np.packbits(among)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchedBlocks:
-    """Which blocks of its two images each pair matches. blocks: of each image. packed: of each pair two rows of bits."""
+    """Which blocks of its two images each pair matches. blocks: of each image.
+
+    packed: of each pair two rows of bits.
+    """
 
     blocks: Mapping[str, Blocks]
     packed: Mapping[ImagePair, tuple[NDArray[np.uint8], NDArray[np.uint8]]]
@@ -82,13 +100,21 @@ class MatchedBlocks:
         }
         packed = {}
         for own in data.matches:
-            sides = []
-            for name, rows in zip((own.pair.name0, own.pair.name1), own.indices.T, strict=True):
-                matched = np.zeros(blocks[name].columns * blocks[name].rows, bool)
-                matched[numbers[name][rows]] = True
-                sides.append(np.packbits(matched))
+            names = own.pair.name0, own.pair.name1
+            sides = [_bits(blocks[n], numbers[n][rows]) for n, rows in zip(names, own.indices.T, strict=True)]
             packed[own.pair] = sides[0], sides[1]
         return cls(blocks, packed)
+
+    def exact(self, read_points: ReadPoints) -> MatchedBlocks:
+        """The same by all verified matches of each pair, which are read one pair after the other."""
+        packed = {}
+        for pair in self.packed:
+            names, points = (pair.name0, pair.name1), read_points(pair)
+            rows = [
+                _bits(self.blocks[name], self.blocks[name].numbers(xy)) for name, xy in zip(names, points, strict=True)
+            ]
+            packed[pair] = rows[0], rows[1]
+        return MatchedBlocks(self.blocks, packed)
 
     def of_pair(self, pair: ImagePair) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """The blocks (rows, columns) of both images that a pair matches."""
@@ -150,7 +176,8 @@ def _of_pair(
         for view, own in zip((view0, view1), matched, strict=True)
     )
     each = zip(_compared(columns, *sides0, *sides1), _compared(columns, *sides1, *sides0), strict=True)
-    return Sightlines(*(a + b for a, b in each))
+    total = matched[0].size + matched[1].size
+    return Sightlines(total, int(matched[0].sum() + matched[1].sum()), *(a + b for a, b in each))
 
 
 def _compared(
@@ -162,25 +189,28 @@ def _compared(
     _: NDArray[np.bool_],
     near_other: NDArray[np.bool_],
 ) -> tuple[int, int, int]:
-    """How many blocks of one image hold points in the other's view that the pair matches, that the other looks
-    through, and that it should match and does not. matched, near: blocks that the pair matches; and those around."""
+    """Of one image through, shared and unmatched (Sightlines). matched, near: blocks that the pair matches; and those
+    around them."""
     local = _local(columns, other.row, own.xyz)
     rays0, rays1 = own.xyz - columns.centres[own.row], own.xyz - columns.centres[other.row]
     far0, far1 = np.linalg.norm(rays0, axis=1), np.linalg.norm(rays1, axis=1)
-    alike = np.einsum("ni,ni->n", rays0, rays1) >= np.cos(np.radians(TURN_DEG)) * far0 * far1
-    alike &= (local[:, 2] > 0) & (far1 <= SCALE * far0) & (far0 <= SCALE * far1)
+    cosine, scale = np.einsum("ni,ni->n", rays0, rays1) / (far0 * far1), np.maximum(far0 / far1, far1 / far0)
+    alike = (local[:, 2] > 0) & (cosine >= np.cos(np.radians(TURN_DEG))) & (scale <= SCALE)
     rows = np.flatnonzero(alike & (matched | ~near)[own.block])
     if not len(rows):
         return 0, 0, 0
     xy = np.asarray(columns.cameras[other.row].img_from_cam(local[rows]))
     inside = (xy >= 0).all(axis=1) & (xy < other.size).all(axis=1)
     rows, block = rows[inside], other.blocks.numbers(xy[inside])
-    depth, shared = local[rows, 2], matched[own.block[rows]]
-    sees_else = ~shared & ~near_other[block] & np.isfinite(other.nearest[block])
+    depth, is_shared = local[rows, 2], matched[own.block[rows]]
+    same = (cosine[rows] >= np.cos(np.radians(SAME_DEG))) & (scale[rows] <= SAME_SCALE)
+    sees_else = ~is_shared & ~near_other[block] & np.isfinite(other.nearest[block])
     through = sees_else & (depth < (1 - NEARER) * other.nearest[block])
-    missing = sees_else & ~through & (depth <= (1 + NEARER) * other.farthest[block])
-    shared_num, through_num, missing_num = (len(np.unique(own.block[rows[of]])) for of in (shared, through, missing))
-    return shared_num, through_num, missing_num
+    unmatched = sees_else & same & (depth <= (1 + NEARER) * other.farthest[block])
+    through_num, shared_num, unmatched_num = (
+        len(np.unique(own.block[rows[of]])) for of in (through, is_shared & same, unmatched)
+    )
+    return through_num, shared_num, unmatched_num
 
 
 def _local(columns: ModelColumns, row: int, xyz: Float64) -> Float64:

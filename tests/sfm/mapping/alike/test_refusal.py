@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.alike_scene import alike_places
 
 from sfm.mapping.alike.refusal import Refusals, contradicted, least_share, refused_note
 from sfm.mapping.alike.sightlines import Sightlines
@@ -12,6 +11,7 @@ from sfm.mapping.stage import reconstruct
 from sfm.match_graph import RefusedPair
 from sfm.options import MappingOptions
 from sfm.types import ImagePair
+from tests.support.alike_scene import alike_places
 
 
 def _names(model):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pycolmap
 import pytest
-from tests.support.alike_scene import alike_places
 
 from sfm.mapping.alike.sightlines import Blocks, MatchedBlocks, Sightlines, sightlines
 from sfm.mapping.stage import reconstruct
 from sfm.options import MappingOptions
 from sfm.types import Grid, ImagePair
+from tests.support.alike_scene import alike_places
 
 
 @pytest.fixture(scope="module")
