@@ -34,12 +34,13 @@ SAME_DEG, SAME_SCALE = 10.0, 1.25  # from where a matcher recognises nearly all 
 
 
 class Sightlines(NamedTuple):
-    """Of a pair in a model, blocks of both images together. blocks: all. matched: that the pair matches. through: with
-    points that the other image looks through. shared, unmatched: with points that both see from nearly the same side,
-    and that the pair matches, or not though the other image sees something at them or behind."""
+    """Of a pair in a model, blocks of both images together. matched: that the pair matches. compared: those of them with
+    points that both see from sides that can be compared. through: with such points that the other image looks through.
+    shared, unmatched: with points that both see from nearly the same side, and that the pair matches, or not though the
+    other image sees something at them or behind."""
 
-    blocks: int
     matched: int
+    compared: int
     through: int
     shared: int
     unmatched: int
@@ -176,8 +177,7 @@ def _of_pair(
         for view, own in zip((view0, view1), matched, strict=True)
     )
     each = zip(_compared(columns, *sides0, *sides1), _compared(columns, *sides1, *sides0), strict=True)
-    total = matched[0].size + matched[1].size
-    return Sightlines(total, int(matched[0].sum() + matched[1].sum()), *(a + b for a, b in each))
+    return Sightlines(int(matched[0].sum() + matched[1].sum()), *(a + b for a, b in each))
 
 
 def _compared(
@@ -188,8 +188,8 @@ def _compared(
     other: _View,
     _: NDArray[np.bool_],
     near_other: NDArray[np.bool_],
-) -> tuple[int, int, int]:
-    """Of one image through, shared and unmatched (Sightlines). matched, near: blocks that the pair matches; and those
+) -> tuple[int, int, int, int]:
+    """Of one image compared, through, shared and unmatched (Sightlines). matched, near: blocks that the pair matches; and those
     around them."""
     local = _local(columns, other.row, own.xyz)
     rays0, rays1 = own.xyz - columns.centres[own.row], own.xyz - columns.centres[other.row]
@@ -198,7 +198,7 @@ def _compared(
     alike = (local[:, 2] > 0) & (cosine >= np.cos(np.radians(TURN_DEG))) & (scale <= SCALE)
     rows = np.flatnonzero(alike & (matched | ~near)[own.block])
     if not len(rows):
-        return 0, 0, 0
+        return 0, 0, 0, 0
     xy = np.asarray(columns.cameras[other.row].img_from_cam(local[rows]))
     inside = (xy >= 0).all(axis=1) & (xy < other.size).all(axis=1)
     rows, block = rows[inside], other.blocks.numbers(xy[inside])
@@ -207,10 +207,10 @@ def _compared(
     sees_else = ~is_shared & ~near_other[block] & np.isfinite(other.nearest[block])
     through = sees_else & (depth < (1 - NEARER) * other.nearest[block])
     unmatched = sees_else & same & (depth <= (1 + NEARER) * other.farthest[block])
-    through_num, shared_num, unmatched_num = (
-        len(np.unique(own.block[rows[of]])) for of in (through, is_shared & same, unmatched)
+    compared_num, through_num, shared_num, unmatched_num = (
+        len(np.unique(own.block[rows[of]])) for of in (is_shared, through, is_shared & same, unmatched)
     )
-    return through_num, shared_num, unmatched_num
+    return compared_num, through_num, shared_num, unmatched_num
 
 
 def _local(columns: ModelColumns, row: int, xyz: Float64) -> Float64:

@@ -19,7 +19,7 @@ from tests.support.alike_scene import alike_places
 
 @pytest.fixture(scope="module")
 def places():
-    return alike_places(5)
+    return alike_places()
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def _mapped(run, trusted):
 def test_refused_pairs_are_in_the_database_the_counts_and_a_note_and_in_no_track(run, places):
     summary = _mapped(run, frozenset())
     assert summary.counts["models"] == 2
-    assert summary.counts["registered"] == 5
-    assert summary.counts["pairs_refused"] == len(places.across) == 25
-    assert any("25 pairs of 10 images were refused" in note for note in summary.notes)
+    assert summary.counts["registered"] == 6
+    assert summary.counts["pairs_refused"] == len(places.across) == 36
+    assert any("36 pairs of 12 images were refused" in note for note in summary.notes)
     assert {each.pair for each in run.db.read_refused()} == places.across
     assert max(each.through for each in run.db.read_refused()) > 10
     assert not {m.pair for m in run.db.read_keypoint_matches()} & places.across
@@ -71,7 +71,7 @@ def test_trusted_pairs_fold_the_places_again_from_all_tracks(run, places):
     _mapped(run, frozenset())
     for trusted in (places.across, None):
         summary = _mapped(run, trusted)
-        assert summary.counts["registered"] == 10
+        assert summary.counts["registered"] == 12
         assert "pairs_refused" not in summary.counts
         assert not any("refused" in note for note in summary.notes)
         assert run.db.read_refused() == ()

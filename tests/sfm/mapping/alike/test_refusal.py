@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sfm.mapping.alike.refusal import Refusals, contradicted, least_share, refused_note
+from sfm.mapping.alike.refusal import Refusals, Together, contradicted, least_share, refused_note
 from sfm.mapping.alike.sightlines import Sightlines
 from sfm.mapping.inputs import without_pairs
 from sfm.mapping.stage import reconstruct
@@ -57,9 +57,21 @@ def _refused(data, models, trusted=()):
 @pytest.mark.parametrize("shared", [20, 200, 2000])
 def test_few_blocks_need_a_larger_share(shared):
     """What is a clear sign among many blocks is chance among few."""
-    assert not contradicted(Sightlines(shared, 0, shared))
-    assert not contradicted(Sightlines(shared, shared // 50, 0))
-    assert contradicted(Sightlines(shared, shared, 0))
+    assert not contradicted(Sightlines(shared, shared, 0, shared, shared))
+    assert not contradicted(Sightlines(shared, shared, shared // 20, shared, 0))
+    assert contradicted(Sightlines(shared, shared, shared // 2, shared, 0))
+    assert contradicted(Sightlines(shared, shared, shared // 7, shared, 0)) == (shared > 20)
+
+
+def test_places_need_several_pairs_and_single_signs_more_than_two_together():
+    """Blocks as of nine pairs, of which one alone would not be contradicted."""
+    none, few = Together(9, 900, 4, 900, 900), Together(3, 900, 90, 900, 0)
+    assert not none.are_apart
+    assert not few.are_apart
+    assert few.may_be_apart
+    assert few._replace(pairs=4).are_apart
+    assert not Together(9, 900, 32, 900, 10).are_apart
+    assert Together(9, 900, 32, 900, 300).are_apart
 
 
 def test_least_share_is_wilsons():

@@ -6,7 +6,7 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.mapping.alike.sightlines import Blocks, MatchedBlocks, Sightlines, sightlines
+from sfm.mapping.alike.sightlines import Blocks, MatchedBlocks, sightlines
 from sfm.mapping.stage import reconstruct
 from sfm.options import MappingOptions
 from sfm.types import Grid, ImagePair
@@ -29,17 +29,18 @@ def test_one_looks_through_the_things_of_the_other_place(folded):
     assert set(found) == set(matched.packed)
     assert max(own.through for pair, own in found.items() if pair not in places.across) == 0
     nearest = found[ImagePair("a03.jpg", "b03.jpg")]  # three degrees apart
-    assert nearest.through > 0.05 * nearest.shared
-    assert min(nearest.shared, nearest.missing) > 50
+    assert nearest.through > 0.05 * nearest.compared
+    assert min(nearest.shared, nearest.unmatched) > 50
+    assert nearest.shared <= nearest.compared <= nearest.matched
 
 
-def test_in_a_right_model_nothing_is_looked_through_or_missing(tmp_path):
+def test_in_a_right_model_nothing_is_looked_through_or_unmatched(tmp_path):
     places = alike_places(num_places=1)
     (model,) = reconstruct(places.data, MappingOptions(), tmp_path).models
     matched = MatchedBlocks.of(places.data)
     for own in sightlines(model, matched, matched.packed).values():
         assert own.through == 0
-        assert own.missing <= 0.02 * own.shared
+        assert own.unmatched <= 0.02 * own.shared
 
 
 def test_pairs_of_images_that_are_not_in_the_model_are_left_out(folded):
@@ -69,7 +70,3 @@ def test_blocks_that_a_pair_matches_are_kept_as_they_were():
         expected = np.zeros((30, 40), bool)
         expected[(xy[:, 1] // 16).astype(int), (xy[:, 0] // 16).astype(int)] = True
         assert (blocks == expected).all()
-
-
-def test_a_pair_that_shares_nothing_has_no_sightlines():
-    assert Sightlines(0, 0, 0).through == 0
