@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from benchmarks.alike import Row, table
 from benchmarks.alike_truth import Truth, misplaced
-
 from sfm.datasets.courtyard.synthetic import look_at
 from sfm.types import ImagePair
 

@@ -34,10 +34,12 @@ SAME_DEG, SAME_SCALE = 10.0, 1.25  # from where a matcher recognises nearly all 
 
 
 class Sightlines(NamedTuple):
-    """Of a pair in a model, blocks of both images together. matched: that the pair matches. compared: those of them with
-    points that both see from sides that can be compared. through: with such points that the other image looks through.
-    shared, unmatched: with points that both see from nearly the same side, and that the pair matches, or not though the
-    other image sees something at them or behind."""
+    """Of a pair in a model, blocks of both images together.
+
+    matched: that the pair matches. compared: those of them with points that both see from sides that can be compared.
+    through: with such points that the other image looks through. shared, unmatched: with points that both see from
+    nearly the same side, and that the pair matches, or not though the other image sees something at them or behind.
+    """
 
     matched: int
     compared: int
@@ -189,8 +191,8 @@ def _compared(
     _: NDArray[np.bool_],
     near_other: NDArray[np.bool_],
 ) -> tuple[int, int, int, int]:
-    """Of one image compared, through, shared and unmatched (Sightlines). matched, near: blocks that the pair matches; and those
-    around them."""
+    """Of one image compared, through, shared and unmatched (Sightlines). matched, near: blocks that the pair matches;
+    and those around them."""
     local = _local(columns, other.row, own.xyz)
     rays0, rays1 = own.xyz - columns.centres[own.row], own.xyz - columns.centres[other.row]
     far0, far1 = np.linalg.norm(rays0, axis=1), np.linalg.norm(rays1, axis=1)
