@@ -352,7 +352,7 @@ def run(
     if build_tracks is not None and db.read_refused():
         build_tracks(())  # what an earlier mapping left: begun anew
     if build_tracks is None or trusted is None or options.known_poses is not None:
-        (data, mapped), alike = once(), ()
+        (data, mapped), alike = once(), tuple[RefusedPair, ...]()
     else:
         (data, mapped), alike = without_alike(once, build_tracks, trusted, db.read_matches)
     best = mapped.models[0]
