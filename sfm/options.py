@@ -329,7 +329,7 @@ class RunKeywords(TypedDict, total=False):
     max_observations: int | None
     mapper: str
     known_poses: str | PathLike[str] | None
-    trust_pairs: str | PathLike[str] | None
+    trust_pairs: str | None
     min_model_size: int
     threads: int
     seed: int

@@ -112,8 +112,8 @@ def statues(*, mean: bool) -> AlikeSet:
     return AlikeSet(tuple(pieces), poses, names, spacing=12.0, models=2)
 
 
-def unlike() -> AlikeSet:
-    """A house with four different sides, walked round: nothing in it is to be refused."""
+def four_fronts() -> AlikeSet:
+    """A house whose four fronts have one plan, and each its own material and height, walked round."""
     pieces = [Piece((_ground(30),)), _surroundings(6)]
     for k, material in enumerate(("brick", "ashlar", "plaster", "red")):
         face = parts.front(2 * _HALF, 3.6 + 0.4 * k, material, with_door=k % 2 == 0)

@@ -36,10 +36,10 @@ RECIPES: dict[str, Callable[[], AlikeSet]] = {
         for name, make in _PAIRS.items()
         for kind in ("mild", "mean")
     },
-    "unlike": outdoors.unlike,
+    "four-fronts": outdoors.four_fronts,
 }
-"""Each in two kinds: mild, where much about the places differs, and mean, where hardly anything does. `unlike` has no
-places that look alike."""
+"""Each in two kinds: mild, where much about the places differs, and mean, where hardly anything does. `four-fronts` is
+the mildest: fronts of one plan, each of another material."""
 
 
 def camera_matrix(size: tuple[int, int] = SIZE) -> Float64:

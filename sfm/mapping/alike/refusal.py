@@ -131,16 +131,25 @@ class Refusals:
         """Adds the pairs that contradict models that were made without those before; how many they are."""
         num = len(self.refused)
         for model in models:
-            own = sightlines(model, self.matched, self.matched.packed)
-            found = contradictions(own)
-            if found and self.read_points is not None:  # all matches are read once, and only where there is a doubt
-                self.matched, self.read_points = self.matched.exact(self.read_points), None
-                own = sightlines(model, self.matched, self.matched.packed)
-                found = contradictions(own)
+            own, found = self._contradictions(model)
             if found and found <= self.refused.keys() | self.trusted:  # their images are in one spot all the same
                 found = between_groups(own, found | self.refused.keys())
             self._refuse({pair: own[pair] for pair in found})
         return len(self.refused) - num
+
+    def _contradictions(self, model: pycolmap.Reconstruction) -> tuple[dict[ImagePair, Sightlines], set[ImagePair]]:
+        """The sightlines in a model, and the pairs that contradict it: by all matches, which are read where there is a
+        doubt, of the doubtful pairs and then of all. By those in tracks there are more blocks that are not matched."""
+        own = sightlines(model, self.matched, self.matched.packed)
+        found = contradictions(own)
+        if found and self.read_points is not None:
+            own |= sightlines(model, self.matched.exact(self.read_points, found), found)
+            found = contradictions(own)
+        if found and self.read_points is not None:
+            self.matched, self.read_points = self.matched.exact(self.read_points, self.matched.packed), None
+            own = sightlines(model, self.matched, self.matched.packed)
+            found = contradictions(own)
+        return own, found
 
     def _refuse(self, found: Mapping[ImagePair, Sightlines]) -> None:
         for pair, lines in found.items():

@@ -108,10 +108,10 @@ class MatchedBlocks:
             packed[own.pair] = sides[0], sides[1]
         return cls(blocks, packed)
 
-    def exact(self, read_points: ReadPoints) -> MatchedBlocks:
-        """The same by all verified matches of each pair, which are read one pair after the other."""
-        packed = {}
-        for pair in self.packed:
+    def exact(self, read_points: ReadPoints, pairs: Iterable[ImagePair]) -> MatchedBlocks:
+        """The same with some pairs by all their verified matches, which are read one pair after the other."""
+        packed = dict(self.packed)
+        for pair in pairs:
             names, points = (pair.name0, pair.name1), read_points(pair)
             rows = [
                 _bits(self.blocks[name], self.blocks[name].numbers(xy)) for name, xy in zip(names, points, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pycolmap
 import pytest
@@ -70,3 +72,20 @@ def test_blocks_that_a_pair_matches_are_kept_as_they_were():
         expected = np.zeros((30, 40), bool)
         expected[(xy[:, 1] // 16).astype(int), (xy[:, 0] // 16).astype(int)] = True
         assert (blocks == expected).all()
+
+
+def test_all_matches_count_where_tracks_have_left_some_out():
+    data = alike_places(3).data
+    fewer = replace(data, matches=tuple(replace(m, indices=m.indices[::20], score=m.score[::20]) for m in data.matches))
+    xy = {record.name: own.xy for record, own in zip(data.images, data.keypoints, strict=True)}
+    indices = {m.pair: m.indices.astype(np.int64) for m in data.matches}
+
+    def read(pair):
+        return xy[pair.name0][indices[pair][:, 0]], xy[pair.name1][indices[pair][:, 1]]
+
+    whole, some = MatchedBlocks.of(data), MatchedBlocks.of(fewer)
+    one, other = data.matches[0].pair, data.matches[1].pair
+    exact = some.exact(read, [one])
+    assert all((a == b).all() for a, b in zip(exact.of_pair(one), whole.of_pair(one), strict=True))
+    assert all((a == b).all() for a, b in zip(exact.of_pair(other), some.of_pair(other), strict=True))
+    assert some.of_pair(one)[0].sum() < 0.5 * whole.of_pair(one)[0].sum()
