@@ -29,7 +29,7 @@ from sfm.wording import counted
 # Least shares of blocks: looked through, of what one pair matches, and of what all pairs of two places match as far as
 # they can be compared; not matched, of what they see from the same side. Of 11 right models (15,000 pairs, by all
 # matches) pairs reach 0.09 and places 0.04, in one model of few drone images 0.15 and 0.08; what is not matched reaches
-# 0.6 by itself, but no places 0.3 that reach 0.03 looked through.
+# 0.6 by itself, but of no model three pairs whose places reach 0.3 and 0.03 looked through.
 THROUGH, THROUGH_TOGETHER = 0.15, 0.1
 SOME_THROUGH, UNMATCHED = 0.04, 0.3  # of two places: both, where one alone would be too little
 FEWEST = 3  # pairs that contradict a model: where two places are in one spot there are many
