@@ -67,6 +67,16 @@ def _keys(rows: Int64) -> Int64:
     return keys
 
 
+class RefusedPair(NamedTuple):
+    """A verified pair that is not used, since its images show two places that look alike. In blocks of both images
+    (sfm.mapping.alike.sightlines). matched: that its matches cover. through: with points that the other image looks
+    through; 0 where other pairs of the same places showed it."""
+
+    pair: ImagePair
+    matched: int
+    through: int
+
+
 class TriedPair(NamedTuple):
     """A pair that was matched. round: from 1. reason: a key of REASONS. fits: whether its matches were found to show
     one place when that was asked, which it is only of pairs that others follow from; None where it was not."""

@@ -216,6 +216,12 @@ class MappingOptions:
         "COLMAP model or OUT of a run, whose cameras and poses are kept as they are: matches are only triangulated",
         metavar="MODEL",
     )
+    trust_pairs: str | None = option(
+        None,
+        "file with two image names a line: pairs that are never refused, though their images seem to show two places "
+        "that look alike; or all, to refuse none (docs/alike.md)",
+        metavar="FILE|all",
+    )
     min_model_size: int = option(3, "drop sub-models with fewer images", metavar="N")
     threads: int = option(
         0,
@@ -324,6 +330,7 @@ class RunKeywords(TypedDict, total=False):
     max_observations: int | None
     mapper: str
     known_poses: str | PathLike[str] | None
+    trust_pairs: str | None
     min_model_size: int
     threads: int
     seed: int
@@ -371,7 +378,7 @@ class Options:
                 )
             if name in ("masks", "known_poses"):
                 value = None if value is None else Path(value)
-            elif name in ("pairs", "weights", "scale_bar", "rig") and isinstance(value, PathLike):
+            elif name in ("pairs", "weights", "scale_bar", "rig", "trust_pairs") and isinstance(value, PathLike):
                 value = fspath(value)
             own[stage_of[name]][name] = checked(get_type_hints(cls)[stage_of[name]], name, value)
         return cls(**{stage: kind(**own[stage]) for stage, kind in get_type_hints(cls).items()})

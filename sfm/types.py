@@ -252,6 +252,7 @@ REJECTIONS = {  # why a pair of images is not verified; new ones go to the end, 
     "no geometry": "COLMAP finds no geometry",
     "little evidence": "the best geometry explains no more of these matches than of images without a common part",
     "small share": "a smaller share of the matches is verified than --min-inlier-ratio asks for",
+    "looks alike": "two places that look alike: by the model one image looks through what the other shows",
 }
 
 

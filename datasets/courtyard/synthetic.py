@@ -114,7 +114,7 @@ class SyntheticScene:
         K = np.array([[focal, 0, size[0] / 2], [0, focal, size[1] / 2], [0, 0, 1]])
         poses = arc_of_cameras(num_images, seed=seed)
         rng = np.random.default_rng([seed, 1])
-        shots = [_photograph(renderer, pose, K, radial, size) for pose in poses]
+        shots = [photograph(renderer, pose, K, radial, size) for pose in poses]
         return cls(
             names=tuple(f"view_{i:02d}.jpg" for i in range(num_images)),
             images=np.stack(
@@ -174,10 +174,13 @@ def _pixel_rays(xy: Float64, K: Float64, radial: float) -> Float64:
     return np.column_stack([distorted * (near / np.maximum(far, 1e-12) if radial else 1.0), np.ones(len(xy))])
 
 
-def _photograph(
+def photograph(
     renderer: Renderer, pose: Float64, K: Float64, radial: float, size: tuple[int, int]
 ) -> tuple[Float32, Float32]:
-    """Radiance (H, W, 3) and depth (H, W): a ray through each pixel's centre, four more where there is an edge."""
+    """Radiance (H, W, 3) and depth (H, W): a ray through each pixel's centre, four more where there is an edge.
+
+    pose: (3, 4) cam_from_world. radial: k of SIMPLE_RADIAL. size: width, height in px.
+    """
     width, height = size
     rows, columns = np.mgrid[:height, :width].reshape(2, -1)
     corners = np.stack([columns, rows], 1).astype(np.float64)

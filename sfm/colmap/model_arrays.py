@@ -85,6 +85,15 @@ class ModelColumns:
         """(T,) observations of each point."""
         return np.bincount(self.point, minlength=len(self.xyz))
 
+    def triangulation_angles(self) -> Float64:
+        """(T,) degrees, the largest angle between the first ray of each point and its others."""
+        rays = self.centres[self.image] - self.xyz[self.point]
+        length = np.linalg.norm(rays, axis=1, keepdims=True)
+        rays = np.divide(rays, length, out=np.zeros_like(rays), where=length > 0)
+        first = np.flatnonzero(np.diff(self.point, prepend=-1))
+        cosine = np.einsum("oj,oj->o", rays, np.repeat(rays[first], np.diff(first, append=len(rays)), axis=0))
+        return np.asarray(np.degrees(np.arccos(np.clip(np.minimum.reduceat(cosine, first), -1, 1))))
+
     def project(self, image: Int64, xyz: Float64) -> Float64:
         """Projections of points (M, 3) into images (M,), row by row: (M, 2) px, NaN behind the camera."""
         xy = np.full((len(xyz), 2), np.nan)

@@ -120,7 +120,8 @@ def _sigma(finder: Finder, name: str) -> float:
 
 def read_input(db: FeatureDatabase, *, known_intrinsics: bool) -> MappingInput:
     """What the stages before mapping left. BadFile where it does not belong together."""
-    geometries = tuple(g for g in db.read_two_view() if len(g.inliers))
+    refused = {each.pair for each in db.read_refused()}
+    geometries = tuple(g for g in db.read_two_view() if len(g.inliers) and g.pair not in refused)
     matches = db.read_keypoint_matches()
     pairs = {m.pair for m in matches}
     if len(pairs) < len(matches) or not pairs <= {g.pair for g in geometries}:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from sfm.colmap.rig_models import has_rigs
 from sfm.errors import BadFile, NoModel
 from sfm.geometry.focal_from_F import estimate_focals
 from sfm.images.index import copy_reasons
+from sfm.mapping.alike.refusal import Refusals, refused_note
 from sfm.mapping.consistency import point_votes
 from sfm.mapping.earlier_model import continued, remember
 from sfm.mapping.equal_cameras import AS_MUCH, with_equal_cameras
@@ -49,12 +50,15 @@ from sfm.mapping.retry_strategy import (
     support,
 )
 from sfm.mapping.rigs import FEWEST_KEPT, describe_rig, mount, with_known_rigs
+from sfm.match_graph import RefusedPair
 from sfm.options import MappingOptions
-from sfm.types import CameraRig, StageSummary
+from sfm.types import CameraRig, Float32, ImagePair, Matches, StageSummary
 
 if TYPE_CHECKING:
     from sfm.storage.database import FeatureDatabase
 
+BuildTracks = Callable[[Sequence[RefusedPair]], None]
+ROUNDS = 6  # of mapping without the pairs that are refused, at most
 CLEARLY, MANY = 10, 0.1  # matches more that contradict a model than agree with it; share of the pairs
 NOT_JOINED = "in a smaller model, which could not be joined through the rig"
 MISREGISTERED = "misregistered: it does not observe half of the points that its matches lead to"
@@ -290,6 +294,37 @@ def _went_on(mapped: Mapped) -> tuple[str, ...]:
     return ("went on from the model of the images that were there before; delete unrefined/ to map all of them anew",)
 
 
+def without_alike(
+    once: Callable[[], tuple[MappingInput, Mapped]],
+    build_tracks: BuildTracks,
+    trusted: Collection[ImagePair],
+    read_matches: Callable[[ImagePair], Matches],
+) -> tuple[tuple[MappingInput, Mapped], tuple[RefusedPair, ...]]:
+    """What is mapped when pairs that show places that look alike are refused, and which they are.
+
+    once: maps what is in the database. Where no model can be made without the last ones, those stay.
+    """
+    found = once()
+    inliers = {geometry.pair: geometry.inliers for geometry in found[0].geometries}
+
+    def read_points(pair: ImagePair) -> tuple[Float32, Float32]:
+        matches = read_matches(pair)
+        return matches.points0[inliers[pair]], matches.points1[inliers[pair]]
+
+    refusals, refused = Refusals.of(found[0], trusted, read_points), tuple[RefusedPair, ...]()
+    for _ in range(ROUNDS):
+        if not refusals.add(found[1].models):
+            break
+        before, refused = refused, tuple(refusals.refused.values())
+        build_tracks(refused)
+        try:
+            found = once()
+        except NoModel:
+            build_tracks(before)
+            return once(), before
+    return found, refused
+
+
 def run(
     db: FeatureDatabase,
     options: MappingOptions,
@@ -297,15 +332,29 @@ def run(
     output: Path,
     known_intrinsics: bool = False,
     rigs: Sequence[CameraRig] = (),
+    trusted: Collection[ImagePair] | None = None,
+    build_tracks: BuildTracks | None = None,
 ) -> StageSummary:
     """The stage: reads keypoints and verified matches, writes COLMAP models under `output`.
 
     known_intrinsics: the user gave the cameras' parameters; they are not refined. For cameras
     without a prior mapping begins at the focal length that their pairs determine, if they do.
+    trusted: pairs that are not refused though they seem to show places that look alike; None: none is.
+    build_tracks: writes keypoints and matches anew without some pairs; without it none is refused.
     """
     started = time.perf_counter()
-    data = with_known_rigs(read_input(db, known_intrinsics=known_intrinsics), rigs)
-    mapped = reconstruct(data, options, output, [rig for rig in rigs if not (rig.fixed and rig.is_central)])
+    free = [rig for rig in rigs if not (rig.fixed and rig.is_central)]
+
+    def once() -> tuple[MappingInput, Mapped]:
+        data = with_known_rigs(read_input(db, known_intrinsics=known_intrinsics), rigs)
+        return data, reconstruct(data, options, output, free)
+
+    if build_tracks is not None and db.read_refused():
+        build_tracks(())  # what an earlier mapping left: begun anew
+    if build_tracks is None or trusted is None or options.known_poses is not None:
+        (data, mapped), alike = once(), tuple[RefusedPair, ...]()
+    else:
+        (data, mapped), alike = without_alike(once, build_tracks, trusted, db.read_matches)
     best = mapped.models[0]
     counts: dict[str, int | float] = {
         "models": len(mapped.models),
@@ -319,10 +368,12 @@ def run(
         "focals_estimated": mapped.focals_estimated,
         "focal_px": float(np.median([camera.mean_focal_length() for camera in best.cameras.values()])),
     }
+    if alike:
+        counts["pairs_refused"] = len(alike)
     return StageSummary(
         "mapping",
         counts,
         time.perf_counter() - started,
         (*unregistered(data, mapped.models, mapped.left_out), *copy_reasons(db.read_copies())),
-        notes=(*_went_on(mapped), *mapped.notes, *repeated_structure(best, data)),
+        notes=(*_went_on(mapped), *mapped.notes, *refused_note(alike), *repeated_structure(best, data)),
     )

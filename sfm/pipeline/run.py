@@ -26,6 +26,7 @@ from sfm.images.video.source import prepare
 from sfm.mapping import known_poses
 from sfm.matchers.registry import check_choice
 from sfm.options import Options, RunKeywords
+from sfm.pipeline.alike_pairs import check_trusted, trusted_pairs
 from sfm.pipeline.output_folder import check_writable, disk_errors
 from sfm.pipeline.reuse import bring_up_to_date
 from sfm.pipeline.stages import IMPORT_STAGES, STAGES, HlocFiles, Run, Stage
@@ -77,6 +78,8 @@ class OpenRun:
             raise BadOption(f"stage {name}: choose one of {', '.join(names)}")
         for stage in self.stages[len(self._summaries) : names.index(name) + 1]:
             summary, self._read[stage.name] = bring_up_to_date(stage, self._run, self._read)
+            if stage.name == "images":
+                trusted_pairs(self._run)  # a name that is wrong is said before the matching
             self._summaries.append(summary)
         return self._summaries[names.index(name)]
 
@@ -156,6 +159,7 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
     if imported is None:
         check_choice(options.matching)  # what is wrong with it is said before the images are read
     address_of(options.cluster.cluster)  # as above
+    check_trusted(options.mapping.trust_pairs)  # as above
     check_writable(out)
     if options.mapping.known_poses is not None:
         known_poses.read_known_model(options.mapping.known_poses)  # what is wrong with it is said before the matching
@@ -212,4 +216,5 @@ def _write_run_json(run: Run, given: Path, summary: ReconstructionSummary, error
         pixels=run.pixels,
         source=given,
         clips=run.source.clips,
+        refused=run.db.read_refused(),
     )

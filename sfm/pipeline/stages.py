@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ from sfm.matching.stage import OneOfSeveral
 from sfm.options import AUTO, SMALL_SET, Options
 from sfm.pairs import stage as pairs
 from sfm.pairs.registry import versions
-from sfm.pipeline import on_cluster, prepared_images
+from sfm.pipeline import alike_pairs, on_cluster, prepared_images
 from sfm.pipeline.prepared_images import has_panoramas
 from sfm.refinement import stage as refinement
 from sfm.refinement.rounds import Refiner
@@ -269,7 +269,7 @@ def _mapping_depends_on(run: Run) -> Any:
     every_matcher = [] if run.db.read_traits().dense else ["every matcher"]
     poses = None if options.known_poses is None else model_digest(model_folder(options.known_poses))
     rigs = [[rig.prefixes, rig.frames, _plain(rig), rig.fixed] for rig in run.rigs]
-    own = [*every_matcher, *MAPPERS.version(options.mapper), *rigs, *_of_many(run)]
+    own = [*every_matcher, *MAPPERS.version(options.mapper), *rigs, *_of_many(run), *alike_pairs.trusted_digest(run)]
     return [options.mapper, poses, options.min_model_size, options.seed, run.known_intrinsics, *own]
 
 
@@ -280,7 +280,13 @@ def _plain(rig: CameraRig) -> Any:
 def _run_mapping(run: Run) -> StageSummary:
     run.db.invalidate("refinement")  # whose database.db is overwritten: an earlier one of these options is not whole
     return mapping.run(
-        run.db, run.options.mapping, output=run.out, known_intrinsics=run.known_intrinsics, rigs=run.rigs
+        run.db,
+        run.options.mapping,
+        output=run.out,
+        known_intrinsics=run.known_intrinsics,
+        rigs=run.rigs,
+        trusted=alike_pairs.trusted_pairs(run),
+        build_tracks=partial(alike_pairs.build_tracks_without, run),
     )
 
 
@@ -358,7 +364,7 @@ STAGES = (
         ("images", "verification", "tracks"),
         _mapping_depends_on,
         _run_mapping,
-        revision=2,
+        revision=3,
         files=(f"{UNREFINED}/0/images.bin", "database.db"),
     ),
     Stage(

@@ -22,7 +22,7 @@ from sfm.mapping.colmap_mapper import INIT_ERROR
 from sfm.mapping.consistency import frames_of, groups_apart, pair_votes, point_votes
 from sfm.mapping.inputs import MappingInput
 from sfm.quality.gps import contradicts_gps
-from sfm.quality.parallax import rotation_share, triangulation_angles
+from sfm.quality.parallax import rotation_share
 from sfm.refinement.bundle_adjustment import Freedom, adjust, is_large
 from sfm.types import ModelWarning
 
@@ -171,7 +171,7 @@ def poses_contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> I
 
 def little_parallax(columns: ModelColumns) -> Iterator[ModelWarning]:
     """The baselines are too short for the depth of the scene: near-pure rotation, which determines no depth."""
-    angle = float(np.median(triangulation_angles(columns)))
+    angle = float(np.median(columns.triangulation_angles()))
     if angle < MIN_ANGLE:
         yield ModelWarning(
             "no parallax",

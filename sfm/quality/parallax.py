@@ -14,16 +14,6 @@ MAX_PAIRS, MIN_SHARED = 100, 30
 SAME_PLACE = 1e-6  # of the extent of all cameras
 
 
-def triangulation_angles(columns: ModelColumns) -> Float64:
-    """(T,) degrees, the largest angle between the first ray of each point and its others."""
-    rays = columns.centres[columns.image] - columns.xyz[columns.point]
-    length = np.linalg.norm(rays, axis=1, keepdims=True)
-    rays = np.divide(rays, length, out=np.zeros_like(rays), where=length > 0)
-    first = np.flatnonzero(np.diff(columns.point, prepend=-1))
-    cosine = np.einsum("oj,oj->o", rays, np.repeat(rays[first], np.diff(first, append=len(rays)), axis=0))
-    return np.asarray(np.degrees(np.arccos(np.clip(np.minimum.reduceat(cosine, first), -1, 1))))
-
-
 def rotation_share(columns: ModelColumns, focals: Float64, *, max_error: float) -> float:
     """The largest share of what images have in common that rotations between them explain to max_error px.
 

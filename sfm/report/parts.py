@@ -20,10 +20,11 @@ from sfm.drawing.scene import Scene
 from sfm.drawing.still import panels, still
 from sfm.errors import BadImage
 from sfm.images.decoding import read_thumbnail
-from sfm.match_graph import REASONS, TriedPair
+from sfm.match_graph import REASONS, RefusedPair, TriedPair
 from sfm.report.html import data_url, pack, pack_fractions
 from sfm.types import REJECTIONS, ImagePair, Int64, Matches, TwoViewGeometry
 
+ALIKE = "looks alike"  # of REJECTIONS
 MAX_POINTS = 300_000  # in the 3D view; of more, a fair sample
 MAX_KEYPOINTS = 1500  # an image
 MAX_NEIGHBOURS = 8  # an image
@@ -238,13 +239,14 @@ def thumbnails(images: PageImages, shown: set[int]) -> dict[str, str]:
 def pairs_part(
     counts: Mapping[ImagePair, int], geometries: Mapping[ImagePair, TwoViewGeometry], images: PageImages
 ) -> dict[str, Any]:
-    """Columns of all pairs that hold a match: images, matches, verified matches."""
+    """Columns of all pairs that hold a match: images, matches, verified matches; rows of those that were refused."""
     numbers = images.numbers
     rows = [
         (numbers[pair.name0], numbers[pair.name1], count, _inliers(geometries, pair))
         for pair, count in sorted(counts.items())
         if count > 0
     ]
+    alike = {(numbers[p.name0], numbers[p.name1]) for p, g in geometries.items() if g.reason == ALIKE}
     i, j, matches, inliers = np.array(rows, np.int64).reshape(-1, 4).T
     kind = "u2" if len(images.names) < 65536 else "u4"
     return {
@@ -253,6 +255,18 @@ def pairs_part(
         "j": pack(j, kind),
         "matches": pack(matches, "u4"),
         "inliers": pack(inliers, "u4"),
+        "refused": [k for k, row in enumerate(rows) if row[:2] in alike],
+    }
+
+
+def as_refused(
+    geometries: Mapping[ImagePair, TwoViewGeometry], refused: Sequence[RefusedPair]
+) -> dict[ImagePair, TwoViewGeometry]:
+    """Those of verified pairs that were refused, as of pairs that are not verified."""
+    return {
+        each.pair: TwoViewGeometry(each.pair, np.zeros(0, np.uint32), "degenerate", reason=ALIKE)
+        for each in refused
+        if each.pair in geometries
     }
 
 
@@ -277,14 +291,22 @@ def _inliers(geometries: Mapping[ImagePair, TwoViewGeometry], pair: ImagePair) -
 def pairs_to_draw(
     counts: Mapping[ImagePair, int], geometries: Mapping[ImagePair, TwoViewGeometry]
 ) -> list[tuple[str, ImagePair]]:
-    """The strongest and the weakest verified pairs, and the rejected ones of most matches."""
+    """The strongest and the weakest verified pairs, those that show places that look alike, and the other rejected ones
+    of most matches."""
     inliers = {pair: _inliers(geometries, pair) for pair in counts}
     verified = sorted((p for p in counts if inliers[p] > 0), key=lambda p: (-inliers[p], p))
     rejected = sorted((p for p in counts if inliers[p] == 0 and counts[p] > 0), key=lambda p: (-counts[p], p))
+    alike = [pair for pair in rejected if pair in geometries and geometries[pair].reason == ALIKE]
+    rejected = [pair for pair in rejected if pair not in set(alike)]
     strongest = verified[:DRAWN_PAIRS]
     weakest = verified[len(strongest) :][::-1][:DRAWN_PAIRS]
-    kinds = (("strongest", strongest), ("weakest", weakest), ("rejected", rejected[:DRAWN_PAIRS]))
-    return [(kind, pair) for kind, pairs in kinds for pair in pairs]
+    kinds = {
+        "strongest": strongest,
+        "weakest": weakest,
+        "alike": alike[:DRAWN_PAIRS],
+        "rejected": rejected[:DRAWN_PAIRS],
+    }
+    return [(kind, pair) for kind, pairs in kinds.items() for pair in pairs]
 
 
 def drawn_part(

@@ -70,6 +70,7 @@ def read_run(out: Path, images: Path | None = None) -> Run:
             counts = db.match_counts()
             with suppress(MissingStage):  # the run ended before
                 geometries = {geometry.pair: geometry for geometry in db.read_two_view()}
+            geometries |= parts.as_refused(geometries, db.read_refused())
             with suppress(MissingStage):
                 tried = db.read_tried()
     models = [out / str(model["path"]) for model in record.get("models", [])]

@@ -16,6 +16,7 @@ from sfm import __version__
 from sfm.errors import BadFile
 from sfm.finders import JOIN
 from sfm.images.video.records import ClipFrames
+from sfm.match_graph import RefusedPair
 from sfm.options import Options
 from sfm.presets import preset_values
 from sfm.results.files import RUN_JSON
@@ -56,12 +57,14 @@ def write_run_json(
     pixels: Path | None = None,
     source: Path | None = None,
     clips: Sequence[ClipFrames] = (),
+    refused: Sequence[RefusedPair] = (),
 ) -> None:
     """OUT/run.json: all that the text says, with the options, the versions, the matcher and the machine.
 
     Appears whole. error: why there is no model. imported: hloc's feature and match files, where they were taken
     instead of matching. pixels: folder of the images that the model names, where it is another one. source: what the
-    run was given, where that is not `folder`; clips: the videos in it. Raises BadFile where it cannot be written.
+    run was given, where that is not `folder`; clips: the videos in it. refused: pairs of places that look alike. Raises
+    BadFile where it cannot be written.
     """
     part = out / (RUN_JSON + ".part")
     value = run_dict(summary, pixels or folder, out, options, matcher) | {
@@ -69,6 +72,7 @@ def write_run_json(
         "command": command(source or folder, out, options, imported),
         "error": error,
         **({"videos": [_clip_dict(clip) for clip in clips]} if clips else {}),
+        **({"refused_pairs": [[each.pair.name0, each.pair.name1] for each in refused]} if refused else {}),
     }
     try:
         part.unlink(missing_ok=True)

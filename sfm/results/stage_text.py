@@ -73,7 +73,8 @@ def _mapping(c: Counts) -> str:
     text = _model(c)
     if c.get("attempt", 1) > 1:
         text += f", at attempt {int(c['attempt'])}"
-    return text + _if(c.get("pairs_removed", 0), "{} removed that contradicted the others", "pair")
+    text += _if(c.get("pairs_removed", 0), "{} removed that contradicted the others", "pair")
+    return text + _if(c.get("pairs_refused", 0), "{} refused of places that look alike")
 
 
 def _refinement(c: Counts) -> str:
@@ -104,7 +105,7 @@ _SENTENCES: Mapping[str, tuple[Callable[[Counts], str], tuple[str, ...]]] = Mapp
         "matching": (_matching, ("pairs", "matches", "encoded", "reused", "turned", "rounds")),
         "verification": (_verification, ("pairs", "verified", "inliers")),
         "tracks": (_tracks, ("tracks", "observations", "track_length")),
-        "mapping": (_mapping, (*_MODEL, "attempt", "pairs_removed", "focals_estimated", "focal_px")),
+        "mapping": (_mapping, (*_MODEL, "attempt", "pairs_removed", "pairs_refused", "focals_estimated", "focal_px")),
         "refinement": (_refinement, (*_MODEL, "rounds", "moved_network_px", "rejected", "newly_registered")),
     }
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sfm.match_graph import REASONS, Candidates, TriedPair, reason_number
+from sfm.match_graph import REASONS, Candidates, RefusedPair, TriedPair, reason_number
 from sfm.storage import schema
 from sfm.storage.database_file import REMEDY
 from sfm.storage.hdf5_columns import Array, reading
@@ -86,5 +86,21 @@ class PairGroups:
             each = zip(schema.pairs(c["image_idx"], self._names), *(c[name].tolist() for name in _TRIED), strict=True)
             return tuple(TriedPair(pair, number, names[reason], _FITS[fits]) for pair, number, reason, fits in each)
 
+    def write_refused(self, refused: Sequence[RefusedPair]) -> None:
+        """Write which verified pairs the tracks leave out, since they show places that look alike."""
+        if not refused and not self._has("refused"):
+            return
+        columns = {"image_idx": schema.pair_rows([each.pair for each in refused], self._rows)}
+        self._write("refused", columns | {name: [getattr(each, name) for each in refused] for name in _REFUSED})
 
-_TRIED = ("round", "reason", "fits")
+    def read_refused(self) -> tuple[RefusedPair, ...]:
+        """Those pairs, in the order written; none in an older file."""
+        if not self._has("refused"):
+            return ()
+        with reading(self.path, REMEDY):
+            c = self._read("refused")
+            each = zip(schema.pairs(c["image_idx"], self._names), *(c[name].tolist() for name in _REFUSED), strict=True)
+            return tuple(RefusedPair(*own) for own in each)
+
+
+_TRIED, _REFUSED = ("round", "reason", "fits"), ("matched", "through")

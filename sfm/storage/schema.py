@@ -81,6 +81,7 @@ SCHEMA: dict[str, Columns] = {
         "score": ("f4", ("K",)),
     },
     "tracks": {"offsets": ("i8", ("T+1",)), "image_idx": ("u4", ("O",)), "keypoint_idx": ("u4", ("O",))},
+    "refused": {"image_idx": ("u4", ("P", 2)), "matched": ("u4", ("P",)), "through": ("u4", ("P",))},
 }
 IMAGE_GROUPS = ("images", "value_ranges", "positions")
 NUM_PARAMS = {  # of COLMAP's camera models (src/colmap/sensor/models.h)
@@ -111,6 +112,7 @@ STAGE_OF = {
     "keypoints": "tracks",
     "keypoint_matches": "tracks",
     "tracks": "tracks",
+    "refused": "tracks",
 }
 
 

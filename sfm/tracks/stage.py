@@ -10,6 +10,7 @@ import numpy as np
 
 from sfm.errors import BadFile
 from sfm.finders import JOIN
+from sfm.match_graph import RefusedPair
 from sfm.options import TrackOptions
 from sfm.tracks.building import TrackSet, build_tracks
 from sfm.tracks.thinning import room_for, verified_rows
@@ -41,14 +42,18 @@ class VerifiedPairs(Sequence[tuple[TwoViewGeometry, Matches]]):
         return verified_rows(geometry, _matches(self._db, geometry), self._max_rows)
 
 
-def run(db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None) -> StageSummary:
+def run(
+    db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None, without: Sequence[RefusedPair] = ()
+) -> StageSummary:
     """The stage: reads verified matches, writes keypoints, tracks and keypoint matches.
 
-    memory: bytes that this stage and those after it may take, None for all that there is.
+    memory: bytes that this stage and those after it may take, None for all that there is. without: pairs that are left
+    out, which mapping found to show places that look alike.
     """
     started = time.perf_counter()
     names = [record.name for record in db.read_images()]
-    verified = [geometry for geometry in db.read_two_view() if len(geometry.inliers)]
+    refused = {each.pair for each in without}
+    verified = [g for g in db.read_two_view() if len(g.inliers) and g.pair not in refused]
     room = room_for(len(names), memory, options.max_observations)
     max_rows = None if room.rows is None else max(1, room.rows // max(1, len(verified)))
     pairs = VerifiedPairs(db, verified, max_rows)
@@ -57,6 +62,7 @@ def run(db: FeatureDatabase, options: TrackOptions, *, memory: int | None = None
     db.write_keypoints(result.keypoints)
     db.write_keypoint_matches(result.matches)
     db.write_tracks(result.tracks)
+    db.write_refused(without)
     num_matches = sum(len(geometry.inliers) for geometry in verified)
     num_rows = sum(min(len(geometry.inliers), max_rows or len(geometry.inliers)) for geometry in verified)
     num, num_observations = len(result.tracks), len(result.tracks.image_idx)

@@ -10,6 +10,7 @@ const FEWEST = 8;  // images in the list
 /** Columns of pairs as arrays, and for each image its verified pairs. */
 function readPairs() {
   const pairs = Object.fromEntries(["i", "j", "matches", "inliers"].map((name) => [name, unpack(page.pairs[name])]));
+  pairs.refused = page.pairs.refused || [];
   pairs.of = page.images.names.map(() => []);
   pairs.inliers.forEach((inliers, k) => {
     if (inliers > 0) [pairs.i[k], pairs.j[k]].forEach((image) => pairs.of[image].push(k));
@@ -132,6 +133,8 @@ class MatchGraph {
     const thin = Math.min(1, 30 / this.num);
     const lines = paths.map((d, k) => svg("path", { d: d.join(""), class: "edge", "stroke-width": 0.8 + (5 * thin * (k + 1)) / STRENGTHS, "stroke-opacity": 0.14 + (0.8 * (k + 1)) / STRENGTHS }));
     this.own = svg("path", { d: "", class: "edge own" });
+    const refused = this.refused();
+    if (refused.length) lines.push(svg("path", { d: refused.map((own) => this.line(own)).join(""), class: "edge refused", id: "refused" }));
     const radius = Math.max(2.5, Math.min(11, 900 / this.num));
     const registered = page.images.sides[0].registered;
     const nodes = this.at.map((place, k) => {
@@ -144,8 +147,16 @@ class MatchGraph {
     const what = this.size === 1 ? `${count(all)} verified pairs` : `${count(all)} joined pairs of groups`;
     const drawn = edges.length < all ? `The strongest ${count(edges.length)} of ${what} are drawn` : `${plural(this.pairs.inliers.filter((n) => n > 0).length, "verified pair")}`;
     const groups = this.size > 1 ? ` A node stands for ${this.size} images in the order of their names.` : "";
-    this.caption.textContent = `${drawn}; the more verified matches, the stronger the line.${groups} Orange: not registered. Point at a node for its own.`;
+    const alike = refused.length ? ` Dashed: ${plural(this.pairs.refused.length, "pair")} refused, because they show places that look alike.` : "";
+    this.caption.textContent = `${drawn}; the more verified matches, the stronger the line.${alike}${groups} Orange: not registered. Point at a node for its own.`;
     this.picture.setAttribute("aria-label", `Match graph. ${this.caption.textContent}`);
+  }
+
+  /** The edges of pairs that were refused. */
+  refused() {
+    const ends = this.pairs.refused.map((k) => [this.pairs.i[k], this.pairs.j[k]].map((image) => Math.floor(image / this.size)));
+    const joined = new Map(ends.map(([a, b]) => [a * this.num + b, { a, b }]));
+    return Array.from(joined.values()).filter(({ a, b }) => a !== b && this.at[a] && this.at[b]).slice(0, MAX_EDGES);
   }
 
   line({ a, b }) {

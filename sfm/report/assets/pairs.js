@@ -36,7 +36,7 @@ function drawnPair(pair) {
 
 /** The drawn pairs, a group after the other, with what is shown of them. */
 function drawnPairs() {
-  const titles = { strongest: "Strongest pairs", weakest: "Weakest verified pairs", rejected: "Rejected pairs of most matches" };
+  const titles = { strongest: "Strongest pairs", weakest: "Weakest verified pairs", alike: "Refused: places that look alike", rejected: "Rejected pairs of most matches" };
   const groups = Object.entries(titles).flatMap(([role, title]) => {
     const own = page.drawn.filter((pair) => pair.role === role);
     return own.length ? [el("h3", {}, title), el("div", { class: "pairs" }, own.map(drawnPair))] : [];

@@ -37,8 +37,8 @@ def columns(mapped) -> ModelColumns:
 
 def test_angles_are_the_widest_of_each_point(columns):
     middle = seen_by(camera_poses(), np.zeros((1, 3)), columns)  # cameras 12 degrees apart look at it
-    assert parallax.triangulation_angles(middle) == pytest.approx([60.0], abs=0.5)
-    assert parallax.triangulation_angles(columns).shape == (len(columns.xyz),)
+    assert middle.triangulation_angles() == pytest.approx([60.0], abs=0.5)
+    assert columns.triangulation_angles().shape == (len(columns.xyz),)
 
 
 def test_a_rotation_explains_what_it_made_at_the_right_focal_length_only():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sfm.evaluation.comparison import compare
-from sfm.match_graph import TriedPair
+from sfm.match_graph import RefusedPair, TriedPair
 from sfm.report.comparison import write_comparison
 from sfm.report.run import write_report
 from sfm.results.files import DATABASE
@@ -286,6 +286,23 @@ def test_a_run_without_a_model_shows_its_images_and_no_figures_of_a_model(browse
     )
     assert browser.value("document.querySelectorAll('.contact-sheet img').length") == 9
     assert "px" not in browser.value("document.querySelector('.tiles').textContent")
+    assert browser.problems() == []
+
+
+def test_refused_pairs_are_dashed_and_named(browser: Browser, tmp_path: Path):
+    out = write_run(tmp_path / "out", tmp_path / "images")
+    with FeatureDatabase.open(out / DATABASE) as db:
+        verified = [geometry.pair for geometry in db.read_two_view() if len(geometry.inliers)]
+        db.write_refused([RefusedPair(pair, 90, 30) for pair in verified[:2]])
+        db.commit("tracks", fingerprint="t", provenance={}, summary=StageSummary("tracks", {}, 0.0))
+    browser.open(write_report(out))
+    draw_all(browser)
+    assert browser.value("document.querySelector('#refused').getAttribute('d').split('M').length") == 3
+    assert browser.value("getComputedStyle(document.querySelector('#refused')).strokeDasharray") != "none"
+    caption = browser.value("document.querySelector('#graph').getAttribute('aria-label')")
+    assert "Dashed: 2 pairs refused, because they show places that look alike." in caption
+    titles = browser.value("[...document.querySelectorAll('h3')].map(h => h.textContent)")
+    assert "Refused: places that look alike" in titles
     assert browser.problems() == []
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sfm.errors import BadFile
-from sfm.match_graph import TriedPair
+from sfm.match_graph import RefusedPair, TriedPair
 from sfm.report import parts as report_parts
 from sfm.report import run as report
 from sfm.report.parts import MAX_THUMBNAILS
@@ -161,6 +161,25 @@ def test_what_was_tried_and_why_is_in_the_report(tmp_path: Path):
         [2, "show the same place as the same others", 10, sum(verified[20:30])],
         [2, "are in parts that nothing connected", 6, sum(verified[30:])],
     ]
+
+
+def test_refused_pairs_are_marked_and_drawn_as_refused(tmp_path: Path):
+    out = write_run(tmp_path / "out", tmp_path / "images")
+    with FeatureDatabase.open(out / DATABASE) as db:
+        verified = [g.pair for g in db.read_two_view() if len(g.inliers)]
+        db.write_refused([RefusedPair(verified[0], 120, 30)])
+        db.commit("tracks", fingerprint="t", provenance={}, summary=StageSummary("tracks", {}, 0.0))
+    write_report(out)
+    page = embedded((out / "report.html").read_text(encoding="utf-8"))
+    names, pairs = page["images"]["names"], page["pairs"]
+    i, j, inliers = (unpack(pairs[name]) for name in ("i", "j", "inliers"))
+    (row,) = pairs["refused"]
+    assert {names[i[row]], names[j[row]]} == {verified[0].name0, verified[0].name1}
+    assert inliers[row] == 0
+    assert np.count_nonzero(inliers) == len(verified) - 1
+    (drawn,) = [pair for pair in page["drawn"] if pair["role"] == "alike"]
+    assert (drawn["i"], drawn["j"], drawn["inliers"]) == (i[row], j[row], 0)
+    assert drawn["kind"].startswith("two places that look alike")
 
 
 def test_without_a_model_the_report_says_why(tmp_path: Path):

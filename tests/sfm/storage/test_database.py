@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sfm.errors import BadFile, MissingStage
 from sfm.finders import Finder
-from sfm.match_graph import Candidates, TriedPair
+from sfm.match_graph import Candidates, RefusedPair, TriedPair
 from sfm.storage import database, journal
 from sfm.storage.database import FeatureDatabase
 from sfm.types import (
@@ -701,3 +701,24 @@ def test_keypoints_know_who_found_them(db, path):
         del file["keypoints"]["finder"]  # as older files are
     with FeatureDatabase.open(path, "r") as db:
         assert db.read_keypoints()[0].finder.tolist() == [0, 0, 0]
+
+
+def test_refused_pairs_are_kept_and_older_files_have_none(tmp_path):
+    path = tmp_path / "features.h5"
+    refused = (RefusedPair(PAIRS[1], 200, 40), RefusedPair(PAIRS[0], 90, 0))
+    with FeatureDatabase.open(path) as db:
+        db.write_images([record(name) for name in NAMES])
+        db.write_refused(())
+        assert db.read_refused() == ()
+        db.write_refused(refused)
+        commit(db, "tracks")
+    with FeatureDatabase.open(path) as db:
+        assert db.read_refused() == refused
+        db.write_refused(())
+        assert db.read_refused() == ()
+        db.write_refused(refused)
+        commit(db, "tracks")
+    with h5py.File(path, "r+", libver=("v108", "latest")) as file:
+        file["refused/image_idx"][0] = (0, 99)
+    with FeatureDatabase.open(path, "r") as db, pytest.raises(BadFile, match="refused"):
+        db.read_refused()

@@ -1,0 +1,1 @@
+"""Sets of images of places that look alike, with exact ground truth (python -m benchmarks.alike)."""
