@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sfm.datasets.alike.sets import camera_matrix
+from sfm.datasets.alike.sets import FOCAL_35MM, SIZE
+from sfm.datasets.courtyard.synthetic import camera_matrix
 from sfm.evaluation.model import camera_poses, read_model
+from sfm.geometry.poses import rotation_angle_deg
 from sfm.geometry.similarity import Similarity
 from sfm.types import Float64, ImagePair
 
@@ -37,7 +39,7 @@ class Truth:
         poses = camera_poses(read_model(folder / "gt"))
         found = np.load(folder / "truth.npz")
         depths = dict(zip(sorted(poses, key=_number), found["depths"], strict=True))
-        return cls(poses, depths, camera_matrix(), float(found["spacing"]), int(found["models"]))
+        return cls(poses, depths, camera_matrix(SIZE, FOCAL_35MM), float(found["spacing"]), int(found["models"]))
 
     def share_right(self, pair: ImagePair, points0: NDArray[np.floating], points1: NDArray[np.floating]) -> float:
         """The share of matches (M, 2) and (M, 2) px that lead where the same spot of the scene is, or would be if
@@ -89,5 +91,4 @@ def _of_two(own: Float64, true: Float64, i: int, j: int) -> Similarity | None:
 def _right(own: Float64, true: Float64, similarity: Similarity, limit: float) -> NDArray[np.bool_]:
     off = np.linalg.norm(similarity(_centres(own)) - _centres(true), axis=1)
     turns = np.einsum("nij,kj,nlk->nil", own[:, :, :3], similarity.rotation, true[:, :, :3])
-    cosine = np.clip((np.trace(turns, axis1=1, axis2=2) - 1) / 2, -1, 1)
-    return np.asarray((off <= limit) & (np.degrees(np.arccos(cosine)) <= TURNED_DEG))
+    return np.asarray((off <= limit) & (rotation_angle_deg(turns) <= TURNED_DEG))

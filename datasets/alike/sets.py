@@ -12,8 +12,7 @@ from sfm.datasets.alike import indoors, outdoors, parts
 from sfm.datasets.alike.rendering import CopyRenderer
 from sfm.datasets.alike.views import AlikeSet
 from sfm.datasets.courtyard.rendering import develop
-from sfm.datasets.courtyard.synthetic import SyntheticScene, photograph, write_scene
-from sfm.types import Float64
+from sfm.datasets.courtyard.synthetic import SyntheticScene, camera_matrix, photograph, write_scene
 
 SIZE, FOCAL_35MM = (320, 240), 28.0
 NOISE = 1.2  # grey levels
@@ -42,16 +41,10 @@ RECIPES: dict[str, Callable[[], AlikeSet]] = {
 the mildest: fronts of one plan, each of another material."""
 
 
-def camera_matrix(size: tuple[int, int] = SIZE) -> Float64:
-    """K (3, 3), px."""
-    focal = FOCAL_35MM * float(np.hypot(*size)) / 43.2666
-    return np.array([[focal, 0, size[0] / 2], [0, focal, size[1] / 2], [0, 0, 1]])
-
-
 def render(made: AlikeSet, *, size: tuple[int, int] = SIZE, seed: int = 0) -> SyntheticScene:
     """Images, depths and cameras of a set; equal arguments give equal pixels."""
     renderer = CopyRenderer(made.pieces, parts.materials(), seed=seed)
-    K, rng = camera_matrix(size), np.random.default_rng([seed, 1])
+    K, rng = camera_matrix(size, FOCAL_35MM), np.random.default_rng([seed, 1])
     shots = [photograph(renderer, pose, K, 0.0, size) for pose in made.poses]
     return SyntheticScene(
         names=made.names,

@@ -110,8 +110,7 @@ class SyntheticScene:
             SUNNY if texture == "rich" else OVERCAST,
             seed=seed,
         )
-        focal = focal_35mm * float(np.hypot(*size)) / _FULL_FRAME_DIAGONAL_MM
-        K = np.array([[focal, 0, size[0] / 2], [0, focal, size[1] / 2], [0, 0, 1]])
+        K = camera_matrix(size, focal_35mm)
         poses = arc_of_cameras(num_images, seed=seed)
         rng = np.random.default_rng([seed, 1])
         shots = [photograph(renderer, pose, K, radial, size) for pose in poses]
@@ -172,6 +171,12 @@ def _pixel_rays(xy: Float64, K: Float64, radial: float) -> Float64:
     for _ in range(10 if radial else 0):
         near -= (near + radial * near**3 - far) / (1 + 3 * radial * near**2)
     return np.column_stack([distorted * (near / np.maximum(far, 1e-12) if radial else 1.0), np.ones(len(xy))])
+
+
+def camera_matrix(size: tuple[int, int], focal_35mm: float) -> Float64:
+    """K (3, 3), px, of images of (width, height) px. focal_35mm: in mm on 35 mm film, by the diagonal."""
+    focal = focal_35mm * float(np.hypot(*size)) / _FULL_FRAME_DIAGONAL_MM
+    return np.array([[focal, 0, size[0] / 2], [0, focal, size[1] / 2], [0, 0, 1]])
 
 
 def photograph(

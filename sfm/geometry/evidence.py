@@ -103,13 +103,21 @@ Blocks.UNKNOWN = Blocks(((32.0, 32.0), (32.0, 32.0)))
 def least_explained(confidence: NDArray[np.floating], explained: NDArray[np.bool_], num_independent: int) -> float:
     """Lower end of the share of matches that are explained, each counted by its confidence, 0 to 1.
 
-    confidence, explained: (M,). num_independent: how many of them count. The interval is Wilson's (Probable inference,
-    the law of succession, and statistical inference, JASA 1927), of DEVIATIONS standard deviations.
+    confidence, explained: (M,). num_independent: how many of them count.
     """
     total = float(confidence.sum())
-    if total <= 0 or num_independent <= 0:
+    return lower_end(float(confidence[explained].sum()) / total, num_independent) if total > 0 else 0.0
+
+
+def lower_end(share: float, num: float) -> float:
+    """Lower end of a share, 0 to 1, that was seen of `num` independent things; 0 of none.
+
+    The interval is Wilson's (Probable inference, the law of succession, and statistical inference, JASA 1927), of
+    DEVIATIONS standard deviations.
+    """
+    if num <= 0:
         return 0.0
-    share, num, z = float(confidence[explained].sum()) / total, num_independent, DEVIATIONS
+    z = DEVIATIONS
     spread = z * sqrt(share * (1 - share) * num + z * z / 4)
     return max(0.0, (share * num + z * z / 2 - spread) / (num + z * z))
 

@@ -1,4 +1,4 @@
-"""Parallax: triangulation angles, and whether a pure rotation explains the matches. Pixels are COLMAP's (sfm.types)."""
+"""Parallax: whether a pure rotation explains the matches. Pixels are COLMAP's (sfm.types)."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from math import sqrt
 from typing import NamedTuple
 
 import pycolmap
 
+from sfm.geometry.evidence import lower_end
 from sfm.mapping.alike.sightlines import MatchedBlocks, ReadPoints, Sightlines, sightlines
 from sfm.mapping.inputs import MappingInput
 from sfm.match_graph import RefusedPair
@@ -34,17 +34,12 @@ THROUGH, THROUGH_TOGETHER = 0.15, 0.1
 SOME_THROUGH, UNMATCHED = 0.04, 0.3  # of two places: both, where one alone would be too little
 FEWEST = 3  # pairs that contradict a model: where two places are in one spot there are many
 PARTNERS, BETWEEN = 2, 4  # other images of an image's place; pairs of two places, from which on they can be judged
-DEVIATIONS = 2.0  # of the interval's lower end
 
 
 def least_share(some: float, others: float) -> float:
-    """Lower end of the share that `some` blocks have of those and others: Wilson's interval, DEVIATIONS wide."""
-    num, z = some + others, DEVIATIONS
-    if num <= 0:
-        return 0.0
-    share = some / num
-    spread = z * sqrt(share * (1 - share) * num + z * z / 4)
-    return max(0.0, (share * num + z * z / 2 - spread) / (num + z * z))
+    """Lower end of the share that `some` blocks have of those and others."""
+    num = some + others
+    return lower_end(some / num, num) if num > 0 else 0.0
 
 
 def contradicted(own: Sightlines) -> bool:

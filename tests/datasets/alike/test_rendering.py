@@ -6,9 +6,9 @@ import numpy as np
 
 from sfm.datasets.alike import parts
 from sfm.datasets.alike.rendering import CopyRenderer, Piece, Pose
-from sfm.datasets.alike.sets import camera_matrix
+from sfm.datasets.alike.sets import FOCAL_35MM
 from sfm.datasets.courtyard.surfaces import box
-from sfm.datasets.courtyard.synthetic import look_at, photograph
+from sfm.datasets.courtyard.synthetic import camera_matrix, look_at, photograph
 
 SIZE = (64, 48)
 
@@ -17,7 +17,7 @@ def _seen(renderer, pose, centre=(0.6, -3.0, 1.2)):
     """A piece, seen from the same side of it wherever it stands."""
     place = pose.rotation @ np.array(centre) + [pose.x, pose.y, 0]
     target = pose.rotation @ np.array([0.0, 0.0, 0.8]) + [pose.x, pose.y, 0]
-    return photograph(renderer, look_at(place, target), camera_matrix(SIZE), 0.0, SIZE)
+    return photograph(renderer, look_at(place, target), camera_matrix(SIZE, FOCAL_35MM), 0.0, SIZE)
 
 
 def test_copies_look_equal_and_other_pieces_do_not():
