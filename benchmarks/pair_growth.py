@@ -77,7 +77,7 @@ def replayed(db: FeatureDatabase, images: ImageSet, spec: str) -> tuple[list[Tri
     cells = num_cells({record.name: record for record in images.records}, grids)
     fits = partial(fits_one_place, grids=grids, traits=traits)
     work = PairMatching(ReadOnly(db), session, ["held", "", "", ""], cells, fits)  # type: ignore[arg-type]
-    _, tried = work.grow(chosen.pairs, images.names, chosen.candidates)
+    tried = work.grow(chosen.pairs, images.names, chosen.candidates).tried
     return tried, len(session.missing)
 
 

@@ -139,7 +139,8 @@ class MatchingOptions:
     )
     turns: str = option(
         "auto",
-        "auto: where images match in separate groups, also match them rotated by 90, 180 and 270 degrees; off",
+        "auto: where images match in separate groups, or turned in their plane, also match them rotated by 90, 180 "
+        "and 270 degrees; off",
         choices=("auto", "off"),
         metavar="HOW",
         flag="--rotations",

@@ -125,6 +125,9 @@ class ClusterSession:
         for answers in self._cluster.map(partial(_fit_each, fits), parts_of(items, FIT_PAIRS), nbytes=nbytes_of):
             yield from answers
 
+    def forget(self) -> None:
+        """Nothing is kept here."""
+
     def _accounted(self, answer: BlockMatches) -> list[tuple[RotatedPair, Matches]]:
         self.num_encoded += answer.num_encoded
         self._failed |= answer.failed

@@ -69,7 +69,7 @@ class FeatureCache(Generic[_FeaturesT]):
 
     def __init__(self, order: Sequence[Ends], budget: float) -> None:
         self._budget = budget
-        self._features: dict[Hashable, _FeaturesT] = {}
+        self._features: dict[Any, _FeaturesT] = {}
         self._uses: dict[Hashable, list[int]] = {}
         self._nbytes = 0
         for position, pair in enumerate(order):
@@ -81,6 +81,11 @@ class FeatureCache(Generic[_FeaturesT]):
 
     def __getitem__(self, name: Hashable) -> _FeaturesT:
         return self._features[name]
+
+    @property
+    def features(self) -> dict[Any, _FeaturesT]:
+        """What it holds, by name."""
+        return dict(self._features)
 
     def put(self, features: Mapping[Any, _FeaturesT]) -> None:
         """Keeps features by name; `shrink` makes room for them before or after."""

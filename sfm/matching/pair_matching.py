@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from sfm.geometry.in_plane import in_plane_rotation
 from sfm.match_graph import REASONS, Candidates, TriedPair
 from sfm.matchers.base import Matcher, Resizable
 from sfm.matching.growth import PairGrowth, Tried
@@ -25,12 +26,14 @@ from sfm.matching.rotations import (
     PROPOSED,
     ROTATIONS,
     TIED,
+    ImageGroups,
     RotatedPair,
     find_rotations,
     find_ties,
     strength,
 )
 from sfm.matching.session import MatchingSession
+from sfm.matching.turning import Found, Turning
 from sfm.options import MatchingOptions
 from sfm.system.hashing import json_digest
 from sfm.system.progress import progress_bar
@@ -78,11 +81,14 @@ def num_cells(records: Mapping[str, ImageRecord], grids: Mapping[str, Grid | Non
     }
 
 
-class Found(NamedTuple):
-    """What is kept in mind of a pair's matches."""
+class Grown(NamedTuple):
+    """A graph of pairs that was grown. found: of each pair, at the rotation that is kept. turned: of those that match
+    well, but not as they are. groups: of images that they connect."""
 
-    num_rows: int
-    strength: float
+    found: dict[RotatedPair, Found]
+    turned: dict[RotatedPair, Found]
+    tried: list[TriedPair]
+    groups: ImageGroups
 
 
 class PairMatching:
@@ -127,62 +133,75 @@ class PairMatching:
         return found
 
     def grow(
-        self, first: Sequence[ImagePair], names: Sequence[str], candidates: Candidates
-    ) -> tuple[dict[RotatedPair, Found], list[TriedPair]]:
-        """Matches pairs round after round, as sfm.matching.growth chooses them; what was found, and what was tried.
+        self, first: Sequence[ImagePair], names: Sequence[str], candidates: Candidates, *, rotating: bool = False
+    ) -> Grown:
+        """Matches pairs round after round, as sfm.matching.growth chooses them, and sfm.matching.turning turns them.
 
-        first: the first round. names: of the rows that the candidates are pairs of.
+        first: the first round. names: of the rows that the candidates are pairs of. rotating: whether pairs are tried
+        with one image rotated.
         """
         row_of = {name: row for row, name in enumerate(names)}
         named = {ImagePair(names[i], names[j]): row for row, (i, j) in enumerate(candidates.rows.tolist())}
         of_candidate = [list(REASONS)[number] for number in candidates.reason.tolist()]
         growth = PairGrowth(len(names), candidates)
-        found: dict[RotatedPair, Found] = {}
-        tried: list[TriedPair] = []
+        turning = Turning(names, self.match, self._tied, rotating=rotating)
+        tried: dict[ImagePair, TriedPair] = {}
         todo = {pair: of_candidate[named[pair]] if pair in named else "row" for pair in first}
         number = 1
         while todo:
-            tasks = [RotatedPair(pair, 0) for pair in todo]
-            answers = self.match(tasks, desc="matching" if number == 1 else f"matching, round {number}")
-            ties = self._tied({task.pair: answer.strength for task, answer in answers.items()})
-            growth.learn([Tried((row_of[pair.name0], row_of[pair.name1]), pair in ties) for pair in todo])
-            tried += [TriedPair(t.pair, number, todo[t.pair], t.pair in ties) for t in tasks if t in answers]
-            found |= answers
+            new = turning.match(list(todo), desc="matching" if number == 1 else f"matching, round {number}")
+            learned = dict.fromkeys(todo, False) | dict.fromkeys(sorted(new), True)
+            growth.learn([Tried((row_of[pair.name0], row_of[pair.name1]), fits) for pair, fits in learned.items()])
+            tried |= {pair: TriedPair(pair, number, reason) for pair, reason in todo.items()}
             todo = {ImagePair(names[i], names[j]): reason for (i, j), reason in growth.propose()}
             number += 1
-        return found, tried
+        found = turning.answers
+        self._replace([task for task in found if task.rotation])
+        turned = {task: found[task] for task in found if task.rotation and task.pair in turning.ties}
+        known = [tried[task.pair]._replace(fits=task.pair in turning.ties) for task in found]
+        return Grown(found, turned, known, turning.groups)
 
-    def _tied(self, strengths: Mapping[ImagePair, float]) -> set[ImagePair]:
-        """The pairs that match well as they are, by the measure of `rotate`: the geometry is asked where it is needed.
+    def _tied(self, answers: Mapping[RotatedPair, Found]) -> set[RotatedPair]:
+        """Those that match well, by the measure of `rotate`: the geometry is asked where it is needed.
 
-        Those that an earlier run rotated are none of them, and hold other matches now.
+        Pairs that an earlier run rotated did not match as they were, and hold other matches now.
         """
-        rotated_before = frozenset[ImagePair]().union(*(self.held(rotation) for rotation in ROTATIONS))
-        upright = {pair: value for pair, value in strengths.items() if pair not in rotated_before}
-        asked = {pair for pair in upright if not min(self._cells[pair.name0], self._cells[pair.name1])}  # a detector's
-        tied = {pair for pair, value in upright.items() if value >= CLEARLY_TIED and pair not in asked}
-        doubtful = [pair for pair, value in upright.items() if pair in asked or TIED <= value < CLEARLY_TIED]
-        answers = self._session.fit(self._fits, ((pair, self._read(RotatedPair(pair, 0))) for pair in doubtful))
-        return tied | {pair for pair, fits in zip(doubtful, answers, strict=True) if fits}
+        rotated_before = self._rotated_before()
+        each = {t: found.strength for t, found in answers.items() if t.rotation or t.pair not in rotated_before}
+        asked = {task for task in each if not self._num_cells(task.pair)}  # a detector's
+        tied = {task for task, value in each.items() if value >= CLEARLY_TIED and task not in asked}
+        doubtful = [task for task, value in each.items() if task in asked or TIED <= value < CLEARLY_TIED]
+        fits = self._session.fit(self._fits, ((task.pair, self._read(task)) for task in doubtful))
+        return tied | {task for task, yes in zip(doubtful, fits, strict=True) if yes}
 
-    def rotate(self, upright: Mapping[RotatedPair, Found], glance: PairMatching) -> dict[RotatedPair, Found]:
+    def _rotated_before(self) -> frozenset[ImagePair]:
+        return frozenset[ImagePair]().union(*(self.held(rotation) for rotation in ROTATIONS))
+
+    def rotate(
+        self, upright: Mapping[RotatedPair, Found], glance: PairMatching, groups: ImageGroups | None = None
+    ) -> dict[RotatedPair, Found]:
         """Matches pairs between groups of images again, rotated; clearly better matches replace the upright ones.
 
-        glance: matches them at small images first; this one where there is no other (`glancing`). Returns the
-        replaced ones, also those that an earlier run replaced.
+        glance: matches them at small images first; this one where there is no other (`glancing`). groups: None for
+        those of the pairs that match well. Returns the replaced ones, also those that an earlier run replaced.
         """
-        rotated_before = frozenset[ImagePair]().union(*(self.held(rotation) for rotation in ROTATIONS))
         strengths = {task.pair: found.strength for task, found in upright.items()}
-        never_rotated = {pair: value for pair, value in strengths.items() if pair not in rotated_before}
-        tied = find_ties(never_rotated, lambda pair: self._fits(pair, self._read(RotatedPair(pair, 0))))
+        groups = groups or self._groups(strengths)
         proposed = FOUND if glance is self else PROPOSED
-        tasks = find_rotations(list(strengths), tied, glance.strengths, self.strengths, proposed=proposed)
+        tasks = find_rotations(list(strengths), groups, glance.strengths, self.strengths, proposed=proposed)
         again = self.match(tasks, desc="rotated images")
         before = {task: upright[RotatedPair(task.pair, 0)] for task in again}
         replaced = {task: found for task, found in again.items() if found.num_rows and found == before[task]}
         better = {t: found for t, found in again.items() if found.strength > CLEARLY * before[t].strength}
         self._replace(list(better))
         return replaced | better
+
+    def _groups(self, strengths: Mapping[ImagePair, float]) -> ImageGroups:
+        """Groups of images that pairs connect as they are."""
+        rotated_before = self._rotated_before()
+        never_rotated = {pair: value for pair, value in strengths.items() if pair not in rotated_before}
+        tied = find_ties(never_rotated, lambda pair: self._fits(pair, self._read(RotatedPair(pair, 0))))
+        return ImageGroups({name for pair in strengths for name in (pair.name0, pair.name1)}, tied)
 
     def strengths(self, probes: Sequence[RotatedPair]) -> dict[RotatedPair, float]:
         """How strongly pairs match when they are rotated so, without those of images that cannot be read."""
@@ -200,4 +219,9 @@ class PairMatching:
         return self._db.read_matches(task.pair, matcher_key=self._keys[task.rotation])
 
     def _measure(self, pair: ImagePair, matches: Matches) -> Found:
-        return Found(len(matches), strength(matches, min(self._cells[pair.name0], self._cells[pair.name1])))
+        strong = strength(matches, self._num_cells(pair))
+        return Found(len(matches), strong, in_plane_rotation(matches) if strong >= TIED else None)
+
+    def _num_cells(self, pair: ImagePair) -> int:
+        """Of the smaller grid; 0 of a detector's images."""
+        return min(self._cells[pair.name0], self._cells[pair.name1])

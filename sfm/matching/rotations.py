@@ -14,7 +14,7 @@ image 1 rotated by r matches image 0 as it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -54,15 +54,15 @@ def strength(matches: Matches, num_cells: int) -> float:
 
 
 class ImageGroups:
-    """Groups of images that match each other, and each image's rotation beside the first of its group."""
+    """Groups of images that match each other, and how far each image is turned beside the first of its group."""
 
-    def __init__(self, names: Set[str], tied: Sequence[ImagePair]) -> None:
-        """tied: pairs that match well as they are."""
+    def __init__(self, names: Set[str], tied: Iterable[ImagePair]) -> None:
+        """tied: pairs that match well as they are, and are supposed to be turned by nothing."""
         self._members = {name: [name] for name in sorted(names)}
         self.group = {name: name for name in names}
-        self.rotation = dict.fromkeys(names, 0)
+        self._turn = dict.fromkeys(names, 0.0)
         for pair in tied:
-            self.join(RotatedPair(pair, 0))
+            self.join(pair, 0.0)
 
     def __len__(self) -> int:
         return len(self._members)
@@ -77,11 +77,14 @@ class ImageGroups:
 
     def rotation_of(self, pair: ImagePair) -> int:
         """The rotation at which two images of one group match."""
-        return (self.rotation[pair.name1] - self.rotation[pair.name0]) % 4
+        return round(((self._turn[pair.name1] - self._turn[pair.name0]) % 360) / 90) % 4
 
-    def join(self, found: RotatedPair) -> None:
-        """Makes one group of two images' groups, where they are apart; the larger one's rotations stay."""
-        pair, change = found.pair, (found.rotation - self.rotation_of(found.pair)) % 4
+    def join(self, pair: ImagePair, turn: float) -> None:
+        """Makes one group of two images' groups, where they are apart; the larger one's turns stay.
+
+        turn: degrees by which image 1 is turned against image 0, clockwise; 90 of a pair that matches at rotation 1.
+        """
+        change = turn - (self._turn[pair.name1] - self._turn[pair.name0])
         if not self.apart(pair):
             return
         into, gone = self.group[pair.name0], self.group[pair.name1]
@@ -89,7 +92,7 @@ class ImageGroups:
             into, gone, change = gone, into, -change
         for name in self._members[gone]:
             self.group[name] = into
-            self.rotation[name] = (self.rotation[name] + change) % 4
+            self._turn[name] = (self._turn[name] + change) % 360
         self._members[into] += self._members.pop(gone)
 
 
@@ -105,7 +108,7 @@ def find_ties(strengths: Mapping[ImagePair, float], fits: Callable[[ImagePair], 
     doubtful = [(-value, pair) for pair, value in strengths.items() if TIED <= value < CLEARLY_TIED]
     for _, pair in sorted(doubtful):
         if groups.apart(pair) and fits(pair):
-            groups.join(RotatedPair(pair, 0))
+            groups.join(pair, 0.0)
             ties.append(pair)
     return ties
 
@@ -141,20 +144,19 @@ def _spread(candidates: Sequence[ImagePair], num: int) -> Iterator[ImagePair]:
 
 def find_rotations(
     pairs: Sequence[ImagePair],
-    tied: Sequence[ImagePair],
+    groups: ImageGroups,
     glance: Measure,
     measure: Measure,
     *,
     proposed: float = PROPOSED,
 ) -> list[RotatedPair]:
-    """Pairs that should be matched again, and with what rotation; none where the tied pairs connect all images.
+    """Pairs that should be matched again, and with what rotation; none where all images are of one group. The
+    groups are joined as rotations are found.
 
     glance: at small images. measure: at full size. proposed: PROPOSED, or FOUND where a glance is at full size. At
     most a quarter of the pairs (64 where they are few, MOST_PROBES where they are many) is glanced at, each with three
     rotations.
     """
-    names = {name for pair in pairs for name in (pair.name0, pair.name1)}
-    groups = ImageGroups(names, tied)
     if len(groups) <= 1:
         return []
     apart = [pair for pair in pairs if groups.apart(pair)]
@@ -167,7 +169,8 @@ def find_rotations(
         while proposals := [best for best in _proposals(glanced, groups, proposed) if frozenset(best) not in refuted]:
             confirmed = measure(proposals[0])
             if sum(confirmed.values()) >= FOUND:
-                groups.join(max(confirmed, key=lambda probe: (confirmed[probe], probe)))
+                strongest = max(confirmed, key=lambda probe: (confirmed[probe], probe))
+                groups.join(strongest.pair, 90.0 * strongest.rotation)
             else:
                 refuted.add(frozenset(proposals[0]))
         waiting = [pair for pair in waiting[num:] if groups.apart(pair)]

@@ -92,6 +92,9 @@ class MatchingSession(Protocol):
     def fit(self, fits: Fits, items: Iterable[tuple[ImagePair, Matches]]) -> Iterator[bool]:
         """What a function says of each pair and its matches, in order. items: drawn as they are needed."""
 
+    def forget(self) -> None:
+        """Frees what is kept for the next call of `match_all`: there will be none soon."""
+
 
 def parts_of(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     """The items, so many at a time."""
@@ -117,6 +120,7 @@ class Session:
         self._budget = memory.budget(options.memory, options.device)
         self._batch_size = options.batch or matcher.batch_size
         self._failed: dict[str, str] = {}
+        self._kept: dict[View, RotatedFeatures] = {}
         self.lost: set[ImagePair] = set()
 
     @property
@@ -130,7 +134,10 @@ class Session:
         return self._failed
 
     def match_all(self, tasks: Sequence[RotatedPair]) -> Iterator[tuple[list[tuple[RotatedPair, Matches]], int]]:
-        """Batch by batch: (task, matches) of those that could be matched, and the number that is done with."""
+        """Batch by batch: (task, matches) of those that could be matched, and the number that is done with.
+
+        Features that fit the memory are kept for the next call, until `forget`.
+        """
         views = [PairViews(View(pair.name0, 0), View(pair.name1, rotation)) for pair, rotation in tasks]
         first = self._first_features(views)
         size = max([1, *(features.nbytes for features in first.values())])
@@ -139,6 +146,7 @@ class Session:
         cache: FeatureCache[RotatedFeatures] = FeatureCache(order, self._budget)
         cache.put(first)
         first.clear()  # only the cache holds features
+        self._kept.clear()
         position, ahead = 0, 0
         while position < len(order):
             batch = order[position : position + self._batch_size]
@@ -149,6 +157,12 @@ class Session:
             cache.put(self._encode(list(missing)))
             ahead = self._announce(order, max(ahead, position), cache)
             yield self._match_batch(cache, batch), len(batch)
+        self._kept = cache.features
+
+    def forget(self) -> None:
+        """Frees the features that are kept."""
+        self._kept.clear()
+        memory.give_back()
 
     def fit(self, fits: Fits, items: Iterable[tuple[ImagePair, Matches]]) -> Iterator[bool]:
         """What a function says of each pair and its matches, in order; each core has a pair of its own."""
@@ -157,7 +171,10 @@ class Session:
                 yield from pool.map(lambda item: fits(*item), part)
 
     def _first_features(self, pairs: Sequence[PairViews]) -> dict[View, RotatedFeatures]:
-        """Of one readable image, from which the number that fits the memory is estimated; empty where there is none."""
+        """What is kept, or of one readable image, from which the number that fits the memory is estimated; empty where
+        there is none."""
+        if self._kept:
+            return dict(self._kept)
         each = (self._encode([view]) for view in sorted({view for pair in pairs for view in pair}))
         return next(filter(None, each), {})
 

@@ -19,7 +19,6 @@ from sfm.geometry.two_view import screen, shows_same_place
 from sfm.match_graph import Candidates, TriedPair
 from sfm.matchers.base import Matcher
 from sfm.matching.pair_matching import (
-    Found,
     MatchTable,
     PairMatching,
     glancing,
@@ -28,8 +27,9 @@ from sfm.matching.pair_matching import (
     num_cells,
 )
 from sfm.matching.prefetch import ImageReader
-from sfm.matching.rotations import RotatedPair
+from sfm.matching.rotations import ImageGroups, RotatedPair
 from sfm.matching.session import MatchingSession, Session
+from sfm.matching.turning import Found
 from sfm.options import MatchingOptions, VerificationOptions
 from sfm.types import Grid, ImagePair, ImageRecord, MatcherTraits, Matches, StageSummary
 
@@ -59,6 +59,20 @@ class OneOfSeveral(NamedTuple):
     make_session: SessionMaker | None = None
 
 
+class _Result(NamedTuple):
+    """What one matcher found. rotated: of found or in its place, what is not as the images are."""
+
+    found: Mapping[RotatedPair, Found]
+    rotated: Mapping[RotatedPair, Found]
+    tried: list[TriedPair]
+
+    @property
+    def num_rows(self) -> int:
+        """Matches of all pairs."""
+        final = {task.pair: found for task, found in (*self.found.items(), *self.rotated.items())}
+        return sum(found.num_rows for found in final.values())
+
+
 class _Work:
     """What one matcher does in the stage."""
 
@@ -71,12 +85,25 @@ class _Work:
         cells = num_cells(records, finder.grids)
         self.pairs = PairMatching(db, self.session, self.keys, cells, self._fits)
 
-    def match(self, pairs: Sequence[ImagePair], *, desc: str = "matching") -> dict[RotatedPair, Found]:
-        """What there is of each pair, without those of images that cannot be read."""
-        return self.pairs.match([RotatedPair(pair, 0) for pair in pairs], desc=desc)
+    def matched(self, pairs: Sequence[ImagePair], candidates: Candidates | None, desc: str = "matching") -> _Result:
+        """What there is of each pair, without those of images that cannot be read. candidates: that may follow."""
+        if candidates is None:
+            found = self.pairs.match([RotatedPair(pair, 0) for pair in pairs], desc=desc)
+            self.session.forget()
+            tried = [TriedPair(pair) for pair in pairs if RotatedPair(pair, 0) in found]
+            result = _Result(found, self._rotated(found), tried)
+        else:
+            rotating = may_rotate(self._one.matcher, self._one.options)
+            grown = self.pairs.grow(pairs, list(self._records), candidates, rotating=rotating)
+            self.session.forget()
+            result = _Result(grown.found, grown.turned | self._rotated(grown.found, grown.groups), grown.tried)
+        self.session.forget()
+        return result
 
-    def rotate(self, upright: Mapping[RotatedPair, Found]) -> dict[RotatedPair, Found]:
-        """Pairs that match better with one image rotated, as they do then."""
+    def _rotated(
+        self, found: Mapping[RotatedPair, Found], groups: ImageGroups | None = None
+    ) -> dict[RotatedPair, Found]:
+        """Pairs that match better with one image rotated, as they do then. groups: of images, where they are known."""
         matcher, options = self._one.matcher, self._one.options
         if not may_rotate(matcher, options):
             return {}
@@ -85,7 +112,7 @@ class _Work:
             grids = {name: small.grid(record.width, record.height) for name, record in self._records.items()}
             keys, cells = keys_by_rotation(small, options), num_cells(self._records, grids)
             glance = PairMatching(self._db, self._make(small, self._records), keys, cells, self._fits)
-        return self.pairs.rotate(upright, glance)
+        return self.pairs.rotate(found, glance, groups)
 
 
 def run(
@@ -119,22 +146,18 @@ def run_several(
     with ImageReader(folder, records, masks) as reader:
         first = _Work(db, matchers[0], finders[0], reader, records)
         held, each = first.pairs.held(0), [first]
-        if candidates is None:
-            upright = first.match(pairs)
-            tried = [TriedPair(pair) for pair in pairs if RotatedPair(pair, 0) in upright]
-        else:
-            upright, tried = first.pairs.grow(pairs, list(records), candidates)
-        results = [(upright, first.rotate(upright))]
+        results = [first.matched(pairs, candidates)]
+        tried = results[0].tried
         for one, finder in zip(matchers[1:], finders[1:], strict=True):
             each.append(_Work(db, one, finder, reader, records))
-            own = each[-1].match([known.pair for known in tried], desc=f"matching by {one.matcher.name}")
-            results.append((own, each[-1].rotate(own)))
+            own = each[-1].matched([known.pair for known in tried], None, f"matching by {one.matcher.name}")
+            results.append(own)
     db.use_matcher(*(work.keys[0] for work in each))
     db.write_tried(tried)  # later stages see only pairs that have matches; the next run tries the others again
-    turned = sum(len(rotated) for _, rotated in results)
+    turned = sum(len(result.rotated) for result in results)
     counts: dict[str, int | float] = {
         "pairs": len(tried),
-        "matches": sum(_num_rows(*found) for found in results),
+        "matches": sum(result.num_rows for result in results),
         "encoded": sum(work.session.num_encoded for work in each),
         "reused": sum(known.pair in held for known in tried),
         **({"turned": turned} if turned else {}),
@@ -147,11 +170,6 @@ def run_several(
 
 def _finder(matcher: Matcher, records: _Records) -> Finder:
     return Finder({name: matcher.grid(record.width, record.height) for name, record in records.items()}, matcher.traits)
-
-
-def _num_rows(upright: Mapping[RotatedPair, Found], rotated: Mapping[RotatedPair, Found]) -> int:
-    final = {task.pair: found for task, found in (*upright.items(), *rotated.items())}
-    return sum(found.num_rows for found in final.values())
 
 
 def _counts_of_rounds(tried: Sequence[TriedPair]) -> dict[str, int | float]:
