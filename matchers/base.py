@@ -104,8 +104,14 @@ class Matcher(Protocol):
 
 @runtime_checkable
 class Resizable(Protocol):
-    """A matcher that can be had for smaller images too, at less cost: enough to tell how an image is rotated."""
+    """A matcher that can be had for images of other sizes too: smaller ones tell at less cost how an image is rotated,
+    larger ones show more of it."""
+
+    @property
+    def size(self) -> int:
+        """Longer side of the images that it sees, px; 0 where they keep their sizes."""
+        ...
 
     def at_size(self, longer_side: int) -> Matcher:
-        """The same matcher for images reduced to so many px at most, with a provenance of its own."""
+        """The same matcher for images of so many px, with a provenance of its own."""
         ...

@@ -102,11 +102,15 @@ class DenseNetworkMatcher(Generic[Model, Encoding, Found]):
         """(B, rows, columns) of usable coarse cells, as the network takes them."""
         return usable
 
+    @property
+    def size(self) -> int:
+        """Longer side of the images that the network sees, px; 0 where they keep their sizes."""
+        return self._resize
+
     def at_size(self, longer_side: int) -> Self:
-        """The same network for images reduced to so many px at most."""
-        resize = min(self._resize or longer_side, longer_side)
+        """The same network for images of so many px."""
         names = {"name": self.name, "checksum": self._checksum, "device": str(self._device)}
-        return type(self)(self._model, **names, resize=resize, batch_size=self.batch_size)
+        return type(self)(self._model, **names, resize=longer_side, batch_size=self.batch_size)
 
     @property
     def model(self) -> Model:

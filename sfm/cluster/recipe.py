@@ -25,7 +25,7 @@ from sfm.weights.registry import REGISTRY
 class Recipe:
     """What a node needs for the driver's matcher. options: the driver's, with weights by their name or file name.
     weights: the bytes of their file, None where they ship with the package, or there are none. provenance: of the
-    driver's matcher. at_size: px of the images that it is for, where they are smaller than the options say."""
+    driver's matcher. at_size: px of the images that it is for, where they have another size than the options say."""
 
     options: MatchingOptions
     provenance: dict[str, str]

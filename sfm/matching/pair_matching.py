@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from sfm.geometry.in_plane import in_plane_rotation
 from sfm.match_graph import REASONS, Candidates, TriedPair
 from sfm.matchers.base import Matcher, Resizable
+from sfm.matching.closer_look import LooseImages
 from sfm.matching.growth import PairGrowth, Tried
 from sfm.matching.match_writer import FLUSH_PAIRS, MatchSink, MatchWriter
 from sfm.matching.rotations import (
@@ -33,7 +34,7 @@ from sfm.matching.rotations import (
     strength,
 )
 from sfm.matching.session import MatchingSession
-from sfm.matching.turning import Found, Turning
+from sfm.matching.turning import Found, Tie, Turning
 from sfm.options import MatchingOptions
 from sfm.system.hashing import json_digest
 from sfm.system.progress import progress_bar
@@ -63,7 +64,9 @@ def may_rotate(matcher: Matcher, options: MatchingOptions) -> bool:
 
 def glancing(matcher: Matcher) -> Matcher:
     """The matcher that tells which images are rotated: the same at small images, where it can be had."""
-    return matcher.at_size(GLANCE_PX) if isinstance(matcher, Resizable) else matcher
+    if not isinstance(matcher, Resizable) or 0 < matcher.size <= GLANCE_PX:
+        return matcher
+    return matcher.at_size(GLANCE_PX)
 
 
 def keys_by_rotation(matcher: Matcher, options: MatchingOptions) -> list[str]:
@@ -71,6 +74,11 @@ def keys_by_rotation(matcher: Matcher, options: MatchingOptions) -> list[str]:
     seen = {"turns": "auto"} if may_rotate(matcher, options) else {}
     rotated = [matcher_key({**matcher.provenance, "turned": f"{90 * rotation}"}) for rotation in (1, 2, 3)]
     return [matcher_key({**matcher.provenance, **seen}), *rotated]
+
+
+def keys_of_closer_looks(matcher: Matcher) -> list[str]:
+    """Keys of the matches of larger images, by rotation; those of a run that sees all images so are others."""
+    return [matcher_key({**matcher.provenance, "closer": f"{90 * rotation}"}) for rotation in range(4)]
 
 
 def num_cells(records: Mapping[str, ImageRecord], grids: Mapping[str, Grid | None]) -> dict[str, int]:
@@ -82,13 +90,18 @@ def num_cells(records: Mapping[str, ImageRecord], grids: Mapping[str, Grid | Non
 
 
 class Grown(NamedTuple):
-    """A graph of pairs that was grown. found: of each pair, at the rotation that is kept. turned: of those that match
-    well, but not as they are. groups: of images that they connect."""
+    """A graph of pairs that was grown. found: of each pair, at the rotation that is kept. ties: pairs that match well.
+    groups: of images that these connect."""
 
     found: dict[RotatedPair, Found]
-    turned: dict[RotatedPair, Found]
     tried: list[TriedPair]
+    ties: Mapping[ImagePair, Tie]
     groups: ImageGroups
+
+    @property
+    def turned(self) -> dict[RotatedPair, Found]:
+        """What matches well, but not as it is."""
+        return {task: found for task, found in self.found.items() if task.rotation and task.pair in self.ties}
 
 
 class PairMatching:
@@ -101,13 +114,20 @@ class PairMatching:
         keys: Sequence[str],
         cells: Mapping[str, int],
         fits: Callable[[ImagePair, Matches], bool],
+        *,
+        elsewhere: Sequence[str] = (),
+        least: float = TIED,
     ) -> None:
-        """keys: of the matches in the database, by rotation. fits: whether a geometry explains a pair's matches."""
+        """keys: of the matches in the database, by rotation. fits: whether a geometry explains a pair's matches.
+        elsewhere: further keys of pairs that nothing tied, and that may hold other matches now. least: strength from
+        which on the geometry is asked."""
         self._db = db
         self._session = session
         self._keys = keys
         self._cells = cells
         self._fits = fits
+        self._elsewhere = elsewhere
+        self._least = least
 
     def held(self, rotation: int) -> frozenset[ImagePair]:
         """Pairs that the database has matches of."""
@@ -120,7 +140,7 @@ class PairMatching:
             held = self.held(rotation)
             for task in tasks:
                 if task.rotation == rotation and task.pair in held:
-                    found[task] = self._measure(task.pair, self._read(task))
+                    found[task] = self._measure(task.pair, self.read(task))
         todo = [task for task in tasks if task not in found]
         with (
             MatchWriter(self._db, self._keys) as writer,
@@ -144,7 +164,7 @@ class PairMatching:
         named = {ImagePair(names[i], names[j]): row for row, (i, j) in enumerate(candidates.rows.tolist())}
         of_candidate = [list(REASONS)[number] for number in candidates.reason.tolist()]
         growth = PairGrowth(len(names), candidates)
-        turning = Turning(names, self.match, self._tied, rotating=rotating)
+        turning = Turning(names, self.match, self.tied, rotating=rotating)
         tried: dict[ImagePair, TriedPair] = {}
         todo = {pair: of_candidate[named[pair]] if pair in named else "row" for pair in first}
         number = 1
@@ -157,25 +177,58 @@ class PairMatching:
             number += 1
         found = turning.answers
         self._replace([task for task in found if task.rotation])
-        turned = {task: found[task] for task in found if task.rotation and task.pair in turning.ties}
         known = [tried[task.pair]._replace(fits=task.pair in turning.ties) for task in found]
-        return Grown(found, turned, known, turning.groups)
+        return Grown(found, known, turning.ties, turning.groups)
 
-    def _tied(self, answers: Mapping[RotatedPair, Found]) -> set[RotatedPair]:
+    def look_closer(
+        self,
+        grown: Grown,
+        closer: PairMatching,
+        loose: LooseImages,
+        coarsened: Callable[[ImagePair, Matches], Matches],
+        *,
+        rotating: bool,
+    ) -> Grown:
+        """Matches pairs of loose images of a graph at larger images; what is explained there replaces what there was.
+
+        closer: matches larger images. coarsened: a pair's matches by it, with cells of this matcher's grids.
+        """
+        names = sorted(self._cells)
+        turning = Turning(names, closer.match, closer.tied, rotating=rotating, ties=grown.ties)
+        while pairs := loose.next(turning.ties.keys()):
+            turning.match(pairs, desc="looking closer")
+        new = {RotatedPair(pair, tie.rotation): tie for pair, tie in turning.ties.items() if pair not in grown.ties}
+        for begin in range(0, len(new), FLUSH_PAIRS):
+            batch = [
+                (task.pair, coarsened(task.pair, closer.read(task))) for task in list(new)[begin : begin + FLUSH_PAIRS]
+            ]
+            self._db.write_matches(batch, matcher_key=self._keys[0])
+        found = {
+            task: each for task, each in grown.found.items() if task.pair not in turning.ties or task.pair in grown.ties
+        }
+        known = {each.pair: each for each in grown.tried}
+        last = max((each.round for each in grown.tried), default=1)
+        for task in new:
+            known[task.pair] = known.get(task.pair, TriedPair(task.pair, last, "few"))._replace(fits=True)
+        found |= {task: tie.found for task, tie in new.items()}
+        return Grown(found, list(known.values()), turning.ties, turning.groups)
+
+    def tied(self, answers: Mapping[RotatedPair, Found]) -> set[RotatedPair]:
         """Those that match well, by the measure of `rotate`: the geometry is asked where it is needed.
 
-        Pairs that an earlier run rotated did not match as they were, and hold other matches now.
+        Pairs that an earlier run matched again did not match as they were, and hold other matches now.
         """
-        rotated_before = self._rotated_before()
-        each = {t: found.strength for t, found in answers.items() if t.rotation or t.pair not in rotated_before}
+        again = self._matched_again()
+        each = {t: found.strength for t, found in answers.items() if t.rotation or t.pair not in again}
         asked = {task for task in each if not self._num_cells(task.pair)}  # a detector's
         tied = {task for task, value in each.items() if value >= CLEARLY_TIED and task not in asked}
-        doubtful = [task for task, value in each.items() if task in asked or TIED <= value < CLEARLY_TIED]
-        fits = self._session.fit(self._fits, ((task.pair, self._read(task)) for task in doubtful))
+        doubtful = [task for task, value in each.items() if task in asked or self._least <= value < CLEARLY_TIED]
+        fits = self._session.fit(self._fits, ((task.pair, self.read(task)) for task in doubtful))
         return tied | {task for task, yes in zip(doubtful, fits, strict=True) if yes}
 
-    def _rotated_before(self) -> frozenset[ImagePair]:
-        return frozenset[ImagePair]().union(*(self.held(rotation) for rotation in ROTATIONS))
+    def _matched_again(self) -> frozenset[ImagePair]:
+        keys = (*(self._keys[rotation] for rotation in ROTATIONS), *self._elsewhere)
+        return frozenset[ImagePair]().union(*(self._db.matched_pairs(key) for key in keys))
 
     def rotate(
         self, upright: Mapping[RotatedPair, Found], glance: PairMatching, groups: ImageGroups | None = None
@@ -198,9 +251,9 @@ class PairMatching:
 
     def _groups(self, strengths: Mapping[ImagePair, float]) -> ImageGroups:
         """Groups of images that pairs connect as they are."""
-        rotated_before = self._rotated_before()
-        never_rotated = {pair: value for pair, value in strengths.items() if pair not in rotated_before}
-        tied = find_ties(never_rotated, lambda pair: self._fits(pair, self._read(RotatedPair(pair, 0))))
+        again = self._matched_again()
+        never_again = {pair: value for pair, value in strengths.items() if pair not in again}
+        tied = find_ties(never_again, lambda pair: self._fits(pair, self.read(RotatedPair(pair, 0))))
         return ImageGroups({name for pair in strengths for name in (pair.name0, pair.name1)}, tied)
 
     def strengths(self, probes: Sequence[RotatedPair]) -> dict[RotatedPair, float]:
@@ -212,15 +265,16 @@ class PairMatching:
         for rotation in ROTATIONS:
             of_rotation = [task for task in tasks if task.rotation == rotation]
             for begin in range(0, len(of_rotation), FLUSH_PAIRS):
-                batch = [(task.pair, self._read(task)) for task in of_rotation[begin : begin + FLUSH_PAIRS]]
+                batch = [(task.pair, self.read(task)) for task in of_rotation[begin : begin + FLUSH_PAIRS]]
                 self._db.write_matches(batch, matcher_key=self._keys[0])
 
-    def _read(self, task: RotatedPair) -> Matches:
+    def read(self, task: RotatedPair) -> Matches:
+        """The matches of a pair at a rotation."""
         return self._db.read_matches(task.pair, matcher_key=self._keys[task.rotation])
 
     def _measure(self, pair: ImagePair, matches: Matches) -> Found:
         strong = strength(matches, self._num_cells(pair))
-        return Found(len(matches), strong, in_plane_rotation(matches) if strong >= TIED else None)
+        return Found(len(matches), strong, in_plane_rotation(matches) if strong >= self._least else None)
 
     def _num_cells(self, pair: ImagePair) -> int:
         """Of the smaller grid; 0 of a detector's images."""

@@ -17,12 +17,15 @@ from sfm.geometry.evidence import Blocks
 from sfm.geometry.pixels import allowed_error
 from sfm.geometry.two_view import screen, shows_same_place
 from sfm.match_graph import Candidates, TriedPair
-from sfm.matchers.base import Matcher
+from sfm.matchers.base import Matcher, Resizable
+from sfm.matching.closer_look import Coarsening, LooseImages, closer_matcher, explained, large_ones
 from sfm.matching.pair_matching import (
+    Grown,
     MatchTable,
     PairMatching,
     glancing,
     keys_by_rotation,
+    keys_of_closer_looks,
     may_rotate,
     num_cells,
 )
@@ -60,11 +63,13 @@ class OneOfSeveral(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """What one matcher found. rotated: of found or in its place, what is not as the images are."""
+    """What one matcher found. rotated: of found or in its place, what is not as the images are. num_closer:
+    pairs that match at larger images."""
 
     found: Mapping[RotatedPair, Found]
     rotated: Mapping[RotatedPair, Found]
     tried: list[TriedPair]
+    num_closer: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -82,8 +87,10 @@ class _Work:
         self._fits = partial(fits_one_place, grids=finder.grids, traits=finder.traits)
         self.keys = keys_by_rotation(one.matcher, one.options)
         self.session = self._make(one.matcher, records)
+        self._grids, self._large = finder.grids, closer_matcher(one.matcher, records)
         cells = num_cells(records, finder.grids)
-        self.pairs = PairMatching(db, self.session, self.keys, cells, self._fits)
+        elsewhere = [] if self._large is None else keys_of_closer_looks(self._large)
+        self.pairs = PairMatching(db, self.session, self.keys, cells, self._fits, elsewhere=elsewhere)
 
     def matched(self, pairs: Sequence[ImagePair], candidates: Candidates | None, desc: str = "matching") -> _Result:
         """What there is of each pair, without those of images that cannot be read. candidates: that may follow."""
@@ -96,9 +103,26 @@ class _Work:
             rotating = may_rotate(self._one.matcher, self._one.options)
             grown = self.pairs.grow(pairs, list(self._records), candidates, rotating=rotating)
             self.session.forget()
-            result = _Result(grown.found, grown.turned | self._rotated(grown.found, grown.groups), grown.tried)
+            closer = self._closer(grown, candidates, rotating=rotating)
+            rotated = grown.turned | self._rotated(closer.found, closer.groups)
+            num_closer = len(closer.ties) - len(grown.ties)
+            result = _Result(closer.found, rotated, closer.tried, num_closer)
         self.session.forget()
         return result
+
+    def _closer(self, grown: Grown, candidates: Candidates, *, rotating: bool) -> Grown:
+        """The graph, with what larger images show of those that are tied to few others."""
+        matcher, large, records = self._one.matcher, self._large, self._records
+        if large is None or not isinstance(matcher, Resizable):
+            return grown
+        grids = {name: large.grid(record.width, record.height) for name, record in records.items()}
+        cells = num_cells(records, grids)
+        fits = partial(explained, cells=cells, fits=partial(fits_one_place, grids=grids, traits=large.traits))
+        session = self._make(large, records)
+        closer = PairMatching(self._db, session, keys_of_closer_looks(large), cells, fits, least=0.0)
+        loose = LooseImages(list(records), candidates, large_ones(records, matcher.size))
+        coarsened = Coarsening(grids, self._grids, records)
+        return self.pairs.look_closer(grown, closer, loose, coarsened, rotating=rotating)
 
     def _rotated(
         self, found: Mapping[RotatedPair, Found], groups: ImageGroups | None = None
@@ -154,13 +178,14 @@ def run_several(
             results.append(own)
     db.use_matcher(*(work.keys[0] for work in each))
     db.write_tried(tried)  # later stages see only pairs that have matches; the next run tries the others again
-    turned = sum(len(result.rotated) for result in results)
+    turned, closer = (sum(len(result.rotated) for result in results), sum(result.num_closer for result in results))
     counts: dict[str, int | float] = {
         "pairs": len(tried),
         "matches": sum(result.num_rows for result in results),
         "encoded": sum(work.session.num_encoded for work in each),
         "reused": sum(known.pair in held for known in tried),
         **({"turned": turned} if turned else {}),
+        **({"closer": closer} if closer else {}),
         **_counts_of_rounds(tried),
     }
     notes = tuple(dict.fromkeys(note for work in each for note in work.session.notes))

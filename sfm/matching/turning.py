@@ -11,6 +11,7 @@ answered, so a run that was stopped, and reads the first answers from its databa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from sfm.matching.growth import FOUND, JUDGED
@@ -51,36 +52,39 @@ class Match(Protocol):
         """desc: of the progress bar."""
 
 
+@dataclass
 class Tally:
-    """Pairs that were tried for one reason: it is given up where hardly any of them shows one place."""
+    """Pairs that were tried for one reason, and how many of them showed one place."""
 
-    def __init__(self) -> None:
-        self._pairs: set[ImagePair] = set()
-        self._found = 0
-
-    def add(self, pairs: set[ImagePair], num_found: int) -> None:
-        """Takes what was tried, and how much of it matched."""
-        self._pairs |= pairs
-        self._found += num_found
+    pairs: set[ImagePair] = field(default_factory=set)
+    found: int = 0
 
     @property
     def pays(self) -> bool:
-        """Whether more of them are worth their time."""
-        return len(self._pairs) < JUDGED or self._found >= FOUND * len(self._pairs)
+        """Whether more of them are worth their time: it is given up where hardly any of them shows one place."""
+        return len(self.pairs) < JUDGED or self.found >= FOUND * len(self.pairs)
 
 
 class Turning:
     """Pairs matched at the rotation that is foretold, or in all."""
 
-    def __init__(self, names: Sequence[str], match: Match, tied: Tied, *, rotating: bool) -> None:
-        """tied: those that match well. rotating: whether any pair is rotated."""
+    def __init__(
+        self,
+        names: Sequence[str],
+        match: Match,
+        tied: Tied,
+        *,
+        rotating: bool,
+        ties: Mapping[ImagePair, Tie] | None = None,
+    ) -> None:
+        """tied: those that match well. rotating: whether any pair is rotated. ties: that are known before."""
         self._names = frozenset(names)
         self._match, self._tied = match, tied
         self._rotating = rotating
         self._answers: dict[ImagePair, dict[int, Found]] = {}
         self._foretold, self._probed = Tally(), Tally()
-        self.ties: dict[ImagePair, Tie] = {}
-        self.groups = ImageGroups(self._names, ())
+        self.ties = dict(ties or {})
+        self.groups = self._grouped()
 
     def match(self, pairs: Sequence[ImagePair], *, desc: str) -> set[ImagePair]:
         """Matches pairs, and others again that should be rotated, as is known now; the pairs that are tied now and were
@@ -96,7 +100,8 @@ class Turning:
                 break
             known = set(self.ties)
             self._ask(again, "rotated images")
-            tally.add({task.pair for task in again}, len(self.ties.keys() - known))
+            tally.pairs |= {task.pair for task in again}
+            tally.found += len(self.ties.keys() - known)
         return self.ties.keys() - before
 
     @property
@@ -117,14 +122,19 @@ class Turning:
             held = self.ties.get(task.pair)
             if task in tied and (held is None or held.found.strength < found.strength):
                 self.ties[task.pair] = Tie(found, task.rotation)
-        if self._rotating:
-            self.groups = ImageGroups(self._names, ())
-            for pair, tie in sorted(self.ties.items(), key=lambda item: (-item[1].found.strength, item[0])):
-                self.groups.join(pair, tie.turn)
+        self.groups = self._grouped()
+
+    def _grouped(self) -> ImageGroups:
+        """Groups of images, joined by the strongest ties first."""
+        groups = ImageGroups(self._names, ())
+        for pair, tie in sorted(self.ties.items(), key=lambda item: (-item[1].found.strength, item[0])):
+            groups.join(pair, tie.turn)
+        return groups
 
     def _as_foretold(self, pair: ImagePair) -> RotatedPair:
         """The pair as it should match: as it is, where nothing says otherwise."""
-        return RotatedPair(pair, 0 if self.groups.apart(pair) else self.groups.rotation_of(pair))
+        foretold = self._rotating and not self.groups.apart(pair)
+        return RotatedPair(pair, self.groups.rotation_of(pair) if foretold else 0)
 
     def _to_turn(self) -> list[RotatedPair]:
         """Pairs of one group that are not tied, and were not matched at the rotation that is foretold."""

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from sfm.cluster.recipe import recipe_of
 from sfm.cluster.session import ClusterSession, ImageStore, nbytes_of
-from sfm.matchers.base import Matcher
+from sfm.matchers.base import Matcher, Resizable
 from sfm.matchers.registry import one_by_one
-from sfm.matching.rotations import GLANCE_PX
 from sfm.matching.stage import SessionMaker
 from sfm.types import ImageRecord
 from sfm.verification.stage import MapElsewhere
@@ -30,8 +29,9 @@ def map_elsewhere(run: Run) -> MapElsewhere | None:
 
 
 def _session(run: Run, number: int, matcher: Matcher, records: Mapping[str, ImageRecord]) -> ClusterSession:
-    """matcher: the run's, or the one that looks at small images (sfm.matching.pair_matching.glancing)."""
+    """matcher: the run's, or the same for images of another size."""
     options = one_by_one(run.options.matching)[number]
-    recipe = recipe_of(options, matcher, at_size=None if matcher is run.matchers[number] else GLANCE_PX)
+    size = matcher.size if isinstance(matcher, Resizable) else None
+    recipe = recipe_of(options, matcher, at_size=None if matcher is run.matchers[number] else size)
     store = ImageStore(run.pixels, records, run.masks, run.cluster.budget)
     return ClusterSession(run.cluster, recipe, options, store)

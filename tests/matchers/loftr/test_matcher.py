@@ -156,10 +156,11 @@ def test_xfeat_start_equals_xfeat() -> None:
     assert not found[:, 64:].any()
 
 
-def test_at_size_is_the_same_network_on_smaller_images(matcher):
+def test_at_size_is_the_same_network_on_images_of_another_size(matcher):
     assert isinstance(matcher, Resizable)
     small = matcher.at_size(64)
     assert small.model is matcher.model
     assert small.net_size(640, 480) == (64, 48)
     assert small.provenance == matcher.provenance | {"resize": "64"}
-    assert small.at_size(640).net_size(640, 480) == (64, 48)
+    assert (small.size, small.at_size(640).size) == (64, 640)
+    assert small.at_size(640).net_size(640, 480) == (640, 480)

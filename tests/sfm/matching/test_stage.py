@@ -412,6 +412,8 @@ class ResizableMatcher(UprightMatcher):
         self.small = SmallMatcher()
         self.sizes = []
 
+    size = 640
+
     def at_size(self, longer_side):
         self.sizes.append(longer_side)
         return self.small
