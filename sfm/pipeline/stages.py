@@ -338,7 +338,7 @@ STAGES = (
         ("images", "pairs"),
         _matching_depends_on,
         _run_matching,
-        revision=4,
+        revision=3,
     ),
     Stage(
         "verification",
