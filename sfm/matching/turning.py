@@ -82,6 +82,7 @@ class Turning:
         self._match, self._tied = match, tied
         self._rotating = rotating
         self._answers: dict[ImagePair, dict[int, Found]] = {}
+        self._asked: set[RotatedPair] = set()
         self._foretold, self._probed = Tally(), Tally()
         self.ties = dict(ties or {})
         self.groups = self._grouped()
@@ -114,6 +115,7 @@ class Turning:
 
     def _ask(self, tasks: Sequence[RotatedPair], desc: str) -> None:
         answers = self._match(tasks, desc=desc)
+        self._asked.update(tasks)
         tied = self._tied(answers)
         for task in tasks:
             if (found := answers.get(task)) is None:
@@ -142,12 +144,14 @@ class Turning:
             return []
         left = (pair for pair in self._answers if pair not in self.ties and not self.groups.apart(pair))
         tasks = [self._as_foretold(pair) for pair in left]
-        return [task for task in tasks if task.rotation not in self._answers[task.pair]]
+        return [task for task in tasks if task not in self._asked]
 
     def _to_probe(self) -> list[RotatedPair]:
         """The next few pairs between groups, in all rotations in which they were not matched."""
-        if not self._probed.pays:
+        probed = self._probed.pairs
+        most = max(JUDGED, len(self._answers) // 4)
+        if not self._probed.pays or len(probed) >= most:
             return []
-        left = [pair for pair, found in self._answers.items() if len(found) == 1 and self.groups.apart(pair)]
-        chosen = probe_order(left, self.groups)[:PROBES_AT_ONCE]
+        left = [pair for pair in self._answers if pair not in probed and self.groups.apart(pair)]
+        chosen = probe_order(left, self.groups)[: min(PROBES_AT_ONCE, most - len(probed))]
         return [RotatedPair(pair, rotation) for pair in chosen for rotation in ROTATIONS]
