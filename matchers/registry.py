@@ -118,6 +118,12 @@ def _aliked_lightglue(options: MatchingOptions, argument: str | None) -> Matcher
     return AlikedLightGlueMatcher(device=device_of(options), max_size=_pixels("aliked-lightglue", argument, MAX_SIZE))
 
 
+def _vismatch(options: MatchingOptions, argument: str | None) -> Matcher:
+    from sfm.matchers import vismatch
+
+    return vismatch.make(options, argument, device=device_of(options))
+
+
 def _pixels(name: str, argument: str | None, default: int) -> int:
     """The longer side that larger images are reduced to. BadOption where it makes no sense."""
     if argument is None:
@@ -139,6 +145,7 @@ MATCHERS: Registry[MakeMatcher] = Registry(
         "sift": Entry("COLMAP's SIFT, for comparison", _sift),
         "xfeat": Entry("XFeat; pip install 'loftr-sfm[xfeat]'", _xfeat, argument="PX"),
         "aliked-lightglue": Entry("ALIKED and LightGlue; 'loftr-sfm[aliked]'", _aliked_lightglue, argument="PX"),
+        "vismatch": Entry("any of fifty, where vismatch is installed", _vismatch, argument="NAME"),
     },
     joined=True,
 )

@@ -34,6 +34,13 @@ def _efficient_loftr() -> Matcher:
     return patch_matcher()
 
 
+def _vismatch() -> Matcher:
+    from sfm.matchers.vismatch import VismatchMatcher
+    from tests.support.vismatch_model import SiftInVismatch
+
+    return VismatchMatcher(SiftInVismatch(), "sift", version="0", resize=0, threshold=None)
+
+
 def _keypoint_network(name: str) -> Matcher:
     from sfm.matchers.registry import make_matcher
     from sfm.options import MatchingOptions
@@ -48,6 +55,7 @@ MATCHERS = {
     "sift": _sift,
     "loftr-compact": _loftr_compact,
     "efficient-loftr": _efficient_loftr,
+    "vismatch": _vismatch,
     "xfeat": lambda: _keypoint_network("xfeat"),
     "aliked-lightglue": lambda: _keypoint_network("aliked-lightglue"),
 }
