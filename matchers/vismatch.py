@@ -99,7 +99,8 @@ class VismatchMatcher:
         rows = order[(ends[0].usable & ends[1].usable)[order]]
         for end in ends:
             rows = rows[np.sort(np.unique(end.cells[rows], return_index=True)[1])]
-        return Matches(ends[0].xy[rows], ends[1].xy[rows], confidence[rows], ends[0].cells[rows], ends[1].cells[rows])
+        columns = (end.cells[rows] for end in ends)
+        return Matches(ends[0].xy[rows], ends[1].xy[rows], confidence[rows].astype(np.float32), *columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
