@@ -98,9 +98,9 @@ class VismatchMatcher:
         order = np.argsort(-confidence, kind="stable")
         rows = order[(ends[0].usable & ends[1].usable)[order]]
         for end in ends:
-            rows = rows[np.sort(np.unique(end.cells[rows], return_index=True)[1])]
-        columns = (end.cells[rows] for end in ends)
-        return Matches(ends[0].xy[rows], ends[1].xy[rows], confidence[rows].astype(np.float32), *columns)
+            rows = rows[np.sort(np.unique(end.cells[rows], return_index=True)[1])]  # the first of each cell
+        certainty: Float32 = confidence[rows].astype(np.float32)
+        return Matches(ends[0].xy[rows], ends[1].xy[rows], certainty, ends[0].cells[rows], ends[1].cells[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
