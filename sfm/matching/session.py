@@ -23,6 +23,7 @@ from sfm.wording import counted
 
 log = logging.getLogger(__name__)
 
+FEATURES = 1.6e9  # bytes in main memory: of 140 images of 640 x 480 px; of 1,000 a tenth is encoded twice then
 FIT_PAIRS = 200  # whose matches are in memory at once
 Fits = Callable[[ImagePair, Matches], bool]
 _Item = TypeVar("_Item")
@@ -117,7 +118,7 @@ class Session:
         self.notes: tuple[str, ...] = ()
         self._matcher = RotatingMatcher(matcher)
         self._reader = reader
-        self._budget = memory.budget(options.memory, options.device)
+        self._budget = memory.budget(options.memory, options.device, most=FEATURES)
         self._batch_size = options.batch or matcher.batch_size
         self._failed: dict[str, str] = {}
         self._kept: dict[View, RotatedFeatures] = {}

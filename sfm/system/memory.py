@@ -16,20 +16,28 @@ MEMINFO, OWN_GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup")
 _CPU_ALLOCATOR = "DefaultCPUAllocator"  # in torch's message; its error for main memory has no class of its own
 
 
-def budget(gigabytes: float | None, device: str = "cpu") -> int:
+def budget(gigabytes: float | None, device: str = "cpu", *, most: float = float("inf")) -> int:
     """Bytes that a stage may take: what the user allows, or a share of what is free where the work is done.
 
-    device: auto, cpu or cuda; auto is the GPU where torch is loaded and sees one.
+    device: auto, cpu or cuda; auto is the GPU where torch is loaded and sees one. most: bytes of main memory beyond
+    which more would gain next to nothing.
     """
-    return int(gigabytes * 1e9 if gigabytes is not None else SHARE * free(device))
+    if gigabytes is not None:
+        return int(gigabytes * 1e9)
+    share = SHARE * free(device)
+    return int(share if _on_gpu(device) else min(share, most))
 
 
 def free(device: str = "cpu") -> int:
     """Bytes that could be taken now: of the GPU, or of main memory within the limits of the process's containers."""
-    torch = sys.modules.get("torch")
-    if device != "cpu" and torch is not None and torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
+    if _on_gpu(device):
+        return int(sys.modules["torch"].cuda.mem_get_info()[0])
     return max(0, min([_free_in_system(), *_free_in_groups()]))
+
+
+def _on_gpu(device: str) -> bool:
+    torch = sys.modules.get("torch")
+    return device != "cpu" and torch is not None and bool(torch.cuda.is_available())
 
 
 def _free_in_system() -> int:

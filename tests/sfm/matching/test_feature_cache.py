@@ -45,3 +45,10 @@ def test_exhaustive_encodings_stay_near_the_least(capacity):
 def test_a_sequence_is_encoded_once_with_little_memory():
     pairs = [ImagePair(name_of(i), name_of(i + k)) for i in range(300) for k in range(1, 11)]
     assert count_encodings(order_pairs(pairs, 12), 12) == 310
+
+
+def test_images_each_in_few_pairs_are_encoded_hardly_more_than_once_whatever_their_names():
+    names = [name_of(i) for i in random.Random(0).sample(range(400), 400)]
+    pairs = [ImagePair.of(names[i], names[j]) for i in range(400) for j in range(i + 1, min(i + 9, 400))]
+    assert count_encodings(order_pairs(pairs, 40), 40) <= 420
+    assert count_encodings(sorted(pairs, key=lambda pair: (pair.name0, pair.name1)), 40) > 1500

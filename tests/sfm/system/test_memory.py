@@ -29,6 +29,8 @@ def test_what_the_user_gives_is_taken():
 def test_the_default_is_a_share_of_what_is_free():
     assert 0 < memory.free() <= available() + GB
     assert 0 < memory.budget(None) <= memory.SHARE * (available() + GB)
+    assert memory.budget(None, most=1000.0) == 1000
+    assert memory.budget(1.5, most=1000.0) == 1_500_000_000
 
 
 @pytest.fixture
