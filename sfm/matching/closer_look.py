@@ -1,14 +1,15 @@
-"""A closer look, at images twice as large, where images of a large set show one place with few others.
+"""A closer look, at images twice as large, where images show one place with few others.
 
 A matcher sees images reduced, since that is what its time goes with. On fields, gravel, roofs or bare walls what tells
-one place from another is finer than that. So where the graph of pairs is grown, and an image is tied to fewer than
-three others, its nearest candidates are matched once more at twice the size, turned as sfm.matching.turning says. What
-a geometry explains takes the place of what there was. Cells become those of the matcher's own grid, so that keypoints
-stay the same in every pair.
+one place from another is finer than that. So where an image is tied to fewer than three others, its nearest
+candidates are matched once more at twice the size, turned as sfm.matching.turning says. What a geometry explains takes
+the place of what there was. Cells become those of the matcher's own grid, so that keypoints stay the same in every
+pair.
 """
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ import numpy as np
 from sfm.match_graph import Candidates, reason_number
 from sfm.matchers.base import Matcher, Resizable
 from sfm.matching.growth import FEW, JUDGED
-from sfm.matching.turning import Tally
+from sfm.matching.rotations import RotatedPair
+from sfm.matching.turning import Found, Tally
 from sfm.types import Grid, ImagePair, ImageRecord, Int64, Matches
 
 CLOSER = 2  # times the size that the matcher sees otherwise
@@ -27,7 +29,8 @@ TRIES = 2, 8  # pairs of an image: in a round, and in all
 # Share of cells that a geometry must explain: of 90 wrong pairs of fields (90 to 400 m apart, four rotations each) up
 # to 0.0027, of right ones 0.007 in the median.
 EXPLAINED = 0.003
-SHARE = 8  # one of so many pairs that the graph may have: each costs what four of the others do
+OF_ALL = 2  # half of the pairs count as candidates where all were matched: it takes a quarter more time at most
+SHARE = 8  # one of so many pairs that may be matched: each costs what four of the others do
 
 
 def closer_matcher(matcher: Matcher, records: Mapping[str, ImageRecord]) -> Matcher | None:
@@ -60,29 +63,38 @@ class LooseImages:
             if pair.name0 in self._partners and pair.name1 in self._partners:
                 self._partners[pair.name0].append(pair)
                 self._partners[pair.name1].append(pair)
-        self._most = max(JUDGED, candidates.budget // SHARE)
+        self._most = candidates.budget // SHARE
         self._tries: Counter[str] = Counter()
-        self._seen: set[ImagePair] = set()
         self._tally = Tally()
+        self._random = random.Random(0)
 
     def next(self, ties: Set[ImagePair]) -> list[ImagePair]:
         """The next pairs; none where no image is loose, all were tried, or hardly any of them showed one place.
 
         ties: pairs that match well by now.
         """
-        room_left = (self._most if self._seen else JUDGED) - len(self._seen)
-        self._tally.found = len(ties & self._seen)
+        self._tally.update({pair: pair in ties for pair in self._tally})
         degree = Counter(name for pair in ties for name in (pair.name0, pair.name1))
-        chosen: dict[ImagePair, None] = {}
-        for name in self._partners if self._tally.pays else ():
-            room = min(TRIES[0], TRIES[1] - self._tries[name]) if degree[name] < FEW else 0
-            left = [pair for pair in self._partners[name] if pair not in ties and pair not in self._seen]
-            fresh = left[: max(min(room, room_left - len(chosen)), 0)]
-            self._tries[name] += len(fresh)
-            chosen |= dict.fromkeys(fresh)
-        self._seen |= chosen.keys()
-        self._tally.pairs |= chosen.keys()
+        loose = [name for name in self._partners if degree[name] < FEW] if self._tally.pays() else []
+        self._random.shuffle(loose)  # the first to be tried are of the whole set
+        room = (self._most if self._tally else min(JUDGED, self._most)) - len(self._tally)
+        chosen: dict[ImagePair, bool] = {}
+        for name in loose * TRIES[0]:
+            left = (pair for pair in self._partners[name] if pair not in ties and pair not in self._tally | chosen)
+            if self._tries[name] < TRIES[1] and len(chosen) < room and (pair := next(left, None)) is not None:
+                self._tries[name] += 1
+                chosen[pair] = False
+        self._tally |= chosen
         return list(chosen)
+
+
+def among(found: Mapping[RotatedPair, Found], names: Sequence[str]) -> Candidates:
+    """Pairs that were matched, as candidates: the better they match the sooner. names: of the rows, sorted."""
+    row_of = {name: row for row, name in enumerate(names)}
+    strengths = {(row_of[task.pair.name0], row_of[task.pair.name1]): each.strength for task, each in found.items()}
+    rows = np.array(sorted(strengths), np.int64).reshape(-1, 2)
+    likeness = np.array([strengths[i, j] for i, j in rows.tolist()], np.float32)
+    return Candidates(rows, likeness, np.full(len(rows), reason_number("chosen")), budget=len(rows) // OF_ALL)
 
 
 def large_ones(records: Mapping[str, ImageRecord], size: int) -> set[str]:

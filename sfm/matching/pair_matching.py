@@ -180,6 +180,14 @@ class PairMatching:
         known = [tried[task.pair]._replace(fits=task.pair in turning.ties) for task in found]
         return Grown(found, known, turning.ties, turning.groups)
 
+    def match_each(self, pairs: Sequence[ImagePair], *, desc: str, rotating: bool) -> Grown:
+        """Matches pairs, and turns those of a group that should be turned. rotating: whether that is tried."""
+        turning = Turning(sorted(self._cells), self.match, self.tied, rotating=rotating, probing=False)
+        turning.match(pairs, desc=desc)
+        found = turning.answers
+        self._replace([task for task in found if task.rotation])
+        return Grown(found, [TriedPair(task.pair) for task in found], turning.ties, turning.groups)
+
     def look_closer(
         self,
         grown: Grown,
@@ -209,7 +217,8 @@ class PairMatching:
         known = {each.pair: each for each in grown.tried}
         last = max((each.round for each in grown.tried), default=1)
         for task in new:
-            known[task.pair] = known.get(task.pair, TriedPair(task.pair, last, "few"))._replace(fits=True)
+            tried = known.get(task.pair, TriedPair(task.pair, last, "few", False))
+            known[task.pair] = tried if tried.fits is None else tried._replace(fits=True)
         found |= {task: tie.found for task, tie in new.items()}
         return Grown(found, list(known.values()), turning.ties, turning.groups)
 
@@ -230,31 +239,33 @@ class PairMatching:
         keys = (*(self._keys[rotation] for rotation in ROTATIONS), *self._elsewhere)
         return frozenset[ImagePair]().union(*(self._db.matched_pairs(key) for key in keys))
 
-    def rotate(
-        self, upright: Mapping[RotatedPair, Found], glance: PairMatching, groups: ImageGroups | None = None
-    ) -> dict[RotatedPair, Found]:
+    def rotate(self, grown: Grown, glance: PairMatching, *, carried: bool) -> dict[RotatedPair, Found]:
         """Matches pairs between groups of images again, rotated; clearly better matches replace the upright ones.
 
-        glance: matches them at small images first; this one where there is no other (`glancing`). groups: None for
-        those of the pairs that match well. Returns the replaced ones, also those that an earlier run replaced.
+        glance: matches them at small images first; this one where there is no other (`glancing`). carried: whether the
+        images of a group are turned as its pairs say, or by quarter turns. Returns the replaced ones, also those that
+        an earlier run replaced.
         """
-        strengths = {task.pair: found.strength for task, found in upright.items()}
-        groups = groups or self._groups(strengths)
+        strengths = {task.pair: found.strength for task, found in grown.found.items()}
+        groups = grown.groups if carried else self._groups(strengths, grown.ties)
         proposed = FOUND if glance is self else PROPOSED
         tasks = find_rotations(list(strengths), groups, glance.strengths, self.strengths, proposed=proposed)
         again = self.match(tasks, desc="rotated images")
-        before = {task: upright[RotatedPair(task.pair, 0)] for task in again}
+        before = {task: grown.found[RotatedPair(task.pair, 0)] for task in again}
         replaced = {task: found for task, found in again.items() if found.num_rows and found == before[task]}
         better = {t: found for t, found in again.items() if found.strength > CLEARLY * before[t].strength}
         self._replace(list(better))
         return replaced | better
 
-    def _groups(self, strengths: Mapping[ImagePair, float]) -> ImageGroups:
-        """Groups of images that pairs connect as they are."""
+    def _groups(self, strengths: Mapping[ImagePair, float], ties: Mapping[ImagePair, Tie]) -> ImageGroups:
+        """Groups of images that pairs connect, as they are, and by quarter turns."""
         again = self._matched_again()
         never_again = {pair: value for pair, value in strengths.items() if pair not in again}
         tied = find_ties(never_again, lambda pair: self._fits(pair, self.read(RotatedPair(pair, 0))))
-        return ImageGroups({name for pair in strengths for name in (pair.name0, pair.name1)}, tied)
+        groups = ImageGroups({name for pair in strengths for name in (pair.name0, pair.name1)}, tied)
+        for pair, tie in ties.items():
+            groups.join(pair, 90.0 * tie.rotation)
+        return groups
 
     def strengths(self, probes: Sequence[RotatedPair]) -> dict[RotatedPair, float]:
         """How strongly pairs match when they are rotated so, without those of images that cannot be read."""

@@ -18,7 +18,7 @@ from sfm.geometry.pixels import allowed_error
 from sfm.geometry.two_view import screen, shows_same_place
 from sfm.match_graph import Candidates, TriedPair
 from sfm.matchers.base import Matcher, Resizable
-from sfm.matching.closer_look import Coarsening, LooseImages, closer_matcher, explained, large_ones
+from sfm.matching.closer_look import Coarsening, LooseImages, among, closer_matcher, explained, large_ones
 from sfm.matching.pair_matching import (
     Grown,
     MatchTable,
@@ -30,7 +30,7 @@ from sfm.matching.pair_matching import (
     num_cells,
 )
 from sfm.matching.prefetch import ImageReader
-from sfm.matching.rotations import ImageGroups, RotatedPair
+from sfm.matching.rotations import RotatedPair
 from sfm.matching.session import MatchingSession, Session
 from sfm.matching.turning import Found
 from sfm.options import MatchingOptions, VerificationOptions
@@ -94,21 +94,18 @@ class _Work:
 
     def matched(self, pairs: Sequence[ImagePair], candidates: Candidates | None, desc: str = "matching") -> _Result:
         """What there is of each pair, without those of images that cannot be read. candidates: that may follow."""
+        rotating = may_rotate(self._one.matcher, self._one.options)
         if candidates is None:
-            found = self.pairs.match([RotatedPair(pair, 0) for pair in pairs], desc=desc)
-            self.session.forget()
-            tried = [TriedPair(pair) for pair in pairs if RotatedPair(pair, 0) in found]
-            result = _Result(found, self._rotated(found), tried)
+            grown = self.pairs.match_each(pairs, desc=desc, rotating=rotating)
+            may_follow = among(grown.found, list(self._records))
         else:
-            rotating = may_rotate(self._one.matcher, self._one.options)
             grown = self.pairs.grow(pairs, list(self._records), candidates, rotating=rotating)
-            self.session.forget()
-            closer = self._closer(grown, candidates, rotating=rotating)
-            rotated = grown.turned | self._rotated(closer.found, closer.groups)
-            num_closer = len(closer.ties) - len(grown.ties)
-            result = _Result(closer.found, rotated, closer.tried, num_closer)
+            may_follow = candidates
         self.session.forget()
-        return result
+        closer = self._closer(grown, may_follow, rotating=rotating)
+        rotated = grown.turned | self._rotated(closer, carried=candidates is not None)
+        self.session.forget()
+        return _Result(closer.found, rotated, closer.tried, len(closer.ties) - len(grown.ties))
 
     def _closer(self, grown: Grown, candidates: Candidates, *, rotating: bool) -> Grown:
         """The graph, with what larger images show of those that are tied to few others."""
@@ -124,10 +121,8 @@ class _Work:
         coarsened = Coarsening(grids, self._grids, records)
         return self.pairs.look_closer(grown, closer, loose, coarsened, rotating=rotating)
 
-    def _rotated(
-        self, found: Mapping[RotatedPair, Found], groups: ImageGroups | None = None
-    ) -> dict[RotatedPair, Found]:
-        """Pairs that match better with one image rotated, as they do then. groups: of images, where they are known."""
+    def _rotated(self, grown: Grown, *, carried: bool) -> dict[RotatedPair, Found]:
+        """Pairs that match better with one image rotated, as they do then. carried: as of PairMatching.rotate."""
         matcher, options = self._one.matcher, self._one.options
         if not may_rotate(matcher, options):
             return {}
@@ -136,7 +131,7 @@ class _Work:
             grids = {name: small.grid(record.width, record.height) for name, record in self._records.items()}
             keys, cells = keys_by_rotation(small, options), num_cells(self._records, grids)
             glance = PairMatching(self._db, self._make(small, self._records), keys, cells, self._fits)
-        return self.pairs.rotate(found, glance, groups)
+        return self.pairs.rotate(grown, glance, carried=carried)
 
 
 def run(

@@ -1,24 +1,25 @@
-"""Which pairs are matched with one image rotated while the graph of pairs grows, as drones and hands turn a camera.
+"""Which pairs are matched with one image rotated as drones and hands turn a camera.
 
 A pair that matches says by how many degrees one image is turned against the other in its plane (sfm.geometry.in_plane).
 Carried along the strongest pairs this gives the turn between any two images of a group, also where the camera turned by
-and by, and so the quarter turn at which they should match: pairs are matched at that. Between groups nothing foretells
-it, so pairs that do not match as they are are tried in every rotation, spread over the groups' images. What is found
-there joins groups, and foretells others. Both end where hardly anything is found. All is a function of what was
-answered, so a run that was stopped, and reads the first answers from its database, comes to the same pairs.
+and by, and so the quarter turn at which they should match: pairs are matched at that, and as they are where that shows
+nothing (round an object that is seen from above, turns add up to something else than none). Between groups nothing
+foretells it, so pairs that do not match as they are are tried in every rotation, spread over the groups' images. What
+is found there joins groups, and foretells others. Both end where hardly anything is found. All is a function of what
+was answered, so a run that was stopped, and reads the first answers from its database, comes to the same pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from sfm.matching.growth import FOUND, JUDGED
 from sfm.matching.rotations import ROTATIONS, ImageGroups, RotatedPair, probe_order
 from sfm.types import ImagePair
 
-PROBES_AT_ONCE = 24  # pairs, each in three rotations
+PAIRS_AT_ONCE = 24
+LEAST_JUDGED = 6  # pairs that say whether others are worth their time, of however few
 
 
 class Found(NamedTuple):
@@ -52,17 +53,16 @@ class Match(Protocol):
         """desc: of the progress bar."""
 
 
-@dataclass
-class Tally:
-    """Pairs that were tried for one reason, and how many of them showed one place."""
+class Tally(dict[ImagePair, bool]):
+    """Pairs that were tried for one reason, in order, and whether they showed one place."""
 
-    pairs: set[ImagePair] = field(default_factory=set)
-    found: int = 0
+    def pays(self, enough: int = JUDGED) -> bool:
+        """Whether more of them are worth their time: no, where of the last ones hardly any showed one place.
 
-    @property
-    def pays(self) -> bool:
-        """Whether more of them are worth their time: it is given up where hardly any of them shows one place."""
-        return len(self.pairs) < JUDGED or self.found >= FOUND * len(self.pairs)
+        enough: pairs that say something.
+        """
+        last = list(self.values())[-JUDGED:]
+        return len(last) < enough or sum(last) >= FOUND * len(last)
 
 
 class Turning:
@@ -75,14 +75,16 @@ class Turning:
         tied: Tied,
         *,
         rotating: bool,
+        probing: bool = True,
         ties: Mapping[ImagePair, Tie] | None = None,
     ) -> None:
-        """tied: those that match well. rotating: whether any pair is rotated. ties: that are known before."""
+        """tied: those that match well. rotating: whether any pair is rotated; probing: those between groups too. ties:
+        that are known before."""
         self._names = frozenset(names)
         self._match, self._tied = match, tied
-        self._rotating = rotating
-        self._answers: dict[ImagePair, dict[int, Found]] = {}
+        self._rotating, self._probing = rotating, rotating and probing
         self._asked: set[RotatedPair] = set()
+        self._answers: dict[ImagePair, dict[int, Found]] = {}
         self._foretold, self._probed = Tally(), Tally()
         self.ties = dict(ties or {})
         self.groups = self._grouped()
@@ -91,18 +93,16 @@ class Turning:
         """Matches pairs, and others again that should be rotated, as is known now; the pairs that are tied now and were
         not before."""
         before = set(self.ties)
-        self._ask([self._as_foretold(pair) for pair in pairs], desc)
-        while self._rotating:
-            if again := self._to_turn():
-                tally = self._foretold
-            elif again := self._to_probe():
-                tally = self._probed
-            else:
-                break
-            known = set(self.ties)
+        first = [self._as_foretold(pair) for pair in pairs]
+        self._ask(first, desc)
+        turned = [task.pair for task in first if task.rotation]
+        self._note(self._foretold, turned)
+        self._ask([RotatedPair(pair, 0) for pair in turned if pair not in self.ties], desc)
+        while again := self._to_turn() or self._to_probe():
+            pairs_again = list(dict.fromkeys(task.pair for task in again))
+            tally = self._probed if self.groups.apart(pairs_again[0]) else self._foretold
             self._ask(again, "rotated images")
-            tally.pairs |= {task.pair for task in again}
-            tally.found += len(self.ties.keys() - known)
+            self._note(tally, pairs_again)
         return self.ties.keys() - before
 
     @property
@@ -113,7 +113,12 @@ class Turning:
         }
         return {RotatedPair(pair, rotation): self._answers[pair][rotation] for pair, rotation in chosen.items()}
 
+    def _note(self, tally: Tally, pairs: Sequence[ImagePair]) -> None:
+        tally.update({pair: pair in self.ties for pair in pairs})
+
     def _ask(self, tasks: Sequence[RotatedPair], desc: str) -> None:
+        if not tasks:
+            return
         answers = self._match(tasks, desc=desc)
         self._asked.update(tasks)
         tied = self._tied(answers)
@@ -133,25 +138,37 @@ class Turning:
             groups.join(pair, tie.turn)
         return groups
 
+    @property
+    def _enough(self) -> int:
+        """Pairs that say whether others are worth their time; few of a small set."""
+        return min(JUDGED, max(LEAST_JUDGED, len(self._answers) // 8))
+
     def _as_foretold(self, pair: ImagePair) -> RotatedPair:
-        """The pair as it should match: as it is, where nothing says otherwise."""
-        foretold = self._rotating and not self.groups.apart(pair)
+        """The pair as it should match: as it is, where nothing says otherwise, or what is said is not borne out."""
+        foretold = self._rotating and not self.groups.apart(pair) and self._foretold.pays(self._enough)
         return RotatedPair(pair, self.groups.rotation_of(pair) if foretold else 0)
 
     def _to_turn(self) -> list[RotatedPair]:
-        """Pairs of one group that are not tied, and were not matched at the rotation that is foretold."""
-        if not self._foretold.pays:
-            return []
+        """Next pairs of one group that are not tied, and were not matched at the rotation that is foretold: those first
+        whose images are tied to the same others."""
         left = (pair for pair in self._answers if pair not in self.ties and not self.groups.apart(pair))
-        tasks = [self._as_foretold(pair) for pair in left]
-        return [task for task in tasks if task not in self._asked]
+        tasks = [task for task in map(self._as_foretold, left) if task not in self._asked]
+        partners: dict[str, set[str]] = {}
+        for pair in self.ties:
+            partners.setdefault(pair.name0, set()).add(pair.name1)
+            partners.setdefault(pair.name1, set()).add(pair.name0)
+        shared = {t: len(partners.get(t.pair.name0, set()) & partners.get(t.pair.name1, set())) for t in tasks}
+        return sorted(tasks, key=lambda task: (-shared[task], task))[: self._at_once]
 
     def _to_probe(self) -> list[RotatedPair]:
         """The next few pairs between groups, in all rotations in which they were not matched."""
-        probed = self._probed.pairs
         most = max(JUDGED, len(self._answers) // 4)
-        if not self._probed.pays or len(probed) >= most:
+        if not (self._probing and self._probed.pays(self._enough)) or len(self._probed) >= most:
             return []
-        left = [pair for pair in self._answers if pair not in probed and self.groups.apart(pair)]
-        chosen = probe_order(left, self.groups)[: min(PROBES_AT_ONCE, most - len(probed))]
+        left = [pair for pair in self._answers if pair not in self._probed and self.groups.apart(pair)]
+        chosen = probe_order(left, self.groups)[: min(self._at_once, most - len(self._probed))]
         return [RotatedPair(pair, rotation) for pair in chosen for rotation in ROTATIONS]
+
+    @property
+    def _at_once(self) -> int:
+        return min(PAIRS_AT_ONCE, self._enough)

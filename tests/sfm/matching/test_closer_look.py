@@ -94,7 +94,7 @@ def row(tmp_path: Path) -> tuple[Path, Store]:
 def growing(store: Store) -> Store:
     rows = np.array([(i, j) for i, j in combinations(range(NUM), 2) if j - i <= 3])
     likeness = (1.0 / (rows[:, 1] - rows[:, 0])).astype(np.float32)
-    store.candidates = Candidates(rows, likeness, np.full(len(rows), reason_number("alike")), budget=30)
+    store.candidates = Candidates(rows, likeness, np.full(len(rows), reason_number("alike")), budget=120)
     store.pairs = tuple(ImagePair(f"{i}.png", f"{i + 1}.png") for i in range(NUM - 1))
     return store
 
@@ -142,7 +142,7 @@ def test_stopped_and_carried_on_it_ends_the_same(row, stop_after):
 
 def table(pairs: list[tuple[int, int, float, str]]) -> Candidates:
     rows, likeness, reason = zip(*((p[:2], p[2], reason_number(p[3])) for p in sorted(pairs)), strict=True)
-    return Candidates(np.array(rows), np.array(likeness, np.float32), np.array(reason), 10)
+    return Candidates(np.array(rows), np.array(likeness, np.float32), np.array(reason), 1000)
 
 
 def test_near_ones_come_first_and_an_image_is_tried_a_bounded_number_of_times():
@@ -219,3 +219,17 @@ def test_a_cell_becomes_the_one_that_its_centre_is_in(width, height, size, large
     np.testing.assert_array_equal(found.cells1, expected[::-1])
     np.testing.assert_array_equal(found.points0, matches.points0)
     assert found.cells0.max() < grid.columns * grid.num_rows(height)
+
+
+def test_it_is_the_same_where_all_pairs_were_matched(row):
+    folder, store = row
+    store.candidates = None
+    store.pairs = tuple(ImagePair(f"{i}.png", f"{j}.png") for i, j in combinations(range(NUM), 2))
+    matcher = FarSighted()
+    counts = run(store, matcher, folder, MatchingOptions()).counts
+    larger = [size for size, _ in matcher.log if size > BASE]
+    assert counts["closer"] == len(larger) == len(store.pairs) // 2 // 8  # two of 36 pairs: it stays cheap
+    assert all(each.fits is None for each in store.tried)
+    again = FarSighted()
+    assert run(store, again, folder, MatchingOptions()).counts["closer"] == counts["closer"]
+    assert again.log == []

@@ -8,7 +8,7 @@ import pytest
 
 from sfm.matching.growth import JUDGED
 from sfm.matching.rotations import ROTATIONS, RotatedPair
-from sfm.matching.turning import PROBES_AT_ONCE, Found, Turning
+from sfm.matching.turning import PAIRS_AT_ONCE, Found, Turning
 from sfm.types import ImagePair
 
 WITHIN = 50.0  # degrees at which images match as they are
@@ -63,7 +63,7 @@ def test_strips_that_nothing_connects_are_found_by_a_few_pairs_which_foretell_th
     assert len(turning.groups) == 1
     apart = [pair for pair in world.pairs(25) if world.turn[pair.name0] != world.turn[pair.name1]]
     tried = len(world.asked) - len(world.pairs(25))
-    assert tried < 1.1 * len(apart) + 2 * PROBES_AT_ONCE * len(ROTATIONS)
+    assert tried < 1.1 * len(apart) + 2 * PAIRS_AT_ONCE * len(ROTATIONS)
     kept = turning.answers
     assert {task.pair for task in kept} == set(world.pairs(25))
     assert all(found.strength > 0 for found in kept.values())
@@ -84,7 +84,7 @@ def test_of_places_that_have_nothing_to_do_with_each_other_few_pairs_are_tried()
     found = turning.match(world.pairs(30), desc="")
     assert found == {pair for pair in world.pairs(30) if world.shows(pair)}
     again = len(world.asked) - len(world.pairs(30))
-    assert again <= (JUDGED + PROBES_AT_ONCE) * len(ROTATIONS)
+    assert again <= (JUDGED + PAIRS_AT_ONCE) * len(ROTATIONS)
     turning.match([ImagePair("000", "031"), ImagePair("000", "033")], desc="")
     assert len(world.asked) == len(world.pairs(30)) + again + 2
 
@@ -127,3 +127,43 @@ def test_an_image_that_is_gone_on_the_way_ends_nothing():
     assert missing
     assert all(pair.name0 == "007" and int(pair.name1) >= 20 for pair in missing)
     assert len(world.asked) == len(set(world.asked))
+
+
+class Orbit(World):
+    """Round an object that is seen from above: neighbours are turned, and round once it adds up to half a turn."""
+
+    def answer(self, task: RotatedPair) -> Found:
+        step = int(task.pair.name1) - int(task.pair.name0)
+        step = min(step, step - len(self.names), key=abs)
+        good = abs(step) <= 2 and task.rotation == 0
+        return Found(100, 0.1, 180.0 * step / len(self.names)) if good else Found(5, 0.0)
+
+
+def test_what_is_foretold_wrongly_round_an_object_is_matched_as_it_is():
+    world = Orbit([0.0] * 36)
+    turning = world.turning()
+    turning.match([ImagePair(world.names[i], world.names[i + 1]) for i in range(35)], desc="")
+    closing = [ImagePair("000", "035"), ImagePair("000", "034"), ImagePair("001", "035")]
+    assert turning.match(closing, desc="") == set(closing)
+    assert RotatedPair(closing[0], 2) in world.asked
+    assert all(turning.answers[RotatedPair(pair, 0)].num_rows == 100 for pair in closing)
+
+
+def test_of_a_small_set_few_pairs_are_turned_in_vain():
+    world = Orbit([0.0] * 36)
+    turning = world.turning(probing=False)
+    every = [ImagePair(a, b) for a, b in combinations(world.names, 2)]
+    turning.match(every, desc="")
+    assert len(world.asked) - len(every) <= JUDGED + PAIRS_AT_ONCE
+    small = Orbit([0.0] * 12)
+    every = [ImagePair(a, b) for a, b in combinations(small.names, 2)]
+    small.turning(probing=False).match(every, desc="")
+    assert len(small.asked) - len(every) <= len(every) // 4
+
+
+def test_groups_are_left_apart_where_no_pair_is_probed():
+    world = World([0.0] * 6 + [180.0] * 6)
+    turning = world.turning(probing=False)
+    turning.match(world.pairs(11), desc="")
+    assert len(world.asked) == len(world.pairs(11))
+    assert len(turning.groups) == 2
