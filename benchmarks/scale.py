@@ -8,7 +8,8 @@ drone    seneca_drone with defaults, and COLMAP's SIFT with spatial pairs; agree
 mixed    the images of many scenes in one folder: which of them are found, and whether any two are joined
 growth   rendered sets of 100 to 1,000 images: time an image, and peak memory
 
-Each run is a process of its own, in FOLDER/PART/RUN; one that was finished with the same command is not repeated.
+Each run is a process of its own, in FOLDER/PART/RUN; one that was finished with the same command is not repeated, and
+one that was stopped goes on, with a + at its minutes, which are of the rest only.
 The tables are printed and kept in FOLDER/scale.md. What a pair takes is in benchmarks/matching_speed.py, what a cluster
 takes in benchmarks/cluster_speed.py.
 """
@@ -48,16 +49,17 @@ SIZE = (480, 360)  # px of rendered images
 
 @dataclass(frozen=True)
 class Finished:
-    """A run: its folder, what it took, and its run.json, {} where it wrote none."""
+    """A run: its folder, what it took, and its run.json, {} where it wrote none. resumed: after it had been stopped."""
 
     folder: Path
     measured: Measured
     run: dict[str, Any]
+    resumed: bool = False
 
     @property
-    def minutes(self) -> float:
-        """Wall time of the whole run."""
-        return self.measured.seconds / 60
+    def minutes(self) -> str:
+        """Wall time of the whole run, or of what was left of it."""
+        return number(self.measured.seconds / 60) + "+" * self.resumed
 
     @property
     def peak_gb(self) -> float:
@@ -81,18 +83,28 @@ class Finished:
 def finished(command: Sequence[str], images: Path, folder: Path, options: Sequence[str]) -> Finished:
     """The run, or what is kept of it."""
     whole = [*command, str(images), str(folder), *options]
-    record = folder.with_name(f"{folder.name}.json")
-    if not record.is_file() or json.loads(record.read_text())["command"] != whole:
-        shutil.rmtree(folder, ignore_errors=True)
+    record, begun = (folder.with_name(folder.name + end) for end in (".json", ".begun.json"))
+    if not _is_of(record, whole):
+        resumed = _is_of(begun, whole) and folder.is_dir()
+        if not resumed:
+            shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
+        write_json(begun, {"command": whole})
         print(" ".join(whole), file=sys.stderr, flush=True)
         measured = run_measured(whole, folder.with_name(f"{folder.name}.txt"))
         if measured.exit_code not in FINE:
             print(f"exit code {measured.exit_code}: {folder.name}.txt", file=sys.stderr)
-        write_json(record, {"command": whole, "measured": asdict(measured) | {"output": ""}})
-    kept = json.loads(record.read_text())["measured"]
+        write_json(record, {"command": whole, "measured": asdict(measured) | {"output": ""}, "resumed": resumed})
+        begun.unlink()
+    kept = json.loads(record.read_text())
     path = folder / "run.json"
-    return Finished(folder, Measured(**kept), json.loads(path.read_text()) if path.is_file() else {})
+    run = json.loads(path.read_text()) if path.is_file() else {}
+    return Finished(folder, Measured(**kept["measured"]), run, bool(kept.get("resumed", False)))
+
+
+def _is_of(path: Path, command: list[str]) -> bool:
+    """Whether a file is the record of this very command."""
+    return path.is_file() and json.loads(path.read_text())["command"] == command
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -148,8 +160,7 @@ def part(bench: Bench) -> str:
         "--pairs auto": bench.ours(images, "part/auto", "--pairs", "auto"),
     }
     rows = [
-        [name, number(run.num_pairs, 0), number(run.minutes), *accuracy_cells(run, room, images)]
-        for name, run in runs.items()
+        [name, number(run.num_pairs, 0), run.minutes, *accuracy_cells(run, room, images)] for name, run in runs.items()
     ]
     num = len(list(images.iterdir()))
     return f"## {num} images of room_1000\n\n" + table(("pairs", "matched", "minutes", *ACCURACY), rows)
@@ -171,7 +182,7 @@ COSTS = ("pairs", "minutes", "peak GB")
 
 def costs(run: Finished) -> list[str]:
     """What a run took."""
-    return [number(run.num_pairs, 0), number(run.minutes), number(run.peak_gb)]
+    return [number(run.num_pairs, 0), run.minutes, number(run.peak_gb)]
 
 
 def stages(run: Finished) -> str:
@@ -219,7 +230,7 @@ def mixed(bench: Bench) -> str:
     joined = [" with ".join(f"{num} of {scene}" for scene, num in model.items()) for model in models if len(model) > 1]
     head = f"## {sum(sizes.values())} images of {len(sizes)} scenes in one folder\n\n"
     text = table(("scene", "images", "in models of its own images"), rows)
-    return f"{head}{text}\n\nModels that join scenes: {'; '.join(joined) or 'none'}. {number(run.minutes)} minutes."
+    return f"{head}{text}\n\nModels that join scenes: {'; '.join(joined) or 'none'}. {run.minutes} minutes."
 
 
 def _scenes_of(folder: Path) -> Counter[str]:
@@ -260,7 +271,7 @@ def growth(bench: Bench) -> str:
     for num in GROWTH:
         images = linked(files[:num], bench.out / "growth" / f"{num}-images")
         run = bench.ours(images, f"growth/{num}")
-        each = number(60 * run.minutes / num, 2)
+        each = number(run.measured.seconds / num, 2)
         own = [number(60 * run.stage_minutes(stage) / num, 2) for stage in STAGES]
         rows.append(
             [str(num), str(run.run.get("registered", 0)), number(run.num_pairs, 0), each, *own, number(run.peak_gb)]
