@@ -21,9 +21,10 @@ def test_a_run_that_was_stopped_goes_on_and_a_finished_one_is_kept(tmp_path: Pat
         (folder / "0.txt").write_text("")
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(scale, "run_measured", stopped)
+    monkeypatch.setattr(scale, "run_measured", stopped)
+    with pytest.raises(KeyboardInterrupt):
         finished(command, images, folder, [])
+    monkeypatch.undo()
     run = finished(command, images, folder, [])
     assert run.resumed
     assert run.minutes.endswith("+")
