@@ -54,15 +54,14 @@ class Match(Protocol):
 
 
 class Tally(dict[ImagePair, bool]):
-    """Pairs that were tried for one reason, in order, and whether they showed one place."""
+    """Pairs that were tried for one reason, and whether they showed one place."""
 
     def pays(self, enough: int = JUDGED) -> bool:
-        """Whether more of them are worth their time: no, where of the last ones hardly any showed one place.
+        """Whether more of them are worth their time: no, where hardly any showed one place.
 
         enough: pairs that say something.
         """
-        last = list(self.values())[-JUDGED:]
-        return len(last) < enough or sum(last) >= FOUND * len(last)
+        return len(self) < enough or sum(self.values()) >= FOUND * len(self)
 
 
 class Turning:
