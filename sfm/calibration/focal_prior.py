@@ -111,7 +111,7 @@ def focal_evidence(model: pycolmap.Reconstruction, camera_id: int, prior: float)
         return nothing
     problem = _own(prepare(model, camera, image_ids))
     views, state = problem.views, problem.state
-    if len(state.R) < MIN_IMAGES or not np.isfinite(residuals(views, state)).all():
+    if not _says_something(problem):
         return nothing
     free = _focal_prior(problem.prior, float(state.theta[0]), 10.0)
     try:
@@ -122,6 +122,12 @@ def focal_evidence(model: pycolmap.Reconstruction, camera_id: int, prior: float)
     except np.linalg.LinAlgError:
         return nothing
     return FocalEvidence(camera_id, prior, float(np.exp(state.theta[0])), deviation)
+
+
+def _says_something(problem: Problem) -> bool:
+    """Whether enough images have observations, all in front of them."""
+    found = residuals(problem.views, problem.state)
+    return len(problem.state.R) >= MIN_IMAGES and len(found) > 0 and bool(np.isfinite(found).all())
 
 
 def _is_usual(camera: pycolmap.Camera) -> bool:
@@ -158,10 +164,10 @@ def most_probable(model: pycolmap.Reconstruction, evidence: FocalEvidence) -> tu
     image_ids = images_of(model, evidence.camera_id)
     held = (("further parameters", "the images hardly determine the focal length"),)
     start = pycolmap.Camera(camera.todict())
-    if not np.isfinite(evidence.deviation):
+    problem = _own(prepare(model, camera, image_ids)) if np.isfinite(evidence.deviation) else None
+    if problem is None or not _says_something(problem):  # the model may have lost what it had
         start.params[list(start.focal_length_idxs())] = evidence.prior
         return start, CameraReport(evidence.camera_id, len(image_ids), held=held)
-    problem = _own(prepare(model, camera, image_ids))
     views, prior = problem.views, _focal_prior(problem.prior, float(np.log(evidence.prior)), EXIF_SD)
     noise = _noise(views, problem.state)
     state = adjust(views, problem.state, prior, noise)

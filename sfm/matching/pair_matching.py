@@ -95,7 +95,7 @@ class Grown(NamedTuple):
 
     found: dict[RotatedPair, Found]
     tried: list[TriedPair]
-    ties: Mapping[ImagePair, Tie]
+    ties: dict[ImagePair, Tie]
     groups: ImageGroups
 
     @property
@@ -187,6 +187,22 @@ class PairMatching:
         found = turning.answers
         self._replace([task for task in found if task.rotation])
         return Grown(found, [TriedPair(task.pair) for task in found], turning.ties, turning.groups)
+
+    def probe(self, grown: Grown, rotated: Mapping[RotatedPair, Found]) -> Grown:
+        """Matches pairs between groups that are still apart in all rotations, as far as that pays.
+
+        rotated: what `rotate` has replaced.
+        """
+        known = {task.pair: Tie(rotated[task], task.rotation) for task in self.tied(rotated)}
+        answers = dict(grown.found) | dict(rotated)
+        turning = Turning(
+            sorted(self._cells), self.match, self.tied, rotating=True, ties=grown.ties | known, answers=answers
+        )
+        new = turning.match([], desc="")
+        found = {task: each for task, each in turning.answers.items() if task.pair not in known}
+        found |= {task: each for task, each in grown.found.items() if task.pair in known}
+        self._replace([task for task in found if task.pair in new])
+        return Grown(found, grown.tried, turning.ties, turning.groups)
 
     def look_closer(
         self,

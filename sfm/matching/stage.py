@@ -97,21 +97,22 @@ class _Work:
         rotating = may_rotate(self._one.matcher, self._one.options)
         if candidates is None:
             grown = self.pairs.match_each(pairs, desc=desc, rotating=rotating)
-            may_follow = among(grown.found, list(self._records))
+            rotated = self._rotated(grown, carried=False)
+            grown = self.pairs.probe(grown, rotated) if rotating else grown
+            closer = self._closer(grown, among(grown.found, list(self._records)), rotating=rotating)
         else:
             grown = self.pairs.grow(pairs, list(self._records), candidates, rotating=rotating)
-            may_follow = candidates
+            closer = self._closer(grown, candidates, rotating=rotating)
+            rotated = self._rotated(closer, carried=True)
         self.session.forget()
-        closer = self._closer(grown, may_follow, rotating=rotating)
-        rotated = grown.turned | self._rotated(closer, carried=candidates is not None)
-        self.session.forget()
-        return _Result(closer.found, rotated, closer.tried, len(closer.ties) - len(grown.ties))
+        return _Result(closer.found, rotated | grown.turned, closer.tried, len(closer.ties) - len(grown.ties))
 
     def _closer(self, grown: Grown, candidates: Candidates, *, rotating: bool) -> Grown:
         """The graph, with what larger images show of those that are tied to few others."""
         matcher, large, records = self._one.matcher, self._large, self._records
         if large is None or not isinstance(matcher, Resizable):
             return grown
+        self.session.forget()  # what larger images take comes on top
         grids = {name: large.grid(record.width, record.height) for name, record in records.items()}
         cells = num_cells(records, grids)
         fits = partial(explained, cells=cells, fits=partial(fits_one_place, grids=grids, traits=large.traits))

@@ -76,14 +76,17 @@ class Turning:
         rotating: bool,
         probing: bool = True,
         ties: Mapping[ImagePair, Tie] | None = None,
+        answers: Mapping[RotatedPair, Found] | None = None,
     ) -> None:
-        """tied: those that match well. rotating: whether any pair is rotated; probing: those between groups too. ties:
-        that are known before."""
+        """tied: those that match well. rotating: whether any pair is rotated; probing: those between groups too. ties,
+        answers: that are known before."""
         self._names = frozenset(names)
         self._match, self._tied = match, tied
         self._rotating, self._probing = rotating, rotating and probing
-        self._asked: set[RotatedPair] = set()
+        self._asked = set(answers or {})
         self._answers: dict[ImagePair, dict[int, Found]] = {}
+        for task, found in (answers or {}).items():
+            self._answers.setdefault(task.pair, {})[task.rotation] = found
         self._foretold, self._probed = Tally(), Tally()
         self.ties = dict(ties or {})
         self.groups = self._grouped()

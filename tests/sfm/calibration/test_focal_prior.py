@@ -116,6 +116,20 @@ def test_too_few_images_leave_exif(around, tmp_path):
     assert P.most_probable(pair, evidence)[0].mean_focal_length() == FOCAL
 
 
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_model_that_has_lost_its_points_leaves_exif(around, tmp_path, left):
+    """Evidence is from before refinement, which rejects observations."""
+    data = with_exif(around, FOCAL)
+    model = mapping.reconstruct(data, OPTIONS, tmp_path).models[0]
+    (evidence,) = focal_evidence(refiner(data), model)
+    assert np.isfinite(evidence.deviation)
+    for point_id in [*model.points3D][left:]:
+        model.delete_point3D(point_id)
+    camera, report = P.most_probable(model, replace(evidence, prior=0.9 * FOCAL))
+    assert camera.mean_focal_length() == pytest.approx(0.9 * FOCAL)
+    assert "the images hardly determine the focal length" in str(report)
+
+
 def test_odds_are_of_a_false_entry():
     assert P.log_odds_of_false(1000, 1000, 0.01) < -P.RIGHT
     assert P.log_odds_of_false(3446, 919, 0.02) > 50

@@ -425,6 +425,26 @@ class SmallMatcher(UprightMatcher):
         return {"matcher": "fake", "resize": "small"}
 
 
+class BlindMatcher(SmallMatcher):
+    def match(self, pairs):
+        self.batches.append(len(pairs))
+        return [self.of_rotation(False) for _ in pairs]
+
+
+def test_what_small_images_do_not_show_is_found_at_full_size(rotated_images):
+    folder, store = rotated_images([0, 0, 0, 2, 2])
+    matcher = ResizableMatcher()
+    matcher.small = BlindMatcher()
+    counts = run(store, matcher, folder, MatchingOptions()).counts
+    assert sum(matcher.small.batches) == 6 * 3
+    assert 10 + 6 <= sum(matcher.batches) <= 10 + 6 * 3
+    assert (counts["turned"], counts["matches"]) == (6, 10 * 20)
+    again = ResizableMatcher()
+    again.small = BlindMatcher()
+    assert run(store, again, folder, MatchingOptions()).counts["turned"] == 6
+    assert (again.batches, again.small.batches) == ([], [])
+
+
 def test_rotations_are_told_at_small_images(rotated_images):
     folder, store = rotated_images([0, 0, 0, 2, 2])
     matcher = ResizableMatcher()
