@@ -57,7 +57,9 @@ def warnings_of(run: Run, stages: Sequence[StageSummary]) -> tuple[ModelWarning,
     mapped = read_models(run.out / UNREFINED)[0]
     data = read_input(run.db, known_intrinsics=run.known_intrinsics)
     located = run.options.georeferencing.gps == "auto"
-    return checks.warnings(checks.Evidence(model, mapped, tuple(others), data, known_poses=posed, gps=located))
+    refused = frozenset(each.pair for each in run.db.read_refused())
+    found = checks.Evidence(model, mapped, tuple(others), data, known_poses=posed, gps=located, refused=refused)
+    return checks.warnings(found)
 
 
 def _unregistered(by_name: Mapping[str, StageSummary]) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ where the model is no better than chance or noise. Pixels are COLMAP's (sfm.type
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ from sfm.mapping.inputs import MappingInput
 from sfm.quality.gps import contradicts_gps
 from sfm.quality.parallax import rotation_share
 from sfm.refinement.bundle_adjustment import Freedom, adjust, is_large
-from sfm.types import ModelWarning
+from sfm.types import ImagePair, ModelWarning
 
 # Observations further off than a limit were filtered (MappingInput.filter_error). Errors of random
 # matches are uniform over the circle of the limit, with a mean of 2/3 of it; those of a model that fits cluster at 0.
@@ -47,7 +47,8 @@ FREED_ITERATIONS = 30  # towards it
 class Evidence:
     """What the checks read. model: the largest one, final. mapped: the same before refinement, to which the matches
     refer. others: smaller models. data: the input of mapping: all readable images with their camera priors.
-    known_poses: the user gave the poses. gps: the images' GPS positions count."""
+    known_poses: the user gave the poses. gps: the images' GPS positions count. refused: verified pairs that are not
+    used, since their images show two places that look alike."""
 
     model: pycolmap.Reconstruction
     mapped: pycolmap.Reconstruction
@@ -55,15 +56,32 @@ class Evidence:
     data: MappingInput
     known_poses: bool = False
     gps: bool = True
+    refused: frozenset[ImagePair] = frozenset()
+
+    @property
+    def places(self) -> frozenset[str]:
+        """Images only in smaller models that refused pairs part from the largest: models of places of their own."""
+        largest = reached = _names(self.model)
+        left = [_names(other) for other in self.others]
+        while own := [names for names in left if any(_joins(pair, reached, names) for pair in self.refused)]:
+            left = [names for names in left if names not in own]
+            reached = reached.union(*own)
+        return reached - largest
 
     @property
     def elsewhere(self) -> int:
-        """Number of images that are only in smaller models."""
-        return len(frozenset[str]().union(*map(_names, self.others)) - _names(self.model))
+        """Number of images that are only in smaller models, and not of places of their own."""
+        return len(frozenset[str]().union(*map(_names, self.others)) - _names(self.model) - self.places)
 
 
 def _names(model: pycolmap.Reconstruction) -> frozenset[str]:
     return frozenset(model.image(i).name for i in model.reg_image_ids())
+
+
+def _joins(pair: ImagePair, names0: Set[str], names1: Set[str]) -> bool:
+    """Whether a pair is of an image of the one and an image of the other that is not in the one as well."""
+    ends = (pair.name0, pair.name1), (pair.name1, pair.name0)
+    return any(a in names0 and b in names1 and b not in names0 for a, b in ends)
 
 
 def warnings(evidence: Evidence) -> tuple[ModelWarning, ...]:
@@ -75,7 +93,7 @@ def _warnings(evidence: Evidence) -> Iterator[ModelWarning]:
     model, data = evidence.model, evidence.data
     columns = ModelColumns.of(model)
     if not evidence.known_poses:
-        yield from few_registered(len(columns.names), len(data.images))
+        yield from few_registered(len(columns.names), len(data.images) - len(evidence.places))
         yield from in_pieces(len(columns.names), evidence.elsewhere)
     if not len(columns.point) or not _is_finite(columns):
         yield ModelWarning("no numbers", "the model holds no points, or numbers that are not finite")
@@ -113,7 +131,8 @@ def in_pieces(registered: int, elsewhere: int) -> Iterator[ModelWarning]:
     """The images split into models of similar size that could not be merged."""
     if 2 * elsewhere >= registered:
         yield ModelWarning(
-            "in pieces", f"the images split into models that could not be merged: {registered} + {elsewhere}"
+            "in pieces",
+            f"the images split into models that could not be merged: {registered} in one, {elsewhere} in others",
         )
 
 

@@ -27,7 +27,7 @@ from sfm.report.ranking import rank
 from sfm.report.run import duration, options_part, total_seconds, unregistered
 from sfm.results.files import DATABASE
 from sfm.results.model_source import images_of, output_folder, record_of
-from sfm.results.run_json import recorded_warnings, run_title
+from sfm.results.run_json import num_refused, recorded_warnings, run_title
 from sfm.storage.database import FeatureDatabase
 
 GROUND_TRUTH_COLOUR = "#9aa3ad"
@@ -140,7 +140,8 @@ def comparison_document(
     thumbnails = parts.thumbnails(images, shown)
     paths = [side.path for side in comparison.sides]
     most_points = parts.MAX_POINTS * 2 // (1 + len(sides))
-    ranking = rank(comparison, titles, [bool(recorded_warnings(side.record)) for side in sides])
+    warned = [bool(recorded_warnings(side.record)) for side in sides]
+    ranking = rank(comparison, titles, warned, [num_refused(side.record) for side in sides])
     return {
         "kind": "comparison",
         "title": f"{_versus(titles)} · loftr-sfm comparison",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfm.evaluation.comparison import Comparison, Row, Side, table_rows
+from sfm.wording import counted
 
 NOTICEABLE = 0.01  # of an AUC
 CLEARLY = 1.25  # times the other's median centre error
@@ -27,10 +28,16 @@ class Ranking:
     sentence: str
 
 
-def rank(comparison: Comparison, titles: Sequence[str], warned: Sequence[bool]) -> Ranking:
-    """The models compared. titles: what to call them. warned: those that a check called probably bad."""
+def rank(comparison: Comparison, titles: Sequence[str], warned: Sequence[bool], refused: Sequence[int] = ()) -> Ranking:
+    """The models compared. titles: what to call them. warned: those that a check called probably bad. refused: of each
+    the number of pairs that its run did not use, since they show places that look alike."""
     if all(side.evaluation is not None for side in comparison.sides):
         return _by_ground_truth(comparison.sides, titles)
+    if any(refused) and not all(refused):
+        parted = _and([f"{title} refused {counted(n, 'pair')}" for title, n in zip(titles, refused, strict=True) if n])
+        others = _and([title for title, n in zip(titles, refused, strict=True) if not n])
+        text = f"{parted} of places that look alike, {others} did not: look whether these are one place."
+        return Ranking(None, text)
     if len(sound := [k for k, bad in enumerate(warned) if not bad]) < len(warned) and sound:
         if len(sound) == 1:
             others = _and([title for k, title in enumerate(titles) if k not in sound])

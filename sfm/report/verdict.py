@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sfm.results.run_json import recorded_warnings
+from sfm.results.run_json import num_refused, recorded_warnings
+from sfm.wording import counted
 
 MAX_REASONS = 4
 LABELS = {"good": "Good", "gaps": "Incomplete", "odd": "Look closer", "bad": "Probably bad", "none": "No model"}
@@ -97,6 +98,12 @@ def _other_models(record: Mapping[str, Any], *, lost: bool) -> tuple[Problem, ..
     more = f" and {len(others) - MAX_REASONS} more" if len(others) > MAX_REASONS else ""
     if not lost:
         return (Problem(f"Of some of the images there are other models, too, which are not needed: {named}{more}."),)
+    if refused := num_refused(record):
+        text = f"The images are in {len(others) + 1} models; this page shows the largest. The others: {named}{more}."
+        text += (
+            f" {counted(refused, 'pair')} between places that look alike {_are(refused)} refused (dashed in the match"
+        )
+        return (Problem(f"{text} graph).", "Where they are one place after all, trust its pairs: --trust-pairs FILE."),)
     return (
         Problem(
             f"The images split into {len(others) + 1} models; this page shows the largest. The others: {named}{more}.",

@@ -11,7 +11,7 @@ from sfm.results.cameras import cameras_line, read_figures
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
 from sfm.results.hints import next_commands
 from sfm.results.model_source import record_of
-from sfm.results.run_json import recorded_warnings
+from sfm.results.run_json import num_refused, recorded_warnings
 from sfm.results.stage_text import stage_sentence
 from sfm.types import ReconstructionSummary, StageSummary
 from sfm.wording import counted, some
@@ -116,6 +116,14 @@ def print_warnings(*runs: Path | None) -> None:
     """Prints the warnings in the run.json of runs on standard error."""
     for text in filter(None, (warnings_text(run) for run in runs if run is not None)):
         print(text, file=sys.stderr)
+
+
+def refused_by(out: Path) -> int:
+    """Pairs that the run of a model did not use, since they show places that look alike; 0 where it is no run's."""
+    try:
+        return num_refused(record_of(out))
+    except BadFile:
+        return 0
 
 
 def warnings_text(out: Path) -> str:

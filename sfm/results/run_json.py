@@ -184,6 +184,11 @@ def recorded_warnings(record: Mapping[str, Any]) -> list[str]:
     return [str(warning["text"]) for warning in found]
 
 
+def num_refused(record: Mapping[str, Any]) -> int:
+    """Pairs that a run did not use, since they show places that look alike."""
+    return len(record.get("refused_pairs", ()))
+
+
 def run_title(record: Mapping[str, Any]) -> str:
     """The title of a run in comparisons: its matcher, or several."""
     name = str(record.get("matcher", {}).get("matcher", ""))

@@ -31,13 +31,13 @@ def _run(args: Namespace) -> int:
     from sfm.evaluation.comparison import compare, format_table, letters
     from sfm.report.comparison import default_path, write_comparison
     from sfm.report.ranking import rank
-    from sfm.results.console import print_warnings, warnings_text
+    from sfm.results.console import print_warnings, refused_by, warnings_text
 
     found = compare(args.models, args.ground_truth)
     print(format_table(found))
     print_warnings(*args.models)
     warned = [bool(warnings_text(path)) for path in args.models]
-    print(f"\n{rank(found, letters(found), warned).sentence}")
+    print(f"\n{rank(found, letters(found), warned, list(map(refused_by, args.models))).sentence}")
     path = args.report or default_path(args.models)
     written = write_comparison(found, path, ground_truth=args.ground_truth, images=args.images)
     print(f"\nside by side, in any browser: {written}")

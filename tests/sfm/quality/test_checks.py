@@ -15,7 +15,7 @@ from sfm.errors import NoModel
 from sfm.mapping import stage as mapping
 from sfm.quality import checks as verdict
 from sfm.quality.checks import Evidence, warnings
-from sfm.types import Grid, MatcherTraits
+from sfm.types import Grid, ImagePair, MatcherTraits
 from tests.support.degenerate_scenes import arc, input_of, nadir, plane, pose, room, rotating, street
 from tests.support.mapping_scene import FOCAL, OPTIONS, with_cameras
 
@@ -144,6 +144,19 @@ def test_in_pieces(registered, elsewhere, expected):
 def test_images_of_smaller_models_that_the_largest_has_too_count_not(mapping_data, mapped):
     model = mapped[1].models[0]
     assert Evidence(model, model, (model, model), mapping_data).elsewhere == 0
+
+
+def test_places_that_refused_pairs_part_are_models_of_their_own(tmp_path):
+    data = input_of([(arc(), room()), (arc(5), room(7))], focal_prior=True)
+    models = mapping.reconstruct(data, OPTIONS, tmp_path).models
+    first, second = (sorted(m.image(i).name for i in m.reg_image_ids()) for m in models[:2])
+    refused = frozenset({ImagePair.of(first[0], second[0])})
+    found = Evidence(models[0], models[0], tuple(models[1:]), data, refused=refused)
+    assert found.places == frozenset(second)
+    assert found.elsewhere == 0
+    assert warnings(found) == ()
+    within = frozenset({ImagePair(first[0], first[1])})
+    assert Evidence(models[0], models[0], tuple(models[1:]), data, refused=within).places == frozenset()
 
 
 def noisy(model, sigma):

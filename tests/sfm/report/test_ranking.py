@@ -55,6 +55,17 @@ def test_without_truth_a_model_that_is_probably_bad_comes_last():
     assert found.sentence == "SIFT is the one to use: checks call LoFTR probably bad."
 
 
+def test_where_only_one_refused_pairs_of_places_that_look_alike_the_user_decides():
+    sides = of((figures(12), None), (figures(22), None))
+    found = rank(sides, TITLES[:2], (False, False), (82, 0))
+    assert found.best is None
+    assert found.sentence == (
+        "LoFTR refused 82 pairs of places that look alike, SIFT did not: look whether these are one place."
+    )
+    assert rank(sides, TITLES[:2], (False, False), (82, 3)).best == 1
+    assert rank(sides, TITLES[:2], (False, False), (0, 0)).best == 1
+
+
 def test_without_truth_registered_images_count_first():
     found = rank(of((figures(12), None), (figures(9, points=900), None)), TITLES[:2], (False, False))
     assert (found.best, found.sentence) == (0, "LoFTR has more of the images: 12, SIFT 9.")

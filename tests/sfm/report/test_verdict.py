@@ -78,6 +78,17 @@ def test_other_models_matter_where_images_are_missing(reasons: dict[str, str], l
     assert found.problems[0].text.startswith(text)
 
 
+def test_models_of_places_that_look_alike_are_no_pieces_to_be_joined():
+    record = RECORD | {"models": [*RECORD["models"], {"path": "sparse/1", "images": 3}], "refused_pairs": [["a", "b"]]}
+    found = run_verdict(record, {"a": "in another model"}, 0)
+    assert found.level == "gaps"
+    assert found.problems[0].text == (
+        "The images are in 2 models; this page shows the largest. The others: sparse/1 (3 images). "
+        "1 pair between places that look alike is refused (dashed in the match graph)."
+    )
+    assert found.problems[0].remedy == "Where they are one place after all, trust its pairs: --trust-pairs FILE."
+
+
 def test_outliers_are_shown():
     found = run_verdict(RECORD, {}, 2)
     assert (found.level, found.problems[0].show) == ("odd", "odd")
