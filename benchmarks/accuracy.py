@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy_table import INTRINSICS, MAPPERS, Row, line, model_columns, read_rows, report
-from benchmarks.measure import DATASETS, Measured, code_version, machine, run_measured
+from benchmarks.measure import DATASETS, Measured, code_version, is_record_of, machine, run_measured
 from sfm.evaluation.model import read_model
 
 RECONSTRUCT = (sys.executable, "reconstruct.py")
@@ -166,7 +166,7 @@ def matched(bench: Bench, scene: Path, method: Method) -> Matched | None:
     folder = bench.out / scene.name / f"matches-{method.matcher[-1]}"
     command = bench.command(scene, folder, [*method.matcher, "--stop-after", "matching"])
     record = folder / "matched.json"
-    if not _is_of(record, command):
+    if not is_record_of(record, command):
         measured = _run(command, folder)
         _write(record, {"command": command, "exit_code": measured.exit_code, "peak_mib": measured.peak_mib})
     known = json.loads(record.read_text())
@@ -186,7 +186,7 @@ def run_cell(bench: Bench, cell: Cell) -> Row:
         model = replace(cell, method=method.refines)
         run_cell(bench, model)
         command = bench.refine_command(cell, model.folder(bench.out), folder)
-    if _is_of(folder / "row.json", command):
+    if is_record_of(folder / "row.json", command):
         return Row(**json.loads((folder / "row.json").read_text()))
     matches = matched(bench, cell.scene, method) if method.matcher else None
     measured = _run(command, folder, matches)
@@ -246,11 +246,6 @@ def _made(run: dict[str, Any]) -> dict[str, str]:
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "weights": f"{matcher['matcher']}, sha256 {sha256}" if sha256 else "",
     }
-
-
-def _is_of(record: Path, command: list[str]) -> bool:
-    """True where a record is of this very command."""
-    return record.is_file() and json.loads(record.read_text())["command"] == command
 
 
 def _write(path: Path, value: Any) -> None:

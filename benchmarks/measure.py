@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -43,6 +44,11 @@ def run_measured(command: Sequence[str], log: Path) -> Measured:
         peak_mib=usage.ru_maxrss / 1024,
         output=log.read_text(errors="replace"),
     )
+
+
+def is_record_of(path: Path, command: list[str]) -> bool:
+    """Whether a file is the record of this very command."""
+    return path.is_file() and bool(json.loads(path.read_text())["command"] == command)
 
 
 def machine() -> str:

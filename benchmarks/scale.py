@@ -28,7 +28,7 @@ from typing import Any
 
 import pycolmap
 
-from benchmarks.measure import DATASETS, Measured, code_version, machine, run_measured
+from benchmarks.measure import DATASETS, Measured, code_version, is_record_of, machine, run_measured
 from sfm.colmap.model_reader import model_folders
 from sfm.errors import BadFile
 from sfm.evaluation.model import evaluate, read_ground_truth, read_model
@@ -84,8 +84,8 @@ def finished(command: Sequence[str], images: Path, folder: Path, options: Sequen
     """The run, or what is kept of it."""
     whole = [*command, str(images), str(folder), *options]
     record, begun = (folder.with_name(folder.name + end) for end in (".json", ".begun.json"))
-    if not _is_of(record, whole):
-        resumed = _is_of(begun, whole) and folder.is_dir()
+    if not is_record_of(record, whole):
+        resumed = is_record_of(begun, whole) and folder.is_dir()
         if not resumed:
             shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -100,11 +100,6 @@ def finished(command: Sequence[str], images: Path, folder: Path, options: Sequen
     path = folder / "run.json"
     run = json.loads(path.read_text()) if path.is_file() else {}
     return Finished(folder, Measured(**kept["measured"]), run, bool(kept.get("resumed", False)))
-
-
-def _is_of(path: Path, command: list[str]) -> bool:
-    """Whether a file is the record of this very command."""
-    return path.is_file() and json.loads(path.read_text())["command"] == command
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from sfm.matchers.efficient_loftr.attention import FeatureTransformer, aggregated_mask
 from sfm.matchers.efficient_loftr.backbone import RepVGG
-from sfm.matchers.efficient_loftr.config import COARSE_STRIDE, EfficientLoFTRConfig
+from sfm.matchers.efficient_loftr.config import EfficientLoFTRConfig
 from sfm.matchers.efficient_loftr.fine_matching import FineFeatures, padded_map, patches_at, refine
 from sfm.matchers.loftr.coarse_matching import CoarseMatches, CoarseMatching
 from sfm.matchers.loftr.config import LoFTRConfig
+from sfm.matchers.loftr.model import anchors
 
 FINE_CHUNK = 128  # matches refined at once on a CPU: their windows fit its cache
 CUDA_FINE_CHUNK = 4096  # and on a GPU, where it bounds their memory
@@ -56,12 +57,6 @@ class PairMatches:
     confidence: Tensor
     points0: Tensor
     points1: Tensor
-
-
-def anchors(cells: Tensor, columns: int) -> Tensor:
-    """(M,) i64 cells of a grid `columns` wide → (M, 2) f32 xy, network px."""
-    xy = torch.stack([cells % columns, torch.div(cells, columns, rounding_mode="floor")], dim=1)
-    return xy.float() * COARSE_STRIDE + 0.5
 
 
 class EfficientLoFTR(nn.Module):

@@ -80,7 +80,11 @@ class LooseImages:
         room = (self._most if self._tally else min(JUDGED, self._most)) - len(self._tally)
         chosen: dict[ImagePair, bool] = {}
         for name in loose * TRIES[0]:
-            left = (pair for pair in self._partners[name] if pair not in ties and pair not in self._tally | chosen)
+            left = (
+                pair
+                for pair in self._partners[name]
+                if pair not in ties and pair not in self._tally and pair not in chosen
+            )
             if self._tries[name] < TRIES[1] and len(chosen) < room and (pair := next(left, None)) is not None:
                 self._tries[name] += 1
                 chosen[pair] = False

@@ -33,7 +33,7 @@ from sfm.matching.rotations import (
     find_ties,
     strength,
 )
-from sfm.matching.session import MatchingSession
+from sfm.matching.session import MatchingSession, parts_of
 from sfm.matching.turning import Found, Tie, Turning
 from sfm.options import MatchingOptions
 from sfm.system.hashing import json_digest
@@ -176,7 +176,7 @@ class PairMatching:
             todo = {ImagePair(names[i], names[j]): reason for (i, j), reason in growth.propose()}
             number += 1
         found = turning.answers
-        self._replace([task for task in found if task.rotation])
+        self._replace(list(found))
         known = [tried[task.pair]._replace(fits=task.pair in turning.ties) for task in found]
         return Grown(found, known, turning.ties, turning.groups)
 
@@ -185,7 +185,7 @@ class PairMatching:
         turning = Turning(sorted(self._cells), self.match, self.tied, rotating=rotating, probing=False)
         turning.match(pairs, desc=desc)
         found = turning.answers
-        self._replace([task for task in found if task.rotation])
+        self._replace(list(found))
         return Grown(found, [TriedPair(task.pair) for task in found], turning.ties, turning.groups)
 
     def probe(self, grown: Grown, rotated: Mapping[RotatedPair, Found]) -> Grown:
@@ -222,11 +222,7 @@ class PairMatching:
         while pairs := loose.next(turning.ties.keys()):
             turning.match(pairs, desc="looking closer")
         new = {RotatedPair(pair, tie.rotation): tie for pair, tie in turning.ties.items() if pair not in grown.ties}
-        for begin in range(0, len(new), FLUSH_PAIRS):
-            batch = [
-                (task.pair, coarsened(task.pair, closer.read(task))) for task in list(new)[begin : begin + FLUSH_PAIRS]
-            ]
-            self._db.write_matches(batch, matcher_key=self._keys[0])
+        self._write(list(new), lambda task: coarsened(task.pair, closer.read(task)))
         found = {
             task: each for task, each in grown.found.items() if task.pair not in turning.ties or task.pair in grown.ties
         }
@@ -290,10 +286,12 @@ class PairMatching:
     def _replace(self, tasks: Sequence[RotatedPair]) -> None:
         """Puts rotated matches in the place of upright ones."""
         for rotation in ROTATIONS:
-            of_rotation = [task for task in tasks if task.rotation == rotation]
-            for begin in range(0, len(of_rotation), FLUSH_PAIRS):
-                batch = [(task.pair, self.read(task)) for task in of_rotation[begin : begin + FLUSH_PAIRS]]
-                self._db.write_matches(batch, matcher_key=self._keys[0])
+            self._write([task for task in tasks if task.rotation == rotation], self.read)
+
+    def _write(self, tasks: Sequence[RotatedPair], read: Callable[[RotatedPair], Matches]) -> None:
+        """Puts matches in the place of upright ones. read: of a pair, as it is needed."""
+        for part in parts_of(tasks, FLUSH_PAIRS):
+            self._db.write_matches([(task.pair, read(task)) for task in part], matcher_key=self._keys[0])
 
     def read(self, task: RotatedPair) -> Matches:
         """The matches of a pair at a rotation."""

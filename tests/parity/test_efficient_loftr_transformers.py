@@ -18,8 +18,9 @@ from torch import Tensor
 
 from sfm.matchers.efficient_loftr.config import WINDOW, EfficientLoFTRConfig
 from sfm.matchers.efficient_loftr.fine_matching import first_stage, padded_map, patches_at, second_stage
-from sfm.matchers.efficient_loftr.model import EfficientLoFTR, PairMatches, anchors
+from sfm.matchers.efficient_loftr.model import EfficientLoFTR, PairMatches
 from sfm.matchers.efficient_loftr.naming import as_published, reparameterised
+from sfm.matchers.loftr.model import anchors
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra: test)")
 
