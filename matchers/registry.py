@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sfm.errors import BadOption
 from sfm.matchers.base import Matcher
@@ -17,8 +18,12 @@ from sfm.options import MatchingOptions
 from sfm.registry import Entry, Registry
 from sfm.weights.registry import REGISTRY, check_name
 
+if TYPE_CHECKING:
+    from sfm.matchers.keypoint_networks import AlikedLightGlueMatcher, XFeatMatcher
+
 log = logging.getLogger(__name__)
 WITH_WEIGHTS = ("loftr", "efficient-loftr")  # matchers that --weights is for
+KEYPOINT_NETWORKS = ("xfeat", "aliked-lightglue")
 
 
 def make_matcher(options: MatchingOptions) -> Matcher:
@@ -32,8 +37,12 @@ def make_matcher(options: MatchingOptions) -> Matcher:
 def check_choice(options: MatchingOptions) -> None:
     """What can be known to be wrong before a matcher is loaded. Raises BadOption and BadFile."""
     for own in one_by_one(options):
-        if own.matcher in WITH_WEIGHTS:
-            check_name(own.weights, own.matcher)
+        name, (_, argument) = own.matcher.partition(":")[0], MATCHERS.choose(own.matcher)
+        if name in WITH_WEIGHTS:
+            check_name(own.weights, name)
+        if name in KEYPOINT_NETWORKS:
+            _max_size(name, argument)
+            _keypoint_network(name).weights_files()
 
 
 def chosen_weights(options: MatchingOptions) -> tuple[str, Path] | None:
@@ -90,47 +99,54 @@ def _efficient_loftr(options: MatchingOptions, argument: str | None) -> Matcher:
 
     device = device_of(options)
     choice = checkpoint.choose(options.weights, offline=options.offline)
-    log.warning("%s", choice.reason)
-    return checkpoint.load_matcher(
+    matcher = checkpoint.load_matcher(
         choice, device=device, resize=options.resize, batch_size=options.batch, threshold=options.confidence
     )
+    log.warning("%s", choice.reason)  # only now is it known to be true of a file
+    return matcher
 
 
 def _sift(options: MatchingOptions, argument: str | None) -> Matcher:
     from sfm.matchers.sift import SiftMatcher
 
-    default = type(options)()
-    given = [name for name in ("weights", "resize", "confidence") if getattr(options, name) != getattr(default, name)]
-    if given:
-        log.warning("--matcher sift does not use %s", ", ".join(f"--{name}" for name in given))
+    _say_unused(options, "sift")
     return SiftMatcher(device=device_of(options))
 
 
-def _xfeat(options: MatchingOptions, argument: str | None) -> Matcher:
-    from sfm.matchers.keypoint_networks import MAX_SIZE, XFeatMatcher
-
-    return XFeatMatcher(device=device_of(options), max_size=_pixels("xfeat", argument, MAX_SIZE))
-
-
-def _aliked_lightglue(options: MatchingOptions, argument: str | None) -> Matcher:
-    from sfm.matchers.keypoint_networks import MAX_SIZE, AlikedLightGlueMatcher
-
-    return AlikedLightGlueMatcher(device=device_of(options), max_size=_pixels("aliked-lightglue", argument, MAX_SIZE))
+def _detected(options: MatchingOptions, argument: str | None) -> Matcher:
+    name = options.matcher.partition(":")[0]
+    _say_unused(options, name)
+    return _keypoint_network(name)(device=device_of(options), **_max_size(name, argument))
 
 
 def _vismatch(options: MatchingOptions, argument: str | None) -> Matcher:
     from sfm.matchers import vismatch
 
-    return vismatch.make(options, argument, device=device_of(options))
+    return vismatch.make(options, argument or "", device=device_of(options))
 
 
-def _pixels(name: str, argument: str | None, default: int) -> int:
-    """The longer side that larger images are reduced to. BadOption where it makes no sense."""
+def _keypoint_network(name: str) -> type[XFeatMatcher | AlikedLightGlueMatcher]:
+    """The class of one of KEYPOINT_NETWORKS."""
+    from sfm.matchers import keypoint_networks
+
+    return keypoint_networks.XFeatMatcher if name == "xfeat" else keypoint_networks.AlikedLightGlueMatcher
+
+
+def _say_unused(options: MatchingOptions, name: str) -> None:
+    """Warns of options that are for networks without keypoints."""
+    default = type(options)()
+    given = [each for each in ("weights", "resize", "confidence") if getattr(options, each) != getattr(default, each)]
+    if given:
+        log.warning("--matcher %s does not use %s", name, ", ".join(f"--{each}" for each in given))
+
+
+def _max_size(name: str, argument: str | None) -> dict[str, int]:
+    """The longer side that larger images are reduced to, where one is given. BadOption where it makes no sense."""
     if argument is None:
-        return default
+        return {}
     if not (argument.isdecimal() and 64 <= int(argument) <= 16384):
         raise BadOption(f"--matcher {name}:{argument}: give the longer side of the images it sees, 64 to 16384 px")
-    return int(argument)
+    return {"max_size": int(argument)}
 
 
 # (options, what follows the name after a colon or None) -> a matcher that is ready
@@ -143,9 +159,9 @@ MATCHERS: Registry[MakeMatcher] = Registry(
         "loftr": Entry("detector-free", _loftr),
         "efficient-loftr": Entry("its successor of 2024, for a GPU", _efficient_loftr),
         "sift": Entry("COLMAP's SIFT, for comparison", _sift),
-        "xfeat": Entry("XFeat; pip install 'loftr-sfm[xfeat]'", _xfeat, argument="PX"),
-        "aliked-lightglue": Entry("ALIKED and LightGlue; 'loftr-sfm[aliked]'", _aliked_lightglue, argument="PX"),
-        "vismatch": Entry("any of fifty, where vismatch is installed", _vismatch, argument="NAME"),
+        "xfeat": Entry("XFeat; pip install 'loftr-sfm[xfeat]'", _detected, argument="PX"),
+        "aliked-lightglue": Entry("ALIKED and LightGlue; 'loftr-sfm[aliked]'", _detected, argument="PX"),
+        "vismatch": Entry("any of fifty, where vismatch is installed", _vismatch, argument="NAME", required=True),
     },
     joined=True,
 )

@@ -121,10 +121,8 @@ class _End:
         return cls(inside(points * scale, seen.size), row * (w // STRIDE) + column, on_usable(on_it, seen.usable))
 
 
-def make(options: MatchingOptions, which: str | None, *, device: str) -> VismatchMatcher:
+def make(options: MatchingOptions, which: str, *, device: str) -> VismatchMatcher:
     """The matcher that vismatch calls so. Raises BadOption where there is none, or vismatch is not there."""
-    if which is None:
-        raise BadOption("--matcher vismatch:NAME: give the name of one of its matchers, e.g. vismatch:roma")
     if options.offline and os.environ.get("HF_HUB_OFFLINE") != "1":
         raise BadOption(f"--offline: vismatch asks its server; with the weights of {which} there, set HF_HUB_OFFLINE=1")
     try:

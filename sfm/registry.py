@@ -35,14 +35,22 @@ class Entry(Generic[Made]):
     """One choice of a registry.
 
     help: what it is, half a line of `--help`. make: the factory or function itself; its signature is the registry's.
-    argument: how `--help` names what may follow the name after a colon, "" where nothing may. version: raised when the
-    results change, so that what an earlier one made is not reused; a matcher has its provenance for that.
+    argument: how `--help` names what may follow the name after a colon, "" where nothing may; required: it must.
+    version: raised when the results change, so that what an earlier one made is not reused; a matcher has its
+    provenance for that.
     """
 
     help: str
     make: Made
     argument: str = ""
     version: str = ""
+    required: bool = False
+
+    def usage(self, name: str) -> str:
+        """How it is written: NAME, NAME[:ARGUMENT] or NAME:ARGUMENT."""
+        if not self.argument:
+            return name
+        return f"{name}:{self.argument}" if self.required else f"{name}[:{self.argument}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,8 @@ class Registry(Generic[Made]):
         """The choices, of which there may be several. BadOption where there is one twice, or none of its name."""
         parts = tuple(spec.split(JOIN)) if self.joined else (spec,)
         for part in parts:
+            if not part:
+                raise BadOption(f"{self.what} {spec}: a name is empty; choose one of {', '.join(self.entries())}")
             self.choose(part)
             if parts.count(part) > 1:
                 raise BadOption(f"{self.what} {spec}: names {part} twice")
@@ -83,6 +93,8 @@ class Registry(Generic[Made]):
             raise BadOption(f"{self.what} {spec}: choose one of {', '.join(entries)}{did_you_mean(name, entries)}")
         if colon and not entries[name].argument:
             raise BadOption(f"{self.what} {spec}: {name} takes no argument")
+        if entries[name].required and not argument:
+            raise BadOption(f"{self.what} {spec}: give {entries[name].usage(name)}")
         return entries[name].make, argument if colon else None
 
     def version(self, spec: str) -> tuple[str, ...]:
@@ -92,10 +104,7 @@ class Registry(Generic[Made]):
 
     def help(self) -> str:
         """The choices for `--help`: "loftr (what it is), sequential[:N] (what it is)"."""
-        return ", ".join(
-            f"{name}{f'[:{entry.argument}]' if entry.argument else ''} ({entry.help})"
-            for name, entry in self.entries().items()
-        )
+        return ", ".join(f"{entry.usage(name)} ({entry.help})" for name, entry in self.entries().items())
 
 
 @cache

@@ -14,6 +14,7 @@ _MAX_ERROR_HELP = "largest epipolar error of an inlier, px of the image reduced 
 class TwoViewOptions(MatchingOptions):
     """Matching for the geometry of two views alone."""
 
+    matcher: str = option("loftr", "what matches two images", registry="matcher", metavar="NAME")
     confidence: float | None = option(
         0.4,
         "drop matches below this confidence, 0 to 1; two views alone are best at 0.3 to 0.5, a model of many views, "

@@ -1,5 +1,5 @@
 """Pairs of a file in hloc's format: two image names a line, white space between them, paths relative to the folder
-of images. Empty lines do not count.
+of images. Empty lines and those whose first word is # do not count.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from sfm.pairs.base import ChosenPairs
 from sfm.system.untrusted_files import bounded_lines
 from sfm.types import ImagePair
 
+COMMENT = "#"
 _SHOWN = 200  # characters of a line in messages
 
 
@@ -27,7 +28,7 @@ def from_file(path: Path, names: Collection[str], *, skipped: Collection[str] = 
     pairs: dict[ImagePair, None] = {}
     dropped = 0
     for number, line in enumerate(bounded_lines(path, "a file with two image names a line"), start=1):
-        if not line.strip():
+        if not line.strip() or line.split(maxsplit=1)[0] == COMMENT:
             continue
         a, b = _two_names(line.strip(), known | unusable, f"{path}, line {number}")
         if a == b or a in unusable or b in unusable or ImagePair.of(a, b) in pairs:

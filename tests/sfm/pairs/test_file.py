@@ -18,7 +18,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_file_in_hlocs_format(tmp_path: Path) -> None:
-    chosen = from_file(written(tmp_path, "b.jpg a.jpg\r\n\n  c.jpg\td.jpg  \n"), NAMES)
+    chosen = from_file(written(tmp_path, "# by hand\nb.jpg a.jpg\r\n\n  c.jpg\td.jpg  \n"), NAMES)
     assert chosen.pairs == (ImagePair("a.jpg", "b.jpg"), ImagePair("c.jpg", "d.jpg"))
     assert (chosen.dropped, chosen.note) == (0, "")
 
