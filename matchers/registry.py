@@ -74,6 +74,16 @@ def one_by_one(options: MatchingOptions) -> tuple[MatchingOptions, ...]:
     return tuple(replace(options, matcher=name, weights=weights) for name, weights in given.items())
 
 
+def fallback_of(options: MatchingOptions) -> MatchingOptions | None:
+    """The options of the detector that helps the first matcher; None where that is one itself, or none is asked for."""
+    if options.fallback == "off" or options.fallback in MATCHERS.parts(options.matcher):
+        return None
+    default = type(options)()
+    return replace(
+        options, matcher=options.fallback, weights=default.weights, resize=default.resize, confidence=default.confidence
+    )
+
+
 def device_of(options: MatchingOptions) -> str:
     """The option's device, "auto" resolved. Raises BadOption where a GPU is asked for and there is none."""
     import torch

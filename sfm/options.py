@@ -145,6 +145,12 @@ class MatchingOptions:
         metavar="HOW",
         flag="--rotations",
     )
+    fallback: str = option(
+        "sift",
+        "a detector that also matches images, at their full size, which a matcher without one hardly ties to others; off",
+        choices=("sift", "off"),
+        metavar="NAME",
+    )
     offline: bool = option(False, "never use the network")
 
     def __post_init__(self) -> None:

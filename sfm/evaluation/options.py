@@ -21,6 +21,7 @@ class TwoViewOptions(MatchingOptions):
         "which can outvote false matches, at less (sift: does not apply)",
         metavar="C",
     )
+    fallback: str = field(default="off", init=False)  # no option here: a pair is matched by what was chosen
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,9 @@ def explained(
 class LooseImages:
     """Which pairs to look at: the nearest candidates of images that are tied to few others."""
 
-    def __init__(self, names: Sequence[str], candidates: Candidates, large: Set[str]) -> None:
-        """names: of the rows that the candidates are pairs of. large: images with more to show than was seen."""
+    def __init__(self, names: Sequence[str], candidates: Candidates, large: Set[str], *, least: int = 0) -> None:
+        """names: of the rows that the candidates are pairs of. large: images with more to show than was seen. least:
+        pairs that may be looked at of however few."""
         self._partners: dict[str, list[ImagePair]] = {name: [] for name in names if name in large}
         near = np.isin(candidates.reason, [reason_number("near"), reason_number("row")])
         for row in np.lexsort((-candidates.likeness, ~near)).tolist():
@@ -63,7 +64,7 @@ class LooseImages:
             if pair.name0 in self._partners and pair.name1 in self._partners:
                 self._partners[pair.name0].append(pair)
                 self._partners[pair.name1].append(pair)
-        self._most = candidates.budget // SHARE
+        self._most = max(least, candidates.budget // SHARE)
         self._tries: Counter[str] = Counter()
         self._tally = Tally()
         self._random = random.Random(0)

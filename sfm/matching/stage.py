@@ -19,6 +19,8 @@ from sfm.geometry.two_view import screen, shows_same_place
 from sfm.match_graph import Candidates, TriedPair
 from sfm.matchers.base import Matcher, Resizable
 from sfm.matching.closer_look import Coarsening, LooseImages, among, closer_matcher, explained, large_ones
+from sfm.matching.fallback import help_loose
+from sfm.matching.growth import JUDGED
 from sfm.matching.pair_matching import (
     Grown,
     MatchTable,
@@ -63,19 +65,24 @@ class OneOfSeveral(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """What one matcher found. rotated: of found or in its place, what is not as the images are. num_closer:
-    pairs that match at larger images."""
+    """What one matcher found. rotated: of found or in its place, what is not as the images are. num_closer: pairs that
+    match at larger images. num_helped: that a fallback ties."""
 
     found: Mapping[RotatedPair, Found]
     rotated: Mapping[RotatedPair, Found]
     tried: list[TriedPair]
     num_closer: int = 0
+    num_helped: int = 0
+
+    @property
+    def of_pairs(self) -> dict[ImagePair, Found]:
+        """What is kept of each pair."""
+        return {task.pair: found for task, found in (*self.found.items(), *self.rotated.items())}
 
     @property
     def num_rows(self) -> int:
         """Matches of all pairs."""
-        final = {task.pair: found for task, found in (*self.found.items(), *self.rotated.items())}
-        return sum(found.num_rows for found in final.values())
+        return sum(found.num_rows for found in self.of_pairs.values())
 
 
 class _Work:
@@ -106,6 +113,15 @@ class _Work:
             rotated = self._rotated(closer, carried=True)
         self.session.forget()
         return _Result(closer.found, rotated | grown.turned, closer.tried, len(closer.ties) - len(grown.ties))
+
+    def helping(self, first: _Result, candidates: Candidates | None) -> _Result:
+        """What this detector finds of images that the first matcher hardly ties to others."""
+        names = list(self._records)
+        likely = among(first.found, names) if candidates is None else candidates
+        loose = LooseImages(names, likely, set(names), least=JUDGED)
+        helped = help_loose(self.pairs, first.of_pairs, first.tried, loose)
+        self.session.forget()
+        return _Result(helped.found, {}, helped.tried, num_helped=len(helped.tied))
 
     def _closer(self, grown: Grown, candidates: Candidates, *, rotating: bool) -> Grown:
         """The graph, with what larger images show of those that are tied to few others."""
@@ -149,14 +165,20 @@ def run(
 
 
 def run_several(
-    db: _MatchStore, matchers: Sequence[OneOfSeveral], folder: Path, *, masks: Path | None = None
+    db: _MatchStore,
+    matchers: Sequence[OneOfSeveral],
+    folder: Path,
+    *,
+    masks: Path | None = None,
+    fallback: OneOfSeveral | None = None,
 ) -> StageSummary:
     """Matches the database's pairs that are not matched yet; an image that cannot be read costs its pairs only.
 
     Where more pairs may follow, these are the first round, and others come as the first matcher's matches speak for
     them (sfm.matching.growth). The others match the same pairs, each under a key of its own. What was matched is
     written as what was tried, without pairs of images that cannot be read. folder: the images. masks: folder of masks
-    or None. Raises SfMError when memory does not suffice for a single pair.
+    or None. fallback: a detector for images that the first matcher hardly ties to others (sfm.matching.fallback); where
+    it finds nothing all is as without it. Raises SfMError when memory does not suffice for a single pair.
     """
     start = time.perf_counter()
     records = {record.name: record for record in db.read_images()}
@@ -172,9 +194,17 @@ def run_several(
             each.append(_Work(db, one, finder, reader, records))
             own = each[-1].matched([known.pair for known in tried], None, f"matching by {one.matcher.name}")
             results.append(own)
+        if fallback is not None:
+            finders.append(_finder(fallback.matcher, records))
+            helper = _Work(db, fallback, finders[-1], reader, records)
+            helped = helper.helping(results[0], candidates)
+            if helped.num_helped:
+                tried, each, results = helped.tried, [*each, helper], [*results, helped]
+                db.write_grids(finders[0].grids, traits=finders[0].traits, others=finders[1:])
     db.use_matcher(*(work.keys[0] for work in each))
     db.write_tried(tried)  # later stages see only pairs that have matches; the next run tries the others again
     turned, closer = (sum(len(result.rotated) for result in results), sum(result.num_closer for result in results))
+    helps = sum(result.num_helped for result in results)
     counts: dict[str, int | float] = {
         "pairs": len(tried),
         "matches": sum(result.num_rows for result in results),
@@ -182,6 +212,7 @@ def run_several(
         "reused": sum(known.pair in held for known in tried),
         **({"turned": turned} if turned else {}),
         **({"closer": closer} if closer else {}),
+        **({"helped": helps} if helps else {}),
         **_counts_of_rounds(tried),
     }
     notes = tuple(dict.fromkeys(note for work in each for note in work.session.notes))

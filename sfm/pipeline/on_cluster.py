@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from sfm.cluster.recipe import recipe_of
 from sfm.cluster.session import ClusterSession, ImageStore, nbytes_of
 from sfm.matchers.base import Matcher, Resizable
-from sfm.matchers.registry import one_by_one
 from sfm.matching.stage import SessionMaker
+from sfm.options import MatchingOptions
 from sfm.types import ImageRecord
 from sfm.verification.stage import MapElsewhere
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from sfm.pipeline.stages import Run
 
 
-def session_maker(run: Run, number: int) -> SessionMaker | None:
-    """What makes the session of the run's cluster for one of its matchers; None where it has none."""
-    return partial(_session, run, number) if run.address is not None else None
+def session_maker(run: Run, matcher: Matcher, options: MatchingOptions) -> SessionMaker | None:
+    """What makes the session of the run's cluster for one of its matchers; None where it has none. options: its own."""
+    return partial(_session, run, matcher, options) if run.address is not None else None
 
 
 def map_elsewhere(run: Run) -> MapElsewhere | None:
@@ -28,10 +28,11 @@ def map_elsewhere(run: Run) -> MapElsewhere | None:
     return partial(run.cluster.map, nbytes=nbytes_of) if run.address is not None else None
 
 
-def _session(run: Run, number: int, matcher: Matcher, records: Mapping[str, ImageRecord]) -> ClusterSession:
-    """matcher: the run's, or the same for images of another size."""
-    options = one_by_one(run.options.matching)[number]
+def _session(
+    run: Run, own: Matcher, options: MatchingOptions, matcher: Matcher, records: Mapping[str, ImageRecord]
+) -> ClusterSession:
+    """own: the run's matcher. matcher: that, or the same for images of another size."""
     size = matcher.size if isinstance(matcher, Resizable) else None
-    recipe = recipe_of(options, matcher, at_size=None if matcher is run.matchers[number] else size)
+    recipe = recipe_of(options, matcher, at_size=None if matcher is own else size)
     store = ImageStore(run.pixels, records, run.masks, run.cluster.budget)
     return ClusterSession(run.cluster, recipe, options, store)

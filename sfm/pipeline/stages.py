@@ -28,7 +28,7 @@ from sfm.mapping.inputs import MappingInput, read_input
 from sfm.mapping.registry import MAPPERS
 from sfm.mapping.rigs import as_mapped, with_known_rigs
 from sfm.matchers.base import Matcher
-from sfm.matchers.registry import device_of, make_matcher, one_by_one
+from sfm.matchers.registry import device_of, fallback_of, make_matcher, one_by_one
 from sfm.matching import stage as matching
 from sfm.matching.stage import OneOfSeveral
 from sfm.options import AUTO, SMALL_SET, Options
@@ -136,6 +136,12 @@ class Run:
         return tuple(map(make_matcher, one_by_one(self.options.matching)))
 
     @cached_property
+    def fallback(self) -> Matcher | None:
+        """The detector that matches what the first matcher hardly does; None where there is none, or it is one itself."""
+        options = fallback_of(self.options.matching) if self.imported is None else None
+        return make_matcher(options) if options is not None and self.matchers[0].grid(64, 64) is not None else None
+
+    @cached_property
     def address(self) -> str | None:
         """Of the cluster that matches and verifies; None where that is done here. Raises BadOption."""
         return address_of(self.options.cluster.cluster)
@@ -232,15 +238,18 @@ def _run_pairs(run: Run) -> StageSummary:
 
 def _matching_depends_on(run: Run) -> Any:
     turns = run.options.matching.turns
-    return [run.matcher_provenance, turns if turns == "off" else f"{turns}, glance"]  # how rotations are looked for
+    helps = [run.fallback.provenance] if run.fallback is not None else []
+    return [run.matcher_provenance, turns if turns == "off" else f"{turns}, glance", *helps]
 
 
 def _run_matching(run: Run) -> StageSummary:
-    each = [
-        OneOfSeveral(matcher, options, on_cluster.session_maker(run, number))
-        for number, (matcher, options) in enumerate(zip(run.matchers, one_by_one(run.options.matching), strict=True))
-    ]
-    return matching.run_several(run.db, each, run.pixels, masks=run.masks)
+    def one(matcher: Matcher, options: MatchingOptions) -> OneOfSeveral:
+        return OneOfSeveral(matcher, options, on_cluster.session_maker(run, matcher, options))
+
+    each = list(map(one, run.matchers, one_by_one(run.options.matching)))
+    own = fallback_of(run.options.matching)
+    fallback = one(run.fallback, own) if run.fallback is not None and own is not None else None
+    return matching.run_several(run.db, each, run.pixels, masks=run.masks, fallback=fallback)
 
 
 def _run_import(run: Run) -> StageSummary:
@@ -338,7 +347,7 @@ STAGES = (
         ("images", "pairs"),
         _matching_depends_on,
         _run_matching,
-        revision=3,
+        revision=4,
     ),
     Stage(
         "verification",

@@ -80,7 +80,10 @@ def run(
 
 def _by_matcher(db: FeatureDatabase, result: TrackSet) -> tuple[str, ...]:
     """Of matchers side by side, how many keypoints each found, in a line."""
-    names = str(db.provenance("matching").get("matcher", {}).get("matcher", "")).split(JOIN)
+    provenance = db.provenance("matching")
+    names = str(provenance.get("matcher", {}).get("matcher", "")).split(JOIN)
+    if len(db.read_finders()) > len(names):
+        names.append(str(provenance.get("options", {}).get("fallback", "")))
     if len(names) < 2:
         return ()
     num = sum((np.bincount(own.finder, minlength=len(names)) for own in result.keypoints), np.zeros(len(names), int))

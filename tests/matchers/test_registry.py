@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from sfm.errors import BadFile, BadOption
-from sfm.matchers.registry import MATCHERS, check_choice, chosen_weights, device_of, make_matcher, one_by_one
+from sfm.matchers.registry import (
+    MATCHERS,
+    check_choice,
+    chosen_weights,
+    device_of,
+    fallback_of,
+    make_matcher,
+    one_by_one,
+)
 from sfm.options import MatchingOptions
 from sfm.registry import Entry
 from tests.support.efficient_loftr import matching_state, save_checkpoint
@@ -69,6 +77,14 @@ def test_weights_go_with_their_matcher():
     name, path = chosen_weights(MatchingOptions(weights="compact", device="cpu"))
     assert (name, path.name) == ("compact", "loftr_compact.safetensors")
     assert chosen_weights(MatchingOptions(matcher="sift")) is None
+
+
+def test_a_fallback_has_its_own_options_and_is_never_a_matcher_of_the_run():
+    own = fallback_of(MatchingOptions(resize=320, confidence=0.3, weights="compact", memory=2.0))
+    assert own == MatchingOptions(matcher="sift", memory=2.0)
+    assert fallback_of(MatchingOptions(fallback="off")) is None
+    assert fallback_of(MatchingOptions(matcher="sift")) is None
+    assert fallback_of(MatchingOptions(matcher="loftr+sift")) is None
 
 
 def test_several_matchers_have_options_each():

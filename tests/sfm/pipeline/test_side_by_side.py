@@ -33,8 +33,8 @@ def matchers(monkeypatch) -> tuple[ExactMatcher, Second]:
     return first, second
 
 
-def run(images: Path, out: Path, matcher: str) -> ReconstructionSummary:
-    return reconstruct(images, out, replace(OPTIONS, matching=MatchingOptions(matcher=matcher)))
+def run(images: Path, out: Path, matcher: str, fallback: str = "off") -> ReconstructionSummary:
+    return reconstruct(images, out, replace(OPTIONS, matching=MatchingOptions(matcher=matcher, fallback=fallback)))
 
 
 def models(out: Path) -> dict[str, bytes]:
@@ -55,6 +55,29 @@ def test_two_matchers_make_one_model_of_what_either_sees(images, tmp_path, match
     tracks = next(stage for stage in summary.stages if stage.stage == "tracks")
     by_first, by_second = (sum(each) for each in zip(*found, strict=True))
     assert tracks.notes == (f"keypoints: {by_first:,} by exact, {by_second:,} by second",)
+
+
+def test_a_fallback_sees_what_the_first_matcher_does_not(images, tmp_path, matchers):
+    summary = run(images, tmp_path / "out", "loftr", fallback="sift")
+    assert summary.registered == 6
+    with FeatureDatabase.open(tmp_path / "out" / "features.h5", "r") as db:
+        found = [np.bincount(own.finder, minlength=2).tolist() for own in db.read_keypoints()]
+    assert found[0][0] == 0  # of the first matcher
+    matching, tracks = (next(s for s in summary.stages if s.stage == name) for name in ("matching", "tracks"))
+    assert matching.counts["helped"] == 4  # image 0 with all but image 5
+    by_first, by_second = (sum(each) for each in zip(*found, strict=True))
+    assert tracks.notes == (f"keypoints: {by_first:,} by exact, {by_second:,} by sift",)
+    record = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert record["matcher"] == {"matcher": "exact", "version": "1"}
+    assert record["options"]["matching"]["fallback"] == "sift"
+    assert reused(run(images, tmp_path / "out", "loftr", fallback="sift")) == [s.stage for s in summary.stages]
+
+
+def test_without_a_fallback_nothing_is_left_of_it(images, tmp_path, matchers):
+    assert run(images, tmp_path / "without", "loftr").registered == 5
+    assert run(images, tmp_path / "out", "loftr", fallback="sift").registered == 6
+    assert run(images, tmp_path / "out", "loftr").registered == 5
+    assert models(tmp_path / "out") == models(tmp_path / "without")
 
 
 def test_what_a_run_says_of_its_matchers(images, tmp_path, matchers):
