@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
@@ -18,6 +17,7 @@ from sfm.option_values import checked
 from sfm.option_values import option as option
 from sfm.option_values import require as require
 from sfm.presets import BALANCED, PRESETS, preset_values
+from sfm.wording import did_you_mean
 
 AUTO = "auto"
 SMALL_SET = 100  # images; of more, what takes several tries is found on some of them
@@ -147,7 +147,7 @@ class MatchingOptions:
     )
     fallback: str = option(
         "sift",
-        "a detector that also matches images, at their full size, which a matcher without one hardly ties to others; off",
+        "a detector that also matches, at full size, images that a matcher without one hardly ties to others; off",
         choices=("sift", "off"),
         metavar="NAME",
     )
@@ -155,10 +155,8 @@ class MatchingOptions:
 
     def __post_init__(self) -> None:
         require(self.resize == 0 or self.resize >= 64, f"--resize {self.resize}: must be 0 or at least 64")
-        require(
-            self.confidence is None or 0 <= self.confidence <= 1,
-            f"--confidence {self.confidence}: must be between 0 and 1",
-        )
+        confidence = self.confidence
+        require(confidence is None or 0 <= confidence <= 1, f"--confidence {confidence}: must be between 0 and 1")
         require(self.batch >= 0, f"--batch {self.batch}: must not be negative")
         require(self.memory is None or self.memory > 0, f"--memory {self.memory}: must be positive")
 
@@ -328,6 +326,7 @@ class RunKeywords(TypedDict, total=False):
     batch: int
     memory: float | None
     turns: str
+    fallback: str
     offline: bool
     max_error: float
     min_inliers: int
@@ -378,11 +377,8 @@ class Options:
         stage_of = {item.name: stage for stage, item in cls.each()}
         for name, value in {**preset_values(keywords.get("preset", BALANCED)), **keywords}.items():
             if name not in stage_of:
-                near = get_close_matches(name, stage_of, n=1)
-                raise BadOption(
-                    f"{name}: no option of this name{f'; did you mean {near[0]}?' if near else ''} "
-                    f"(there are {', '.join(stage_of)})"
-                )
+                meant = did_you_mean(name, stage_of)
+                raise BadOption(f"{name}: no option of this name{meant} (there are {', '.join(stage_of)})")
             if name in ("masks", "known_poses"):
                 value = None if value is None else Path(value)
             elif name in ("pairs", "weights", "scale_bar", "rig", "trust_pairs") and isinstance(value, PathLike):

@@ -33,7 +33,7 @@ class Helped(NamedTuple):
 def help_loose(
     detector: PairMatching, known: Mapping[ImagePair, Found], tried: Sequence[TriedPair], loose: LooseImages
 ) -> Helped:
-    """Matches pairs of loose images, and those among their partners. known: what the first matcher found of each pair."""
+    """Matches pairs of loose images, and those among their partners. known: what the matcher found of each pair."""
     ties = {pair for pair, each in known.items() if each.strength >= CLEARLY_TIED}
     found: dict[RotatedPair, Found] = {}
     tied: set[ImagePair] = set()

@@ -31,7 +31,7 @@ from sfm.matchers.base import Matcher
 from sfm.matchers.registry import device_of, fallback_of, make_matcher, one_by_one
 from sfm.matching import stage as matching
 from sfm.matching.stage import OneOfSeveral
-from sfm.options import AUTO, SMALL_SET, Options
+from sfm.options import AUTO, SMALL_SET, MatchingOptions, Options
 from sfm.pairs import stage as pairs
 from sfm.pairs.registry import versions
 from sfm.pipeline import alike_pairs, on_cluster, prepared_images
@@ -137,7 +137,7 @@ class Run:
 
     @cached_property
     def fallback(self) -> Matcher | None:
-        """The detector that matches what the first matcher hardly does; None where there is none, or it is one itself."""
+        """The detector that matches what the first matcher hardly does; None where that is one itself."""
         options = fallback_of(self.options.matching) if self.imported is None else None
         return make_matcher(options) if options is not None and self.matchers[0].grid(64, 64) is not None else None
 
