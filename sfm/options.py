@@ -134,7 +134,7 @@ class MatchingOptions:
     memory: float | None = option(
         None,
         "gigabytes that cached features, batches and refinement may take, of the GPU where there is one (default: half "
-        "of what is free; of main memory features take 1.6)",
+        "of what is free; of main memory features take 1.2)",
         metavar="GB",
     )
     turns: str = option(

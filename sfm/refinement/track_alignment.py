@@ -38,7 +38,7 @@ MAX_SCALE = 2.0 ** (NUM_LEVELS - 2)  # patches that are seen larger or smaller t
 CHUNK = 1024  # patches aligned at once
 MAPPED = 1 << 18  # observations whose maps are found at once
 GIVEN_BACK = 0.25  # of the pyramids' memory: when so much was dropped, it goes back to the system
-MOST = 1_600_000_000  # bytes for both; of more the largest sets would read few images less often
+MOST = 1_000_000_000  # bytes for both; of more the largest sets would read few images less often
 READY_PATCHES = 0.5  # share of the memory for patches; the rest is for pyramids
 
 ReadPyramid = Callable[[int], Pyramid]
