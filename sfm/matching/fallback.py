@@ -2,9 +2,9 @@
 
 On fields, gravel or roofs a network that sees a tenth of the pixels matches next to nothing, or what is nearly as good:
 a thin and doubtful rest. A detector at full size has corners there. Where an image has fewer than three clear ties, its
-nearest candidates are matched by the detector too. Then the pairs among the partners that were found, which matched
-well before: only so do the detector's keypoints see a point from two images that are placed already, and the image can
-be placed by it. The matches lie under a key of their own, beside the others, as of matchers side by side.
+nearest candidates are matched by the detector too. Then the pairs among the partners that were found, as far as the
+matcher tried them: only so do the detector's keypoints see a point from two images that are placed already, and the
+image can be placed by it. The matches lie under a key of their own, beside the others, as of matchers side by side.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from sfm.match_graph import TriedPair
 from sfm.matching.closer_look import LooseImages
 from sfm.matching.pair_matching import PairMatching
-from sfm.matching.rotations import CLEARLY_TIED, TIED, RotatedPair
+from sfm.matching.rotations import CLEARLY_TIED, RotatedPair
 from sfm.matching.turning import Found
 from sfm.types import ImagePair
 
@@ -46,10 +46,10 @@ def help_loose(
     for pair in tied:
         partners.setdefault(pair.name0, set()).add(pair.name1)
         partners.setdefault(pair.name1, set()).add(pair.name0)
-    beside = {ImagePair(*two) for own in partners.values() for two in combinations(sorted(own), 2)}
-    strong = {pair for pair in beside - tied if pair in known and known[pair].strength >= TIED}
-    found |= detector.match([RotatedPair(pair, 0) for pair in sorted(strong)], desc="around loose images")
     graph = {each.pair: each for each in tried}
+    beside = {ImagePair(*two) for own in partners.values() for two in combinations(sorted(own), 2)}
+    around = sorted(beside & graph.keys() - tied)
+    found |= detector.match([RotatedPair(pair, 0) for pair in around], desc="around loose images")
     last = max((each.round for each in tried), default=1)
     for pair in sorted(tied):
         each = graph.get(pair, TriedPair(pair, last, "few", False))
