@@ -96,13 +96,13 @@ def _scratch(output: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def needed(models: Sequence[pycolmap.Reconstruction]) -> tuple[pycolmap.Reconstruction, ...]:
-    """Models without those whose images are all in larger ones: beginnings that mapping left behind."""
+def needed(models: Sequence[pycolmap.Reconstruction], least: int = 1) -> tuple[pycolmap.Reconstruction, ...]:
+    """Models without those that have fewer than `least` images that no larger one has: beginnings that mapping left."""
     kept: list[pycolmap.Reconstruction] = []
     seen: set[str] = set()
     for model in models:
         names = {model.image(i).name for i in model.reg_image_ids()}
-        if not names <= seen:
+        if not kept or len(names - seen) >= least:
             kept.append(model)
             seen |= names
     return tuple(kept)
@@ -122,7 +122,7 @@ def reconstruct(data: MappingInput, options: MappingOptions, output: Path, rigs:
         else:
             mapped = _triangulated(data, known, options, scratch)
         place_database(scratch / "database.db", output / "database.db")
-        mapped = replace(mapped, models=needed(mapped.models))
+        mapped = replace(mapped, models=needed(mapped.models, options.min_model_size))
         if not mapped.models:
             raise NoModel(no_model_message(data))
         write_models(mapped.models, output / UNREFINED)

@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from sfm.match_graph import TriedPair
-from sfm.matching.closer_look import LooseImages
+from sfm.matching.loose_images import LooseImages
 from sfm.matching.pair_matching import PairMatching
 from sfm.matching.rotations import CLEARLY_TIED, RotatedPair
 from sfm.matching.turning import Found

@@ -16,7 +16,6 @@ from typing import NamedTuple, Protocol
 from sfm.geometry.in_plane import in_plane_rotation
 from sfm.match_graph import REASONS, Candidates, TriedPair
 from sfm.matchers.base import Matcher, Resizable
-from sfm.matching.closer_look import LooseImages
 from sfm.matching.growth import PairGrowth, Tried
 from sfm.matching.match_writer import FLUSH_PAIRS, MatchSink, MatchWriter
 from sfm.matching.rotations import (
@@ -76,11 +75,6 @@ def keys_by_rotation(matcher: Matcher, options: MatchingOptions) -> list[str]:
     return [matcher_key({**matcher.provenance, **seen}), *rotated]
 
 
-def keys_of_closer_looks(matcher: Matcher) -> list[str]:
-    """Keys of the matches of larger images, by rotation; those of a run that sees all images so are others."""
-    return [matcher_key({**matcher.provenance, "closer": f"{90 * rotation}"}) for rotation in range(4)]
-
-
 def num_cells(records: Mapping[str, ImageRecord], grids: Mapping[str, Grid | None]) -> dict[str, int]:
     """Cells of each image's grid; 0 for a detector."""
     return {
@@ -114,20 +108,13 @@ class PairMatching:
         keys: Sequence[str],
         cells: Mapping[str, int],
         fits: Callable[[ImagePair, Matches], bool],
-        *,
-        elsewhere: Sequence[str] = (),
-        least: float = TIED,
     ) -> None:
-        """keys: of the matches in the database, by rotation. fits: whether a geometry explains a pair's matches.
-        elsewhere: further keys of pairs that nothing tied, and that may hold other matches now. least: strength from
-        which on the geometry is asked."""
+        """keys: of the matches in the database, by rotation. fits: whether a geometry explains a pair's matches."""
         self._db = db
         self._session = session
         self._keys = keys
         self._cells = cells
         self._fits = fits
-        self._elsewhere = elsewhere
-        self._least = least
 
     def held(self, rotation: int) -> frozenset[ImagePair]:
         """Pairs that the database has matches of."""
@@ -204,36 +191,6 @@ class PairMatching:
         self._replace([task for task in found if task.pair in new])
         return Grown(found, grown.tried, turning.ties, turning.groups)
 
-    def look_closer(
-        self,
-        grown: Grown,
-        closer: PairMatching,
-        loose: LooseImages,
-        coarsened: Callable[[ImagePair, Matches], Matches],
-        *,
-        rotating: bool,
-    ) -> Grown:
-        """Matches pairs of loose images of a graph at larger images; what is explained there replaces what there was.
-
-        closer: matches larger images. coarsened: a pair's matches by it, with cells of this matcher's grids.
-        """
-        names = sorted(self._cells)
-        turning = Turning(names, closer.match, closer.tied, rotating=rotating, ties=grown.ties)
-        while pairs := loose.next(turning.ties.keys()):
-            turning.match(pairs, desc="looking closer")
-        new = {RotatedPair(pair, tie.rotation): tie for pair, tie in turning.ties.items() if pair not in grown.ties}
-        self._write(list(new), lambda task: coarsened(task.pair, closer.read(task)))
-        found = {
-            task: each for task, each in grown.found.items() if task.pair not in turning.ties or task.pair in grown.ties
-        }
-        known = {each.pair: each for each in grown.tried}
-        last = max((each.round for each in grown.tried), default=1)
-        for task in new:
-            tried = known.get(task.pair, TriedPair(task.pair, last, "few", False))
-            known[task.pair] = tried if tried.fits is None else tried._replace(fits=True)
-        found |= {task: tie.found for task, tie in new.items()}
-        return Grown(found, list(known.values()), turning.ties, turning.groups)
-
     def tied(self, answers: Mapping[RotatedPair, Found]) -> set[RotatedPair]:
         """Those that match well, by the measure of `rotate`: the geometry is asked where it is needed.
 
@@ -243,13 +200,12 @@ class PairMatching:
         each = {t: found.strength for t, found in answers.items() if t.rotation or t.pair not in again}
         asked = {task for task in each if not self._num_cells(task.pair)}  # a detector's
         tied = {task for task, value in each.items() if value >= CLEARLY_TIED and task not in asked}
-        doubtful = [task for task, value in each.items() if task in asked or self._least <= value < CLEARLY_TIED]
+        doubtful = [task for task, value in each.items() if task in asked or TIED <= value < CLEARLY_TIED]
         fits = self._session.fit(self._fits, ((task.pair, self.read(task)) for task in doubtful))
         return tied | {task for task, yes in zip(doubtful, fits, strict=True) if yes}
 
     def _matched_again(self) -> frozenset[ImagePair]:
-        keys = (*(self._keys[rotation] for rotation in ROTATIONS), *self._elsewhere)
-        return frozenset[ImagePair]().union(*(self._db.matched_pairs(key) for key in keys))
+        return frozenset[ImagePair]().union(*map(self.held, ROTATIONS))
 
     def rotate(self, grown: Grown, glance: PairMatching, *, carried: bool) -> dict[RotatedPair, Found]:
         """Matches pairs between groups of images again, rotated; clearly better matches replace the upright ones.
@@ -299,7 +255,7 @@ class PairMatching:
 
     def _measure(self, pair: ImagePair, matches: Matches) -> Found:
         strong = strength(matches, self._num_cells(pair))
-        return Found(len(matches), strong, in_plane_rotation(matches) if strong >= self._least else None)
+        return Found(len(matches), strong, in_plane_rotation(matches) if strong >= TIED else None)
 
     def _num_cells(self, pair: ImagePair) -> int:
         """Of the smaller grid; 0 of a detector's images."""

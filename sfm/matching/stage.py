@@ -17,17 +17,15 @@ from sfm.geometry.evidence import Blocks
 from sfm.geometry.pixels import allowed_error
 from sfm.geometry.two_view import screen, shows_same_place
 from sfm.match_graph import Candidates, TriedPair
-from sfm.matchers.base import Matcher, Resizable
-from sfm.matching.closer_look import Coarsening, LooseImages, among, closer_matcher, explained, large_ones
+from sfm.matchers.base import Matcher
 from sfm.matching.fallback import help_loose
-from sfm.matching.growth import JUDGED
+from sfm.matching.loose_images import LooseImages, among
 from sfm.matching.pair_matching import (
     Grown,
     MatchTable,
     PairMatching,
     glancing,
     keys_by_rotation,
-    keys_of_closer_looks,
     may_rotate,
     num_cells,
 )
@@ -65,13 +63,12 @@ class OneOfSeveral(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """What one matcher found. rotated: of found or in its place, what is not as the images are. num_closer: pairs that
-    match at larger images. num_helped: that a fallback ties."""
+    """What one matcher found. rotated: of found or in its place, what is not as the images are. num_helped: pairs that
+    a fallback ties."""
 
     found: Mapping[RotatedPair, Found]
     rotated: Mapping[RotatedPair, Found]
     tried: list[TriedPair]
-    num_closer: int = 0
     num_helped: int = 0
 
     @property
@@ -94,10 +91,7 @@ class _Work:
         self._fits = partial(fits_one_place, grids=finder.grids, traits=finder.traits)
         self.keys = keys_by_rotation(one.matcher, one.options)
         self.session = self._make(one.matcher, records)
-        self._grids, self._large = finder.grids, closer_matcher(one.matcher, records)
-        cells = num_cells(records, finder.grids)
-        elsewhere = [] if self._large is None else keys_of_closer_looks(self._large)
-        self.pairs = PairMatching(db, self.session, self.keys, cells, self._fits, elsewhere=elsewhere)
+        self.pairs = PairMatching(db, self.session, self.keys, num_cells(records, finder.grids), self._fits)
 
     def matched(self, pairs: Sequence[ImagePair], candidates: Candidates | None, desc: str = "matching") -> _Result:
         """What there is of each pair, without those of images that cannot be read. candidates: that may follow."""
@@ -106,37 +100,19 @@ class _Work:
             grown = self.pairs.match_each(pairs, desc=desc, rotating=rotating)
             rotated = self._rotated(grown, carried=False)
             grown = self.pairs.probe(grown, rotated) if rotating else grown
-            closer = self._closer(grown, among(grown.found, list(self._records)), rotating=rotating)
         else:
             grown = self.pairs.grow(pairs, list(self._records), candidates, rotating=rotating)
-            closer = self._closer(grown, candidates, rotating=rotating)
-            rotated = self._rotated(closer, carried=True)
+            rotated = self._rotated(grown, carried=True)
         self.session.forget()
-        return _Result(closer.found, rotated | grown.turned, closer.tried, len(closer.ties) - len(grown.ties))
+        return _Result(grown.found, rotated | grown.turned, grown.tried)
 
     def helping(self, first: _Result, candidates: Candidates | None) -> _Result:
         """What this detector finds of images that the first matcher hardly ties to others."""
         names = list(self._records)
         likely = among(first.found, names) if candidates is None else candidates
-        loose = LooseImages(names, likely, set(names), least=JUDGED)
-        helped = help_loose(self.pairs, first.of_pairs, first.tried, loose)
+        helped = help_loose(self.pairs, first.of_pairs, first.tried, LooseImages(names, likely))
         self.session.forget()
         return _Result(helped.found, {}, helped.tried, num_helped=len(helped.tied))
-
-    def _closer(self, grown: Grown, candidates: Candidates, *, rotating: bool) -> Grown:
-        """The graph, with what larger images show of those that are tied to few others."""
-        matcher, large, records = self._one.matcher, self._large, self._records
-        if large is None or not isinstance(matcher, Resizable):
-            return grown
-        self.session.forget()  # what larger images take comes on top
-        grids = {name: large.grid(record.width, record.height) for name, record in records.items()}
-        cells = num_cells(records, grids)
-        fits = partial(explained, cells=cells, fits=partial(fits_one_place, grids=grids, traits=large.traits))
-        session = self._make(large, records)
-        closer = PairMatching(self._db, session, keys_of_closer_looks(large), cells, fits, least=0.0)
-        loose = LooseImages(list(records), candidates, large_ones(records, matcher.size))
-        coarsened = Coarsening(grids, self._grids, records)
-        return self.pairs.look_closer(grown, closer, loose, coarsened, rotating=rotating)
 
     def _rotated(self, grown: Grown, *, carried: bool) -> dict[RotatedPair, Found]:
         """Pairs that match better with one image rotated, as they do then. carried: as of PairMatching.rotate."""
@@ -203,7 +179,7 @@ def run_several(
                 db.write_grids(finders[0].grids, traits=finders[0].traits, others=finders[1:])
     db.use_matcher(*(work.keys[0] for work in each))
     db.write_tried(tried)  # later stages see only pairs that have matches; the next run tries the others again
-    turned, closer = (sum(len(result.rotated) for result in results), sum(result.num_closer for result in results))
+    turned = sum(len(result.rotated) for result in results)
     helps = sum(result.num_helped for result in results)
     counts: dict[str, int | float] = {
         "pairs": len(tried),
@@ -211,7 +187,6 @@ def run_several(
         "encoded": sum(work.session.num_encoded for work in each),
         "reused": sum(known.pair in held for known in tried),
         **({"turned": turned} if turned else {}),
-        **({"closer": closer} if closer else {}),
         **({"helped": helps} if helps else {}),
         **_counts_of_rounds(tried),
     }

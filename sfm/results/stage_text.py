@@ -51,7 +51,6 @@ def _pairs(c: Counts) -> str:
 def _matching(c: Counts) -> str:
     text = f"{_count(c['matches'], 'match', 'matches')} in {_count(c['pairs'], 'pair')}"
     text += _if(c["reused"], "{} of them kept from before") + _if(c.get("turned", 0), "{} matched rotated")
-    text += _if(c.get("closer", 0), "{} matched at larger images")
     text += _if(c.get("helped", 0), "{} that SIFT ties where the matcher hardly does")
     rounds = [(c[f"round_{k}_fit"], c[f"round_{k}"]) for k in range(1, int(c.get("rounds", 0)) + 1)]
     if not rounds:
@@ -104,7 +103,7 @@ _SENTENCES: Mapping[str, tuple[Callable[[Counts], str], tuple[str, ...]]] = Mapp
     {
         "images": (_images, ("images", "skipped", "cameras", "focal_priors", "copies")),
         "pairs": (_pairs, ("images", "pairs", "dropped", "candidates")),
-        "matching": (_matching, ("pairs", "matches", "encoded", "reused", "turned", "closer", "helped", "rounds")),
+        "matching": (_matching, ("pairs", "matches", "encoded", "reused", "turned", "helped", "rounds")),
         "verification": (_verification, ("pairs", "verified", "inliers")),
         "tracks": (_tracks, ("tracks", "observations", "track_length")),
         "mapping": (_mapping, (*_MODEL, "attempt", "pairs_removed", "pairs_refused", "focals_estimated", "focal_px")),

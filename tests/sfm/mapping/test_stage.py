@@ -202,3 +202,7 @@ def test_models_whose_images_are_all_in_larger_ones_are_left_out(mapped):
         part.deregister_frame(part.image(image_id).frame_id)
     assert M.needed([whole, part]) == (whole,)
     assert M.needed([part, whole]) == (part, whole)
+    most = pycolmap.Reconstruction(whole)
+    most.deregister_frame(most.image(min(most.reg_image_ids())).frame_id)
+    assert M.needed([most, whole], 1) == (most, whole)
+    assert M.needed([most, whole], 2) == (most,)  # one image that the first does not have

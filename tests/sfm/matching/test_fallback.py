@@ -2,32 +2,74 @@
 
 from __future__ import annotations
 
+import hashlib
+from itertools import combinations
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from sfm.match_graph import Candidates, reason_number
 from sfm.matching.fallback import help_loose
 from sfm.matching.growth import FEW
 from sfm.matching.stage import OneOfSeveral, run, run_several
 from sfm.options import MatchingOptions
-from sfm.types import ImagePair, MatcherTraits
-from tests.sfm.matching.test_closer_look import BASE, LOOSE, NUM, FarSighted, Features, growing, row
-from tests.sfm.matching.test_stage import Store
-from tests.support.pair_scene import two_views
+from sfm.types import CameraPrior, Grid, ImagePair, ImageRecord, MatcherTraits, Matches
+from tests.sfm.matching.test_stage import FEATURE_BYTES, Store
+from tests.support.pair_scene import HEIGHT, WIDTH, two_views
 
-__all__ = ["row"]  # a fixture
+NUM, LOOSE = 9, 6  # images, and which of them is the first of little to see
+CELL = 8.0  # px
+CAMERA = CameraPrior("SIMPLE_PINHOLE", np.ones(3), False, "a")
 
 
-class ShortSighted(FarSighted):
-    """Images from number LOOSE on match nothing, at any size."""
+class Features:
+    nbytes = FEATURE_BYTES
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+class ShortSighted:
+    """Images below number `loose` match each other; the others nothing."""
 
     name = "short-sighted"
+    rotation_invariant = True
+    anchor = 0.5
+    traits = MatcherTraits(dense=True)
+    batch_size = 4
 
-    def at_size(self, longer_side):
-        return ShortSighted(longer_side, self.log, self.stop_after)
+    def __init__(self, loose: int = LOOSE) -> None:
+        self.loose, self.log = loose, []
+
+    @property
+    def provenance(self):
+        return {"matcher": self.name}
+
+    def grid(self, width, height):
+        return Grid(CELL, CELL, round(width / CELL))
+
+    def encode(self, images, masks=None):
+        return [Features(int(image[0, 0])) for image in images]
 
     def match(self, pairs):
-        self.log += [(self.size, f0.value) for f0, _ in pairs]
-        return [self._found(max(f0.value, f1.value) < LOOSE) for f0, f1 in pairs]
+        self.log += [(f0.value, f1.value) for f0, f1 in pairs]
+        return [self._found(max(f0.value, f1.value) < self.loose) for f0, f1 in pairs]
+
+    def _found(self, good):
+        found = two_views(num=1500, share_false=0.1 if good else 0.99)[0]
+        grid = self.grid(WIDTH, HEIGHT)
+        inside = ((found.points1 >= 0) & (found.points1 < (WIDTH, HEIGHT))).all(axis=1)
+        inside &= ((found.points0 >= 0) & (found.points0 < (WIDTH, HEIGHT))).all(axis=1)
+        points0, points1 = found.points0[inside], found.points1[inside]
+        confidence = found.confidence[inside] * (1.0 if good else 0.4)
+        return Matches(points0, points1, confidence, cells_of(points0, grid), cells_of(points1, grid))
+
+
+def cells_of(points, grid):
+    column, row = (points // (grid.cell_width, grid.cell_height)).astype(np.int64).T
+    return row * grid.columns + column
 
 
 class Detector:
@@ -57,6 +99,26 @@ class Detector:
             raise KeyboardInterrupt
         self.log += [tuple(sorted((f0.value, f1.value))) for f0, f1 in pairs]
         return [two_views(num=5 if self.blind else 200, share_false=0.1)[0] for _ in pairs]
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> tuple[Path, Store]:
+    """Images of which each is of its number as a grey value, and candidates up to three apart."""
+    names, records = [f"{i}.png" for i in range(NUM)], []
+    for i, name in enumerate(names):
+        Image.fromarray(np.full((HEIGHT, WIDTH), i, np.uint8)).save(tmp_path / name)
+        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        records.append(ImageRecord(name, WIDTH, HEIGHT, CAMERA, digest))
+    store = Store(records, ())
+    return tmp_path, growing(store)
+
+
+def growing(store: Store) -> Store:
+    rows = np.array([(i, j) for i, j in combinations(range(NUM), 2) if j - i <= 3])
+    likeness = (1.0 / (rows[:, 1] - rows[:, 0])).astype(np.float32)
+    store.candidates = Candidates(rows, likeness, np.full(len(rows), reason_number("alike")), budget=120)
+    store.pairs = tuple(ImagePair(f"{i}.png", f"{i + 1}.png") for i in range(NUM - 1))
+    return store
 
 
 def matched(store, folder, matcher, detector):
@@ -101,7 +163,7 @@ def test_the_pairs_among_the_partners_of_a_loose_image_are_matched_too(row):
 def test_what_is_tied_well_is_never_shown_to_the_detector(row):
     folder, store = row
     detector = Detector()
-    counts = matched(store, folder, FarSighted(size=BASE * 2), detector)  # which ties all of them
+    counts = matched(store, folder, ShortSighted(loose=NUM), detector)  # which ties all of them
     assert (detector.log, store.beside, store.others) == ([], (), ())
     assert "helped" not in counts
 
