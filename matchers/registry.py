@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 WITH_WEIGHTS = ("loftr", "efficient-loftr")  # matchers that --weights is for
 KEYPOINT_NETWORKS = ("xfeat", "aliked-lightglue")
+OF_NETWORKS = ("weights", "resize", "confidence")  # options that no detector uses
 
 
 def make_matcher(options: MatchingOptions) -> Matcher:
@@ -79,9 +80,7 @@ def fallback_of(options: MatchingOptions) -> MatchingOptions | None:
     if options.fallback == "off" or options.fallback in MATCHERS.parts(options.matcher):
         return None
     default = type(options)()
-    return replace(
-        options, matcher=options.fallback, weights=default.weights, resize=default.resize, confidence=default.confidence
-    )
+    return replace(options, matcher=options.fallback, **{name: getattr(default, name) for name in OF_NETWORKS})
 
 
 def device_of(options: MatchingOptions) -> str:
@@ -145,7 +144,7 @@ def _keypoint_network(name: str) -> type[XFeatMatcher | AlikedLightGlueMatcher]:
 def _say_unused(options: MatchingOptions, name: str) -> None:
     """Warns of options that are for networks without keypoints."""
     default = type(options)()
-    given = [each for each in ("weights", "resize", "confidence") if getattr(options, each) != getattr(default, each)]
+    given = [each for each in OF_NETWORKS if getattr(options, each) != getattr(default, each)]
     if given:
         log.warning("--matcher %s does not use %s", name, ", ".join(f"--{each}" for each in given))
 

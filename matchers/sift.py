@@ -65,13 +65,10 @@ class SiftMatcher:
     def __init__(self, options: SiftOptions | None = None, *, device: str = "cpu") -> None:
         self.options = options or SiftOptions()
         self.device = torch.device(device)
-        self._idle = [self._extractor()]
-
-    def _extractor(self) -> pycolmap.FeatureExtractor:
         extraction = pycolmap.FeatureExtractionOptions(num_threads=1)
         extraction.sift.max_num_features = self.options.max_features
         with quiet():
-            return pycolmap.FeatureExtractor.create(extraction, device=pycolmap.Device.cpu)
+            self._extractor = pycolmap.FeatureExtractor.create(extraction, device=pycolmap.Device.cpu)
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -91,14 +88,13 @@ class SiftMatcher:
         return None
 
     def encode(self, images: Sequence[GreyImage], masks: Sequence[Mask | None] | None = None) -> list[SiftFeatures]:
-        """Keypoints and descriptors of each image, one a core; keypoints on masked-out pixels are dropped.
+        """Keypoints and descriptors of each image; keypoints on masked-out pixels are dropped.
 
         BadImage as of sfm.matchers.base.check_images.
         """
         check_images(images, masks)
         masks = masks if masks is not None else [None] * len(images)
-        each = list(zip(images, masks, strict=True))
-        return list(map_on_cores(lambda item: self._encode_one(*item), each, cores=num_cores()))
+        return [self._encode_one(image, mask) for image, mask in zip(images, masks, strict=True)]
 
     def match(self, pairs: Sequence[tuple[SiftFeatures, SiftFeatures]]) -> list[Matches]:
         """One-to-one matches of each pair, most certain first; confidence = 1 - ratio of angles."""
@@ -111,9 +107,7 @@ class SiftMatcher:
         reduction = min(1.0, self.options.max_image_size / max(width, height))
         if reduction < 1.0:
             bitmap.rescale(int(width * reduction), int(height * reduction))
-        extractor = self._idle.pop() if self._idle else self._extractor()  # each is for one image at a time
-        keypoints, descriptors = extractor.extract(bitmap)
-        self._idle.append(extractor)
+        keypoints, descriptors = self._extractor.extract(bitmap)
         xy = pycolmap.keypoints_to_matrix(keypoints)[:, :2].reshape(-1, 2)
         xy = xy * np.array([width / bitmap.width, height / bitmap.height], np.float32)
         xy = np.clip(xy, 0, np.array([width, height], np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -85,3 +86,12 @@ class TriedPair(NamedTuple):
     round: int = 1
     reason: str = "chosen"
     fits: bool | None = None
+
+
+def partners(pairs: Iterable[ImagePair]) -> dict[str, set[str]]:
+    """By each image of the pairs, the images that it is in a pair with."""
+    found: dict[str, set[str]] = {}
+    for pair in pairs:
+        found.setdefault(pair.name0, set()).add(pair.name1)
+        found.setdefault(pair.name1, set()).add(pair.name0)
+    return found

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from sfm.match_graph import TriedPair
+from sfm.match_graph import TriedPair, partners
 from sfm.matching.loose_images import LooseImages
 from sfm.matching.pair_matching import PairMatching
 from sfm.matching.rotations import CLEARLY_TIED, RotatedPair
@@ -42,12 +42,8 @@ def help_loose(
         found |= answers
         tied |= {task.pair for task in detector.tied(answers)}
         ties |= tied
-    partners: dict[str, set[str]] = {}
-    for pair in tied:
-        partners.setdefault(pair.name0, set()).add(pair.name1)
-        partners.setdefault(pair.name1, set()).add(pair.name0)
     graph = {each.pair: each for each in tried}
-    beside = {ImagePair(*two) for own in partners.values() for two in combinations(sorted(own), 2)}
+    beside = {ImagePair(*two) for own in partners(tied).values() for two in combinations(sorted(own), 2)}
     around = sorted(beside & graph.keys() - tied)
     found |= detector.match([RotatedPair(pair, 0) for pair in around], desc="around loose images")
     last = max((each.round for each in tried), default=1)

@@ -242,12 +242,8 @@ class PairMatching:
     def _replace(self, tasks: Sequence[RotatedPair]) -> None:
         """Puts rotated matches in the place of upright ones."""
         for rotation in ROTATIONS:
-            self._write([task for task in tasks if task.rotation == rotation], self.read)
-
-    def _write(self, tasks: Sequence[RotatedPair], read: Callable[[RotatedPair], Matches]) -> None:
-        """Puts matches in the place of upright ones. read: of a pair, as it is needed."""
-        for part in parts_of(tasks, FLUSH_PAIRS):
-            self._db.write_matches([(task.pair, read(task)) for task in part], matcher_key=self._keys[0])
+            for part in parts_of((task for task in tasks if task.rotation == rotation), FLUSH_PAIRS):
+                self._db.write_matches([(task.pair, self.read(task)) for task in part], matcher_key=self._keys[0])
 
     def read(self, task: RotatedPair) -> Matches:
         """The matches of a pair at a rotation."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from sfm.match_graph import partners
 from sfm.matching.growth import FOUND, JUDGED
 from sfm.matching.rotations import ROTATIONS, ImageGroups, RotatedPair, probe_order
 from sfm.types import ImagePair
@@ -155,11 +156,8 @@ class Turning:
         whose images are tied to the same others."""
         left = (pair for pair in self._answers if pair not in self.ties and not self.groups.apart(pair))
         tasks = [task for task in map(self._as_foretold, left) if task not in self._asked]
-        partners: dict[str, set[str]] = {}
-        for pair in self.ties:
-            partners.setdefault(pair.name0, set()).add(pair.name1)
-            partners.setdefault(pair.name1, set()).add(pair.name0)
-        shared = {t: len(partners.get(t.pair.name0, set()) & partners.get(t.pair.name1, set())) for t in tasks}
+        tied_to = partners(self.ties)
+        shared = {t: len(tied_to.get(t.pair.name0, set()) & tied_to.get(t.pair.name1, set())) for t in tasks}
         return sorted(tasks, key=lambda task: (-shared[task], task))[: self._at_once]
 
     def _to_probe(self) -> list[RotatedPair]:

@@ -136,10 +136,12 @@ class Run:
         return tuple(map(make_matcher, one_by_one(self.options.matching)))
 
     @cached_property
-    def fallback(self) -> Matcher | None:
-        """The detector that matches what the first matcher hardly does; None where that is one itself."""
+    def fallback(self) -> tuple[Matcher, MatchingOptions] | None:
+        """The detector that matches what the first matcher hardly does, its options; None where that is one itself."""
         options = fallback_of(self.options.matching) if self.imported is None else None
-        return make_matcher(options) if options is not None and self.matchers[0].grid(64, 64) is not None else None
+        if options is None or self.matchers[0].grid(64, 64) is None:
+            return None
+        return make_matcher(options), options
 
     @cached_property
     def address(self) -> str | None:
@@ -238,7 +240,7 @@ def _run_pairs(run: Run) -> StageSummary:
 
 def _matching_depends_on(run: Run) -> Any:
     turns = run.options.matching.turns
-    helps = [run.fallback.provenance] if run.fallback is not None else []
+    helps = [run.fallback[0].provenance] if run.fallback is not None else []
     return [run.matcher_provenance, turns if turns == "off" else f"{turns}, glance", *helps]
 
 
@@ -247,8 +249,7 @@ def _run_matching(run: Run) -> StageSummary:
         return OneOfSeveral(matcher, options, on_cluster.session_maker(run, matcher, options))
 
     each = list(map(one, run.matchers, one_by_one(run.options.matching)))
-    own = fallback_of(run.options.matching)
-    fallback = one(run.fallback, own) if run.fallback is not None and own is not None else None
+    fallback = one(*run.fallback) if run.fallback is not None else None
     return matching.run_several(run.db, each, run.pixels, masks=run.masks, fallback=fallback)
 
 
