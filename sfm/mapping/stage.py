@@ -24,6 +24,7 @@ from sfm.colmap.camera import replace_focals
 from sfm.colmap.database import camera_ids, place_database
 from sfm.colmap.model_writer import UNREFINED, write_models
 from sfm.colmap.rig_models import has_rigs
+from sfm.colmap.several_models import in_other_models, names_of, needed
 from sfm.errors import BadFile, NoModel
 from sfm.geometry.focal_from_F import estimate_focals
 from sfm.images.index import copy_reasons
@@ -94,18 +95,6 @@ def _scratch(output: Path) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def needed(models: Sequence[pycolmap.Reconstruction], least: int = 1) -> tuple[pycolmap.Reconstruction, ...]:
-    """Models without those that have fewer than `least` images that no larger one has: beginnings that mapping left."""
-    kept: list[pycolmap.Reconstruction] = []
-    seen: set[str] = set()
-    for model in models:
-        names = {model.image(i).name for i in model.reg_image_ids()}
-        if not kept or len(names - seen) >= least:
-            kept.append(model)
-            seen |= names
-    return tuple(kept)
 
 
 def reconstruct(data: MappingInput, options: MappingOptions, output: Path, rigs: Sequence[CameraRig] = ()) -> Mapped:
@@ -202,7 +191,7 @@ def _mounted(
         return replace(free, notes=(*free.notes, lost)), path
     left_out = drop_misregistered(own)
     for model in free.models[1:]:
-        left_out |= {model.image(i).name: NOT_JOINED for i in model.reg_image_ids()}
+        left_out |= dict.fromkeys(sorted(names_of(model)), NOT_JOINED)
     num = mounted.model.num_reg_images() - free.models[0].num_reg_images()
     gained = (f"{mounted.note}; {num} images more registered through it",) if num > 0 else (mounted.note,)
     result = replace(free, models=(mounted.model,), left_out=left_out, data=mounted.data, notes=(*free.notes, *gained))
@@ -230,24 +219,23 @@ def unregistered(
 ) -> tuple[tuple[str, str], ...]:
     """(image name, reason) of every image that is not in the largest model. left_out: reasons that are known."""
     strongest = strongest_pairs(data)
-    where: dict[str, int] = {}
-    for i, model in reversed(list(enumerate(models))):
-        where.update({model.image(image_id).name: i for image_id in model.reg_image_ids()})
+    registered = names_of(models[0]) if models else set[str]()
+    elsewhere = in_other_models(models)
     result = []
     for record in data.images:
         name = record.name
-        if where.get(name) == 0:
+        if name in registered:
             continue
         inliers, partner = strongest.get(name, (0, ""))
-        if name in where:
-            reason = f"in another model (sparse/{where[name]})"
+        if name in elsewhere:
+            reason = elsewhere[name]
         elif name in (left_out or {}):
             reason = (left_out or {})[name]
         elif inliers == 0:
             reason = "matched nothing: no pair of it was verified"
         elif inliers < STRATEGIES[0].abs_pose_min_num_inliers:
             reason = f"too few inliers ({inliers} at most, with {partner})"
-        elif models and where.get(partner) != 0:
+        elif models and partner not in registered:
             reason = f"not connected to the model (most inliers, {inliers}, with {partner}, which is not in it either)"
         else:
             reason = f"registration failed (most inliers, {inliers}, with {partner}): no pose fits its matches"

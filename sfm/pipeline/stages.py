@@ -374,7 +374,7 @@ STAGES = (
         ("images", "verification", "tracks"),
         _mapping_depends_on,
         _run_mapping,
-        revision=3,
+        revision=4,
         files=(f"{UNREFINED}/0/images.bin", "database.db"),
     ),
     Stage(
@@ -382,7 +382,7 @@ STAGES = (
         ("mapping",),
         lambda run: asdict(run.options.refinement),
         _run_refinement,
-        revision=3,
+        revision=4,
         files=("sparse/0/images.bin", "points.ply", "database.db"),
     ),
 )

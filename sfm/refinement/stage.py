@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,15 +17,17 @@ from sfm.colmap.copies import add_copies
 from sfm.colmap.database import place_database
 from sfm.colmap.model_reader import has_foreign, read_models
 from sfm.colmap.model_writer import UNREFINED, ReadRGB, colour_points, write_models, write_ply
+from sfm.colmap.several_models import in_other_models, names_of, needed
 from sfm.errors import BadFile
 from sfm.mapping.final_database import reconcile, with_copies, write_final_database
 from sfm.mapping.rigs import with_poses_of
-from sfm.refinement.checkpoint import rounds_folder
+from sfm.refinement.checkpoint import Refined, rounds_folder
 from sfm.refinement.rounds import Refiner, calibrate, focal_evidence, refine, with_weak_cameras
 from sfm.system.hashing import files_digest, json_bytes
 from sfm.types import StageSummary
 from sfm.wording import counted
 
+LOST = "lost in refinement: too few of its points, or of its model's own images, were left"
 NO_COPIES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -34,6 +36,38 @@ def scratch_folder(output: Path, refiner: Refiner) -> Path:
     depends_on = json_bytes([__version__, asdict(refiner.options), refiner.mapping.seed], sort_keys=False)
     digest = files_digest(sorted((output / UNREFINED).rglob("*.bin")), start=depends_on)
     return rounds_folder(output, digest[:16])
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedModel:
+    """A calibrated model, what refinement did, what is known of its cameras, in lines for the user (notes) and of those
+    that the images hardly determine."""
+
+    model: pycolmap.Reconstruction
+    state: Refined
+    notes: tuple[str, ...]
+    weak: tuple[FocalEvidence, ...]
+
+
+def refine_all(refiner: Refiner, models: Sequence[pycolmap.Reconstruction], scratch: Path) -> list[RefinedModel]:
+    """Refined models, most images first.
+
+    Refinement registers images that mapping left out. So a model may grow over another one: of which fewer than
+    --min-model-size images are in no other, it is left out.
+    """
+    found: list[RefinedModel] = []
+    seen: set[str] = set()
+    for i, mapped in enumerate(models):
+        if found and len(names_of(mapped) - seen) < refiner.mapping.min_model_size:
+            continue
+        own, start = with_weak_cameras(refiner, mapped)
+        state = refine(own, start, scratch / str(i))
+        model, notes = calibrate(own, state)
+        found.append(RefinedModel(model, state, notes, own.weak))
+        seen |= names_of(model)
+    found.sort(key=lambda each: -each.model.num_reg_images())
+    kept = needed([each.model for each in found], refiner.mapping.min_model_size)
+    return [each for each in found if any(each.model is model for model in kept)]
 
 
 def _copied(num: int) -> tuple[str, ...]:
@@ -57,16 +91,13 @@ def run(
     models: Sequence[pycolmap.Reconstruction] = read_models(output / UNREFINED)
     if has_foreign(models, refiner.data.sigmas):
         raise BadFile(f"{output / UNREFINED}: models of other images; delete it and run again")
-    states, notes = [refiner.start(model) for model in models], tuple[str, ...]()
-    weak: tuple[FocalEvidence, ...] = ()
+    mapped = set[str]().union(*(names_of(model) for model in models))
+    state, notes, weak = Refined(models[0], {}), tuple[str, ...](), tuple[FocalEvidence, ...]()
     scratch = scratch_folder(output, refiner)
     if refiner.data.refinable and not refiner.options.no_refine:
-        held = [with_weak_cameras(refiner, model) for model in models]
-        states = [refine(own, model, scratch / str(i)) for i, (own, model) in enumerate(held)]
-        models, reports = zip(
-            *(calibrate(own, state) for (own, _), state in zip(held, states, strict=True)), strict=True
-        )
-        notes, weak = reports[0], held[0][0].weak
+        found = refine_all(refiner, models, scratch)
+        models = [each.model for each in found]
+        state, notes, weak = found[0].state, found[0].notes, found[0].weak
     reconcile(models)
     for model in models:
         colour_points(model, read_rgb)
@@ -79,7 +110,6 @@ def run(
     place_database(scratch / "database.db", output / "database.db")
     shutil.rmtree(output / ".refinement", ignore_errors=True)
     best = models[0]
-    registered = {best.images[i].name for i in best.reg_image_ids()}
     counts: dict[str, int | float] = {
         "models": len(models),
         "registered": best.num_reg_images(),
@@ -87,12 +117,14 @@ def run(
         "observations": best.compute_num_observations(),
         "track_length": best.compute_mean_track_length(),
         "reprojection_error": best.compute_mean_reprojection_error(),
-        "rounds": states[0].rounds,
-        "moved_network_px": states[0].moved * max(finder.traits.pixel_sigma for finder in refiner.data.finders),
-        "rejected": states[0].num_rejected,
-        "newly_registered": states[0].num_registered,
+        "rounds": state.rounds,
+        "moved_network_px": state.moved * max(finder.traits.pixel_sigma for finder in refiner.data.finders),
+        "rejected": state.num_rejected,
+        "newly_registered": state.num_registered,
     }
     false = (one for one in focal_evidence(refiner, best) if one.is_false)
     notes = (*notes, *map(str, weak), *map(str, false), *_copied(len(copied)))
-    skipped = tuple((name, reason) for name, reason in left_out if name not in registered)
+    reasons = {**dict(left_out), **dict.fromkeys(sorted(mapped), LOST), **in_other_models(models)}
+    registered = names_of(best)
+    skipped = tuple((name, reason) for name, reason in reasons.items() if name not in registered)
     return StageSummary("refinement", counts, time.perf_counter() - started, skipped, notes=notes)

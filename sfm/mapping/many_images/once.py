@@ -2,8 +2,9 @@
 
 What would take several mappings to find out, which focal length to begin at and whether cameras are of one kind, is
 found on a well connected part of the images, which is mapped as a small set is (sfm.mapping.retry_strategy). Its model
-is then the start of the mapping of all. Images that are missing in the end, or misregistered, are registered in what is
-there with lower thresholds, without the pairs that contradict it.
+is then the start of the mapping of all. A group of images that was misregistered is mapped by itself, and that model
+grown: what ties it to the others may lead to the right place from there. Images that are missing in the end, or
+misregistered, are registered in what is there with lower thresholds, without the pairs that contradict it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sfm.colmap.camera import replace_focals
 from sfm.colmap.model_writer import save_model
 from sfm.mapping.colmap_mapper import map_incrementally, register_more
 from sfm.mapping.inputs import Attempt, MappingInput, Strategy, without_pairs, write_database
-from sfm.mapping.many_images.part import well_connected
+from sfm.mapping.many_images.part import well_connected, within
 from sfm.mapping.registry import run_mapper
 from sfm.mapping.retry_strategy import (
     STRATEGIES,
@@ -33,6 +34,7 @@ from sfm.options import MappingOptions
 from sfm.types import ImagePair
 
 ENOUGH = 0.5  # of the part's images, for its model to be a start
+GROUP = 10  # misregistered images, to be mapped by themselves; fewer are registered anew
 
 
 def map_once(data: MappingInput, options: MappingOptions, scratch: Path) -> Outcome:
@@ -43,6 +45,10 @@ def map_once(data: MappingInput, options: MappingOptions, scratch: Path) -> Outc
         again = _run(replace(attempt, data=without_pairs(data, wrong)), options, scratch / "all again", None)
         if again[0].support > outcome.support:
             outcome, wrong = replace(again[0], removed_pairs=len(wrong)), again[1]
+    if outcome.models and not outcome.is_folded and len(outcome.misregistered) >= GROUP:
+        other, against = _from_group(outcome, options, scratch / "group")
+        if other.support > outcome.support:
+            outcome, wrong = other, against
     for strategy in STRATEGIES:
         if is_complete(outcome) and not outcome.misregistered:
             break
@@ -86,6 +92,20 @@ def _run(
     (folder / "start").mkdir()
     save_model(start, folder / "start")
     return evaluate(attempt, tuple(map_incrementally(attempt, options, folder, folder / "start")), folder)
+
+
+def _from_group(outcome: Outcome, options: MappingOptions, folder: Path) -> tuple[Outcome, frozenset[ImagePair]]:
+    """The outcome of going on from a model of the misregistered images alone. The others were the start before, and all
+    that ties those to them may be a few false matches, of which none is left in the model that they have together."""
+    folder.mkdir()
+    attempt, images = outcome.attempt, outcome.misregistered
+    alone, wrong = _run(replace(attempt, data=within(attempt.data, images)), options, folder / "alone", None)
+    if 2 * alone.num_well_registered < len(images):
+        return alone, wrong
+    former = pycolmap.Reconstruction(outcome.models[0])
+    drop_images(former, images)
+    grown, wrong = _run(attempt, options, folder / "grown", alone.models[0])
+    return replace(grown, models=(*grown.models, former), removed_pairs=outcome.removed_pairs), wrong
 
 
 def _more(

@@ -193,16 +193,3 @@ def test_poses_of_other_images_are_one_clear_line(mapping_data, tmp_path, names,
         M.reconstruct(mapping_data, replace(OPTIONS, known_poses=tmp_path / "known"), tmp_path / "out")
     assert str(tmp_path / "known") in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_models_whose_images_are_all_in_larger_ones_are_left_out(mapped):
-    whole = mapped[1].models[0]
-    part = pycolmap.Reconstruction(whole)
-    for image_id in sorted(part.reg_image_ids())[2:]:
-        part.deregister_frame(part.image(image_id).frame_id)
-    assert M.needed([whole, part]) == (whole,)
-    assert M.needed([part, whole]) == (part, whole)
-    most = pycolmap.Reconstruction(whole)
-    most.deregister_frame(most.image(min(most.reg_image_ids())).frame_id)
-    assert M.needed([most, whole], 1) == (most, whole)
-    assert M.needed([most, whole], 2) == (most,)  # one image that the first does not have

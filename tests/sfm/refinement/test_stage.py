@@ -6,8 +6,10 @@ import numpy as np
 import pycolmap
 import pytest
 
-from sfm.options import RefinementOptions
+from sfm.colmap.several_models import names_of
+from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement import stage as R
+from sfm.refinement.checkpoint import Refined
 from sfm.refinement.rounds import Refiner
 from sfm.types import MatcherTraits
 from tests.support.carrying_on import assert_database_is_of
@@ -25,11 +27,11 @@ def output_of(model, tmp_path, num=1):
     return tmp_path
 
 
-def stage(refiner, output):
+def stage(refiner, output, left_out=LEFT_OUT):
     def read_rgb(name):
         return np.repeat(rendered(NAMES.index(name))[..., None], 3, axis=2)
 
-    return R.run(refiner, output=output, read_rgb=read_rgb, left_out=LEFT_OUT)
+    return R.run(refiner, output=output, read_rgb=read_rgb, left_out=left_out)
 
 
 def test_the_stage_writes_refined_models_and_their_keypoints(data, model, refined, tmp_path):
@@ -55,6 +57,46 @@ def test_the_stage_writes_refined_models_and_their_keypoints(data, model, refine
     colours = np.array([p.color for p in result.points3D.values()], np.float64)
     assert (colours[:, 0] == colours[:, 2]).all()
     assert colours[:, 0].std() > 10
+
+
+def without(model, names):
+    found = pycolmap.Reconstruction(model)
+    for image_id in found.reg_image_ids():
+        if found.image(image_id).name in names:
+            found.deregister_frame(found.image(image_id).frame_id)
+    return found
+
+
+def test_a_model_that_another_has_grown_over_is_left_out(data, model, tmp_path, monkeypatch):
+    refined = []
+
+    def refine(refiner, start, scratch):  # registers what only the second model has
+        refined.append(names_of(start))
+        return Refined(without(model, NAMES[4:]), {})
+
+    monkeypatch.setattr(R, "refine", refine)
+    monkeypatch.setattr(R, "calibrate", lambda refiner, state: (state.model, ()))
+    refiner = replace(refiner_of(data), mapping=MappingOptions(min_model_size=1))
+    output = tmp_path / "out"
+    for i, each in enumerate((without(model, NAMES[3:]), without(model, [NAMES[0], NAMES[4]]))):
+        (output / "unrefined" / str(i)).mkdir(parents=True)
+        each.write_binary(output / "unrefined" / str(i))
+    left_out = (NAMES[3], "in another model (sparse/1)"), (NAMES[4], "no verified pair")
+    summary = stage(refiner, output, left_out)
+    assert refined == [set(NAMES[:3])]
+    assert (summary.counts["models"], summary.counts["registered"]) == (1, 4)
+    assert summary.skipped == ((NAMES[4], "no verified pair"),)
+
+
+def test_the_model_of_most_images_is_the_first_after_refinement(data, model, tmp_path, monkeypatch):
+    def refine(refiner, start, scratch):
+        return Refined(pycolmap.Reconstruction(model) if names_of(start) == set(NAMES[3:]) else start, {})
+
+    monkeypatch.setattr(R, "refine", refine)
+    monkeypatch.setattr(R, "calibrate", lambda refiner, state: (state.model, ()))
+    first, second = without(model, NAMES[3:]), without(model, NAMES[:3])
+    found = R.refine_all(replace(refiner_of(data), mapping=MappingOptions(min_model_size=1)), [first, second], tmp_path)
+    assert [each.model.num_reg_images() for each in found] == [len(NAMES)]
 
 
 @pytest.mark.parametrize("case", ["--no-refine", "not refinable"])
