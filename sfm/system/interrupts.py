@@ -23,11 +23,13 @@ _AGAIN_S = 0.005  # after which a deferred Ctrl-C is tried again
 
 
 def end_at_sigterm() -> None:
-    """SIGTERM ends the process at once, like a kill. Call it when pycolmap is loaded.
+    """SIGTERM ends the process at once, like a kill.
 
-    Its glog takes SIGTERM for a crash: it writes the stack, and waits for ever where it interrupts an allocation.
-    Does nothing outside the main thread.
+    pycolmap's glog takes SIGTERM for a crash: it writes the stack, and waits for ever where it interrupts an allocation.
+    It does so from when it is loaded, so it is loaded here. Does nothing outside the main thread.
     """
+    import pycolmap  # noqa: F401
+
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

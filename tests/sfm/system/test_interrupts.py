@@ -111,3 +111,15 @@ def test_nothing_is_left_behind():
         with pytest.raises(error), ended_in_time("not this"):
             raise error
         assert signal.set_wakeup_fd(before) == before
+
+
+def test_sigterm_is_a_kill_whether_pycolmap_was_loaded_or_is_later():
+    program = """
+import os, signal
+from sfm.system.interrupts import end_at_sigterm
+end_at_sigterm()
+import pycolmap
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGTERM, "")
