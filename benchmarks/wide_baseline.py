@@ -28,14 +28,12 @@ from benchmarks.two_view import (
     Array,
     MatchFn,
     PosedPair,
-    Row,
     View,
-    as_json,
     evaluate_matcher,
     methods,
     read_set,
-    summarise,
 )
+from benchmarks.two_view_table import Row, as_json, summarise
 from sfm.geometry.poses import rotation_angle_deg
 
 WIDE_DEG = 30.0
