@@ -22,7 +22,7 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -280,9 +280,11 @@ def xfeat_star(top_k: int = 10_000) -> MatchFn:
 
 def of_weights(name: str, confidence: float) -> MatchFn:
     """Our matcher with the weights of this name or file, without matches of less confidence."""
-    from sfm import weights
+    from sfm.matchers.loftr import checkpoint
 
-    return of_matcher(weights.load(name), confidence)
+    choice = checkpoint.choose(name, device="cpu")
+    chosen = replace(choice, config=replace(choice.config, threshold=confidence))
+    return of_matcher(checkpoint.load_matcher(chosen), confidence)
 
 
 def methods(args: argparse.Namespace) -> dict[str, MatchFn]:

@@ -12,7 +12,8 @@ covariances that assume independence are far too small. So the model is cut in h
 and what the halves say is compared: how much they differ beyond their covariances inflates them. Errors that all images
 share do not show there; for them a share of the noise counts as smooth over the image.
 
-Each camera is calibrated from its own images. Sample sizes bound the time. Pixels are COLMAP's (sfm.types).
+Each camera is calibrated from its own images, or of many from a sample (sfm.calibration.sample).
+Pixels are COLMAP's (sfm.types).
 
 Kass and Raftery, Bayes Factors, 1995 (strong: 20 to 1); MacKay, Bayesian Interpolation, 1992.
 """
@@ -25,7 +26,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from sfm.calibration.intrinsics_posterior import (
     SHAPE,
@@ -41,11 +41,11 @@ from sfm.calibration.intrinsics_posterior import (
     residuals,
     select,
 )
+from sfm.calibration.sample import sample
 from sfm.types import Float64
 from sfm.wording import counted
 
-MIN_IMAGES, MAX_IMAGES = 5, 80  # of one camera
-MIN_OBSERVATIONS, MAX_OBSERVATIONS = 200, 12_000
+MIN_IMAGES, MIN_OBSERVATIONS = 5, 200  # of one camera
 STRONG = 3.0  # log of the Bayes factor from which on a further parameter is freed: 20 to 1
 
 # Standard deviations of real cameras, of the focal length around what mapping found. The centre's is over the longer
@@ -124,66 +124,6 @@ class Solution:
     dropped: tuple[tuple[str, str], ...]
 
 
-def _choose_images(image: NDArray[np.int64], point: NDArray[np.int64], num: int) -> NDArray[np.int64]:
-    """MAX_IMAGES of `num` images, ascending, each of most points in common with the others. image, point: (O,) rows of
-    the observations."""
-    seen = csr_matrix((np.ones(len(image), bool), (image, point)), shape=(num, point.max() + 1)).astype(np.float32)
-    shared = (seen @ seen.T).toarray()
-    chosen = [int(np.diag(shared).argmax())]
-    links = shared[chosen[0]].copy()
-    for _ in range(MAX_IMAGES - 1):
-        links[chosen] = -1.0
-        chosen.append(int(links.argmax()))
-        links += shared[chosen[-1]]
-    return np.sort(chosen)
-
-
-def _observations(model: pycolmap.Reconstruction, image_ids: list[int]) -> tuple[NDArray[np.int64], Float64]:
-    """(O, 2) image row and point id, and (O, 2) px, of triangulated keypoints."""
-    rows, xy = [np.zeros((0, 2), np.int64)], [np.zeros((0, 2))]
-    for row, image_id in enumerate(image_ids):
-        points = model.image(image_id).get_observation_points2D()
-        rows.append(np.array([(row, p.point3D_id) for p in points], np.int64).reshape(-1, 2))
-        xy.append(np.array([p.xy for p in points], np.float64).reshape(-1, 2))
-    return np.concatenate(rows), np.concatenate(xy)
-
-
-def _first_of(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(O,) which rows are the first of their kind: COLMAP's tracks may have two observations in one image."""
-    first = np.zeros(len(rows), bool)
-    key = rows[:, 0] * (int(rows[:, 1].max(initial=0)) + 1) + rows[:, 1]
-    first[np.unique(key, return_index=True)[1]] = True
-    return first
-
-
-def _sample(model: pycolmap.Reconstruction, image_ids: list[int], lens: Lens, theta: Float64) -> tuple[Views, State]:
-    """The images' longest tracks, up to MAX_OBSERVATIONS, scaled to unit size around their mean."""
-    rows, xy = _observations(model, image_ids)
-    point_ids, point_idx = np.unique(rows[:, 1], return_inverse=True)
-    if len(image_ids) > MAX_IMAGES:
-        keep = np.isin(rows[:, 0], _choose_images(rows[:, 0], point_idx, len(image_ids)))
-    else:
-        keep = np.ones(len(rows), bool)
-    length = np.bincount(point_idx[keep], minlength=len(point_ids))
-    order = np.argsort(-length, kind="stable")
-    within = np.zeros(len(point_ids), bool)
-    within[order[np.cumsum(length[order]) <= MAX_OBSERVATIONS]] = True
-    poses = [model.image(i).cam_from_world().matrix() for i in image_ids]
-    R, t = np.array([p[:, :3] for p in poses]), np.array([p[:, 3] for p in poses])
-    xyz = np.array([model.point3D(int(i)).xyz for i in point_ids]).reshape(-1, 3)
-    depth = np.einsum("oj,oj->o", R[rows[:, 0], 2], xyz[point_idx]) + t[rows[:, 0], 2]
-    keep &= within[point_idx] & (depth > 0)
-    keep &= _first_of(np.stack([point_idx, rows[:, 0]], 1))
-    by_point = np.argsort(point_idx, kind="stable")
-    views = Views(lens, point_idx[by_point], rows[by_point, 0], xy[by_point])
-    views, state = select(views, State(R, t, xyz, theta), keep[by_point])
-    if not len(views):
-        return views, state
-    centre = state.xyz.mean(0)
-    size = max(float(np.median(np.linalg.norm(state.xyz - centre, axis=1))), 1e-12)
-    return views, replace(state, t=(state.t + state.R @ centre) / size, xyz=(state.xyz - centre) / size)
-
-
 def _prior_sd(name: str) -> float:
     known = {"f": FOCAL_SD, SHAPE: SHAPE_SD, "cx": CENTRE_SD, "cy": CENTRE_SD, "p1": TANGENTIAL_SD, "p2": TANGENTIAL_SD}
     return known.get(name, DISTORTION_SD)
@@ -206,7 +146,7 @@ def prepare(model: pycolmap.Reconstruction, camera: pycolmap.Camera, image_ids: 
         further[SHAPE] = [names.index(SHAPE)]
     if own == "SIMPLE_RADIAL":
         further[SECOND] = [names.index("k2")]
-    views, state = _sample(model, image_ids, lens, theta)
+    views, state = sample(model, image_ids, lens, theta)
     prior = Prior(free, mean, np.array([_prior_sd(names[i]) for i in free]))
     return Problem(views, state, prior, {name: np.array(places) for name, places in further.items()})
 

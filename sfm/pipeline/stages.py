@@ -382,7 +382,7 @@ STAGES = (
         ("mapping",),
         lambda run: asdict(run.options.refinement),
         _run_refinement,
-        revision=4,
+        revision=5,
         files=("sparse/0/images.bin", "points.ply", "database.db"),
     ),
 )

@@ -25,8 +25,8 @@ _AGAIN_S = 0.005  # after which a deferred Ctrl-C is tried again
 def end_at_sigterm() -> None:
     """SIGTERM ends the process at once, like a kill.
 
-    pycolmap's glog takes SIGTERM for a crash: it writes the stack, and waits for ever where it interrupts an allocation.
-    It does so from when it is loaded, so it is loaded here. Does nothing outside the main thread.
+    pycolmap's glog, from when it is loaded, takes SIGTERM for a crash: it writes the stack, and waits for ever where it
+    interrupts an allocation. So it is loaded here. Does nothing outside the main thread.
     """
     import pycolmap  # noqa: F401
 
