@@ -1,4 +1,4 @@
-"""A batch of training pairs, and how hard its pairs are."""
+"""A batch of training pairs, wherever they come from, and how hard pairs are that are made in batches."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sfm.datasets.batched_pairs.cameras import STRIDE
 from sfm.datasets.batched_pairs.scenes.scene_parts import Draws
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairBatch:
-    """B pairs. image0, image1: (B, 1, H, W) f32 in [0, 1]. warp01: (B, h, w, 2) f32, where each anchor of image 0 lies
-    in image 1, px, NaN where it is not seen; warp10: the other way. known0, known1: (B, h, w) bool, where that is
-    certain. Sparse truth: points0, points1: (M, 2) f32 px of the pairs b_ids (M,) i64."""
+    """B pairs. image0, image1: (B, 1, H, W) f32 in [0, 1]. warp01: (B, H/8, W/8, 2) f32, where each anchor of image 0
+    lies in image 1, px, NaN where it is not seen; warp10: the other way. known0, known1: (B, H/8, W/8) bool, where that
+    is certain. Sparse truth: points0, points1: (M, 2) f32 px of the pairs b_ids (M,) i64."""
 
     image0: Tensor
     image1: Tensor
@@ -32,9 +33,17 @@ class PairBatch:
     def dense(
         cls, images: tuple[Tensor, Tensor], warps: tuple[Tensor, Tensor], known: tuple[Tensor, Tensor]
     ) -> PairBatch:
-        """Without sparse truth."""
+        """Without sparse truth. images, warps, known: of either side, as the fields."""
         none = images[0].new_zeros(0, 2)
         return cls(*images, *warps, *known, none, none, torch.zeros(0, dtype=torch.long, device=none.device))
+
+    @classmethod
+    def sparse(cls, images: tuple[Tensor, Tensor], points: tuple[Tensor, Tensor], b_ids: Tensor) -> PairBatch:
+        """Without dense truth: nothing is known of any cell, so none counts as one without a partner."""
+        batch, _, height, width = images[0].shape
+        unseen = images[0].new_full((batch, height // STRIDE, width // STRIDE, 2), torch.nan)
+        unknown = torch.zeros(unseen.shape[:3], dtype=torch.bool, device=unseen.device)
+        return cls(*images, unseen, unseen, unknown, unknown, *points, b_ids)
 
     @classmethod
     def joined(cls, parts: list[PairBatch]) -> PairBatch:
@@ -45,9 +54,9 @@ class PairBatch:
         values["b_ids"] = torch.cat([part.b_ids + start for part, start in zip(parts, starts, strict=True)])
         return cls(**values)
 
-    def split(self, size: int) -> list[PairBatch]:
+    def split(self, size: int, draws: Draws) -> list[PairBatch]:
         """The pairs shuffled, in batches of `size`; what is left over is left out."""
-        order = torch.randperm(len(self.image0), device=self.image0.device)
+        order = torch.randperm(len(self.image0), generator=draws.generator, device=self.image0.device)
         parts = []
         for ids in torch.split(order[: len(order) // size * size], size):
             place = torch.full_like(order, -1)

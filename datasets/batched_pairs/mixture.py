@@ -1,8 +1,8 @@
-"""The stream that a run trains on: so many pairs of each kind in every batch, harder as the run goes on."""
+"""Pairs of all kinds, made together: so many of each in every batch, harder as the run goes on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from sfm.datasets.batched_pairs.photometric import changed
 from sfm.datasets.batched_pairs.rgbd_pairs import RgbdFrames, rgbd_pairs
 from sfm.datasets.batched_pairs.scenes.rendering import Kernels
 from sfm.datasets.batched_pairs.scenes.scene_parts import Draws, Textures
-from sfm.datasets.batched_pairs.scenes.scene_views import rendered_pairs
+from sfm.datasets.batched_pairs.scenes.scene_views import PAIRS, rendered_pairs
 from sfm.datasets.batched_pairs.textures import TextureBank
 from sfm.datasets.batched_pairs.track_pairs import SharedTracks, track_pairs
 
@@ -44,23 +44,20 @@ def _varied(image: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Of a batch: pairs of frames with depth; scenes that are rooms, objects, house fronts, of which each gives six
-    pairs; pairs of flat photos and of tracks."""
+    """How many of each kind are made at once: pairs of frames with depth; scenes that are rooms, objects, house fronts,
+    of which each gives len(PAIRS) pairs; pairs of flat photos and of tracks. The defaults make 64 pairs; in these
+    proportions the weights compact-wide were trained."""
 
-    frames: int = 16
+    frames: int = 18
     rooms: int = 3
     objects: int = 1
     fronts: int = 1
     flat: int = 8
     tracks: int = 8
 
-    def times(self, number: float) -> Shares:
-        """So many times as many."""
-        return Shares(*(round(number * getattr(self, f.name)) for f in fields(Shares)))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sources:
+class Mixture:
     """All that pairs are made from. frames, tracks: None where there are none."""
 
     bank: TextureBank
@@ -68,6 +65,24 @@ class Sources:
     kernels: Kernels
     frames: RgbdFrames | None = None
     tracks: SharedTracks | None = None
+
+    def shares(self, draws: Draws, num: int) -> Shares:
+        """Drawn for `num` pairs or a few more, in the proportions of the defaults; the part of kinds without a source
+        goes to the others, and scenes, which are always there, are whole."""
+        usual = Shares()
+        photos = (
+            usual.frames * (self.frames is not None),
+            usual.flat * bool(self.textures.num_photos),
+            usual.tracks * (self.tracks is not None),
+        )
+        scenes = (usual.rooms, usual.objects, usual.fronts)
+        wanted = num * sum(scenes) / (len(PAIRS) * sum(scenes) + sum(photos))
+        num_scenes = int(wanted + draws.uniform(1).item())  # rounded up as often as its fraction says
+        if not any(photos):
+            num_scenes = -(-num // len(PAIRS))
+        rooms, objects, fronts = _drawn(draws, scenes, num_scenes)
+        frames, flat, tracks = _drawn(draws, photos, max(0, num - len(PAIRS) * num_scenes))
+        return Shares(frames, rooms, objects, fronts, flat, tracks)
 
     def batch(
         self,
@@ -106,3 +121,12 @@ class Sources:
         images = changed(draws, torch.cat([joined.image0, joined.image1]))
         image0, image1 = images.chunk(2)
         return replace(joined, image0=image0, image1=image1)
+
+
+def _drawn(draws: Draws, weights: tuple[int, ...], num: int) -> list[int]:
+    """How many of each kind `num` draws by weight give."""
+    if not num:
+        return [0] * len(weights)
+    weight = torch.tensor(weights, dtype=torch.float32, device=draws.device)
+    kinds = torch.multinomial(weight, num, replacement=True, generator=draws.generator)
+    return [int(count) for count in torch.bincount(kinds, minlength=len(weights))]

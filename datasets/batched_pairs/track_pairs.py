@@ -48,8 +48,5 @@ def track_pairs(
         moved.append(mapped(torch.linalg.inv(from_net), points[..., 2 * side : 2 * side + 2]))
     keep = inside(moved[0], net_size(size, moved[0])) & inside(moved[1], net_size(size, moved[1])) & exist
     b_ids, rows = torch.where(keep)
-    unknown = torch.full((num, size[0] // 8, size[1] // 8, 2), torch.nan, device=points.device)
-    certain = torch.zeros(unknown.shape[:3], dtype=torch.bool, device=points.device)
-    return PairBatch(
-        images[0], images[1], unknown, unknown, certain, certain, moved[0][b_ids, rows], moved[1][b_ids, rows], b_ids
-    )
+    points0, points1 = moved[0][b_ids, rows], moved[1][b_ids, rows]
+    return PairBatch.sparse((images[0], images[1]), (points0, points1), b_ids)

@@ -106,7 +106,7 @@ def _numbers(path: Path, columns: int) -> Float64:
 
 
 @lru_cache(maxsize=256)
-def _depth(path: Path) -> Float32:
+def read_depth(path: Path) -> Float32:
     """(h, w) in the poses' unit, 0 unknown. BadImage where it cannot be read."""
     if path.suffix == ".h5":
         return _hdf5_depth(path)
@@ -163,14 +163,8 @@ class DepthPairs:
         self.size, self.seed = size, seed
         self.difficulty = difficulty or DepthDifficulty()
         self._sequences = tuple(sequences)
-        self._pairs, weights = [], []
-        for number, sequence in enumerate(self._sequences):
-            pairs, weight = overlapping_pairs(sequence, self.difficulty, seed=seed)
-            self._pairs += [(number, i, j) for i, j in pairs]
-            weights.append(weight / max(weight.sum(), 1e-12))
-        if not self._pairs:
-            raise BadFile(f"{self._sequences[0].paths[0].parent}: no two frames overlap enough; give longer sequences")
-        self._cumulative = np.cumsum(np.concatenate(weights))
+        self._pairs, weight = pairs_of_sequences(self._sequences, self.difficulty, seed=seed)
+        self._cumulative = np.cumsum(weight)
         self._cumulative /= self._cumulative[-1]
 
     @property
@@ -214,6 +208,21 @@ class DepthPairs:
         return warp.reshape(anchors.shape), known.reshape(anchors.shape[:2])
 
 
+def pairs_of_sequences(
+    sequences: Sequence[DepthSequence], difficulty: DepthDifficulty, *, seed: int = 0
+) -> tuple[list[tuple[int, int, int]], Float64]:
+    """All pairs of frames that overlap as asked: (sequence, frame, frame), and their weights in the draw, of which each
+    sequence has as much. BadFile where there is none."""
+    found, weights = [], []
+    for number, sequence in enumerate(sequences):
+        pairs, weight = overlapping_pairs(sequence, difficulty, seed=seed)
+        found += [(number, i, j) for i, j in pairs]
+        weights.append(weight / max(weight.sum(), 1e-12))
+    if not found:
+        raise BadFile(f"{sequences[0].paths[0].parent}: no two frames overlap enough; give longer sequences")
+    return found, np.concatenate(weights)
+
+
 def overlapping_pairs(
     sequence: DepthSequence, difficulty: DepthDifficulty, *, seed: int = 0
 ) -> tuple[list[tuple[int, int]], Float64]:
@@ -227,7 +236,7 @@ def overlapping_pairs(
     kept, angles = [], []
     low, high = difficulty.overlap
     for i, j in pairs:
-        angle = _angle_deg(rotation[i], rotation[j])
+        angle = rotation_deg(rotation[i], rotation[j])
         if angle > difficulty.max_rotation_deg:
             continue
         grid = _grid(image_size(sequence.paths[i]))
@@ -239,7 +248,8 @@ def overlapping_pairs(
     return kept, 1.0 / counts[bins]
 
 
-def _angle_deg(a: Float64, b: Float64) -> float:
+def rotation_deg(a: Float64, b: Float64) -> float:
+    """Angle between two rotations (3, 3)."""
     return float(np.degrees(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1))))
 
 
@@ -271,7 +281,7 @@ def _depth_at(
     sequence: DepthSequence, frame: int, xy: Float64, size: NDArray[np.int64]
 ) -> tuple[Float64, NDArray[np.bool_]]:
     """Depth (N,) m at pixels of a frame, 0 unknown or outside, and whether it is not on an edge."""
-    depth = _depth(sequence.depth_paths[frame])
+    depth = read_depth(sequence.depth_paths[frame])
     height, width = depth.shape
     step = size[0] / width
     column, row = (np.rint((xy - 0.5) / step).astype(np.int64)).T

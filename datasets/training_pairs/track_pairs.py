@@ -68,7 +68,7 @@ class TrackDifficulty:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _CandidatePair:
+class CandidatePair:
     """Two images, the points that they share (N, 2) f64 px of the images, and the pair's weight in the draw."""
 
     path0: Path
@@ -136,10 +136,7 @@ class TrackPairs:
         self.size = size
         self.seed = seed
         self.difficulty = difficulty or TrackDifficulty()
-        self._candidates = [c for scene in scenes for c in _candidates_of_scene(scene, self.difficulty)]
-        if not self._candidates:
-            names = ", ".join(str(s.images) for s in scenes) or "no scenes"
-            raise BadFile(f"{names}: no two images share {self.difficulty.min_points} points; give better models")
+        self._candidates = candidate_pairs(scenes, self.difficulty)
         weights = np.array([c.weight for c in self._candidates])
         self._cumulative = np.cumsum(weights / weights.sum())
 
@@ -180,14 +177,23 @@ def _texture(path: Path) -> Texture:
     return Texture.of(read_grey(path))
 
 
-def _candidates_of_scene(scene: TrackScene, options: TrackDifficulty) -> list[_CandidatePair]:
+def candidate_pairs(scenes: Sequence[TrackScene], difficulty: TrackDifficulty) -> list[CandidatePair]:
+    """All pairs of images of a scene that share enough points. BadFile where there is none."""
+    found = [pair for scene in scenes for pair in _candidates_of_scene(scene, difficulty)]
+    if not found:
+        names = ", ".join(str(scene.images) for scene in scenes) or "no scenes"
+        raise BadFile(f"{names}: no two images share {difficulty.min_points} points; give better models")
+    return found
+
+
+def _candidates_of_scene(scene: TrackScene, options: TrackDifficulty) -> list[CandidatePair]:
     """Pairs of images that share enough points, over all models of the scene; their weights sum to one."""
     pairs = [pair for model in scene.models for pair in _candidates_of_model(scene, model, options)]
     total = sum(pair.weight for pair in pairs)
     return [replace(pair, weight=pair.weight / total) for pair in pairs]
 
 
-def _candidates_of_model(scene: TrackScene, model: Path, options: TrackDifficulty) -> list[_CandidatePair]:
+def _candidates_of_model(scene: TrackScene, model: Path, options: TrackDifficulty) -> list[CandidatePair]:
     views = _read_views(scene.images, model, options.max_error_px)
     if scene.held_out:
         views = [view for row, view in enumerate(views) if not is_held_out(row, scene.held_out)]
@@ -199,7 +205,7 @@ def _candidates_of_model(scene: TrackScene, model: Path, options: TrackDifficult
                 continue
             angle = _angle_deg(view0.rotation, view1.rotation)
             weight = 4.0 if options.rotation_deg[0] <= angle <= options.rotation_deg[1] else 1.0
-            pairs.append(_CandidatePair(view0.path, view1.path, view0.xy[rows0], view1.xy[rows1], weight))
+            pairs.append(CandidatePair(view0.path, view1.path, view0.xy[rows0], view1.xy[rows1], weight))
     return pairs
 
 

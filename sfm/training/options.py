@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfm.errors import BadFile
+from sfm.errors import BadFile, BadOption
 from sfm.options import require
 
 
@@ -17,9 +17,10 @@ class TrainOptions:
     model in NAME/sparse or one that SIFT makes. model, model_images: a COLMAP model and its images. rgbd: a sequence
     with depth and poses, or a folder of such. imc2022: training set of the Image Matching Challenge 2022.
 
-    init: name of weights or a file; None is a new compact network. hours: length of the whole run; steps: in steps
-    instead. batch: pairs a step. size: (H, W) px of the pairs, multiples of 32. learning_rate: of new layers.
-    evaluations: of held-out pairs in the run. workers: processes that make pairs.
+    init: name of weights or a file; None is a new compact network. wide: with the global stage of compact-wide.
+    hours: length of the whole run; steps: in steps instead. batch: pairs a step. size: (H, W) px of the pairs,
+    multiples of 32. learning_rate: of the transformers. evaluations: of held-out pairs in the run. workers: processes
+    that make pairs. on_device: the device that trains makes them instead, of the same sources and of rendered scenes.
     """
 
     out: Path
@@ -30,6 +31,7 @@ class TrainOptions:
     rgbd: Path | None = None
     imc2022: Path | None = None
     init: str | None = None
+    wide: bool = False
     hours: float = 2.0
     steps: int = 0
     batch: int = 4
@@ -37,6 +39,7 @@ class TrainOptions:
     learning_rate: float = 1e-3
     evaluations: int = 10
     workers: int = 1
+    on_device: bool = False
     device: str = "auto"
     seed: int = 0
 
@@ -58,6 +61,24 @@ class TrainOptions:
         require(self.hours > 0, f"--hours {self.hours}: must be positive")
         require(self.workers >= 0, f"--workers {self.workers}: must not be negative")
         require(self.evaluations >= 0, f"--evaluations {self.evaluations}: must not be negative")
+        require(self.seed >= 0, f"--seed {self.seed}: must not be negative")
         require(self.learning_rate > 0, f"--learning-rate {self.learning_rate}: must be positive")
         good = min(self.size) > 0 and not (self.size[0] % 32 or self.size[1] % 32)
         require(good, f"--size {self.size[0]} {self.size[1]}: both must be multiples of 32")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """A stream of batches. size: (H, W) px of the pairs, multiples of 32. batch_size: pairs a batch. workers: processes
+    that make them. rank, world: this process of those that train together; each has batches of its own."""
+
+    size: tuple[int, int] = (256, 320)
+    batch_size: int = 4
+    workers: int = 1
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.size[0] % 32 or self.size[1] % 32:
+            raise BadOption(f"--size {self.size[0]} {self.size[1]}: both must be multiples of 32")

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from sfm.errors import BadFile, BadOption
+import torch
+
+from sfm.datasets.batched_pairs.batch import PairBatch
+from sfm.datasets.batched_pairs.reading import read_mixture
 from sfm.evaluation.pair_poses import THRESHOLDS_DEG
+from sfm.matchers.loftr.matcher import LoFTRMatcher
+from sfm.matchers.loftr.model import LoFTR
 from sfm.matchers.registry import device_of
 from sfm.options import MatchingOptions
 from sfm.system.interrupts import end_at_sigterm
 from sfm.training.curves import CURVES, EVALUATION, add_evaluation, draw_curves
+from sfm.training.device_stream import device_batches
 from sfm.training.held_out import HeldOutPair, held_out_auc, held_out_pairs
-from sfm.training.options import TrainOptions
+from sfm.training.initialisation import network
+from sfm.training.options import StreamOptions, TrainOptions
 from sfm.training.sources import Sources
-from sfm.training.stream import PairStream, StreamOptions, batches
-
-if TYPE_CHECKING:
-    from sfm.matchers.loftr.model import LoFTR
-    from sfm.matchers.loftr.training.processes import Processes
+from sfm.training.steps.loop import Batches, Done, TrainingOptions, train
+from sfm.training.steps.processes import Processes
+from sfm.training.worker_stream import PairStream, worker_batches
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +35,6 @@ def run_training(options: TrainOptions) -> str:
 
     Started by torchrun, its processes train one network together.
     """
-    import torch
-
-    from sfm.matchers.loftr.training.loop import TrainingOptions, train
-    from sfm.matchers.loftr.training.processes import Processes
-
     options.check()
     end_at_sigterm()
     device = device_of(MatchingOptions(device=options.device))
@@ -42,20 +43,19 @@ def run_training(options: TrainOptions) -> str:
         device = f"cuda:{group.local_rank}"
     torch.manual_seed(options.seed)
     sources = _read_sources(options, group, device)
-    model = network(options.init)
-    made = StreamOptions(options.size, options.batch, options.workers, options.seed, group.rank, group.world)
-    stream = PairStream(sources.training(), made)
+    model = network(options.init, wide=options.wide)
+    batches = _stream(sources.training(), options, group, device)
     held_out = held_out_pairs(sources) if options.evaluations and group.is_first else ()
     weights = train(
         model,
-        lambda step: batches(stream, made, step, device),
+        batches,
         TrainingOptions(
             options.out,
             options.hours,
             options.steps,
             options.learning_rate,
-            0.3 * options.learning_rate,
             device=device,
+            seed=options.seed,
             evaluations=options.evaluations,
             processes=group,
         ),
@@ -73,12 +73,23 @@ def _read_sources(options: TrainOptions, group: Processes, device: str) -> Sourc
     return sources or Sources.read(options)
 
 
+def _stream(sources: Sources, options: TrainOptions, group: Processes, device: str) -> Batches:
+    """What is trained on, from workers or from the device. Raises BadFile where a source gives no pair."""
+    made = StreamOptions(options.size, options.batch, options.workers, options.seed, group.rank, group.world)
+    if options.on_device:
+        mixture = read_mixture(sources.images, sources.scenes, sources.sequences, torch.device(device))
+        return lambda step, done: device_batches(mixture, made, step, done)
+    stream = PairStream(sources, made)
+
+    def from_workers(step: int, done: Done) -> Iterator[PairBatch]:
+        del done  # these are of one difficulty throughout
+        return worker_batches(stream, made, step, device)
+
+    return from_workers
+
+
 def _evaluate(average: LoFTR, step: int, pairs: tuple[HeldOutPair, ...], out: Path) -> None:
     """Appends the AUC of held-out pairs; the network goes on as it was."""
-    from copy import deepcopy
-
-    from sfm.matchers.loftr.matcher import LoFTRMatcher
-
     if not pairs:
         return
     log.warning("step %d: evaluating %d held-out pairs", step, len(pairs))
@@ -97,27 +108,3 @@ def _said(weights: Path, out: Path, held_out: tuple[HeldOutPair, ...]) -> str:
     else:
         lines.append("no held-out AUC: images alone have no true poses")
     return "\n".join([*lines, f"next: loftr-sfm IMAGES OUT --weights {weights}"])
-
-
-def network(init: str | None) -> LoFTR:
-    """A network to train: a new compact one, named weights, a checkpoint of any configuration, or XFeat's CNN (.pt)."""
-    from sfm.matchers.loftr import checkpoint
-    from sfm.matchers.loftr.config import COMPACT
-    from sfm.matchers.loftr.model import LoFTR
-    from sfm.matchers.loftr.training.initialisation import start_from_xfeat
-
-    if init is None:
-        return LoFTR(COMPACT)
-    if Path(init).suffix == ".pt":
-        model = LoFTR(COMPACT)
-        start_from_xfeat(model, Path(init))
-        return model
-    choice = checkpoint.choose(init, device="cpu")
-    if choice.config.match_type != "dual_softmax":
-        raise BadOption(f"--init {init}: optimal transport cannot be trained here; give weights of the dual softmax")
-    model = LoFTR(choice.config)
-    tensors = checkpoint.read_tensors(choice.path)
-    if (fault := checkpoint.mismatch(model.state_dict(), tensors)) is not None:
-        raise BadFile(f"{choice.path}: does not fit the network ({fault}); give a LoFTR checkpoint")
-    model.load_state_dict(tensors)
-    return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,12 @@ class Draws:
 
     generator: torch.Generator
     device: torch.device
+
+    @classmethod
+    def seeded(cls, device: torch.device, *seeds: int) -> Draws:
+        """Those that some whole numbers, none negative, fix: the same whenever they are asked for on that device."""
+        (state,) = np.random.SeedSequence(seeds).generate_state(1, np.uint64)
+        return cls(torch.Generator(device).manual_seed(int(state) >> 1), device)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """f32 of that shape between low and high."""
@@ -44,7 +51,8 @@ class Draws:
 
 @dataclass(frozen=True, slots=True)
 class Textures:
-    """Which images of a bank are what: photos 0 to num_photos - 1, then made ones (wood, tiles, print, noise)."""
+    """Which images of a bank are what: photos 0 to num_photos - 1, which may be none, then made ones (wood, tiles,
+    print, noise)."""
 
     num_photos: int
     num_all: int
@@ -102,10 +110,10 @@ def placed(kind: Tensor, centre: Tensor, half: Tensor, yaw: Tensor, position: Te
 def skins(draws: Draws, textures: Textures, batch: int, num: int) -> Materials:
     """A mixed lot: a third bare paint, the rest photos and made textures, strong and faint."""
     shape = (batch, num)
-    photo = draws.chance(0.55, *shape)
+    photo = draws.chance(0.55 if textures.num_photos else 0.0, *shape)
     texture = torch.where(
         photo,
-        draws.integers(textures.num_photos, *shape),
+        draws.integers(max(1, textures.num_photos), *shape),
         draws.integers(textures.num_all, *shape, low=textures.num_photos),
     )
     contrast = draws.uniform(*shape) ** 1.5

@@ -16,11 +16,12 @@ EXAMPLES = f"""\
 examples:
   {PROGRAM} train --images photos/ --out run/ --hours 12          compact weights from warped images
   {PROGRAM} train --init compact --rgbd rooms/ --out run/         fine-tuned on rooms
+  {PROGRAM} train --init compact --wide --images photos/ --rgbd rooms/ --on-device --batch 64 --out run/    on a GPU
   {PROGRAM} train --init outdoor --imc2022 imc/ --out run/ --size 480 640 --learning-rate 1e-4
   torchrun --nproc-per-node 4 --no-python {PROGRAM} train --init outdoor --scenes sets/ --out run/    four GPUs
 then: {PROGRAM} IMAGES OUT --weights run/weights.safetensors
 """
-RATE = "of new layers; pretrained ones learn at 0.3 of it (default: 1e-3; with --init rather 1e-4 to 6e-4)"
+RATE = "of the transformers; the CNN learns at half of it (default: 1e-3; with --init rather 1e-4 to 8e-4)"
 
 
 def _arguments(parser: Parser) -> None:
@@ -36,6 +37,8 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument("--imc2022", help="training set of the Image Matching Challenge 2022", **folder)
     init = "weights to start from: a name, a checkpoint, or XFeat's xfeat.pt (default: a new compact network)"
     parser.add_argument("--init", metavar="NAME|FILE", help=init)
+    wide = "with the stage of compact-wide that looks at both images as a whole, for rooms and wide baselines"
+    parser.add_argument("--wide", action="store_true", help=wide)
     parser.add_argument("--hours", type=float, default=2.0, metavar="H", help="length of the whole run (default: 2)")
     parser.add_argument("--steps", type=int, default=0, metavar="N", help="length in steps instead of hours")
     parser.add_argument("--batch", type=int, default=4, metavar="N", help="pairs per step (default: 4)")
@@ -45,6 +48,8 @@ def _arguments(parser: Parser) -> None:
     evaluations = "times that held-out pairs are evaluated in the run (default: 10)"
     parser.add_argument("--evaluations", type=int, default=10, metavar="N", help=evaluations)
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make pairs (default: 1)")
+    on_device = "the device that trains makes the pairs, of rendered scenes too; for a GPU (docs/training.md)"
+    parser.add_argument("--on-device", action="store_true", help=on_device)
     parser.add_argument("--device", default="auto", **one_of("auto", "cpu", "cuda"), help="(default: auto)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
 

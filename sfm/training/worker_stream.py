@@ -1,4 +1,4 @@
-"""The stream of batches that a training run learns from, made in worker processes while the network trains."""
+"""Batches of pairs that worker processes make while the network trains."""
 
 from __future__ import annotations
 
@@ -6,42 +6,25 @@ import ctypes
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader
 
+from sfm.datasets.batched_pairs.batch import PairBatch
 from sfm.datasets.training_pairs.depth_pairs import DepthPairs
 from sfm.datasets.training_pairs.photometric import Photometric, changed
 from sfm.datasets.training_pairs.synthetic_pairs import SyntheticPairs, TrainingPair
 from sfm.datasets.training_pairs.track_pairs import SparseTrainingPair, TrackPairs
-from sfm.errors import BadOption
+from sfm.training.options import StreamOptions
 from sfm.training.sources import Sources
-
-if TYPE_CHECKING:
-    from sfm.matchers.loftr.training.loop import Batch
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 MIX = ("warped", "depth") * 4 + ("tracks",)  # kinds of batches in turn; those without a source are left out
 
 Pairs = list[TrainingPair] | list[SparseTrainingPair]
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """size: (H, W) px of the pairs, multiples of 32. batch_size: pairs a batch. workers: processes that make them.
-    rank, world: this process of those that train together; each has batches of its own."""
-
-    size: tuple[int, int] = (256, 320)
-    batch_size: int = 4
-    workers: int = 1
-    seed: int = 0
-    rank: int = 0
-    world: int = 1
-
-    def __post_init__(self) -> None:
-        if self.size[0] % 32 or self.size[1] % 32:
-            raise BadOption(f"--size {self.size[0]} {self.size[1]}: both must be multiples of 32")
 
 
 class PairStream:
@@ -76,10 +59,8 @@ def _in_other_light(pair: Any, seed: tuple[int, int]) -> Any:
     return replace(pair, image0=image0, image1=image1)
 
 
-def batches(stream: PairStream, options: StreamOptions, step: int, device: str) -> Iterator[Batch]:
+def worker_batches(stream: PairStream, options: StreamOptions, step: int, device: str) -> Iterator[PairBatch]:
     """The batches from a step on."""
-    from torch.utils.data import DataLoader
-
     loader: Any = DataLoader(
         stream,  # type: ignore[arg-type]
         batch_size=None,
@@ -100,18 +81,12 @@ def _unchanged(pairs: Pairs) -> Pairs:
 def _begin_worker(worker: int) -> None:
     """One thread, and an end with the process that began it: torch's workers may otherwise outlive one that is killed,
     waiting for ever to hand over a batch."""
-    import torch
-
     torch.set_num_threads(1)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _collate(pairs: Sequence[Any], device: str) -> Batch:
-    import torch
-
-    from sfm.matchers.loftr.training.loop import DenseBatch, SparseBatch
-
+def _collate(pairs: Sequence[Any], device: str) -> PairBatch:
     def stacked(arrays: Sequence[Any]) -> torch.Tensor:
         return torch.from_numpy(np.stack(arrays)).to(device)
 
@@ -119,15 +94,16 @@ def _collate(pairs: Sequence[Any], device: str) -> Batch:
         stacked(images)[:, None].float() / 255 for images in ([p.image0 for p in pairs], [p.image1 for p in pairs])
     )
     if isinstance(pairs[0], TrainingPair):
+        warps = stacked([p.warp01 for p in pairs]), stacked([p.warp10 for p in pairs])
+        everywhere = np.ones(pairs[0].warp01.shape[:2], np.bool_)
         known0, known1 = (
-            None if masks[0] is None else stacked(masks)
+            stacked([everywhere if mask is None else mask for mask in masks])
             for masks in ([p.known0 for p in pairs], [p.known1 for p in pairs])
         )
-        warps = stacked([p.warp01 for p in pairs]), stacked([p.warp10 for p in pairs])
-        return DenseBatch(image0, image1, *warps, known0, known1)
+        return PairBatch.dense((image0, image1), warps, (known0, known1))
     points0, points1 = (
         torch.from_numpy(np.concatenate(points)).to(device)
         for points in ([p.points0 for p in pairs], [p.points1 for p in pairs])
     )
     b_ids = torch.repeat_interleave(torch.arange(len(pairs)), torch.tensor([len(p.points0) for p in pairs]))
-    return SparseBatch(image0, image1, points0, points1, b_ids.to(device))
+    return PairBatch.sparse((image0, image1), (points0, points1), b_ids.to(device))

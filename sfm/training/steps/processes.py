@@ -33,18 +33,16 @@ class Processes:
         """Writes checkpoints, weights and logs."""
         return self.rank == 0
 
-    def average(self, tensors: Iterable[Tensor]) -> None:
-        """Their means over all processes, in place."""
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Their means over all processes, in place. None counts as zero, so that all processes send the same."""
         if self.world == 1:
             return
-        own = list(tensors)
-        flat = torch.cat([tensor.reshape(-1) for tensor in own])
+        own = list(parameters)
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in own])
         torch.distributed.all_reduce(flat)
         flat /= self.world
-        start = 0
-        for tensor in own:
-            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
-            start += tensor.numel()
+        for parameter, gradient in zip(own, torch.split(flat, [p.numel() for p in own]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
 
     def same(self, value: float, device: str) -> float:
         """The first process's value."""

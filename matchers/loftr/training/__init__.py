@@ -1,1 +1,0 @@
-"""Training: supervision from exact geometry, losses, and a loop that resumes."""
