@@ -63,7 +63,7 @@ def run_training(options: TrainOptions) -> str:
         evaluate=lambda average, step: _evaluate(average, step, held_out, options.out),
     )
     group.leave()
-    return _said(weights, options.out, held_out)
+    return _said(weights, options, held_out)
 
 
 def _read_sources(options: TrainOptions, group: Processes, device: str) -> Sources:
@@ -101,10 +101,10 @@ def _evaluate(average: LoFTR, step: int, pairs: tuple[HeldOutPair, ...], out: Pa
     log.warning("step %d: AUC@5/10/20 of %d held-out pairs %s", step, len(pairs), shown)
 
 
-def _said(weights: Path, out: Path, held_out: tuple[HeldOutPair, ...]) -> str:
-    lines = [f"weights: {weights}", f"curves:  {out / CURVES}"]
+def _said(weights: Path, options: TrainOptions, held_out: tuple[HeldOutPair, ...]) -> str:
+    lines = [f"weights: {weights}", f"curves:  {options.out / CURVES}"]
     if held_out:
-        lines.append(f"held-out pairs: {out / EVALUATION}")
-    else:
+        lines.append(f"held-out pairs: {options.out / EVALUATION}")
+    elif options.evaluations:
         lines.append("no held-out AUC: images alone have no true poses")
     return "\n".join([*lines, f"next: loftr-sfm IMAGES OUT --weights {weights}"])
