@@ -6,6 +6,7 @@ import pycolmap
 import pytest
 
 from sfm.colmap.several_models import in_other_models, names_of, needed
+from sfm.mapping.retry_strategy import drop_images
 from tests.support.mapping_scene import NAMES
 
 
@@ -16,9 +17,7 @@ def whole(mapped):
 
 def without(model, names):
     found = pycolmap.Reconstruction(model)
-    for image_id in found.reg_image_ids():
-        if found.image(image_id).name in names:
-            found.deregister_frame(found.image(image_id).frame_id)
+    drop_images(found, frozenset(names))
     return found
 
 

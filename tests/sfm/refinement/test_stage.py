@@ -7,6 +7,7 @@ import pycolmap
 import pytest
 
 from sfm.colmap.several_models import names_of
+from sfm.mapping.retry_strategy import drop_images
 from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement import stage as R
 from sfm.refinement.checkpoint import Refined
@@ -61,9 +62,7 @@ def test_the_stage_writes_refined_models_and_their_keypoints(data, model, refine
 
 def without(model, names):
     found = pycolmap.Reconstruction(model)
-    for image_id in found.reg_image_ids():
-        if found.image(image_id).name in names:
-            found.deregister_frame(found.image(image_id).frame_id)
+    drop_images(found, frozenset(names))
     return found
 
 
