@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import DATASETS
 from benchmarks.two_view_table import Row, as_json, markdown
+from sfm.evaluation.most_confident import FLOOR, most_confident
 from sfm.geometry.epipolar import fundamental_matrix
 from sfm.geometry.pixels import homogeneous
 from sfm.geometry.poses import angle_between_deg, relative_pose, rotation_angle_deg
@@ -212,14 +213,15 @@ def cached(encode: Callable[[View], Any]) -> Callable[[View], Any]:
     return encode_once
 
 
-def of_matcher(matcher: Matcher, confidence: float = 0.0) -> MatchFn:
-    """Match function of anything that follows the Matcher protocol; matches of less confidence are left out."""
+def of_matcher(matcher: Matcher, confidence: float = 0.0, at_least: int = 0) -> MatchFn:
+    """Match function of anything that follows the Matcher protocol; matches of less confidence are left out, but for so
+    many of the best."""
     encode = cached(lambda view: matcher.encode([view.grey])[0])
 
     def match(view0: View, view1: View) -> tuple[Array, Array]:
-        matches = matcher.match([(encode(view0), encode(view1))])[0]
-        keep = matches.confidence >= confidence
-        return matches.points0[keep], matches.points1[keep]
+        found = matcher.match([(encode(view0), encode(view1))])[0]
+        matches = most_confident(found, sure=confidence, at_least=at_least)
+        return matches.points0, matches.points1
 
     return match
 
@@ -278,13 +280,14 @@ def xfeat_star(top_k: int = 10_000) -> MatchFn:
     return match
 
 
-def of_weights(name: str, confidence: float) -> MatchFn:
-    """Our matcher with the weights of this name or file, without matches of less confidence."""
+def of_weights(name: str, confidence: float, at_least: int) -> MatchFn:
+    """Our matcher with the weights of this name or file; confidence, at_least: as of_matcher."""
     from sfm.matchers.loftr import checkpoint
 
     choice = checkpoint.choose(name, device="cpu")
-    chosen = replace(choice, config=replace(choice.config, threshold=confidence))
-    return of_matcher(checkpoint.load_matcher(chosen), confidence)
+    threshold = min(FLOOR, confidence) if at_least else confidence
+    chosen = replace(choice, config=replace(choice.config, threshold=threshold))
+    return of_matcher(checkpoint.load_matcher(chosen), confidence, at_least)
 
 
 def methods(args: argparse.Namespace) -> dict[str, MatchFn]:
@@ -296,7 +299,7 @@ def methods(args: argparse.Namespace) -> dict[str, MatchFn]:
         found["XFeat*"] = xfeat_star()
     for name in args.weights:
         for confidence in args.confidence:
-            found[f"{Path(name).stem}, confidence {confidence:g}"] = of_weights(name, confidence)
+            found[f"{Path(name).stem}, confidence {confidence:g}"] = of_weights(name, confidence, args.at_least)
     return found
 
 
@@ -306,6 +309,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", action="append", default=[], metavar="NAME|FILE", help="ours; repeatable")
     confidence = "least confidence of our matches; several are compared (default: 0.2 0.3 0.4)"
     parser.add_argument("--confidence", type=float, nargs="+", default=[0.2, 0.3, 0.4], metavar="C", help=confidence)
+    parser.add_argument("--at-least", type=int, default=0, metavar="N", help="as of `loftr-sfm evaluate pairs`")
     baselines = ("rootsift", "xfeat")
     parser.add_argument("--baselines", nargs="*", choices=baselines, default=baselines, help="beside ours; may be none")
     parser.add_argument("--sift-features", type=int, default=8192, metavar="N")

@@ -118,6 +118,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--weights", nargs="*", default=["compact"], metavar="NAME|FILE", help="ours, the old ones first"
     )
     parser.add_argument("--confidence", type=float, nargs="+", default=[0.2], metavar="C")
+    parser.add_argument("--at-least", type=int, default=0, metavar="N", help="as of `loftr-sfm evaluate pairs`")
     sets = ("room", "strecha", "dino", "temple")
     parser.add_argument("--sets", nargs="+", choices=sets, default=sets)
     baselines = ("rootsift", "xfeat")

@@ -115,3 +115,12 @@ class Resizable(Protocol):
     def at_size(self, longer_side: int) -> Matcher:
         """The same matcher for images of so many px, with a provenance of its own."""
         ...
+
+
+@runtime_checkable
+class Thresholded(Protocol):
+    """A matcher that leaves out matches below a confidence, which may be another one."""
+
+    def at_confidence(self, least: float) -> Matcher:
+        """The same matcher with another least confidence, 0 to 1, and a provenance of its own."""
+        ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +22,19 @@ class LoFTRMatcher(DenseNetworkMatcher[LoFTR, ImageFeatures, PairMatches]):
     stride = net_stride = COARSE_STRIDE
     pairs_a_core = 4
     anchor = 0.5 / COARSE_STRIDE  # the centre of the cell's first network pixel
+
+    def at_confidence(self, least: float) -> LoFTRMatcher:
+        """The same network that leaves out matches below another confidence, 0 to 1."""
+        model = LoFTR(replace(self.model.config, threshold=least))
+        model.load_state_dict(self.model.state_dict())
+        return LoFTRMatcher(
+            model,
+            name=self.name,
+            checksum=self._checksum,
+            device=str(self._device),
+            resize=self._resize,
+            batch_size=self.batch_size,
+        )
 
     @staticmethod
     def _by_confidence(found: PairMatches) -> NetworkMatches:

@@ -16,6 +16,7 @@ import pycolmap
 from sfm.datasets import imc2022
 from sfm.errors import BadFile
 from sfm.evaluation.ground_truth_pairs import sample
+from sfm.evaluation.most_confident import Select, evaluated_matcher
 from sfm.evaluation.options import ChallengeEvaluation
 from sfm.evaluation.pair_poses import ransac_options, reduction_of
 from sfm.evaluation.pair_runner import EvaluatedPair, ImageFolder, PairProtocol, run_pairs
@@ -30,7 +31,6 @@ from sfm.evaluation.result_log import Result, ResultLog
 from sfm.geometry.poses import relative_pose
 from sfm.images.index import read_images_index
 from sfm.matchers.base import Matcher
-from sfm.matchers.registry import make_matcher
 from sfm.options import ImageOptions
 from sfm.system.tables import aligned, write_json
 from sfm.types import Float64
@@ -65,8 +65,8 @@ def evaluate_challenge(folder: Path, out: Path, options: ChallengeEvaluation | N
     scales = imc2022.read_scaling_factors(folder)
     scenes = [_read_scene(folder, scene, scale, options) for scene, scale in scales.items()]
     log = ResultLog(out / LOG)
-    matcher = make_matcher(options.matching)
-    scores = [_score(scene, _protocol(scene.images, matcher, options, log)) for scene in scenes]
+    matcher, select = evaluated_matcher(options.matching)
+    scores = [_score(scene, _protocol(scene.images, (matcher, select), options, log)) for scene in scenes]
     mean = float(np.mean([score.mAA for score in scores]))
     write_json(
         out / "imc2022.json",
@@ -96,19 +96,20 @@ def estimate_fundamental(points0: Float64, points1: Float64, *, max_error: float
     return np.asarray(found["F"], np.float64), int(found["num_inliers"])
 
 
-def _protocol(images: ImageFolder, matcher: Matcher, options: ChallengeEvaluation, log: ResultLog) -> PairProtocol:
-    resize = options.matching.resize
+def _protocol(
+    images: ImageFolder, matcher: tuple[Matcher, Select], options: ChallengeEvaluation, log: ResultLog
+) -> PairProtocol:
+    m = options.matching
 
     def evaluate_matches(pair: EvaluatedPair, points0: Float64, points1: Float64) -> Result:
         sizes = [(images.records[name].width, images.records[name].height) for name in (pair.name0, pair.name1)]
-        max_error = options.evaluation.max_error * float(np.mean([reduction_of(size, resize) for size in sizes]))
+        max_error = options.evaluation.max_error * float(np.mean([reduction_of(size, m.resize) for size in sizes]))
         F, inliers = estimate_fundamental(points0, points1, max_error=max_error)
         numbers = None if F is None else F.ravel().tolist()
         return {"name0": pair.name0, "name1": pair.name1, "F": numbers, "matches": len(points0), "inliers": inliers}
 
-    return PairProtocol(
-        matcher, options.matching, evaluate_matches, ["imc2022", options.evaluation.max_error, resize], log
-    )
+    key = ["imc2022", options.evaluation.max_error, m.resize, m.confidence, m.at_least]
+    return PairProtocol(*matcher, m, evaluate_matches, key, log)
 
 
 def _matrix(result: Result) -> Float64 | None:
@@ -215,8 +216,8 @@ def _answer_test(folder: Path, out: Path, options: ChallengeEvaluation) -> str:
     names = [[_image(f"{one.batch}/{image}", stems, images) for image in (one.image_1, one.image_2)] for one in samples]
     pairs = [EvaluatedPair(first, second) for first, second in names]
     log = ResultLog(out / LOG)
-    matcher = make_matcher(options.matching)
-    results = run_pairs(images, pairs, _protocol(images, matcher, options, log), desc="answering")
+    matcher, select = evaluated_matcher(options.matching)
+    results = run_pairs(images, pairs, _protocol(images, (matcher, select), options, log), desc="answering")
     matrices = {one.sample: _matrix(result) for one, result in zip(samples, results, strict=True)}
     imc2022.write_submission(out / "submission.csv", matrices)
     without = sum(F is None for F in matrices.values())

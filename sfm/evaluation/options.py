@@ -28,7 +28,17 @@ class TwoViewOptions(MatchingOptions):
 class EvaluatedMatcherOptions(TwoViewOptions):
     """The matcher that is evaluated."""
 
+    at_least: int = option(
+        800,
+        "keep so many of a pair's most confident matches though they are below --confidence: of wide baselines few are "
+        "sure (loftr alone; 0: none)",
+        metavar="N",
+    )
     turns: str = field(default="off", init=False)  # no option here: a pair is evaluated as it is
+
+    def __post_init__(self) -> None:
+        TwoViewOptions.__post_init__(self)
+        require(self.at_least >= 0, f"--at-least {self.at_least}: must not be negative")
 
 
 @dataclass(frozen=True, slots=True)

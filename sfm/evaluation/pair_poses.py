@@ -23,12 +23,12 @@ import pycolmap
 
 from sfm.evaluation.ground_truth_pairs import PosedPair, read_posed_pairs
 from sfm.evaluation.model import auc
+from sfm.evaluation.most_confident import evaluated_matcher
 from sfm.evaluation.options import PairEvaluation
 from sfm.evaluation.pair_runner import EvaluatedPair, ImageFolder, PairProtocol, run_pairs
 from sfm.evaluation.pose_metrics import epipolar_errors, pose_errors_deg
 from sfm.evaluation.result_log import Result, ResultLog
 from sfm.images.index import read_images_index
-from sfm.matchers.registry import make_matcher
 from sfm.options import ImageOptions
 from sfm.system.tables import aligned, write_json
 from sfm.types import Float64
@@ -148,7 +148,7 @@ def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEva
     records = {record.name: record for record in read_images_index(images, ImageOptions(), keep_copies=True)[0]}
     posed = read_posed_pairs(ground_truth, records, options.evaluation)
     log = ResultLog(out / "pairs.jsonl")
-    matcher = make_matcher(options.matching)
+    matcher, select = evaluated_matcher(options.matching)
     image_pairs = [EvaluatedPair(pair.name0, pair.name1, pair.image_rotation, pair.numbers) for pair in posed]
     posed_pairs = {(pair.name0, pair.name1): pair for pair in posed}
 
@@ -156,8 +156,9 @@ def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEva
         return as_json(evaluate_pair(posed_pairs[pair.name0, pair.name1], points0, points1, options=options))
 
     e = options.evaluation
-    key = ["pairs", e.max_error, e.seeds, options.matching.resize]
-    how = PairProtocol(matcher, options.matching, evaluate_matches, key, log)
+    m = options.matching
+    key = ["pairs", e.max_error, e.seeds, m.resize, m.confidence, m.at_least]
+    how = PairProtocol(matcher, select, m, evaluate_matches, key, log)
     results = [
         from_json(values) for values in run_pairs(ImageFolder(images, records), image_pairs, how, desc="evaluating")
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.evaluation.most_confident import Select
 from sfm.evaluation.result_log import Result, ResultLog, result_id
 from sfm.matchers.base import Matcher
 from sfm.matching.rotations import RotatedPair
@@ -44,9 +45,11 @@ EvaluatePair = Callable[[EvaluatedPair, Float64, Float64], Result]  # of a pair'
 
 @dataclass(frozen=True, slots=True)
 class PairProtocol:
-    """How pairs are evaluated. evaluation_key: what the results depend on besides the pair, JSON-able."""
+    """How pairs are evaluated. select: which matches count. evaluation_key: what the results depend on besides the pair
+    and the matcher, JSON-able."""
 
     matcher: Matcher
+    select: Select
     options: MatchingOptions
     evaluate: EvaluatePair
     evaluation_key: Any
@@ -82,7 +85,8 @@ def _evaluated(
         under_way: dict[str, Future[Result]] = {}
         for batch in match_images(how.matcher, images.folder, images.records, list(tasks), how.options):
             last, under_way = under_way, {}
-            for task, matches in batch:
+            for task, found in batch:
+                matches = how.select(found)
                 points = (matches.points0.astype(np.float64), matches.points1.astype(np.float64))
                 for key in tasks[task]:
                     in_order = points if todo[key].name0 == task.pair.name0 else points[::-1]

@@ -170,7 +170,8 @@ def test_a_image_on_its_side_is_matched_upright(tmp_path) -> None:
     for rot, path in ((0, tmp_path / "not.txt"), (1, tmp_path / "turned.txt")):
         path.write_text(f"{a} b.png 0 {rot} {' '.join(map(repr, numbers.tolist()))}\n")
     options = PairEvaluation(
-        matching=replace(OPTIONS.matching, weights="compact", device="cpu", resize=320), evaluation=OPTIONS.evaluation
+        matching=replace(OPTIONS.matching, weights="compact", device="cpu", resize=320, at_least=0),
+        evaluation=OPTIONS.evaluation,
     )
     found = {}
     for name in ("not", "turned"):

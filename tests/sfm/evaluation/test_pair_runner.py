@@ -29,7 +29,14 @@ def how(tmp_path) -> PairProtocol:
     def evaluate(pair, points0, points1):
         return {"pair": [pair.name0, pair.name1], "first": [*points0[0], *points1[0]]}
 
-    return PairProtocol(ExactMatcher(), MatchingOptions(), evaluate, ["test"], ResultLog(tmp_path / "log.jsonl"))
+    return PairProtocol(
+        ExactMatcher(),
+        lambda matches: matches,
+        MatchingOptions(),
+        evaluate,
+        ["test"],
+        ResultLog(tmp_path / "log.jsonl"),
+    )
 
 
 def test_each_pair_is_evaluated_in_its_own_order(images, how) -> None:

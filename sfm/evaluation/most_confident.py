@@ -1,0 +1,39 @@
+"""Which of a network's matches the geometry of two views is estimated from.
+
+Where two images have much in common, what is less sure only blurs the pose; where they have little, nearly all of what
+is right is less sure. So all matches of a good confidence count, and at least a number of the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from sfm.evaluation.options import EvaluatedMatcherOptions
+from sfm.matchers.base import Matcher, Thresholded
+from sfm.matchers.registry import make_matcher
+from sfm.types import Matches
+
+FLOOR = 0.03  # confidence below which a match is as good as none
+
+Select = Callable[[Matches], Matches]
+
+
+def evaluated_matcher(options: EvaluatedMatcherOptions) -> tuple[Matcher, Select]:
+    """The options' matcher, and which of its matches count. Raises as make_matcher.
+
+    Matchers that have no confidence to set give what they give.
+    """
+    matcher = make_matcher(options)
+    if not options.at_least or options.confidence is None or not isinstance(matcher, Thresholded):
+        return matcher, lambda matches: matches
+    lenient = matcher.at_confidence(min(FLOOR, options.confidence))
+    return lenient, partial(most_confident, sure=options.confidence, at_least=options.at_least)
+
+
+def most_confident(matches: Matches, *, sure: float, at_least: int) -> Matches:
+    """Matches of a confidence of at least `sure`, or the `at_least` best ones where these are fewer; best first."""
+    order = np.argsort(-matches.confidence, kind="stable")
+    return matches.rows(order[: max(int(np.count_nonzero(matches.confidence >= sure)), at_least)])
