@@ -95,8 +95,11 @@ def _run(
 
 
 def _from_group(outcome: Outcome, options: MappingOptions, folder: Path) -> tuple[Outcome, frozenset[ImagePair]]:
-    """The outcome of going on from a model of the misregistered images alone. The others were the start before, and all
-    that ties those to them may be a few false matches, of which none is left in the model that they have together."""
+    """The outcome of going on from a model of the misregistered images alone.
+
+    Seen from the others, what truly ties these to them may have no 3D points, so that false matches decide where they
+    are placed, time and again. In a model of their own the true matches have points.
+    """
     folder.mkdir()
     attempt, images = outcome.attempt, outcome.misregistered
     alone, wrong = _run(replace(attempt, data=within(attempt.data, images)), options, folder / "alone", None)
