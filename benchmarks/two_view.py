@@ -22,7 +22,7 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import DATASETS
 from benchmarks.two_view_table import Row, as_json, markdown
-from sfm.evaluation.most_confident import FLOOR, most_confident
+from sfm.evaluation.most_confident import most_confident, with_enough
 from sfm.geometry.epipolar import fundamental_matrix
 from sfm.geometry.pixels import homogeneous
 from sfm.geometry.poses import angle_between_deg, relative_pose, rotation_angle_deg
-from sfm.matchers.base import Matcher
+from sfm.matchers.base import Matcher, Thresholded
 
 LONGER_SIDE_PX = 640
 THRESHOLD_PX = 1.0
@@ -282,12 +282,12 @@ def xfeat_star(top_k: int = 10_000) -> MatchFn:
 
 def of_weights(name: str, confidence: float, at_least: int) -> MatchFn:
     """Our matcher with the weights of this name or file; confidence, at_least: as of_matcher."""
-    from sfm.matchers.loftr import checkpoint
+    from sfm import weights
 
-    choice = checkpoint.choose(name, device="cpu")
-    threshold = min(FLOOR, confidence) if at_least else confidence
-    chosen = replace(choice, config=replace(choice.config, threshold=threshold))
-    return of_matcher(checkpoint.load_matcher(chosen), confidence, at_least)
+    matcher: Matcher = weights.load(name)
+    if isinstance(matcher, Thresholded):
+        matcher = with_enough(matcher, sure=confidence, at_least=at_least)
+    return of_matcher(matcher, confidence, at_least)
 
 
 def methods(args: argparse.Namespace) -> dict[str, MatchFn]:

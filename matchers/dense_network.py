@@ -109,8 +109,12 @@ class DenseNetworkMatcher(Generic[Model, Encoding, Found]):
 
     def at_size(self, longer_side: int) -> Self:
         """The same network for images of so many px."""
+        return self._with(self._model, longer_side)
+
+    def _with(self, model: Model, resize: int) -> Self:
+        """The same matcher with another network of these weights, for images of another size."""
         names = {"name": self.name, "checksum": self._checksum, "device": str(self._device)}
-        return type(self)(self._model, **names, resize=longer_side, batch_size=self.batch_size)
+        return type(self)(model, **names, resize=resize, batch_size=self.batch_size)
 
     @property
     def model(self) -> Model:

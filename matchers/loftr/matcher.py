@@ -27,14 +27,7 @@ class LoFTRMatcher(DenseNetworkMatcher[LoFTR, ImageFeatures, PairMatches]):
         """The same network that leaves out matches below another confidence, 0 to 1."""
         model = LoFTR(replace(self.model.config, threshold=least))
         model.load_state_dict(self.model.state_dict())
-        return LoFTRMatcher(
-            model,
-            name=self.name,
-            checksum=self._checksum,
-            device=str(self._device),
-            resize=self._resize,
-            batch_size=self.batch_size,
-        )
+        return self._with(model, self._resize)
 
     @staticmethod
     def _by_confidence(found: PairMatches) -> NetworkMatches:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pycolmap
 
 
-def names_of(model: pycolmap.Reconstruction) -> set[str]:
+def names_of(model: pycolmap.Reconstruction) -> frozenset[str]:
     """Names of the images that are registered in a model."""
-    return {model.image(i).name for i in model.reg_image_ids()}
+    return frozenset(model.image(i).name for i in model.reg_image_ids())
 
 
 def needed(models: Sequence[pycolmap.Reconstruction], least: int = 1) -> tuple[pycolmap.Reconstruction, ...]:
@@ -17,9 +17,10 @@ def needed(models: Sequence[pycolmap.Reconstruction], least: int = 1) -> tuple[p
     kept: list[pycolmap.Reconstruction] = []
     seen: set[str] = set()
     for model in models:
-        if not kept or len(names_of(model) - seen) >= least:
+        names = names_of(model)
+        if not kept or len(names - seen) >= least:
             kept.append(model)
-            seen |= names_of(model)
+            seen |= names
     return tuple(kept)
 
 

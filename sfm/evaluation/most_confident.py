@@ -29,8 +29,13 @@ def evaluated_matcher(options: EvaluatedMatcherOptions) -> tuple[Matcher, Select
     matcher = make_matcher(options)
     if not options.at_least or options.confidence is None or not isinstance(matcher, Thresholded):
         return matcher, lambda matches: matches
-    lenient = matcher.at_confidence(min(FLOOR, options.confidence))
-    return lenient, partial(most_confident, sure=options.confidence, at_least=options.at_least)
+    sure, at_least = options.confidence, options.at_least
+    return with_enough(matcher, sure=sure, at_least=at_least), partial(most_confident, sure=sure, at_least=at_least)
+
+
+def with_enough(matcher: Thresholded, *, sure: float, at_least: int) -> Matcher:
+    """The matcher with a least confidence that leaves `most_confident` enough to choose from."""
+    return matcher.at_confidence(min(FLOOR, sure) if at_least else sure)
 
 
 def most_confident(matches: Matches, *, sure: float, at_least: int) -> Matches:

@@ -17,6 +17,7 @@ import pycolmap
 from sfm.colmap.model_reader import model_digest, read_reconstruction
 from sfm.colmap.model_writer import UNREFINED
 from sfm.colmap.rig_models import has_rigs
+from sfm.colmap.several_models import names_of
 from sfm.errors import BadFile
 from sfm.mapping.colmap_mapper import register_more
 from sfm.mapping.inputs import Attempt, MappingInput, write_database
@@ -70,7 +71,7 @@ def continued(data: MappingInput, options: MappingOptions, scratch: Path, output
     earlier = earlier_model(output, data.images)
     if earlier is None:
         return None
-    names = frozenset(earlier.images[i].name for i in earlier.reg_image_ids())
+    names = names_of(earlier)
     attempt = Attempt(EARLIER, STRATEGIES[0], _with_cameras(data, earlier))
     (scratch / "start").mkdir()
     start = triangulate(attempt.data, earlier, names, options, scratch / "start")

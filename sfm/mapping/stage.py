@@ -219,7 +219,7 @@ def unregistered(
 ) -> tuple[tuple[str, str], ...]:
     """(image name, reason) of every image that is not in the largest model. left_out: reasons that are known."""
     strongest = strongest_pairs(data)
-    registered = names_of(models[0]) if models else set[str]()
+    registered = names_of(models[0]) if models else frozenset[str]()
     elsewhere = in_other_models(models)
     result = []
     for record in data.images:

@@ -18,6 +18,7 @@ from sfm.colmap.camera import prior_focal
 from sfm.colmap.log import adjust_bundle
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.colmap.rig_models import has_rigs
+from sfm.colmap.several_models import names_of
 from sfm.mapping.colmap_mapper import INIT_ERROR
 from sfm.mapping.consistency import frames_of, groups_apart, pair_votes, point_votes
 from sfm.mapping.inputs import MappingInput
@@ -61,8 +62,8 @@ class Evidence:
     @property
     def places(self) -> frozenset[str]:
         """Images only in smaller models that refused pairs part from the largest: models of places of their own."""
-        largest = reached = _names(self.model)
-        left = [_names(other) for other in self.others]
+        largest = reached = names_of(self.model)
+        left = [names_of(other) for other in self.others]
         while own := [names for names in left if any(_joins(pair, reached, names) for pair in self.refused)]:
             left = [names for names in left if names not in own]
             reached = reached.union(*own)
@@ -71,11 +72,7 @@ class Evidence:
     @property
     def elsewhere(self) -> int:
         """Number of images that are only in smaller models, and not of places of their own."""
-        return len(frozenset[str]().union(*map(_names, self.others)) - _names(self.model) - self.places)
-
-
-def _names(model: pycolmap.Reconstruction) -> frozenset[str]:
-    return frozenset(model.image(i).name for i in model.reg_image_ids())
+        return len(frozenset[str]().union(*map(names_of, self.others)) - names_of(self.model) - self.places)
 
 
 def _joins(pair: ImagePair, names0: Set[str], names1: Set[str]) -> bool:
@@ -165,7 +162,7 @@ def contradicted(mapped: pycolmap.Reconstruction, data: MappingInput) -> Iterato
     Repeated structure: mapping merged two places into one, and matches that it could not use contradict this.
     """
     votes = point_votes(mapped, data.matches)
-    names = sorted(_names(mapped))
+    names = sorted(names_of(mapped))
     apart = groups_apart(names, votes, frames_of(mapped))
     if len(apart) >= max(2, APART * len(names)):
         some = ", ".join(sorted(apart)[:3]) + (", ..." if len(apart) > 3 else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfm.errors import BadFile, BadOption
+from sfm.errors import BadFile
 from sfm.options import require
 
 
@@ -63,8 +63,7 @@ class TrainOptions:
         require(self.evaluations >= 0, f"--evaluations {self.evaluations}: must not be negative")
         require(self.seed >= 0, f"--seed {self.seed}: must not be negative")
         require(self.learning_rate > 0, f"--learning-rate {self.learning_rate}: must be positive")
-        good = min(self.size) > 0 and not (self.size[0] % 32 or self.size[1] % 32)
-        require(good, f"--size {self.size[0]} {self.size[1]}: both must be multiples of 32")
+        _check_size(self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,5 +79,9 @@ class StreamOptions:
     world: int = 1
 
     def __post_init__(self) -> None:
-        if self.size[0] % 32 or self.size[1] % 32:
-            raise BadOption(f"--size {self.size[0]} {self.size[1]}: both must be multiples of 32")
+        _check_size(self.size)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    good = min(size) > 0 and not (size[0] % 32 or size[1] % 32)
+    require(good, f"--size {size[0]} {size[1]}: both must be multiples of 32")
