@@ -52,9 +52,7 @@ def defer_ctrl_c(source: str) -> Callable[[], None]:
         if caller is None:
             before(number, frame)
             return
-        again = threading.Timer(_AGAIN_S, _interrupt_main_thread)
-        again.daemon = True
-        again.start()
+        _interrupt_soon()
 
     def end() -> None:
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is handler:
@@ -62,6 +60,12 @@ def defer_ctrl_c(source: str) -> Callable[[], None]:
 
     signal.signal(signal.SIGINT, handler)
     return end
+
+
+def _interrupt_soon() -> None:
+    again = threading.Timer(_AGAIN_S, _interrupt_main_thread)
+    again.daemon = True
+    again.start()
 
 
 def _interrupt_main_thread() -> None:
@@ -83,7 +87,7 @@ def ended_in_time(message: str, grace_s: float = GRACE_S) -> Iterator[None]:
         return
     watcher = _Watcher(message, grace_s)
     try:
-        with _silent_unraisable():
+        with _raised_again():
             yield
     except KeyboardInterrupt:
         watcher.let_run()
@@ -138,8 +142,8 @@ class _Watcher:
 
 
 @contextmanager
-def _silent_unraisable() -> Iterator[None]:
-    """Python passes over what is raised in __del__ and the like, with a traceback, which Ctrl-C does not need."""
+def _raised_again() -> Iterator[None]:
+    """Python passes over what is raised in __del__ and the like, with a traceback: a Ctrl-C is raised again instead."""
     before, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         yield
@@ -148,5 +152,7 @@ def _silent_unraisable() -> Iterator[None]:
 
 
 def _unraisable(raised: sys.UnraisableHookArgs) -> None:
-    if raised.exc_type is not KeyboardInterrupt:
+    if raised.exc_type is KeyboardInterrupt:
+        _interrupt_soon()
+    else:
         sys.__unraisablehook__(raised)

@@ -87,17 +87,21 @@ print("after", file=sys.stderr)
     assert (code, errors) == (0, "after\n")
 
 
-def test_ctrl_c_that_python_passes_over_is_not_lost():
+def test_ctrl_c_that_python_passes_over_is_raised_again():
     code, errors, seconds = interrupted("""
 class Slow:
     def __del__(self):
         begun()
         time.sleep(60)
-with ended_in_time("what to do", 0.5):
-    Slow()
-    time.sleep(60)
+try:
+    with ended_in_time("not this", 30):
+        Slow()
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("told", file=sys.stderr)
+    sys.exit(130)
 """)
-    assert (code, errors) == (130, "\nwhat to do\n")
+    assert (code, errors) == (130, "told\n")
     assert seconds < 10
 
 
