@@ -51,7 +51,8 @@ def chosen_weights(options: MatchingOptions) -> tuple[str, Path] | None:
     if options.matcher == "loftr":
         from sfm.matchers.loftr import checkpoint
 
-        choice = checkpoint.choose(options.weights, device=device_of(options), offline=options.offline)
+        device, ours = device_of(options), options.auto_on_cpu
+        choice = checkpoint.choose(options.weights, device=device, offline=options.offline, on_cpu=ours)
         return choice.name, choice.path
     if options.matcher == "efficient-loftr":
         from sfm.matchers.efficient_loftr import checkpoint as of_efficient
@@ -96,7 +97,7 @@ def _loftr(options: MatchingOptions, argument: str | None) -> Matcher:
     from sfm.matchers.loftr import checkpoint
 
     device = device_of(options)
-    choice = checkpoint.choose(options.weights, device=device, offline=options.offline)
+    choice = checkpoint.choose(options.weights, device=device, offline=options.offline, on_cpu=options.auto_on_cpu)
     log.warning("%s", choice.reason)
     if options.confidence is not None:
         choice = replace(choice, config=replace(choice.config, threshold=options.confidence))

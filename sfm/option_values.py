@@ -16,6 +16,17 @@ def option(default: Any, help: str, **extra: Any) -> Any:
     return field(default=default, metadata={"help": help, **extra})
 
 
+def weights_option(auto_on_cpu: str) -> Any:
+    """The field for the weights of a network. auto_on_cpu: those that auto takes without a GPU."""
+    return option(
+        "auto",
+        "of the network: outdoor, indoor, indoor_new, minima, compact, compact-wide, eloftr-outdoor (of "
+        f"efficient-loftr), a checkpoint file, or auto (outdoor on a GPU, else {auto_on_cpu}; its own of "
+        "efficient-loftr); see weights list",
+        metavar="NAME|FILE",
+    )
+
+
 def require(ok: bool, message: str) -> None:
     """BadOption with the message unless ok."""
     if not ok:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, TypedDict, get_type_hints
+from typing import Any, ClassVar, TypedDict, get_type_hints
 
 from sfm.errors import BadOption
 from sfm.option_values import checked
 from sfm.option_values import option as option
 from sfm.option_values import require as require
+from sfm.option_values import weights_option
 from sfm.presets import BALANCED, PRESETS, preset_values
 from sfm.wording import did_you_mean
 
@@ -108,19 +109,14 @@ class PairOptions:
 class MatchingOptions:
     """The matcher and what it may use."""
 
+    auto_on_cpu: ClassVar[str] = "compact"  # the weights that auto takes without a GPU
     matcher: str = option(
         "loftr",
         "what matches two images; NAME+NAME: several, whose matches become one model",
         registry="matcher",
         metavar="NAME",
     )
-    weights: str = option(
-        "auto",
-        "of the network: outdoor, indoor, indoor_new, minima, compact, compact-wide, eloftr-outdoor (of "
-        "efficient-loftr), a checkpoint file, or auto (outdoor on a GPU, else compact; its own of efficient-loftr); "
-        "see weights list",
-        metavar="NAME|FILE",
-    )
+    weights: str = weights_option(auto_on_cpu)
     resize: int = option(
         640,
         "longer side of the image that the network sees, px; more is finer and slower, 0 keeps the image's size",

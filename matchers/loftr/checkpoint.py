@@ -40,15 +40,15 @@ class Choice:
     reason: str
 
 
-def choose(name: str, *, device: str, offline: bool = False) -> Choice:
+def choose(name: str, *, device: str, offline: bool = False, on_cpu: str = "compact") -> Choice:
     """The weights that `--weights NAME` means on this device ("cpu", "cuda", "cuda:1").
 
     name: "auto", a key of REGISTRY, or the path of a checkpoint. Under "auto" a CUDA device gets
-    the official outdoor weights when they are cached or can be downloaded, everything else the
-    compact ones. Raises BadFile when explicitly named weights cannot be had.
+    the official outdoor weights when they are cached or can be downloaded, everything else `on_cpu`, some
+    of the weights that come with the package. Raises BadFile when explicitly named weights cannot be had.
     """
     if name == "auto":
-        return _choose_auto(device, offline)
+        return _choose_auto(device, offline, on_cpu)
     if name in REGISTRY and REGISTRY[name].matcher == "loftr":
         return _chosen(REGISTRY[name], f"{name} weights, as asked for", offline)
     return _choose_file(Path(name))
@@ -109,16 +109,16 @@ def _chosen(weights: Weights, reason: str, offline: bool) -> Choice:
     return Choice(weights.name, path, CONFIGS[weights.config], reason)
 
 
-def _choose_auto(device: str, offline: bool) -> Choice:
-    compact = REGISTRY["compact"]
+def _choose_auto(device: str, offline: bool, on_cpu: str) -> Choice:
+    ours = REGISTRY[on_cpu]
     if not device.startswith("cuda"):
-        return _chosen(compact, f"compact weights, made for the {device.upper()}", offline)
+        return _chosen(ours, f"{on_cpu} weights, made for the {device.upper()}", offline)
     try:
         cached = find(REGISTRY["outdoor"]) is not None
         how = "found in the cache" if cached else "downloaded"
         return _chosen(REGISTRY["outdoor"], f"official outdoor weights ({how}), since a GPU is used", offline)
     except SfMError as error:
-        return _chosen(compact, f"compact weights, since the official ones are not at hand: {error}", offline)
+        return _chosen(ours, f"{on_cpu} weights, since the official ones are not at hand: {error}", offline)
 
 
 def _choose_file(path: Path) -> Choice:

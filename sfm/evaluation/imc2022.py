@@ -16,7 +16,7 @@ import pycolmap
 from sfm.datasets import imc2022
 from sfm.errors import BadFile
 from sfm.evaluation.ground_truth_pairs import sample
-from sfm.evaluation.most_confident import Select, evaluated_matcher
+from sfm.evaluation.most_confident import Select, two_view_matcher
 from sfm.evaluation.options import ChallengeEvaluation
 from sfm.evaluation.pair_poses import ransac_options, reduction_of
 from sfm.evaluation.pair_runner import EvaluatedPair, ImageFolder, PairProtocol, run_pairs
@@ -65,7 +65,7 @@ def evaluate_challenge(folder: Path, out: Path, options: ChallengeEvaluation | N
     scales = imc2022.read_scaling_factors(folder)
     scenes = [_read_scene(folder, scene, scale, options) for scene, scale in scales.items()]
     log = ResultLog(out / LOG)
-    matcher, select = evaluated_matcher(options.matching)
+    matcher, select = two_view_matcher(options.matching)
     scores = [_score(scene, _protocol(scene.images, (matcher, select), options, log)) for scene in scenes]
     mean = float(np.mean([score.mAA for score in scores]))
     write_json(
@@ -216,7 +216,7 @@ def _answer_test(folder: Path, out: Path, options: ChallengeEvaluation) -> str:
     names = [[_image(f"{one.batch}/{image}", stems, images) for image in (one.image_1, one.image_2)] for one in samples]
     pairs = [EvaluatedPair(first, second) for first, second in names]
     log = ResultLog(out / LOG)
-    matcher, select = evaluated_matcher(options.matching)
+    matcher, select = two_view_matcher(options.matching)
     results = run_pairs(images, pairs, _protocol(images, (matcher, select), options, log), desc="answering")
     matrices = {one.sample: _matrix(result) for one, result in zip(samples, results, strict=True)}
     imc2022.write_submission(out / "submission.csv", matrices)

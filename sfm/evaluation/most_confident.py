@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from sfm.evaluation.options import EvaluatedMatcherOptions
+from sfm.evaluation.options import TwoViewOptions
 from sfm.matchers.base import Matcher, Thresholded
 from sfm.matchers.registry import make_matcher
 from sfm.types import Matches
@@ -21,12 +21,16 @@ FLOOR = 0.03  # confidence below which a match is as good as none
 Select = Callable[[Matches], Matches]
 
 
-def evaluated_matcher(options: EvaluatedMatcherOptions) -> tuple[Matcher, Select]:
-    """The options' matcher, and which of its matches count. Raises as make_matcher.
+def two_view_matcher(options: TwoViewOptions) -> tuple[Matcher, Select]:
+    """The options' matcher, and which of its matches count. Raises as make_matcher."""
+    return with_choice(make_matcher(options), options)
+
+
+def with_choice(matcher: Matcher, options: TwoViewOptions) -> tuple[Matcher, Select]:
+    """The matcher so that it gives what the options choose from, and that choice.
 
     Matchers that have no confidence to set give what they give.
     """
-    matcher = make_matcher(options)
     if not options.at_least or options.confidence is None or not isinstance(matcher, Thresholded):
         return matcher, lambda matches: matches
     sure, at_least = options.confidence, options.at_least

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
+from sfm.option_values import weights_option
 from sfm.options import MatchingOptions, option, require
 
 _MAX_ERROR_HELP = "largest epipolar error of an inlier, px of the image reduced to --resize"
@@ -14,31 +16,33 @@ _MAX_ERROR_HELP = "largest epipolar error of an inlier, px of the image reduced 
 class TwoViewOptions(MatchingOptions):
     """Matching for the geometry of two views alone."""
 
+    auto_on_cpu: ClassVar[str] = "compact-wide"  # two views may be far apart, and nothing else helps
     matcher: str = option("loftr", "what matches two images", registry="matcher", metavar="NAME")
+    weights: str = weights_option(auto_on_cpu)
     confidence: float | None = option(
         0.4,
         "drop matches below this confidence, 0 to 1; two views alone are best at 0.3 to 0.5, a model of many views, "
         "which can outvote false matches, at less (sift: does not apply)",
         metavar="C",
     )
-    fallback: str = field(default="off", init=False)  # no option here: a pair is matched by what was chosen
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluatedMatcherOptions(TwoViewOptions):
-    """The matcher that is evaluated."""
-
     at_least: int = option(
         800,
         "keep so many of a pair's most confident matches though they are below --confidence: of wide baselines few are "
         "sure (loftr alone; 0: none)",
         metavar="N",
     )
-    turns: str = field(default="off", init=False)  # no option here: a pair is evaluated as it is
+    fallback: str = field(default="off", init=False)  # no option here: a pair is matched by what was chosen
 
     def __post_init__(self) -> None:
-        TwoViewOptions.__post_init__(self)
+        MatchingOptions.__post_init__(self)
         require(self.at_least >= 0, f"--at-least {self.at_least}: must not be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedMatcherOptions(TwoViewOptions):
+    """The matcher that is evaluated."""
+
+    turns: str = field(default="off", init=False)  # no option here: a pair is evaluated as it is
 
 
 @dataclass(frozen=True, slots=True)

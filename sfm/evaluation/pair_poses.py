@@ -23,7 +23,7 @@ import pycolmap
 
 from sfm.evaluation.ground_truth_pairs import PosedPair, read_posed_pairs
 from sfm.evaluation.model import auc
-from sfm.evaluation.most_confident import evaluated_matcher
+from sfm.evaluation.most_confident import two_view_matcher
 from sfm.evaluation.options import PairEvaluation
 from sfm.evaluation.pair_runner import EvaluatedPair, ImageFolder, PairProtocol, run_pairs
 from sfm.evaluation.pose_metrics import epipolar_errors, pose_errors_deg
@@ -148,7 +148,7 @@ def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEva
     records = {record.name: record for record in read_images_index(images, ImageOptions(), keep_copies=True)[0]}
     posed = read_posed_pairs(ground_truth, records, options.evaluation)
     log = ResultLog(out / "pairs.jsonl")
-    matcher, select = evaluated_matcher(options.matching)
+    matcher, select = two_view_matcher(options.matching)
     image_pairs = [EvaluatedPair(pair.name0, pair.name1, pair.image_rotation, pair.numbers) for pair in posed]
     posed_pairs = {(pair.name0, pair.name1): pair for pair in posed}
 

@@ -7,7 +7,7 @@ from math import isfinite
 
 from sfm.errors import BadOption
 from sfm.evaluation.options import TwoViewOptions
-from sfm.options import MatchingOptions, option, require
+from sfm.options import option, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class TwoImageOptions(TwoViewOptions):
     seed: int = option(0, "random seed of everything that draws", metavar="N")
 
     def __post_init__(self) -> None:
-        MatchingOptions.__post_init__(self)
+        TwoViewOptions.__post_init__(self)
         require(self.max_error > 0, f"--max-error {self.max_error}: must be positive")
 
 

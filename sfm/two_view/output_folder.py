@@ -17,12 +17,13 @@ from sfm.images.files.value_range import is_stretched
 from sfm.images.notes import range_note
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import check_choice, make_matcher
-from sfm.two_view.api import TwoViewResult, match_records, read_images, result_dict, result_text
+from sfm.two_view.api import TwoViewResult, match_records, read_images
 from sfm.two_view.canvas import Sheet, short_name
 from sfm.two_view.figures import RgbPair, epipolar_figure, match_figure
 from sfm.two_view.network_figures import AttentionMap, attention_figure, feature_figure
 from sfm.two_view.options import MatchOptions
 from sfm.two_view.relative_pose import Records
+from sfm.two_view.result_text import result_dict, result_text
 from sfm.types import Float64
 
 if TYPE_CHECKING:

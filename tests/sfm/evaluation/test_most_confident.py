@@ -9,7 +9,7 @@ import pytest
 
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 from sfm.datasets.training_pairs.textures import read_grey
-from sfm.evaluation.most_confident import evaluated_matcher, most_confident
+from sfm.evaluation.most_confident import two_view_matcher, most_confident
 from sfm.evaluation.options import EvaluatedMatcherOptions
 from sfm.types import Matches
 
@@ -35,7 +35,7 @@ def test_a_network_gives_what_it_gave_and_less_sure_ones(tmp_path):
     images = [read_grey(tmp_path / "images" / name) for name in ("view_00.jpg", "view_05.jpg")]
 
     def matched(at_least):
-        matcher, select = evaluated_matcher(replace(options, at_least=at_least))
+        matcher, select = two_view_matcher(replace(options, at_least=at_least))
         return select(matcher.match([tuple(matcher.encode(images))])[0])
 
     sure, more = matched(0), matched(4000)
@@ -47,7 +47,7 @@ def test_a_network_gives_what_it_gave_and_less_sure_ones(tmp_path):
 
 
 def test_a_detector_gives_what_it_gives():
-    matcher, select = evaluated_matcher(EvaluatedMatcherOptions(matcher="sift"))
+    matcher, select = two_view_matcher(EvaluatedMatcherOptions(matcher="sift"))
     few = matches_of([0.01, 0.02])
     assert select(few) is few
     assert matcher.name == "sift"

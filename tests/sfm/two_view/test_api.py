@@ -17,20 +17,18 @@ from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.matchers.registry import make_matcher
 from sfm.options import MatchingOptions
 from sfm.two_view.api import (
-    focal_px,
     match_images,
     match_records,
     read_images,
-    result_dict,
-    result_text,
     two_view,
 )
 from sfm.two_view.options import MatchOptions, TwoImageOptions
+from sfm.two_view.result_text import focal_px, result_dict, result_text
 from sfm.types import MatcherTraits, Matches
 from tests.support.folders import DEMO
 from tests.support.pair_scene import FOCAL, HEIGHT, POSE, WIDTH, K, record, two_views
 
-A, B = (DEMO / "images" / f"view_{i:02d}.jpg" for i in (3, 5))
+A, B, C = (DEMO / "images" / f"view_{i:02d}.jpg" for i in (3, 5, 11))
 IMAGES = (record("a"), record("b"))
 
 
@@ -240,6 +238,19 @@ def test_one_matcher_serves_many_pairs(monkeypatch):
     result = match_records(read_images(A, B, options), Nothing(), options)
     assert result.matcher == {"matcher": "nothing"}
     assert len(result.matches) == 0
+
+
+def test_of_two_images_that_hardly_match_the_best_matches_count():
+    sure, more = (match_images(A, C, weights="compact", resize=320, at_least=n) for n in (0, 400))
+    assert sure.matches.confidence.min() >= 0.4
+    assert len(sure.matches) < 400
+    assert len(more.matches) == 400
+    assert more.num_inliers > sure.num_inliers
+
+
+def test_two_images_are_matched_by_the_weights_for_wide_baselines():
+    assert make_matcher(TwoImageOptions(device="cpu")).name == "loftr-compact-wide"
+    assert make_matcher(MatchingOptions(device="cpu")).name == "loftr-compact"
 
 
 def test_defaults_of_confidence():
