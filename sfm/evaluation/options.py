@@ -56,7 +56,7 @@ class PairEvaluationOptions:
         60.0, "without --pairs: leave out pairs whose cameras are rotated by more against each other", metavar="DEG"
     )
     max_pairs: int = option(0, "evaluate a random sample of so many pairs; 0 takes all", metavar="N")
-    max_error: float = option(0.5, _MAX_ERROR_HELP, metavar="PX")
+    max_error: float = option(1.0, _MAX_ERROR_HELP, metavar="PX")
     seeds: int = option(5, "estimations of each pose with different random seeds; their AUCs are averaged", metavar="N")
 
     def __post_init__(self) -> None:
