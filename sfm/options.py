@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, ClassVar, TypedDict, get_type_hints
 
 from sfm.errors import BadOption
-from sfm.option_values import checked
+from sfm.option_values import checked, weights_option
 from sfm.option_values import option as option
 from sfm.option_values import require as require
-from sfm.option_values import weights_option
 from sfm.presets import BALANCED, PRESETS, preset_values
 from sfm.wording import did_you_mean
 

@@ -9,7 +9,7 @@ import pytest
 
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 from sfm.datasets.training_pairs.textures import read_grey
-from sfm.evaluation.most_confident import two_view_matcher, most_confident
+from sfm.evaluation.most_confident import most_confident, two_view_matcher
 from sfm.evaluation.options import EvaluatedMatcherOptions
 from sfm.types import Matches
 
