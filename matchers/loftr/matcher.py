@@ -24,9 +24,10 @@ class LoFTRMatcher(DenseNetworkMatcher[LoFTR, ImageFeatures, PairMatches]):
     anchor = 0.5 / COARSE_STRIDE  # the centre of the cell's first network pixel
 
     def at_confidence(self, least: float) -> LoFTRMatcher:
-        """The same network that leaves out matches below another confidence, 0 to 1."""
-        model = LoFTR(replace(self.model.config, threshold=least))
-        model.load_state_dict(self.model.state_dict())
+        """The same network, with the same tensors, that leaves out matches below another confidence, 0 to 1."""
+        with torch.device("meta"):
+            model = LoFTR(replace(self.model.config, threshold=least))
+        model.load_state_dict(self.model.state_dict(), assign=True)
         return self._with(model, self._resize)
 
     @staticmethod

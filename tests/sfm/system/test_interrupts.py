@@ -36,6 +36,15 @@ def interrupted(code: str) -> tuple[int, str, float]:
     return process.returncode, errors, time.monotonic() - since
 
 
+def tells_by_itself(code: str) -> None:
+    """What gets the KeyboardInterrupt that comes out of the code says so and ends the process, soon."""
+    indented = "".join(f"    {line}\n" for line in code.splitlines())
+    how = 'except KeyboardInterrupt:\n    print("told", file=sys.stderr)\n    sys.exit(130)\n'
+    status, errors, seconds = interrupted(f"try:\n{indented}{how}")
+    assert (status, errors) == (130, "told\n")
+    assert seconds < 10
+
+
 def test_compiled_code_is_ended():
     code, errors, seconds = interrupted("with ended_in_time('what to do', 0.3):\n    begun(); compiled()")
     assert (code, errors) == (130, "\nwhat to do\n")
@@ -43,34 +52,22 @@ def test_compiled_code_is_ended():
 
 
 def test_python_ends_by_itself_and_tells_itself():
-    code, errors, seconds = interrupted("""
-try:
-    with ended_in_time("not this", 30):
-        begun()
-        time.sleep(60)
-except KeyboardInterrupt:
-    print("told", file=sys.stderr)
-    sys.exit(130)
+    tells_by_itself("""
+with ended_in_time("not this", 30):
+    begun()
+    time.sleep(60)
 """)
-    assert (code, errors) == (130, "told\n")
-    assert seconds < 10
 
 
 def test_what_threads_do_at_the_end_is_not_waited_for():
-    code, errors, seconds = interrupted("""
+    tells_by_itself("""
 from concurrent.futures import ThreadPoolExecutor
 pool = ThreadPoolExecutor(1)
-try:
-    with ended_in_time("not this", 0.5):
-        pool.submit(time.sleep, 60)
-        begun()
-        time.sleep(60)
-except KeyboardInterrupt:
-    print("told", file=sys.stderr)
-    sys.exit(130)
+with ended_in_time("not this", 0.5):
+    pool.submit(time.sleep, 60)
+    begun()
+    time.sleep(60)
 """)
-    assert (code, errors) == (130, "told\n")
-    assert seconds < 10
 
 
 def test_ctrl_c_that_somebody_handles_inside_does_not_end_what_comes_after():
@@ -88,21 +85,15 @@ print("after", file=sys.stderr)
 
 
 def test_ctrl_c_that_python_passes_over_is_raised_again():
-    code, errors, seconds = interrupted("""
+    tells_by_itself("""
 class Slow:
     def __del__(self):
         begun()
         time.sleep(60)
-try:
-    with ended_in_time("not this", 30):
-        Slow()
-        time.sleep(60)
-except KeyboardInterrupt:
-    print("told", file=sys.stderr)
-    sys.exit(130)
+with ended_in_time("not this", 30):
+    Slow()
+    time.sleep(60)
 """)
-    assert (code, errors) == (130, "told\n")
-    assert seconds < 10
 
 
 def test_nothing_is_left_behind():

@@ -16,12 +16,7 @@ from sfm.geometry.epipolar import epipolar_distance, epipolar_line_distance, ess
 from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.matchers.registry import make_matcher
 from sfm.options import MatchingOptions
-from sfm.two_view.api import (
-    match_images,
-    match_records,
-    read_images,
-    two_view,
-)
+from sfm.two_view.api import match_images, match_records, read_images, two_view
 from sfm.two_view.options import MatchOptions, TwoImageOptions
 from sfm.two_view.result_text import focal_px, result_dict, result_text
 from sfm.types import MatcherTraits, Matches
