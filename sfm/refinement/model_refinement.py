@@ -7,6 +7,7 @@ and points stay, and so does the world's frame, but for what adjustment moves. P
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,7 +90,7 @@ def refine_model(
         pixels.memory,
         pixels.device,
         unusable=pixels.unusable,
-        write_database=partial(_write_database, data),
+        write_database=partial(_write_database, data.geometries),
         with_priors=False,
     )
     state = refine(refiner, before, scratch)
@@ -109,8 +110,13 @@ def _check(model: pycolmap.Reconstruction) -> None:
             raise BadFile(f"camera {camera.camera_id}: a {camera.model_name} camera has no focal length; not refined")
 
 
-def _write_database(data: MappingInput, path: Path, model: pycolmap.Reconstruction) -> None:
-    write_model_database(path, model, data.geometries, data.matches)
+def _write_database(
+    geometries: Sequence[TwoViewGeometry],
+    path: Path,
+    model: pycolmap.Reconstruction,
+    matches: Sequence[KeypointMatches],
+) -> None:
+    write_model_database(path, model, geometries, matches)
 
 
 def write_tracks_database(path: Path, model: pycolmap.Reconstruction) -> None:

@@ -10,7 +10,7 @@ CVPR 2024, with patches in the place of its network. Pixels are COLMAP's (sfm.ty
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,9 +34,9 @@ from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
 from sfm.refinement.params import RefinementParams
 from sfm.refinement.patch_warps import references
-from sfm.refinement.track_completion import add_proposals, complete, on_usable, propose
+from sfm.refinement.track_completion import add_proposals, complete, on_usable, open_matches, propose
 from sfm.system.memory import give_back
-from sfm.types import Float64, Int64
+from sfm.types import Float64, Int64, KeypointMatches
 
 if TYPE_CHECKING:
     from sfm.refinement.track_alignment import AlignedTracks, AlignmentImages
@@ -51,8 +51,8 @@ class Refiner:
     read_mask: (H, W) bool, where the image may be used, or None for all. memory: bytes for images and patches.
 
     unusable: names of images without usable pixels, whose observations stay as they are. write_database: a
-    COLMAP database of a model in some state, with the model's ids; where absent, it is made of the data, whose order
-    gives the ids.
+    COLMAP database of a model in some state, with the model's ids and these matches; where absent, it is made of the
+    data, whose order gives the ids.
     Poses that the user gave stay as they are, and intrinsics likewise. weak: what is known of the focal lengths that
     the images hardly determine; their cameras are held through the rounds. with_priors: the data's focal lengths may be
     EXIF's.
@@ -67,7 +67,7 @@ class Refiner:
     device: str = "cpu"
     params: RefinementParams = RefinementParams()
     unusable: frozenset[str] = frozenset()
-    write_database: Callable[[Path, pycolmap.Reconstruction], None] | None = None
+    write_database: Callable[[Path, pycolmap.Reconstruction, Sequence[KeypointMatches]], None] | None = None
     weak: tuple[FocalEvidence, ...] = ()
     with_priors: bool = True
 
@@ -144,14 +144,14 @@ class Refiner:
         return np.asarray(columns.point2D >= np.array([num_matched[name] for name in columns.names])[columns.image])
 
     def _complete(self, model: pycolmap.Reconstruction, number: int, scratch: Path) -> int:
-        path = scratch / "completion.db"
+        path, data = scratch / "completion.db", open_matches(self.data, ModelColumns.of(model))
         if self.write_database is not None:
-            self.write_database(path, model)
+            self.write_database(path, model, data.matches)
         else:
-            write_database(path, final_input(with_poses_of(self.data, model), [model]))
+            write_database(path, final_input(with_poses_of(data, model), [model]))
         num_registered = complete(
             model,
-            self.data,
+            data,
             self.mapping,
             path,
             max_error=self.params.max_error_of(number) * self.data.sigma,

@@ -9,7 +9,7 @@ another match took. The next round's alignment decides whether they do. Pixels a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,38 @@ from sfm.mapping.colmap_mapper import incremental_options
 from sfm.mapping.inputs import Attempt, MappingInput
 from sfm.mapping.retry_strategy import STRATEGIES
 from sfm.options import MappingOptions
-from sfm.types import Float64, Int64
+from sfm.types import Float64, Int64, KeypointMatches
 
 MIN_SHARED = 15  # points
 MIN_COSINE = 0.5  # of the angle between the viewing directions: 60 degrees
+OPEN_SHARE = 3  # COLMAP triangulates a pair again of which it has triangulated less than a fifth, a quarter of the rest
 MANY, ENOUGH = 300_000, 3000  # observations of a model, and of an image
 MARGIN = 0.01  # of the longer side: patches at the rim of an image are cut off
+
+
+def open_matches(data: MappingInput, columns: ModelColumns) -> MappingInput:
+    """The input with the matches that completion learns from: those of which both ends are not one point already.
+
+    Of the others, nearly all of a large set's, as many stay as COLMAP looks for: one of each observation and of each
+    pair, and so many of a pair that it counts as triangulated where it did.
+    """
+    point = {record.name: np.full(len(own), -1) for record, own in zip(data.images, data.keypoints, strict=True)}
+    for name, own in zip(columns.names, columns.rows_of_images, strict=True):
+        own = own[columns.point2D[own] < len(point[name])]  # no match knows the keypoints that were proposed
+        point[name][columns.point2D[own]] = columns.point[own]
+    held = {name: np.zeros(len(own), bool) for name, own in point.items()}  # keypoints that keep such a match
+    found = []
+    for own in data.matches:
+        (point0, point1), (held0, held1) = (
+            [by[name] for name in (own.pair.name0, own.pair.name1)] for by in (point, held)
+        )
+        rows0, rows1 = own.indices.T
+        same = (point0[rows0] >= 0) & (point0[rows0] == point1[rows1])
+        kept = ~same | ~(held0[rows0] & held1[rows1])
+        kept[np.flatnonzero(same)[: max(1, -(-int((~same).sum()) // OPEN_SHARE))]] = True
+        held0[rows0[kept & same]] = held1[rows1[kept & same]] = True
+        found.append(KeypointMatches(own.pair, own.indices[kept], own.score[kept]))
+    return replace(data, matches=tuple(found))
 
 
 def complete(
@@ -41,7 +67,8 @@ def complete(
 ) -> int:
     """Completes, merges and triangulates the model's tracks, in place; returns how many images were registered.
 
-    data: what mapping read. path: COLMAP database with the refined keypoints and the matches, in the model's ids.
+    data: what mapping read. path: COLMAP database with the refined keypoints and the matches (open_matches will do), in
+    the model's ids.
     max_error: px of the images. register: images may be added.
     """
     pipeline = incremental_options(Attempt("completion", STRATEGIES[0], data), options)

@@ -346,8 +346,7 @@ class FeatureDatabase(StageRecords, PairGroups):
         with reading(self.path, REMEDY):
             c = self._read("keypoint_matches")
             matches = schema.keypoint_matches(c, self._names)
-            owners = np.repeat(c["image_idx"], np.diff(c["offsets"]), axis=0)
-            schema.check_keypoint_idx(owners, c["indices"], self._keypoint_counts())
+            schema.check_matched_keypoints(c["image_idx"], c["offsets"], c["indices"], self._keypoint_counts())
             return matches
 
     def write_tracks(self, tracks: Tracks) -> None:

@@ -365,6 +365,16 @@ def check_keypoint_idx(image_idx: Array, keypoint_idx: Array, counts: Array) -> 
         raise ValueError("a keypoint's number is beyond its image's keypoints")
 
 
+def check_matched_keypoints(image_idx: Array, offsets: Array, indices: Array, counts: Array) -> None:
+    """The same of matches: image_idx (P, 2) of pairs, whose indices are the slices offsets (P + 1,) of indices (K, 2).
+
+    Takes no memory to speak of: there may be fifty million.
+    """
+    some = np.diff(offsets) > 0
+    largest = np.maximum.reduceat(indices, offsets[:-1][some], axis=0) if some.any() else indices[:0]
+    check_keypoint_idx(image_idx[some], largest, counts)
+
+
 def lenses_attributes(lenses: Sequence[CameraPrior]) -> dict[str, str]:
     """Attributes of `two_view`: the cameras that were found with it."""
     found = [{"group": c.group, "model": c.model, "params": c.params.tolist()} for c in lenses]

@@ -14,7 +14,8 @@ from sfm.mapping.inputs import write_database
 from sfm.options import MappingOptions
 from sfm.refinement import track_completion
 from sfm.refinement.patch_warps import references
-from sfm.refinement.track_completion import MARGIN, add_proposals, complete, on_usable, propose
+from sfm.refinement.track_completion import MARGIN, add_proposals, complete, on_usable, open_matches, propose
+from sfm.types import KeypointMatches
 from tests.support.plane_scene import (
     HEIGHT,
     NAMES,
@@ -133,6 +134,55 @@ def test_the_database_of_an_interrupted_run_is_replaced(scene, tmp_path):
     model = make_model(xyz, observations)
     assert done(model, data, tmp_path) == 0
     assert model.num_points3D() == len(xyz)
+
+
+def damaged(xyz, observations, data, seed):
+    """A model that lacks points and observations, and matches of which some are absent and others are false."""
+    rng = np.random.default_rng(seed)
+    images = [0, 1, 3, 4] if seed % 2 else range(5)
+    model = make_model(xyz, observations, images=images)
+    for j in rng.choice(len(xyz), 12, replace=False):
+        split(model, int(j)) if seed % 2 == 0 else model.delete_point3D(model.images[1].points2D[j].point3D_id)
+    for image_id, j in zip(rng.choice([1, 2, 4, 5], 60), rng.choice(len(xyz), 60), strict=True):
+        if model.images[image_id].points2D[j].has_point3D():
+            model.delete_observation(int(image_id), int(j))
+    matches = []
+    for own in data.matches:
+        indices = own.indices[np.sort(rng.permutation(len(own.indices))[: int(rng.integers(20, len(own.indices)))])]
+        indices[:10, 1] = indices[:10, 1][::-1]
+        matches.append(KeypointMatches(own.pair, indices, np.ones(len(indices))))
+    return model, replace(data, matches=tuple(matches))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_matches_within_points_add_nothing(scene, tmp_path, seed):
+    found = []
+    for reduce in (lambda data, _: data, lambda data, model: open_matches(data, ModelColumns.of(model))):
+        model, data = damaged(*scene, seed)
+        data = reduce(data, model)
+        before = model.num_points3D(), model.compute_num_observations()
+        registered = done(model, data, tmp_path)
+        points = model.points3D.values()
+        tracks = {tuple(sorted((e.image_id, e.point2D_idx) for e in p.track.elements)): p.xyz for p in points}
+        found.append((registered, tracks, sum(len(own.indices) for own in data.matches)))
+        assert before != (model.num_points3D(), model.compute_num_observations())
+    (registered, tracks, num_matches), (same, same_tracks, fewer) = found
+    assert registered == same
+    assert fewer < num_matches
+    assert same_tracks.keys() == tracks.keys()
+    for track, xyz in tracks.items():
+        np.testing.assert_allclose(same_tracks[track], xyz, atol=1e-9)
+
+
+def test_of_a_whole_model_few_matches_are_open(scene):
+    xyz, observations, data = scene
+    reduced = open_matches(data, ModelColumns.of(make_model(xyz, observations)))
+    assert [own.pair for own in reduced.matches] == [own.pair for own in data.matches]
+    assert all(len(own.indices) for own in reduced.matches)
+    assert sum(len(own.indices) for own in reduced.matches) <= 4 * len(xyz) + len(data.matches)
+    kept = {(own.pair.name0, i) for own in reduced.matches for i in own.indices[:, 0]}
+    kept |= {(own.pair.name1, i) for own in reduced.matches for i in own.indices[:, 1]}
+    assert len(kept) == 5 * len(xyz)
 
 
 def missing_in(model, image_id, rows):
