@@ -1,11 +1,11 @@
 """Bundle adjustment of models of millions of observations: the problem of sfm.refinement.bundle_adjustment, in columns.
 
 A Ceres problem of them takes more than a kilobyte an observation and is built one by one. Here Levenberg and
-Marquardt's steps are taken with arrays: points are eliminated block by block (sfm.refinement.large_problem), what
-is left of up to DENSE_GROUPS images and cameras is solved by Cholesky's decomposition, and of more by conjugate
-gradients. Cauchy's loss enters as weights, as in Ceres. The damping is a third after each step that gains, and grows
-ever faster after steps that do not (Madsen, Nielsen and Tingleff, Methods for non-linear least squares problems, 2004,
-section 3.2). The frame of the world is free and hardly moves.
+Marquardt's steps are taken with arrays: points are eliminated some at a time (sfm.refinement.large_problem), what is
+left of up to DENSE_GROUPS images and cameras is one array, solved by Cholesky's decomposition, and of more a sparse
+matrix, solved by conjugate gradients. Cauchy's loss enters as weights, as in Ceres. The damping is a third after each
+step that gains, and grows ever faster after steps that do not (Madsen, Nielsen and Tingleff, Methods for non-linear
+least squares problems, 2004, section 3.2). The frame of the world is free and hardly moves.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial, reduce
+from itertools import pairwise
+from operator import add
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -23,7 +26,7 @@ from scipy.sparse import bsr_matrix
 from scipy.sparse.linalg import LinearOperator, cg
 
 from sfm.colmap.model_arrays import ModelColumns
-from sfm.refinement.large_problem import WIDTH, LargeProblem, Reduced, Unknowns, cost_of, point_steps, reduced
+from sfm.refinement.large_problem import WIDTH, LargeProblem, Part, Unknowns, cost_of, part_of, point_steps
 from sfm.system.parallel import num_cores
 from sfm.types import Float64
 
@@ -34,6 +37,8 @@ DENSE_GROUPS = 1500  # images and cameras; 9,000 unknowns are a matrix of 650 MB
 FIRST_DAMPING, MAX_DAMPING = 1e-4, 1e8
 MAX_STEPS = 50
 AHEAD = 4  # blocks that are worked on or wait to be summed
+TOGETHER = 200_000  # observations whose points are eliminated at once
+SLABS = 12  # of rows of the matrix, that are worked on side by side
 GRADIENT_STEPS, GRADIENT_TOLERANCE = 500, 1e-6  # of conjugate gradients
 _Result = TypeVar("_Result")
 
@@ -56,7 +61,7 @@ def solve(problem: LargeProblem, unknowns: Unknowns, *, tolerance: float, thread
         for _ in range(MAX_STEPS):
             if before == 0 or damping > MAX_DAMPING:
                 break
-            normal = _sum(each(partial(reduced, problem, unknowns, damping=damping)))
+            normal = _normal(problem, each(partial(part_of, problem, unknowns, damping=damping)), pool)
             step = _step(normal, damping)
             if step is None:
                 damping, growth = damping * growth, growth * 2
@@ -87,8 +92,80 @@ def _in_order(pool: ThreadPoolExecutor, work: Callable[[slice], _Result], items:
         yield begun.popleft().result()
 
 
-def _sum(parts: Iterator[Reduced]) -> Reduced:
-    return reduce(Reduced.plus, parts)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Normal:
+    """Normal equations over the groups, points eliminated. matrix: the lower triangle of an array, or all of a sparse
+    one. diagonal: (groups, WIDTH) of the matrix before points were, for damping. gradient: (groups, WIDTH)."""
+
+    matrix: Float64 | bsr_matrix
+    diagonal: Float64
+    gradient: Float64
+
+
+def _normal(problem: LargeProblem, parts: Iterator[Part], pool: ThreadPoolExecutor) -> _Normal:
+    """The sum of all parts."""
+    num = problem.num_groups
+    size, nothing = num * WIDTH, np.zeros((num, WIDTH))
+    dense = np.zeros((size, size)) if num <= DENSE_GROUPS else None
+    result = _Normal(bsr_matrix((size, size), blocksize=(WIDTH, WIDTH)) if dense is None else dense, nothing, nothing)
+    for some in _together(parts) if num else ():
+        own, E = reduce(add, (part.own for part in some)), _stacked([part.eliminator for part in some])
+        if dense is None:
+            matrix = (result.matrix + own - E.T.tobsr((WIDTH, 3)) @ E).tobsr((WIDTH, WIDTH))
+        else:
+            matrix = dense
+            _add(dense, own)
+            _eliminate(dense, E, pool)
+        diagonal = result.diagonal + own.diagonal().reshape(num, WIDTH)
+        result = _Normal(matrix, diagonal, result.gradient + sum(part.gradient for part in some))
+    return result
+
+
+def _together(parts: Iterator[Part]) -> Iterator[list[Part]]:
+    """The parts in groups of about as many observations as are eliminated at once."""
+    found: list[Part] = []
+    for part in parts:
+        found.append(part)
+        if sum(len(own.eliminator.indices) for own in found) >= TOGETHER:
+            yield found
+            found = []
+    if found:
+        yield found
+
+
+def _stacked(matrices: Sequence[bsr_matrix]) -> bsr_matrix:
+    """The rows of all of them."""
+    first = np.cumsum([0] + [len(own.indices) for own in matrices])
+    ends = [own.indptr[1:] + start for own, start in zip(matrices, first, strict=False)]
+    data, indices = (np.concatenate([getattr(own, name) for own in matrices]) for name in ("data", "indices"))
+    shape = sum(own.shape[0] for own in matrices), matrices[0].shape[1]
+    return bsr_matrix((data, indices, np.concatenate([[0], *ends])), shape=shape)
+
+
+def _add(matrix: Float64, own: bsr_matrix) -> None:
+    """Adds a sparse matrix of groups to an array, in place."""
+    num = len(own.indptr) - 1
+    rows = np.repeat(np.arange(num), np.diff(own.indptr))
+    matrix.reshape(num, WIDTH, num, WIDTH)[rows, :, own.indices] += own.data
+
+
+def _eliminate(matrix: Float64, E: bsr_matrix, pool: ThreadPoolExecutor) -> None:
+    """Takes the square of E (3P, groups x WIDTH) from the lower triangle of an array, in place, slab by slab: of images
+    that all share points, all together would take a multiple of the memory, and the sum most of the time."""
+    turned, num = E.T.tobsr((WIDTH, 3)), matrix.shape[0] // WIDTH
+
+    def take(start: int, end: int) -> None:
+        a, b = turned.indptr[start], turned.indptr[end]
+        blocks = turned.data[a:b], turned.indices[a:b], turned.indptr[start : end + 1] - a
+        rows = bsr_matrix(blocks, shape=((end - start) * WIDTH, E.shape[0]))
+        left = E.indices < end
+        blocks = E.data[left], E.indices[left], np.concatenate([[0], np.cumsum(left)])[E.indptr]
+        product = rows @ bsr_matrix(blocks, shape=(E.shape[0], end * WIDTH))
+        matrix[start * WIDTH : end * WIDTH, : end * WIDTH] -= product.toarray()
+
+    bounds = np.unique(np.linspace(0, num, SLABS + 1).astype(np.int64))[::-1].tolist()  # the longest rows first
+    for done in [pool.submit(take, start, end) for end, start in pairwise(bounds)]:
+        done.result()
 
 
 def _moved_points(problem: LargeProblem, xyz: Float64, moves: Iterator[Float64]) -> Float64:
@@ -99,7 +176,7 @@ def _moved_points(problem: LargeProblem, xyz: Float64, moves: Iterator[Float64])
     return result
 
 
-def _step(normal: Reduced, damping: float) -> Float64 | None:
+def _step(normal: _Normal, damping: float) -> Float64 | None:
     """(groups, WIDTH) of one damped step; None where the equations cannot be solved."""
     num = len(normal.gradient)
     if num == 0:
@@ -109,20 +186,20 @@ def _step(normal: Reduced, damping: float) -> Float64 | None:
     scale = np.where(free, 1 / np.sqrt(np.where(free, diagonal, 1.0)), 0.0)
     added = np.where(free, damping, 1.0)  # scaled; what is not free stays
     gradient = scale * normal.gradient.ravel()
-    if num <= DENSE_GROUPS:
+    if isinstance(normal.matrix, np.ndarray):
         found = _by_cholesky(normal.matrix, scale, added, gradient)
     else:
         found = _by_gradients(normal.matrix, scale, added, gradient)
     return None if found is None else -(scale * found).reshape(num, WIDTH)
 
 
-def _by_cholesky(matrix: bsr_matrix, scale: Float64, added: Float64, gradient: Float64) -> Float64 | None:
-    dense = matrix.toarray(order="F")
-    dense *= scale
-    dense *= scale[:, None]
-    dense[np.diag_indices_from(dense)] += added
+def _by_cholesky(lower: Float64, scale: Float64, added: Float64, gradient: Float64) -> Float64 | None:
+    """From the lower triangle, which is lost."""
+    lower *= scale
+    lower *= scale[:, None]
+    lower[np.diag_indices_from(lower)] += added
     try:
-        factor = cho_factor(dense, lower=True, overwrite_a=True, check_finite=False)
+        factor = cho_factor(lower.T, lower=False, overwrite_a=True, check_finite=False)  # as LAPACK has it, no copy
     except np.linalg.LinAlgError:
         return None
     found: Float64 = cho_solve(factor, gradient, check_finite=False)

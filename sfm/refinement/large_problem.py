@@ -1,8 +1,8 @@
 """The problem of a large bundle adjustment in columns, and its normal equations without the points.
 
-Observations are linearised in blocks of whole points. Of each block what is left is a sparse matrix over poses and
-intrinsics, to which points contribute once they are eliminated (Triggs et al., Bundle Adjustment: A Modern Synthesis,
-1999, section 6.1): memory is that of the columns, of one block a thread, and of the pairs of images that share points.
+Observations are linearised in blocks of whole points. Of each block what is left are a sparse matrix over poses and
+intrinsics, and one with which its points are eliminated (Triggs et al., Bundle Adjustment: A Modern Synthesis, 1999,
+section 6.1): memory is that of the columns, and of one block a thread.
 
 Unknowns come in groups of WIDTH columns: an image's pose (rotation vector, translation, both in the camera's frame), or
 parameters of a camera; what is not free is a column of zeros. Pixels are COLMAP's (sfm.types).
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sfm.refinement.bundle_adjustment import Freedom
 
 WIDTH = 6  # columns of a group
-BLOCK = 100_000  # observations linearised at once
+BLOCK = 50_000  # observations linearised at once
 STEP = 1e-6  # of central differences, relative for parameters over one
 LEAST_DAMPING = 1e-10  # of a point: one that a single image observes has a free direction
 
@@ -265,39 +265,37 @@ def _by_params(problem: LargeProblem, unknowns: Unknowns, local: _Local, image: 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reduced:
-    """Normal equations over the groups, points eliminated. matrix: S; diagonal: (groups, WIDTH) of the matrix before
-    they were, for damping. gradient: (groups, WIDTH)."""
+class Part:
+    """What a block adds to the normal equations over the groups. own: their matrix where points are held. eliminator:
+    (3P, groups x WIDTH), whose square is taken from it when they are not. gradient: (groups, WIDTH) of both."""
 
-    matrix: bsr_matrix
-    diagonal: Float64
+    own: bsr_matrix
+    eliminator: bsr_matrix
     gradient: Float64
 
-    def plus(self, other: Reduced) -> Reduced:
-        """Of both blocks together."""
-        return Reduced(self.matrix + other.matrix, self.diagonal + other.diagonal, self.gradient + other.gradient)
 
-
-def reduced(problem: LargeProblem, unknowns: Unknowns, rows: slice, damping: float) -> Reduced:
+def part_of(problem: LargeProblem, unknowns: Unknowns, rows: slice, damping: float) -> Part:
     """Of one block. damping: of the points, relative."""
     linear = _linear(problem, unknowns, rows)
-    A, r, num = linear.by_point, linear.residual, problem.num_groups
-    half = _inverse_factors(linear, damping)[linear.point] @ A.transpose(0, 2, 1)  # (M, 3, 2)
-    e = np.add.reduceat(np.einsum("oij,oj->oi", half, r), linear.first).ravel()
+    half = _inverse_factors(linear, damping)[linear.point] @ _transposed(linear.by_point)  # (M, 3, 2)
+    e = np.add.reduceat(np.einsum("oij,oj->oi", half, linear.residual), linear.first).ravel()
     E = _eliminator(problem, linear, half)
-    U, gradient = _of_groups(linear, num)
-    diagonal = U.diagonal().reshape(num, WIDTH)
-    S = (U - E.T.tobsr((WIDTH, 3)) @ E).tobsr((WIDTH, WIDTH))
-    return Reduced(S, diagonal, gradient - (E.T @ e).reshape(num, WIDTH))
+    U, gradient = _of_groups(linear, problem.num_groups)
+    return Part(U, E, gradient - (E.T @ e).reshape(gradient.shape))
 
 
 def _inverse_factors(linear: _Linear, damping: float) -> Float64:
     """(P, 3, 3) inverses of Cholesky factors of the points' own normal equations."""
-    V = np.add.reduceat(linear.by_point.transpose(0, 2, 1) @ linear.by_point, linear.first)
+    V = np.add.reduceat(_transposed(linear.by_point) @ linear.by_point, linear.first)
     diagonal = np.einsum("tii->ti", V)
     least = 1e-12 * np.maximum(diagonal.max(axis=1, initial=0.0, keepdims=True), 1e-12)
     V = V + np.maximum(diagonal * max(damping, LEAST_DAMPING), least)[:, :, None] * np.eye(3)
     return np.asarray(np.linalg.inv(np.linalg.cholesky(V)))
+
+
+def _transposed(matrices: Float64) -> Float64:
+    """Each of them, as rows in memory: products of a view take four times as long."""
+    return np.ascontiguousarray(matrices.transpose(0, 2, 1))
 
 
 def _eliminator(problem: LargeProblem, linear: _Linear, half: Float64) -> bsr_matrix:
@@ -322,33 +320,14 @@ def _eliminator(problem: LargeProblem, linear: _Linear, half: Float64) -> bsr_ma
 
 def _of_groups(linear: _Linear, num_groups: int) -> tuple[bsr_matrix, Float64]:
     """Normal equations of the groups, points held: matrix and gradient (groups, WIDTH)."""
-    num = linear.groups.shape[1]
-    J = np.concatenate([linear.by_group.reshape(len(linear.groups), 2, -1), linear.residual[:, :, None]], axis=2)
-    key = linear.groups[:, 0] if num else np.zeros(len(J), np.int64)
-    order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
-    blocks, rows, columns = [], [], []
-    gradient = np.zeros((num_groups, WIDTH))
-    for own in np.split(order, starts[1:]) if num else []:
-        flat = J[own].reshape(-1, J.shape[2])
-        square, groups = flat.T @ flat, linear.groups[own[0]]
-        np.add.at(gradient, groups, square[:-1, -1].reshape(num, WIDTH))
-        blocks.append(square[:-1, :-1].reshape(num, WIDTH, num, WIDTH).transpose(0, 2, 1, 3).reshape(-1, WIDTH, WIDTH))
-        rows.append(np.repeat(groups, num))
-        columns.append(np.tile(groups, num))
-    size = num_groups * WIDTH
-    if not blocks:
-        return bsr_matrix((size, size), blocksize=(WIDTH, WIDTH)), gradient
-    return _block_matrix(np.concatenate(blocks), np.concatenate(rows), np.concatenate(columns), num_groups), gradient
-
-
-def _block_matrix(blocks: Float64, rows: Int64, columns: Int64, num_groups: int) -> bsr_matrix:
-    order = np.lexsort((columns, rows))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_groups))])
-    size = num_groups * WIDTH
-    matrix = bsr_matrix((blocks[order], columns[order], starts), shape=(size, size))
-    matrix.sum_duplicates()
-    return matrix
+    num, (num_observations, each) = num_groups * WIDTH, linear.groups.shape
+    if each == 0:
+        return bsr_matrix((num, num), blocksize=(WIDTH, WIDTH)), np.zeros((num_groups, WIDTH))
+    blocks = linear.by_group.transpose(0, 2, 1, 3).reshape(-1, 2, WIDTH)
+    starts = np.arange(num_observations + 1) * each
+    J = bsr_matrix((blocks, linear.groups.ravel(), starts), shape=(2 * num_observations, num))
+    turned = J.T.tobsr((WIDTH, 2))
+    return (turned @ J).tobsr((WIDTH, WIDTH)), (turned @ linear.residual.ravel()).reshape(num_groups, WIDTH)
 
 
 def point_steps(problem: LargeProblem, unknowns: Unknowns, rows: slice, damping: float, step: Float64) -> Float64:

@@ -96,22 +96,11 @@ class Refiner:
         model = pycolmap.Reconstruction(before.model)
         num_registered = self._complete(model, number, scratch) if number > 0 else 0
         covariances = self._covariances(model, before.covariances)
-        columns = ModelColumns.of(model)
-        reference = self._references(columns)
-        aligned, images = _aligned(columns, reference, self, first=number == 0)
+        moved, num_rejected = self._align(model, covariances, before)
         give_back()  # patches and images, before bundle adjustment takes as much
-        proposed = self._proposed(columns)
-        aligned, different = without_strangers(aligned, columns, proposed, params)
-        move_observations(model, columns, aligned.xy)
-        unit_px = images.unit_px[columns.image] * of_observations(self.data.fineness, columns)
-        _update(covariances, columns, known_covariances(aligned, columns, reference, images, params, unit_px))
-        different |= proposed & ~is_certain(aligned, columns, images, params)
-        num_rejected = delete_observations(model, columns, different)
         adjust(model, covariances, self.freedom(model), self.mapping.threads, tolerance=params.rough_tolerance)
         num_rejected += reject(model, covariances, self.data.sigmas, number, params, fineness=self.data.fineness)
         adjust(model, covariances, self.freedom(model), self.mapping.threads)
-        held = ~different & columns.observed_in(before.model)
-        moved = (np.linalg.norm(aligned.xy - columns.xy, axis=1) / unit_px)[held]  # standard deviations of a match
         return Refined(
             model,
             covariances,
@@ -121,6 +110,26 @@ class Refiner:
             float(np.median(moved)) if number == 0 else before.moved,
             bool((moved >= params.settled).mean() <= params.settled_share),
         )
+
+    def _align(
+        self, model: pycolmap.Reconstruction, covariances: dict[int, Float64], before: Refined
+    ) -> tuple[Float64, int]:
+        """Moves the model's observations, enters their covariances and takes out those that differ, in place.
+
+        Returns how far those moved that the round before had, in standard deviations of a match, and how many are out.
+        """
+        columns, params = ModelColumns.of(model), self.params
+        reference = self._references(columns)
+        aligned, images = _aligned(columns, reference, self, first=before.rounds == 0)
+        proposed = self._proposed(columns)
+        aligned, different = without_strangers(aligned, columns, proposed, params)
+        move_observations(model, columns, aligned.xy)
+        unit_px = images.unit_px[columns.image] * of_observations(self.data.fineness, columns)
+        _update(covariances, columns, known_covariances(aligned, columns, reference, images, params, unit_px))
+        different |= proposed & ~is_certain(aligned, columns, images, params)
+        held = ~different & columns.observed_in(before.model)
+        moved = (np.linalg.norm(aligned.xy - columns.xy, axis=1) / unit_px)[held]
+        return moved, delete_observations(model, columns, different)
 
     def _covariances(self, model: pycolmap.Reconstruction, known: dict[int, Float64]) -> dict[int, Float64]:
         """Covariances of all points2D of the registered images: those that are known, then the matcher's."""

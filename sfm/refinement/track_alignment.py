@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, pairwise
@@ -99,15 +99,20 @@ class PyramidCache:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """Observations to be aligned, as columns (M,) in px of the pyramids. rows: of the model's observations. template,
-    target: pyramid level of either side at the finest stage. map: (M, 2, 2) target px per reference px."""
+    """Observations to be aligned, as columns (M,) in px of the pyramids. rows, reference: of the model's observations.
+    template, target: pyramid level of either side at the finest stage. map: (M, 2, 2) target px per reference px."""
 
-    rows: Int64
-    reference: Int64
-    image: Int64
-    template: Int64
-    target: Int64
+    rows: NDArray[np.int32]
+    reference: NDArray[np.int32]
+    image: NDArray[np.int32]
+    template: NDArray[np.int8]
+    target: NDArray[np.int8]
     map: Float32
+
+    @classmethod
+    def joined(cls, parts: Sequence[Job]) -> Job:
+        """All of their observations."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
     def take(self, rows: Int64) -> Job:
         """Some of the observations (M,)."""
@@ -148,28 +153,32 @@ def align_tracks(
 def _job(columns: ModelColumns, reference: Int64, images: AlignmentImages) -> Job:
     """Every observation but the references, where a map from the reference exists, in the order of the references'
     images: what is aligned together is seen in few images."""
-    own_reference = reference[columns.point]
-    rows = np.flatnonzero(own_reference != np.arange(len(columns.point)))
     normals = surface_normals(columns, reference)
-    parts = [patch_maps(columns, rows[i : i + MAPPED], reference, normals) for i in range(0, len(rows), MAPPED)]
-    maps = np.concatenate([np.zeros((0, 2, 2)), *parts])
-    own_reference = own_reference[rows]
+    rows = np.flatnonzero(reference[columns.point] != np.arange(len(columns.point))).astype(np.int32)
+    parts = [_part(columns, rows[i : i + MAPPED], reference, normals, images) for i in range(0, len(rows), MAPPED)]
+    job = Job.joined(parts or [_part(columns, rows, reference, normals, images)])
+    return job.take(np.lexsort((job.template, job.reference, columns.image[job.reference])))
+
+
+def _part(
+    columns: ModelColumns, rows: NDArray[np.int32], reference: Int64, normals: Float64, images: AlignmentImages
+) -> Job:
+    """Those of some observations that are in the job."""
+    own_reference = reference[columns.point[rows]]
     source, target = images.scale[columns.image[own_reference]], images.scale[columns.image[rows]]
-    maps = maps * target[:, :, None] / source[:, None, :]
+    maps = patch_maps(columns, rows, reference, normals) * target[:, :, None] / source[:, None, :]
     determinant = np.abs(np.linalg.det(maps))
     with np.errstate(invalid="ignore"):
         usable = (determinant > MAX_SCALE**-2) & (determinant < MAX_SCALE**2)  # False for NaN
-    octave = np.round(np.log2(determinant[usable]) / 2).astype(np.int64)  # target px per reference px
-    rows = rows[usable]
-    job = Job(
-        rows,
-        own_reference[usable],
-        columns.image[rows],
+    octave = np.round(np.log2(determinant[usable]) / 2).astype(np.int8)  # target px per reference px
+    return Job(
+        rows[usable],
+        own_reference[usable].astype(np.int32),
+        columns.image[rows[usable]].astype(np.int32),
         np.maximum(-octave, 0),
         np.maximum(octave, 0),
         maps[usable].astype(np.float32),
     )
-    return job.take(np.lexsort((job.template, job.reference, columns.image[job.reference])))
 
 
 def blocks(

@@ -118,6 +118,10 @@ def test_neither_threads_nor_blocks_nor_the_linear_solver_matter(walk, monkeypat
     np.testing.assert_array_equal(ModelColumns.of(ours).xyz, ModelColumns.of(threads).xyz)  # to the last bit
     monkeypatch.setattr(large_problem, "BLOCK", 300)
     assert_same(in_columns(model, covariances, Freedom(), tolerance=1e-10), ours)
+    monkeypatch.setattr(large_bundle, "TOGETHER", 700)
+    assert_same(in_columns(model, covariances, Freedom(), threads=2, tolerance=1e-10), ours)
+    monkeypatch.setattr(large_bundle, "SLABS", 3)
+    assert_same(in_columns(model, covariances, Freedom(), tolerance=1e-10), ours)
     monkeypatch.setattr(large_bundle, "DENSE_GROUPS", 5)
     assert_same(in_columns(model, covariances, Freedom(), tolerance=1e-10), ours, rtol=1e-4)
 
@@ -151,8 +155,8 @@ def test_what_is_held_of_a_problem_grows_with_its_observations():
         columns = ModelColumns.of(model)
         covariances = {i: np.tile(np.eye(2), (len(model.images[i].points2D), 1, 1)) for i in model.reg_image_ids()}
         problem = large_problem.LargeProblem.of(columns, covariances, Freedom(), LOSS_SCALE)
-        normal = large_problem.reduced(problem, large_bundle.unknowns_of(columns, problem), problem.blocks[0], 1e-4)
-        sizes.append((len(columns.xy), normal.matrix.nnz))
+        part = large_problem.part_of(problem, large_bundle.unknowns_of(columns, problem), problem.blocks[0], 1e-4)
+        sizes.append((len(columns.xy), part.own.nnz + (part.eliminator.T @ part.eliminator).nnz))
     (first, entries), (last, more) = sizes
     assert last > 3.5 * first
     assert more / entries < 1.2 * last / first
