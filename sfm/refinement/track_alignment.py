@@ -154,15 +154,13 @@ def _job(columns: ModelColumns, reference: Int64, images: AlignmentImages) -> Jo
     """Every observation but the references, where a map from the reference exists, in the order of the references'
     images: what is aligned together is seen in few images."""
     normals = surface_normals(columns, reference)
-    rows = np.flatnonzero(reference[columns.point] != np.arange(len(columns.point))).astype(np.int32)
+    rows = np.flatnonzero(reference[columns.point] != np.arange(len(columns.point)))
     parts = [_part(columns, rows[i : i + MAPPED], reference, normals, images) for i in range(0, len(rows), MAPPED)]
     job = Job.joined(parts or [_part(columns, rows, reference, normals, images)])
     return job.take(np.lexsort((job.template, job.reference, columns.image[job.reference])))
 
 
-def _part(
-    columns: ModelColumns, rows: NDArray[np.int32], reference: Int64, normals: Float64, images: AlignmentImages
-) -> Job:
+def _part(columns: ModelColumns, rows: Int64, reference: Int64, normals: Float64, images: AlignmentImages) -> Job:
     """Those of some observations that are in the job."""
     own_reference = reference[columns.point[rows]]
     source, target = images.scale[columns.image[own_reference]], images.scale[columns.image[rows]]
@@ -172,7 +170,7 @@ def _part(
         usable = (determinant > MAX_SCALE**-2) & (determinant < MAX_SCALE**2)  # False for NaN
     octave = np.round(np.log2(determinant[usable]) / 2).astype(np.int8)  # target px per reference px
     return Job(
-        rows[usable],
+        rows[usable].astype(np.int32),
         own_reference[usable].astype(np.int32),
         columns.image[rows[usable]].astype(np.int32),
         np.maximum(-octave, 0),

@@ -38,9 +38,9 @@ def open_matches(data: MappingInput, columns: ModelColumns) -> MappingInput:
     pair, and so many of a pair that it counts as triangulated where it did.
     """
     point = {record.name: np.full(len(own), -1) for record, own in zip(data.images, data.keypoints, strict=True)}
-    for name, own in zip(columns.names, columns.rows_of_images, strict=True):
-        own = own[columns.point2D[own] < len(point[name])]  # no match knows the keypoints that were proposed
-        point[name][columns.point2D[own]] = columns.point[own]
+    for name, seen in zip(columns.names, columns.rows_of_images, strict=True):
+        matched = seen[columns.point2D[seen] < len(point[name])]  # no match knows the keypoints that were proposed
+        point[name][columns.point2D[matched]] = columns.point[matched]
     held = {name: np.zeros(len(own), bool) for name, own in point.items()}  # keypoints that keep such a match
     found = []
     for own in data.matches:
