@@ -61,8 +61,8 @@ def solve(problem: LargeProblem, unknowns: Unknowns, *, tolerance: float, thread
         for _ in range(MAX_STEPS):
             if before == 0 or damping > MAX_DAMPING:
                 break
-            normal = _normal(problem, each(partial(part_of, problem, unknowns, damping=damping)), pool)
-            step = _step(normal, damping)
+            parts = each(partial(part_of, problem, unknowns, damping=damping))
+            step = _step(_normal(problem, parts, pool), damping)
             if step is None:
                 damping, growth = damping * growth, growth * 2
                 continue
