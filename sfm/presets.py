@@ -1,7 +1,7 @@
 """Options that go together, by name. What a preset says holds unless the option itself is given.
 
-Times, points and AUC: Strecha's fountain-P11, intrinsics unknown, compact weights, `--rotations off`, processor time of an
-Intel Xeon at 2.5 GHz, 2026-11-28. With known intrinsics AUC@1 is 0.953 by the defaults and by `best`.
+Times, points and AUC: Strecha's fountain-P11, intrinsics unknown, compact weights, `--rotations off`, processor time of
+an Intel Xeon at 2.5 GHz, 2026-11-28. With known intrinsics AUC@1 is 0.953 by the defaults and by `best`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         BALANCED: Preset("the defaults (the same: 65 s, 5,883 points, 0.91)"),
         "best": Preset(
-            "larger images, 50 pairs and all observations an image, five rounds at full size: more points, poses as exact "
-            "(the same: 109 s, 10,241 points, 0.88)",
+            "larger images, 50 pairs and all observations an image, five rounds at full size: more points, poses as "
+            "exact (the same: 109 s, 10,241 points, 0.88)",
             MappingProxyType(
                 {"resize": 840, "pairs": "retrieval:50", "max_observations": 0, "rounds": 5, "align_size": 0}
             ),
