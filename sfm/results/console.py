@@ -10,7 +10,7 @@ from sfm.errors import BadFile
 from sfm.results.cameras import cameras_line, read_figures
 from sfm.results.files import DATABASE, REPORT, RUN_JSON
 from sfm.results.hints import next_commands
-from sfm.results.model_source import record_of
+from sfm.results.model_source import output_folder, record_of
 from sfm.results.run_json import num_refused, recorded_warnings
 from sfm.results.stage_text import stage_sentence
 from sfm.types import ReconstructionSummary, StageSummary
@@ -113,8 +113,8 @@ def bad_model_line(warnings: Sequence[str]) -> str:
 
 
 def print_warnings(*runs: Path | None) -> None:
-    """Prints the warnings in the run.json of runs on standard error."""
-    for text in filter(None, (warnings_text(run) for run in runs if run is not None)):
+    """Prints the warnings in the run.json of runs on standard error, and which models are not of the last run."""
+    for text in filter(None, (text(run) for run in runs if run is not None for text in (warnings_text, earlier_text))):
         print(text, file=sys.stderr)
 
 
@@ -133,3 +133,16 @@ def warnings_text(out: Path) -> str:
     except BadFile:
         return ""
     return "\n".join([f"{out}: {PROBABLY_BAD}:", *(f"  {text}" for text in warnings)]) if warnings else ""
+
+
+def earlier_text(out: Path) -> str:
+    """That the model in a run's folder is of a run before the last one, which made none; "" where it is not."""
+    folder = output_folder(out)
+    try:
+        record = record_of(out)
+    except BadFile:
+        return ""
+    if folder is None or record.get("models") != [] or not (folder / "sparse" / "0").is_dir():
+        return ""
+    why = f" ({record['error']})" if record.get("error") else ""
+    return f"{out}: the last run here made no model{why}: what is in sparse/ is of an earlier one"

@@ -1,6 +1,7 @@
 """Whatever path a model is given by, its run and its images are found, and nothing is taken from another model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from sfm.cli.main import main
 from sfm.colmap.model_reader import model_folder, model_folders, num_images
 from sfm.errors import BadFile, BadOption
-from sfm.results.console import warnings_text
+from sfm.results.console import print_warnings, warnings_text
 from sfm.results.model_source import images_of, is_first, output_folder, record_of
 from tests.support.finished_run import synthetic_model, write_run
 
@@ -44,6 +45,23 @@ def test_a_runs_models_lead_to_the_run(run, tmp_path, monkeypatch, place):
     assert bool(warnings_text(path)) == (place != "sparse/1")
     monkeypatch.chdir(path)
     assert output_folder(Path()) == run
+
+
+@pytest.mark.parametrize("error", [None, "no model: too few matches"])
+def test_a_model_of_an_earlier_run_is_said_to_be_one(run, capsys, error):
+    print_warnings(run)
+    assert "the last run" not in capsys.readouterr().err
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"models": [], "warnings": [], "error": error}))
+    for path in (run, run / "sparse", run / "sparse" / "1"):
+        assert not warnings_text(path)
+        print_warnings(path)
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"{path}: the last run here made no model")
+        assert ("too few matches" in printed) == (error is not None and path != run / "sparse" / "1")
+    shutil.rmtree(run / "sparse")
+    print_warnings(run)
+    assert capsys.readouterr().err == ""
 
 
 def test_other_models_belong_to_no_run(tmp_path):
