@@ -50,21 +50,31 @@ def choose(spec: str, images: ImageSet) -> ChosenPairs:
 
     Raises BadOption or BadFile.
     """
+    check_pairs(spec)
     if spec == AUTO:
         return auto(images)
+    if _unknown(spec):
+        return from_file(Path(spec), images.names, skipped=images.skipped)
+    made = [PAIR_SELECTORS.choose(part) for part in spec.split("+")]
+    return joined([select(images, argument) for select, argument in made], images.names)
+
+
+def check_pairs(spec: str) -> None:
+    """Raises BadFile for a value of --pairs that is neither of selectors nor a file, before images are read."""
+    unknown = () if spec == AUTO else _unknown(spec)
+    if not unknown or Path(spec).exists():
+        return
     entries = PAIR_SELECTORS.entries()
-    parts = spec.split("+")
-    if all(part.partition(":")[0] in entries for part in parts):
-        made = [PAIR_SELECTORS.choose(part) for part in parts]
-        return joined([select(images, argument) for select, argument in made], images.names)
-    path = Path(spec)
-    if not path.exists():
-        spec = next(part for part in parts if part.partition(":")[0] not in entries)
-        named = [f"{name}[:{entry.argument}]" if entry.argument else name for name, entry in entries.items()]
-        near = get_close_matches(spec.partition(":")[0], [AUTO, *entries], n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise BadFile(f"--pairs {spec}: no such file, and none of {', '.join([AUTO, *named])}{meant}")
-    return from_file(path, images.names, skipped=images.skipped)
+    named = [f"{name}[:{entry.argument}]" if entry.argument else name for name, entry in entries.items()]
+    near = get_close_matches(unknown[0].partition(":")[0], [AUTO, *entries], n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise BadFile(f"--pairs {unknown[0]}: no such file, and none of {', '.join([AUTO, *named])}{meant}")
+
+
+def _unknown(spec: str) -> tuple[str, ...]:
+    """The parts of a value of --pairs that name no selector: all or some of them, where it is a file."""
+    entries = PAIR_SELECTORS.entries()
+    return tuple(part for part in spec.split("+") if part.partition(":")[0] not in entries)
 
 
 def versions(spec: str, num_images: int) -> tuple[str, ...]:

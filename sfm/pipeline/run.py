@@ -26,6 +26,7 @@ from sfm.images.video.source import prepare
 from sfm.mapping import known_poses
 from sfm.matchers.registry import check_choice
 from sfm.options import Options, RunKeywords
+from sfm.pairs.registry import check_pairs
 from sfm.pipeline.alike_pairs import check_trusted, trusted_pairs
 from sfm.pipeline.output_folder import check_writable, disk_errors
 from sfm.pipeline.reuse import bring_up_to_date
@@ -158,6 +159,7 @@ def _opened(folder: Path, out: Path, options: Options, imported: HlocFiles | Non
         raise BadFile(f"{folder}: no such folder; give the folder of your images, or a video")
     if imported is None:
         check_choice(options.matching)  # what is wrong with it is said before the images are read
+        check_pairs(options.pairs.pairs)  # as above
     address_of(options.cluster.cluster)  # as above
     check_trusted(options.mapping.trust_pairs)  # as above
     check_writable(out)

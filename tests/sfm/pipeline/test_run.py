@@ -220,6 +220,14 @@ def test_masks_that_are_not_there(images, tmp_path):
         reconstruct(images, tmp_path / "out", options)
 
 
+@pytest.mark.parametrize("pairs", ["sequental", "exhaustive+nofile.txt", "nofile.txt"])
+def test_pairs_that_nobody_knows_are_said_before_the_images_are_read(tmp_path, pairs):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(BadFile, match=r"--pairs \S+: no such file, and none of auto, exhaustive"):
+        reconstruct(tmp_path / "photos", tmp_path / "out", pairs=pairs)
+    assert not (tmp_path / "out" / "features.h5").exists()
+
+
 def test_weights_that_do_not_exist_are_said_before_the_images_are_read(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(BadFile, match=r"outdor: no such weights; .*; did you mean outdoor\?"):
