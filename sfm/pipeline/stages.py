@@ -223,8 +223,8 @@ def _camera_content(camera: CameraPrior) -> list[Any]:
 
 def _pairs_depend_on(run: Run) -> Any:
     spec = run.options.pairs.pairs
-    skipped = run.db.summary("images")
     listed = [Path(spec)] if Path(spec).is_file() else []
+    skipped = run.db.summary("images") if listed else None  # nothing but a file names images that are not there
     rigs = [[rig.prefixes, rig.frames] for rig in run.rigs]
     names = [record.name for record in run.db.read_images()]
     clips = sorted(clip_folders(run.folder, names))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import sfm
 import sfm.pipeline.run
-from sfm.errors import BadImage
+from sfm.errors import BadFile, BadImage
 from sfm.matching import prefetch
 from sfm.options import MappingOptions, PairOptions, TrackOptions
 from sfm.pairs import retrieval
@@ -43,6 +44,22 @@ def test_touched_images_are_read_but_not_matched_again(copied):
     for image in images.iterdir():
         os.utime(image, (1, 1))
     assert reused(reconstruct(images, out, OPTIONS)) == list(STAGE_NAMES[1:])
+
+
+def test_files_that_are_no_images_change_nothing_but_a_file_of_pairs_that_names_them(copied, tmp_path):
+    images, out = copied
+    names = sorted(path.name for path in images.iterdir())
+    (images / "broken.jpg").write_text("text")
+    summary = reconstruct(images, out, OPTIONS)
+    assert "broken.jpg" in dict(summary.unregistered)
+    assert reused(summary) == list(STAGE_NAMES[1:])
+    listed = tmp_path / "pairs.txt"
+    listed.write_text("\n".join([*(f"{a} {b}" for a, b in pairwise(names)), f"{names[0]} broken.jpg"]))
+    options = replace(OPTIONS, pairs=PairOptions(str(listed)))
+    reconstruct(images, out, options)
+    (images / "broken.jpg").unlink()
+    with pytest.raises(BadFile, match=r"broken\.jpg"):
+        reconstruct(images, out, options)
 
 
 @pytest.mark.parametrize(
