@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 
 from sfm.results.console import reasons_lines
 from sfm.results.files import DATABASE
 from sfm.results.stage_text import counts_text
 from sfm.storage.database import FeatureDatabase
 from sfm.types import STAGE_NAMES
+
+WIDTH, INDENT = 120, " " * 24  # of what is known of a matcher
 
 
 def database_text(place: Path) -> str:
@@ -24,6 +27,7 @@ def database_text(place: Path) -> str:
             time = f"{summary.seconds:.1f} s"
             lines.append(f"{summary.stage:<13}{time:>9}  {counts_text(summary)}")
             matcher = db.provenance(name).get("matcher", {})
-            lines += [f"{'':<24}{key}: {value}" for key, value in matcher.items()]
+            known = ", ".join(f"{key} {value}" for key, value in matcher.items())
+            lines += wrap(known, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT, break_on_hyphens=False)
             lines += [f"{'':<22}{line}" for line in reasons_lines(summary.skipped)]
     return "\n".join(lines)

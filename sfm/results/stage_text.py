@@ -26,8 +26,13 @@ def stage_sentence(stage: StageSummary) -> str:
 def counts_text(stage: StageSummary, *, without: Collection[str] = ()) -> str:
     """The counts of a stage by their names."""
     own = {name: value for name, value in stage.counts.items() if name not in without and not _OF_A_ROUND.match(name)}
-    counts = [(name.replace("_", " "), value) for name, value in own.items()]
-    return ", ".join(f"{_number(value)} {name}" for name, value in counts)
+    return ", ".join(f"{_number(value)} {_noun(name, value)}" for name, value in own.items())
+
+
+def _noun(name: str, value: float) -> str:
+    """A count's name in words: "models", "1 model", "focals estimated", "1 focal estimated"."""
+    first, *others = name.split("_")
+    return " ".join([first[:-1] if value == 1 and first.endswith("s") else first, *others])
 
 
 def _number(value: float) -> str:

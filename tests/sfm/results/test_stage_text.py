@@ -92,3 +92,6 @@ def test_counts_that_are_not_known_are_named() -> None:
     assert stage_sentence(StageSummary("images", counts, 1.0)) == "1 image of 1 camera, 167 gps positions"
     assert stage_sentence(StageSummary("tracks", {"of_old": 1.5}, 1.0)) == "1.50 of old"
     assert counts_text(StageSummary("tracks", {"of_old": 1.5, "points": 12_345}, 1.0)) == "1.50 of old, 12,345 points"
+    assert (
+        counts_text(StageSummary("mapping", {"models": 1, "focals_estimated": 1}, 1.0)) == "1 model, 1 focal estimated"
+    )
