@@ -105,20 +105,20 @@ class _Normal:
 def _normal(problem: LargeProblem, parts: Iterator[Part], pool: ThreadPoolExecutor) -> _Normal:
     """The sum of all parts."""
     num = problem.num_groups
-    size, nothing = num * WIDTH, np.zeros((num, WIDTH))
-    dense = np.zeros((size, size)) if num <= DENSE_GROUPS else None
-    result = _Normal(bsr_matrix((size, size), blocksize=(WIDTH, WIDTH)) if dense is None else dense, nothing, nothing)
+    size = num * WIDTH
+    is_dense = num <= DENSE_GROUPS
+    matrix = np.zeros((size, size)) if is_dense else bsr_matrix((size, size), blocksize=(WIDTH, WIDTH))
+    diagonal, gradient = np.zeros((num, WIDTH)), np.zeros((num, WIDTH))
     for some in _together(parts) if num else ():
         own, E = reduce(add, (part.own for part in some)), _stacked([part.eliminator for part in some])
-        if dense is None:
-            matrix = (result.matrix + own - E.T.tobsr((WIDTH, 3)) @ E).tobsr((WIDTH, WIDTH))
+        if is_dense:
+            _add(matrix, own)
+            _eliminate(matrix, E, pool)
         else:
-            matrix = dense
-            _add(dense, own)
-            _eliminate(dense, E, pool)
-        diagonal = result.diagonal + own.diagonal().reshape(num, WIDTH)
-        result = _Normal(matrix, diagonal, result.gradient + sum(part.gradient for part in some))
-    return result
+            matrix = (matrix + own - E.T.tobsr((WIDTH, 3)) @ E).tobsr((WIDTH, WIDTH))
+        diagonal += own.diagonal().reshape(num, WIDTH)
+        gradient += sum(part.gradient for part in some)
+    return _Normal(matrix, diagonal, gradient)
 
 
 def _together(parts: Iterator[Part]) -> Iterator[list[Part]]:

@@ -155,8 +155,8 @@ def _job(columns: ModelColumns, reference: Int64, images: AlignmentImages) -> Jo
     images: what is aligned together is seen in few images."""
     normals = surface_normals(columns, reference)
     rows = np.flatnonzero(reference[columns.point] != np.arange(len(columns.point)))
-    parts = [_part(columns, rows[i : i + MAPPED], reference, normals, images) for i in range(0, len(rows), MAPPED)]
-    job = Job.joined(parts or [_part(columns, rows, reference, normals, images)])
+    starts = range(0, max(1, len(rows)), MAPPED)  # one part at least
+    job = Job.joined([_part(columns, rows[i : i + MAPPED], reference, normals, images) for i in starts])
     return job.take(np.lexsort((job.template, job.reference, columns.image[job.reference])))
 
 

@@ -44,11 +44,10 @@ def open_matches(data: MappingInput, columns: ModelColumns) -> MappingInput:
     held = {name: np.zeros(len(own), bool) for name, own in point.items()}  # keypoints that keep such a match
     found = []
     for own in data.matches:
-        (point0, point1), (held0, held1) = (
-            [by[name] for name in (own.pair.name0, own.pair.name1)] for by in (point, held)
-        )
         rows0, rows1 = own.indices.T
-        same = (point0[rows0] >= 0) & (point0[rows0] == point1[rows1])
+        point0, point1 = point[own.pair.name0][rows0], point[own.pair.name1][rows1]
+        held0, held1 = held[own.pair.name0], held[own.pair.name1]
+        same = (point0 >= 0) & (point0 == point1)
         kept = ~same | ~(held0[rows0] & held1[rows1])
         kept[np.flatnonzero(same)[: max(1, -(-int((~same).sum()) // OPEN_SHARE))]] = True
         held0[rows0[kept & same]] = held1[rows1[kept & same]] = True

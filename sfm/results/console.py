@@ -114,8 +114,9 @@ def bad_model_line(warnings: Sequence[str]) -> str:
 
 def print_warnings(*runs: Path | None) -> None:
     """Prints the warnings in the run.json of runs on standard error, and which models are not of the last run."""
-    for text in filter(None, (text(run) for run in runs if run is not None for text in (warnings_text, earlier_text))):
-        print(text, file=sys.stderr)
+    for run in (run for run in runs if run is not None):
+        for text in filter(None, (warnings_text(run), earlier_text(run))):
+            print(text, file=sys.stderr)
 
 
 def refused_by(out: Path) -> int:
