@@ -18,6 +18,7 @@ import numpy as np
 import pycolmap
 
 from benchmarks.measure import machine
+from sfm.alignment.patch_warps import patch_maps, references, surface_normals
 from sfm.calibration.self_calibration import calibrated_cameras
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.colmap.model_reader import read_reconstruction
@@ -27,7 +28,6 @@ from sfm.evaluation.model import camera_poses, evaluate
 from sfm.quality.parallax import rotation_share
 from sfm.refinement.bundle_adjustment import Freedom, adjust
 from sfm.refinement.checkpoint import Refined, load_round, save_round
-from sfm.refinement.patch_warps import patch_maps, references, surface_normals
 from sfm.refinement.track_completion import propose
 from sfm.report.any_model import write_any_report
 from sfm.report.comparison import write_comparison

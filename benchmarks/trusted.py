@@ -20,6 +20,8 @@ from benchmarks.measure import DATASETS
 from benchmarks.scale import table
 from benchmarks.two_view import SETS, Array, PosedPair, View, cached, pose_error_deg, read_set
 from benchmarks.wide_baseline import room_pairs
+from sfm.alignment.match_alignment import align_matches
+from sfm.evaluation.aligned_matches import images_to_align
 from sfm.evaluation.model import auc
 from sfm.evaluation.most_confident import two_view_matcher
 from sfm.geometry.pixels import allowed_error
@@ -62,7 +64,12 @@ def judged(pairs: Sequence[PosedPair], options: TwoImageOptions) -> list[Judged]
         grids = [matcher.grid(image.width, image.height) for image in images]
         error = allowed_error(grids, matcher.traits, options.max_error)
         (matches,) = matcher.match([(encode(pair.view0), encode(pair.view1))])
-        result = two_view(select(matches), images, max_error=error, seed=options.seed, dense=matcher.traits.dense)
+        greys = (pair.view0.grey, pair.view1.grey)
+        to_align = images_to_align(greys.__getitem__, [(i.width, i.height) for i in images], matcher, options)
+        matches = select(matches)
+        if to_align is not None:
+            matches, _ = align_matches(matches, to_align, seed=options.seed)
+        result = two_view(matches, images, max_error=error, seed=options.seed, dense=matcher.traits.dense)
         pose: Array | None = result.cam1_from_cam0
         found.append(Judged(pose_error_deg(pair, pose), result.trusted))
     return found
@@ -89,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sets", nargs="+", choices=("room", *SETS), default=["room", "strecha", "dino"])
     parser.add_argument("--weights", nargs="+", default=["compact", "compact-wide"], metavar="NAME|FILE")
     parser.add_argument("--confidence", type=float, default=TwoImageOptions().confidence, metavar="C")
+    parser.add_argument("--no-align", action="store_true", help="as of `loftr-sfm match`")
     parser.add_argument("--at-least", nargs="+", type=int, default=[0, TwoImageOptions().at_least], metavar="N")
     args = parser.parse_args(argv)
     rows = []
@@ -96,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         pairs = room_pairs(args.datasets) if name == "room" else read_set(name, args.datasets)
         for weights in args.weights:
             for at_least in args.at_least:
-                options = TwoImageOptions(weights=weights, confidence=args.confidence, at_least=at_least, turns="off")
+                options = TwoImageOptions(
+                    weights=weights, confidence=args.confidence, at_least=at_least, turns="off", no_align=args.no_align
+                )
                 rows.append([name, Path(weights).stem, str(at_least), *row(judged(pairs, options))])
                 print(*rows[-1], sep="  ", flush=True)
     titles = (

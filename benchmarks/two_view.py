@@ -34,7 +34,10 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import DATASETS
 from benchmarks.two_view_table import Row, as_json, markdown
+from sfm.alignment.match_alignment import align_matches
+from sfm.evaluation.aligned_matches import images_to_align
 from sfm.evaluation.most_confident import most_confident, with_enough
+from sfm.evaluation.options import TwoViewOptions
 from sfm.geometry.epipolar import fundamental_matrix
 from sfm.geometry.pixels import homogeneous
 from sfm.geometry.poses import angle_between_deg, relative_pose, rotation_angle_deg
@@ -213,14 +216,21 @@ def cached(encode: Callable[[View], Any]) -> Callable[[View], Any]:
     return encode_once
 
 
-def of_matcher(matcher: Matcher, confidence: float = 0.0, at_least: int = 0) -> MatchFn:
+def of_matcher(
+    matcher: Matcher, confidence: float = 0.0, at_least: int = 0, options: TwoViewOptions | None = None
+) -> MatchFn:
     """Match function of anything that follows the Matcher protocol; matches of less confidence are left out, but for so
-    many of the best."""
+    many of the best. options: of matches that are then aligned, where they say so, as in `loftr-sfm match`."""
     encode = cached(lambda view: matcher.encode([view.grey])[0])
 
     def match(view0: View, view1: View) -> tuple[Array, Array]:
         found = matcher.match([(encode(view0), encode(view1))])[0]
         matches = most_confident(found, sure=confidence, at_least=at_least)
+        if options is not None:
+            greys = (view0.grey, view1.grey)
+            sizes = [(grey.shape[1], grey.shape[0]) for grey in greys]
+            images = images_to_align(greys.__getitem__, sizes, matcher, options, size=LONGER_SIDE_PX)
+            matches = matches if images is None else align_matches(matches, images)[0]
         return matches.points0, matches.points1
 
     return match
@@ -280,14 +290,14 @@ def xfeat_star(top_k: int = 10_000) -> MatchFn:
     return match
 
 
-def of_weights(name: str, confidence: float, at_least: int) -> MatchFn:
+def of_weights(name: str, confidence: float, at_least: int, *, no_align: bool = True) -> MatchFn:
     """Our matcher with the weights of this name or file; confidence, at_least: as of_matcher."""
     from sfm import weights
 
     matcher: Matcher = weights.load(name)
     if isinstance(matcher, Thresholded):
         matcher = with_enough(matcher, sure=confidence, at_least=at_least)
-    return of_matcher(matcher, confidence, at_least)
+    return of_matcher(matcher, confidence, at_least, TwoViewOptions(no_align=no_align))
 
 
 def methods(args: argparse.Namespace) -> dict[str, MatchFn]:
@@ -299,7 +309,10 @@ def methods(args: argparse.Namespace) -> dict[str, MatchFn]:
         found["XFeat*"] = xfeat_star()
     for name in args.weights:
         for confidence in args.confidence:
-            found[f"{Path(name).stem}, confidence {confidence:g}"] = of_weights(name, confidence, args.at_least)
+            label = f"{Path(name).stem}, confidence {confidence:g}"
+            found[label] = of_weights(name, confidence, args.at_least)
+            if args.aligned:
+                found[f"{label}, aligned"] = of_weights(name, confidence, args.at_least, no_align=False)
     return found
 
 
@@ -310,6 +323,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     confidence = "least confidence of our matches; several are compared (default: 0.2 0.3 0.4)"
     parser.add_argument("--confidence", type=float, nargs="+", default=[0.2, 0.3, 0.4], metavar="C", help=confidence)
     parser.add_argument("--at-least", type=int, default=0, metavar="N", help="as of `loftr-sfm evaluate pairs`")
+    parser.add_argument("--aligned", action="store_true", help="also with matches aligned in the images at 640 px")
     baselines = ("rootsift", "xfeat")
     parser.add_argument("--baselines", nargs="*", choices=baselines, default=baselines, help="beside ours; may be none")
     parser.add_argument("--sift-features", type=int, default=8192, metavar="N")

@@ -121,6 +121,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--at-least", type=int, default=0, metavar="N", help="as of `loftr-sfm evaluate pairs`")
     sets = ("room", "strecha", "dino", "temple")
     parser.add_argument("--sets", nargs="+", choices=sets, default=sets)
+    parser.add_argument("--aligned", action="store_true", help="also with matches aligned in the images at 640 px")
     baselines = ("rootsift", "xfeat")
     parser.add_argument("--baselines", nargs="*", choices=baselines, default=baselines, help="beside ours; may be none")
     parser.add_argument("--sift-features", type=int, default=8192, metavar="N")

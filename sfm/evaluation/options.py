@@ -31,6 +31,11 @@ class TwoViewOptions(MatchingOptions):
         "sure (loftr alone; 0: none)",
         metavar="N",
     )
+    no_align: bool = option(
+        False,
+        "leave matches where the network places them, which is to a pixel of the image that it sees, instead of moving "
+        "them to sub-pixel where the images themselves agree (detectors' keypoints are never moved)",
+    )
     fallback: str = field(default="off", init=False)  # no option here: a pair is matched by what was chosen
 
     def __post_init__(self) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sfm.evaluation.aligned_matches import images_to_align
 from sfm.evaluation.most_confident import Select
+from sfm.evaluation.options import TwoViewOptions
 from sfm.evaluation.result_log import Result, ResultLog, result_id
-from sfm.matchers.base import Matcher
+from sfm.images.decoding import read_grey
+from sfm.matchers.base import GreyImage, Matcher
 from sfm.matching.rotations import RotatedPair
 from sfm.matching.session import match_images
-from sfm.options import MatchingOptions
-from sfm.system.parallel import num_cores
+from sfm.system.parallel import num_cores, workers_of_one_thread
 from sfm.system.progress import progress_bar
-from sfm.types import Float64, ImagePair, ImageRecord
+from sfm.types import Float64, ImagePair, ImageRecord, Matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class ImageFolder:
     records: Mapping[str, ImageRecord]
 
 
+KEPT = 500_000_000  # bytes of images to align
 EvaluatePair = Callable[[EvaluatedPair, Float64, Float64], Result]  # of a pair's matches, points0 and points1 (M, 2) px
 
 
@@ -50,7 +53,7 @@ class PairProtocol:
 
     matcher: Matcher
     select: Select
-    options: MatchingOptions
+    options: TwoViewOptions
     evaluate: EvaluatePair
     evaluation_key: Any
     log: ResultLog
@@ -61,7 +64,7 @@ def run_pairs(images: ImageFolder, pairs: Sequence[EvaluatedPair], how: PairProt
 
     Raises BadImage for an image that cannot be read, and SfMError where memory does not suffice for a pair.
     """
-    run_key = [dict(how.matcher.provenance), how.evaluation_key]
+    run_key = [dict(how.matcher.provenance), how.evaluation_key, how.options.no_align]
     ids = [result_id(run_key, _identity(images, pair)) for pair in pairs]
     found = how.log.read(frozenset(ids))
     todo = {key: pair for key, pair in zip(ids, pairs, strict=True) if key not in found}
@@ -81,18 +84,43 @@ def _evaluated(
     tasks: dict[RotatedPair, list[str]] = {}
     for key, pair in todo.items():
         tasks.setdefault(_task(pair), []).append(key)
-    with ThreadPoolExecutor(num_cores()) as pool:
-        under_way: dict[str, Future[Result]] = {}
+    align = _alignment(images, how)
+
+    def evaluate(pair: ImagePair, found: Matches, keys: Sequence[str]) -> dict[str, Result]:
+        matches = align(pair, how.select(found))
+        points = (matches.points0.astype(np.float64), matches.points1.astype(np.float64))
+        in_order = {key: points if todo[key].name0 == pair.name0 else points[::-1] for key in keys}
+        return {key: how.evaluate(todo[key], *both) for key, both in in_order.items()}
+
+    with workers_of_one_thread(num_cores()) as pool:
+        under_way: list[Future[dict[str, Result]]] = []
         for batch in match_images(how.matcher, images.folder, images.records, list(tasks), how.options):
-            last, under_way = under_way, {}
-            for task, found in batch:
-                matches = how.select(found)
-                points = (matches.points0.astype(np.float64), matches.points1.astype(np.float64))
-                for key in tasks[task]:
-                    in_order = points if todo[key].name0 == task.pair.name0 else points[::-1]
-                    under_way[key] = pool.submit(how.evaluate, todo[key], *in_order)
-            yield {key: future.result() for key, future in last.items()}
-        yield {key: future.result() for key, future in under_way.items()}
+            last, under_way = under_way, [pool.submit(evaluate, task.pair, found, tasks[task]) for task, found in batch]
+            yield _joined(last)
+        yield _joined(under_way)
+
+
+def _joined(under_way: Sequence[Future[dict[str, Result]]]) -> dict[str, Result]:
+    return {key: result for future in under_way for key, result in future.result().items()}
+
+
+def _alignment(images: ImageFolder, how: PairProtocol) -> Callable[[ImagePair, Matches], Matches]:
+    """The matches of a pair aligned in its images, where the protocol's matcher and options ask for it."""
+    records = list(images.records.values())
+    row_of = {record.name: row for row, record in enumerate(records)}
+
+    def read(row: int) -> GreyImage:
+        return read_grey(images.folder, records[row])
+
+    sizes = [(record.width, record.height) for record in records]
+    found = images_to_align(read, sizes, how.matcher, how.options)
+    if found is None:
+        return lambda _, matches: matches
+    from sfm.alignment.match_alignment import align_matches  # torch is loaded only where something is aligned
+    from sfm.alignment.pyramids import PyramidCache
+
+    to_align = replace(found, read=PyramidCache(found.read, KEPT))
+    return lambda pair, matches: align_matches(matches, to_align, (row_of[pair.name0], row_of[pair.name1]))[0]
 
 
 def _task(pair: EvaluatedPair) -> RotatedPair:

@@ -1,6 +1,6 @@
 """Correspondences to sub-pixel: patches of the new image aligned with those of the model's images.
 
-As in refinement (sfm.refinement.track_alignment); here only the new image's pixels move. Pixels are COLMAP's.
+As in refinement (sfm.alignment.track_alignment); here only the new image's pixels move. Pixels are COLMAP's.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sfm.alignment.pyramids import AlignmentImages
+from sfm.alignment.track_alignment import align_tracks
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.localization.correspondences import Correspondences
 from sfm.localization.model import KnownModel
 from sfm.localization.pose import Pose
 from sfm.refinement.params import RefinementParams
-from sfm.refinement.patch_alignment import Pyramid
 from sfm.refinement.rounds import known_covariances
-from sfm.refinement.track_alignment import NUM_LEVELS, AlignmentImages, align_tracks, reduced_grey, reduced_size
 from sfm.types import Float64
 
 
@@ -49,12 +49,11 @@ class Aligner:
         columns = _columns(known, pose, found, matched)
         images = self._images(columns, grey)
         reference = np.arange(0, 2 * len(found), 2)
-        level = max(1, int(np.ceil(np.log2(np.median(images.unit)))))
         aligned = align_tracks(
             columns,
             reference,
             images,
-            from_level=min(level, NUM_LEVELS - 1),
+            from_level=images.first_level(),
             memory=self.memory,
             device=self.device,
         )
@@ -66,16 +65,15 @@ class Aligner:
         return xy, np.where(same[:, None, None], covariances, unlike)
 
     def _images(self, columns: ModelColumns, grey: NDArray[np.uint8]) -> AlignmentImages:
-        sizes = np.array([(camera.width, camera.height) for camera in columns.cameras], np.int64)
-        scale = np.array([reduced_size(w, h, self.align_size) for w, h in sizes]) / sizes
-        sigma = np.array([self.sigma(w, h) for w, h in sizes.tolist()])
+        sizes = [(camera.width, camera.height) for camera in columns.cameras]
         last = len(columns.names) - 1
-
-        def read(row: int) -> Pyramid:
-            pixels = grey if row == last else self.read(columns.names[row])
-            return Pyramid.of(reduced_grey(pixels, self.align_size), NUM_LEVELS, self.device)
-
-        return AlignmentImages(read, scale, sigma * scale.mean(axis=1))
+        return AlignmentImages.of(
+            lambda row: grey if row == last else self.read(columns.names[row]),
+            sizes,
+            [self.sigma(*size) for size in sizes],
+            align_size=self.align_size,
+            device=self.device,
+        )
 
 
 def _columns(known: KnownModel, pose: Pose, found: Correspondences, matched: Sequence[str]) -> ModelColumns:

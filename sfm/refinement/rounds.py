@@ -1,7 +1,7 @@
 """Rounds of refinement: from a model whose observations are good to a pixel to one of sub-pixel tracks.
 
 A matcher's positions are good to a pixel of its network's image, or of the image itself. Here every track gets a
-reference observation, and all others are aligned with it in the images themselves (sfm.refinement.track_alignment), to
+reference observation, and all others are aligned with it in the images themselves (sfm.alignment.track_alignment), to
 a few hundredths of a pixel where there is texture; the reference defines the point, so its own error does not count.
 Then bundle adjustment with each observation's covariance, a filter, and a second round on the better model, whose
 tracks have been completed and merged in between. The idea is that of He et al., Detector-Free Structure from Motion,
@@ -20,6 +20,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from sfm.alignment.patch_warps import references
 from sfm.calibration.focal_prior import FocalEvidence, evidence_of_priors, most_probable
 from sfm.calibration.self_calibration import calibrated_cameras
 from sfm.colmap.camera import prior_focal
@@ -33,13 +34,13 @@ from sfm.options import MappingOptions, RefinementOptions
 from sfm.refinement.bundle_adjustment import Freedom, adjust, whitened
 from sfm.refinement.checkpoint import Refined, load_round, save_round
 from sfm.refinement.params import RefinementParams
-from sfm.refinement.patch_warps import references
 from sfm.refinement.track_completion import add_proposals, complete, on_usable, open_matches, propose
 from sfm.system.memory import give_back
 from sfm.types import Float64, Int64, KeypointMatches
 
 if TYPE_CHECKING:
-    from sfm.refinement.track_alignment import AlignedTracks, AlignmentImages
+    from sfm.alignment.pyramids import AlignmentImages
+    from sfm.alignment.track_alignment import AlignedTracks
 
 ReadGrey = Callable[[str], NDArray[np.uint8]]  # (H, W) of an image name, EXIF rotation applied
 ReadMask = Callable[[str], NDArray[np.bool_] | None]
@@ -177,23 +178,17 @@ class Refiner:
 def _aligned(
     columns: ModelColumns, reference: Int64, refiner: Refiner, *, first: bool
 ) -> tuple[AlignedTracks, AlignmentImages]:
-    from sfm.refinement.patch_alignment import Pyramid  # torch is loaded only where something is aligned
-    from sfm.refinement.track_alignment import NUM_LEVELS, AlignmentImages, align_tracks, reduced_grey, reduced_size
+    from sfm.alignment.pyramids import AlignmentImages  # torch is loaded only where something is aligned
+    from sfm.alignment.track_alignment import align_tracks
 
-    options, sigmas = refiner.options, refiner.data.sigmas
-    sizes = np.array([(camera.width, camera.height) for camera in columns.cameras], np.float64)
-    scale = np.array([reduced_size(w, h, options.align_size) for w, h in sizes.astype(int)]) / sizes
-    unit = np.array([sigmas[name] for name in columns.names]) * scale.mean(axis=1)
-
-    def read(row: int) -> Pyramid:
-        return Pyramid.of(
-            reduced_grey(refiner.read_grey(columns.names[row]), options.align_size), NUM_LEVELS, refiner.device
-        )
-
-    images = AlignmentImages(read, scale, unit)
-    # The first round begins where a match's deviation is a pixel or less; later ones, where little is left to do.
-    level = max(1, int(np.ceil(np.log2(np.median(unit))))) if first else 0
-    from_level = min(level, NUM_LEVELS - 1)
+    images = AlignmentImages.of(
+        lambda row: refiner.read_grey(columns.names[row]),
+        [(camera.width, camera.height) for camera in columns.cameras],
+        [refiner.data.sigmas[name] for name in columns.names],
+        align_size=refiner.options.align_size,
+        device=refiner.device,
+    )
+    from_level = images.first_level() if first else 0  # later rounds begin where little is left to do
     return align_tracks(
         columns, reference, images, from_level=from_level, memory=refiner.memory, device=refiner.device
     ), images

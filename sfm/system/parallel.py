@@ -43,7 +43,12 @@ def map_on_cores(work: Callable[[Item], Result], items: Sequence[Item], *, cores
     if cores == 0 or not items:
         yield from map(work, items)
         return
+    with workers_of_one_thread(min(cores, len(items))) as pool:
+        yield from pool.map(work, items)
+
+
+def workers_of_one_thread(num: int) -> Workers:
+    """So many workers, with one thread of torch each."""
     import torch
 
-    with Workers(min(cores, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(work, items)
+    return Workers(num, initializer=torch.set_num_threads, initargs=(1,))

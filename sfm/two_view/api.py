@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sfm.colmap.camera import prior_camera, with_focal
 from sfm.errors import BadOption
+from sfm.evaluation.aligned_matches import images_to_align
 from sfm.evaluation.most_confident import with_choice
 from sfm.geometry.epipolar import epipolar_line_distance, essential_matrix
 from sfm.geometry.focal_from_F import focal_of_pair
@@ -29,11 +30,12 @@ from sfm.geometry.two_view import verify_pair
 from sfm.images.camera_priors import GUESSED_FOCAL, ImageHeader, cameras_of
 from sfm.images.decoding import read_grey
 from sfm.images.index import check_images
-from sfm.matchers.base import Matcher
+from sfm.matchers.base import GreyImage, Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.rotated import RotatingMatcher
 from sfm.matching.rotations import CLEARLY, ROTATIONS, strength
 from sfm.options import ImageOptions, VerificationOptions
+from sfm.system.parallel import num_cores
 from sfm.two_view.options import TwoImageOptions
 from sfm.two_view.relative_pose import FLAT_KINDS, Records, estimate_pose, explained, parallax_deg, pose_spread_deg
 from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
@@ -61,8 +63,9 @@ class TwoViewResult:
     bool. F, E: (3, 3) or None. cam1_from_cam0: (3, 4) with a translation of unit length (zero for a pure rotation), or
     None. parallax_deg: median triangulation angle of the inliers. pose_spread_deg: standard deviation of the pose by
     resampling, None where it is not estimated (a focal length is not known, the scene is flat). epipolar_px: mean
-    distance of the inliers to their epipolar lines, px of the images. remarks: warnings about the geometry or the pose,
-    one line each; without any the pose is trusted. matcher: its provenance.
+    distance of the inliers to their epipolar lines, px of the images. num_aligned: matches that were moved to
+    sub-pixel, None where that was not tried. remarks: warnings about the geometry or the pose, one line each; without
+    any the pose is trusted. matcher: its provenance.
     """
 
     images: Records
@@ -75,6 +78,7 @@ class TwoViewResult:
     parallax_deg: float | None = None
     pose_spread_deg: float | None = None
     epipolar_px: float | None = None
+    num_aligned: int | None = None
     remarks: tuple[str, ...] = ()
     image_rotation: int = 0
     matcher: Mapping[str, str] = field(default_factory=dict)
@@ -147,7 +151,8 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
     """As `match_images`, with images that are known and a matcher that may serve many pairs.
 
     Where they hardly match as they are, B is rotated by quarter turns; a rotation is kept if it has
-    clearly more inliers. What comes out is in pixels of the images as they are.
+    clearly more inliers. A network's matches are then aligned in the images (--no-align: not). What comes out is in
+    pixels of the images as they are.
     """
     grey0, grey1 = (read_grey(Path(), image) for image in images)
     grids = [matcher.grid(image.width, image.height) for image in images]
@@ -166,16 +171,36 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
             matcher=matcher.provenance,
         )
 
+    def aligned(result: TwoViewResult) -> TwoViewResult:
+        moved = _aligned(result.matches, images, (grey0, grey1), matcher, options)
+        if moved is None:
+            return result
+        return replace(geometry(moved[0], result.image_rotation), num_aligned=moved[1])
+
     features0, features1 = rotating.encode([(grey0, None, 0), (grey1, None, 0)])
     (matches,) = rotating.match([(features0, features1)])
     upright = geometry(matches, 0)
     if matcher.rotation_invariant or options.turns == "off" or strength(matches, _num_cells(images, grids)) >= WEAK:
-        return upright
+        return aligned(upright)
     rotated = rotating.encode([(grey1, None, image_rotation) for image_rotation in ROTATIONS])
     found = rotating.match([(features0, features) for features in rotated])
     results = [geometry(matches, image_rotation) for matches, image_rotation in zip(found, ROTATIONS, strict=True)]
     best = max(results, key=lambda result: result.num_inliers)
-    return best if best.num_inliers > CLEARLY * upright.num_inliers else upright
+    return aligned(best if best.num_inliers > CLEARLY * upright.num_inliers else upright)
+
+
+def _aligned(
+    matches: Matches, images: Records, grey: tuple[GreyImage, GreyImage], matcher: Matcher, options: TwoImageOptions
+) -> tuple[Matches, int] | None:
+    """The matches aligned in the images, and how many were; None where that is not tried."""
+    sizes = [(image.width, image.height) for image in images]
+    to_align = images_to_align(grey.__getitem__, sizes, matcher, options)
+    if to_align is None:
+        return None
+    from sfm.alignment.match_alignment import align_matches  # torch is loaded only where something is aligned
+
+    found, moved = align_matches(matches, to_align, seed=options.seed, cores=num_cores())
+    return found, int(np.count_nonzero(moved))
 
 
 def _num_cells(images: Records, grids: Sequence[Grid | None]) -> int:

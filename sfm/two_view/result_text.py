@@ -21,6 +21,7 @@ def result_dict(result: TwoViewResult) -> dict[str, Any]:
         "matches": len(result.matches),
         "inliers": result.num_inliers,
         "inlier_ratio": result.inlier_ratio,
+        "aligned": result.num_aligned,
         "geometry": result.kind,
         "F": _rows(result.F),
         "E": _rows(result.E),
@@ -66,6 +67,8 @@ def result_text(result: TwoViewResult) -> str:
         + (f", B rotated by {90 * result.image_rotation}°" if result.image_rotation else ""),
         f"inliers      {result.num_inliers:,} ({result.inlier_ratio:.0%}), geometry: {result.kind}",
     ]
+    if result.num_aligned is not None:
+        lines.append(f"aligned      {result.num_aligned:,} matches to sub-pixel, by the images themselves")
     if result.epipolar_px is not None:
         lines.append(f"epipolar     {result.epipolar_px:.2f} px mean distance of the inliers to their lines")
     if result.cam1_from_cam0 is not None and result.rotation_deg is not None:

@@ -219,9 +219,9 @@ def _main() -> None:
     from tests.support import crash_scene  # noqa: F401
 
     from sfm.geometry import two_view as pair_geometry  # noqa: F401
-    from sfm.refinement import patch_alignment  # noqa: F401
+    from sfm.alignment import patch_alignment  # noqa: F401
     from sfm.pipeline import run as pipeline  # noqa: F401
-    from sfm.refinement import track_alignment  # noqa: F401
+    from sfm.alignment import track_alignment  # noqa: F401
     from sfm.report import parts as report_parts  # noqa: F401
 
     for line in sys.stdin:

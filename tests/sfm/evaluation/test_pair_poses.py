@@ -148,6 +148,12 @@ def test_the_verb_on_the_demo(tmp_path, capsys) -> None:
     assert cli.main(words) == 0
     assert capsys.readouterr().out == first
     assert (tmp_path / "out" / "pairs.jsonl").read_text() == lines
+    assert cli.main([*words, "--no-align"]) == 0
+    as_matched = json.loads((tmp_path / "out" / "pairs.json").read_text())
+    for aligned, left in zip(values["pairs"], as_matched["pairs"], strict=True):
+        assert aligned["matches"] == left["matches"]
+        assert np.median(aligned["errors_deg"]) < np.median(left["errors_deg"])
+        assert aligned["under_1px"] > left["under_1px"]
 
 
 def test_a_image_on_its_side_is_matched_upright(tmp_path) -> None:

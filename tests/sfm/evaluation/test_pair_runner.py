@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from sfm.errors import BadImage
+from sfm.evaluation.options import TwoViewOptions
 from sfm.evaluation.pair_runner import EvaluatedPair, ImageFolder, PairProtocol, run_pairs
 from sfm.evaluation.result_log import ResultLog
 from sfm.images.index import read_images_index
-from sfm.options import ImageOptions, MatchingOptions
+from sfm.options import ImageOptions
 from tests.support.arc_scene import ExactMatcher, SeenPoints, project
 from tests.support.posed_images import NAMES, write_posed_images
 
@@ -32,7 +33,7 @@ def how(tmp_path) -> PairProtocol:
     return PairProtocol(
         ExactMatcher(),
         lambda matches: matches,
-        MatchingOptions(),
+        TwoViewOptions(no_align=True),
         evaluate,
         ["test"],
         ResultLog(tmp_path / "log.jsonl"),

@@ -7,13 +7,13 @@ import numpy as np
 import pycolmap
 import pytest
 
+from sfm.alignment.patch_warps import references
 from sfm.colmap.model_arrays import ModelColumns
 from sfm.geometry.poses import pose_error_deg, relative_pose
 from sfm.mapping.final_database import final_input
 from sfm.mapping.inputs import write_database
 from sfm.options import MappingOptions
 from sfm.refinement import track_completion
-from sfm.refinement.patch_warps import references
 from sfm.refinement.track_completion import MARGIN, add_proposals, complete, on_usable, open_matches, propose
 from sfm.types import KeypointMatches
 from tests.support.plane_scene import (

@@ -151,6 +151,19 @@ def test_two_images_in_three_lines(changes):
     assert translation < 5.0
 
 
+def test_a_networks_matches_are_aligned_in_the_images():
+    aligned, as_matched = (match_images(A, B, weights="compact", no_align=off) for off in (False, True))
+    assert len(aligned.matches) == len(as_matched.matches)
+    assert aligned.num_aligned > 0.5 * as_matched.num_inliers
+    assert as_matched.num_aligned is None
+    assert aligned.epipolar_px < 0.7 * as_matched.epipolar_px
+    of_aligned, of_others = (max(pose_error_deg(r.cam1_from_cam0, ground_truth())) for r in (aligned, as_matched))
+    assert of_aligned < of_others
+    assert "to sub-pixel, by the images themselves" in result_text(aligned)
+    assert result_dict(aligned)["aligned"] == aligned.num_aligned
+    assert match_images(A, B, matcher="sift").num_aligned is None
+
+
 def test_a_image_that_is_upside_down_is_rotated(tmp_path):
     rotated = tmp_path / "turned.png"
     Image.open(B).transpose(Image.Transpose.ROTATE_180).save(rotated)

@@ -5,8 +5,8 @@ import pycolmap
 import pytest
 from scipy.spatial.transform import Rotation
 
+from sfm.alignment.patch_warps import patch_maps, references, surface_normals
 from sfm.colmap.model_arrays import ModelColumns
-from sfm.refinement.patch_warps import patch_maps, references, surface_normals
 
 PINHOLE = ("PINHOLE", [500.0, 520.0, 320.0, 240.0])
 DISTORTED = ("SIMPLE_RADIAL", [500.0, 320.0, 240.0, -0.15])

@@ -9,56 +9,42 @@ from a coarse pyramid level, where the matcher's error is a pixel, to the finest
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, pairwise
-from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sfm.alignment.patch_alignment import (
+    MAX_SCALE,
+    PRIOR_SIGMA,
+    WINDOW_RADIUS,
+    Alignment,
+    Templates,
+    Window,
+    cut_patches,
+    found_in_stages,
+)
+from sfm.alignment.patch_warps import patch_maps, surface_normals
+from sfm.alignment.pyramids import NUM_LEVELS, AlignmentImages, PyramidCache
 from sfm.colmap.model_arrays import ModelColumns, rows_of
-from sfm.refinement.patch_alignment import Alignment, Pyramid, Templates, Window, align, cut_patches
-from sfm.refinement.patch_warps import patch_maps, surface_normals
-from sfm.system.memory import give_back, is_exhausted
+from sfm.system.memory import is_exhausted
 from sfm.system.parallel import map_on_cores, num_cores
 from sfm.system.progress import progress_bar
 from sfm.types import Float32, Float64, Int64
 
 log = logging.getLogger(__name__)
 
-NUM_LEVELS = 5
-WINDOW_RADIUS = 7  # px; 15 x 15
-PRIOR_SIGMA = 2.0  # deviations of a match: how far a matcher's positions are off, and along an edge stay off
-MAX_SCALE = 2.0 ** (NUM_LEVELS - 2)  # patches that are seen larger or smaller than this are not compared
 CHUNK = 1024  # patches aligned at once
 MAPPED = 1 << 18  # observations whose maps are found at once
-GIVEN_BACK = 0.25  # of the pyramids' memory: when so much was dropped, it goes back to the system
 MOST = 1_000_000_000  # bytes for both; of more the largest sets would read few images less often
 READY_PATCHES = 0.5  # share of the memory for patches; the rest is for pyramids
 
-ReadPyramid = Callable[[int], Pyramid]
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class AlignmentImages:
-    """How the images of a model are read for alignment. read: pyramid by row of the model's images. scale: (N, 2)
-    pyramid px per image px in x and y. unit: (N,) pyramid px: standard deviation of the
-    matcher's positions."""
-
-    read: ReadPyramid
-    scale: Float64
-    unit: Float64
-
-    @property
-    def unit_px(self) -> Float64:
-        """(N,) px: standard deviation of the matcher's positions."""
-        return np.asarray(self.unit / self.scale.mean(axis=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,31 +56,6 @@ class AlignedTracks:
     xy: Float64
     correlation: Float64
     information: Float64
-
-
-class PyramidCache:
-    """The pyramids used last, as many as fit; safe to use from several threads."""
-
-    def __init__(self, read: ReadPyramid, max_bytes: int) -> None:
-        self._read = read
-        self._max_bytes = max_bytes
-        self._held: OrderedDict[int, Pyramid] = OrderedDict()
-        self._dropped = 0  # bytes, since memory was last given back
-        self._lock = Lock()
-
-    def __call__(self, row: int) -> Pyramid:
-        """The pyramid of that image."""
-        with self._lock:
-            if row in self._held:
-                self._held.move_to_end(row)
-                return self._held[row]
-            pyramid = self._held[row] = self._read(row)
-            while len(self._held) > 1 and sum(p.nbytes for p in self._held.values()) > self._max_bytes:
-                self._dropped += self._held.popitem(last=False)[1].nbytes
-            if self._dropped > GIVEN_BACK * self._max_bytes:
-                self._dropped = 0
-                give_back()
-            return pyramid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -289,22 +250,15 @@ class _Block:
         image = int(part.image[0])
         xy = torch.from_numpy(self.positions[part.rows]).to(device)
         maps = torch.from_numpy(part.map).to(device)
-        found = prior = Alignment(xy, maps, torch.zeros(len(rows), device=device), maps)
-        for stage, (patches, patch_of) in zip(range(len(self.patches) - 1, -1, -1), self.patches, strict=True):
-            template = np.minimum(part.template + stage, NUM_LEVELS - 1)
-            target = torch.from_numpy(np.minimum(part.target + stage, NUM_LEVELS - 1)).to(device)
-            spacing = torch.from_numpy(2.0**template).to(maps)[:, None, None]
-            found = align(
-                self.pyramids(image),
-                Templates.of(patches[torch.from_numpy(patch_of[rows])].to(device), self.window),
-                self.window,
-                start=_spaced(found, spacing),
-                prior=_spaced(prior, spacing),
-                level=target,
-                prior_sigma=PRIOR_SIGMA * float(self.images.unit[image]),
-            )
-            found = _spaced(found, 1 / spacing)
-        return part, found
+        template, target = (torch.from_numpy(level).to(device) for level in (part.template, part.target))
+        return part, found_in_stages(
+            self.pyramids(image),
+            (Templates.of(patches[torch.from_numpy(of[rows])].to(device), self.window) for patches, of in self.patches),
+            self.window,
+            start=Alignment(xy, maps, torch.zeros(len(rows), device=device), maps),
+            levels=[(template + stage, target + stage) for stage in range(len(self.patches) - 1, -1, -1)],
+            prior_sigma=PRIOR_SIGMA * float(self.images.unit[image]),
+        )
 
 
 def _in_halves(work: Callable[[Int64], _Result], rows: Int64) -> list[_Result]:
@@ -318,11 +272,6 @@ def _in_halves(work: Callable[[Int64], _Result], rows: Int64) -> list[_Result]:
     half = len(rows) // 2
     log.warning("out of memory: aligning %d patches at once", half)
     return _in_halves(work, rows[:half]) + _in_halves(work, rows[half:])
-
-
-def _spaced(alignment: Alignment, spacing: torch.Tensor) -> Alignment:
-    """Shapes per sample of a template from shapes per px of the reference."""
-    return Alignment(alignment.xy, alignment.shape * spacing, alignment.correlation, alignment.information)
 
 
 def reference_patches(
@@ -341,19 +290,3 @@ def reference_patches(
         cut = cut_patches(pyramids(image), xy, torch.from_numpy(level[rows]).to(device), window)
         patches[torch.from_numpy(rows)] = cut.cpu()
     return patches, patch_of.ravel()
-
-
-def reduced_size(width: int, height: int, max_size: int) -> tuple[int, int]:
-    """Size (width, height) of an image reduced so that no side is longer than max_size px; 0 leaves it as it is."""
-    factor = min(1.0, max_size / max(width, height)) if max_size else 1.0
-    return max(1, round(width * factor)), max(1, round(height * factor))
-
-
-def reduced_grey(grey: NDArray[np.uint8], max_size: int) -> NDArray[Any]:
-    """An image (H, W) u8 at its reduced size, antialiased: f32, or as it was."""
-    width, height = reduced_size(grey.shape[1], grey.shape[0], max_size)
-    if (height, width) == grey.shape:
-        return grey
-    image = torch.from_numpy(np.array(grey, np.float32))[None, None]
-    reduced = torch.nn.functional.interpolate(image, size=(height, width), mode="bilinear", antialias=True)
-    return np.asarray(reduced[0, 0].numpy())

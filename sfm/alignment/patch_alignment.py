@@ -9,77 +9,23 @@ matrix of each position reflects this. Pixels are COLMAP's (sfm.types), of the i
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-BLUR_SIGMA = 0.8  # px; bilinear interpolation between blurred pixels is nearly exact
+from sfm.alignment.pyramids import NUM_LEVELS, Pyramid
+
+WINDOW_RADIUS = 7  # px; 15 x 15
+MAX_SCALE = 2.0 ** (NUM_LEVELS - 2)  # patches that are seen larger or smaller than this are not compared
+PRIOR_SIGMA = 2.0  # deviations of a match: how far a matcher's positions are off, and along an edge stay off
 NOISE_GAIN = 3.0  # neighbouring pixels of a blurred image repeat each other: residuals count this much less
 NOISE_FLOOR = 1.0  # grey levels
 SHAPE_SIGMA = 0.1  # relative: how far the affine map may be from the geometry's
 MAX_STEP = 2.0  # px of the level, of one iteration
 ITERATIONS = 5
 TOLERANCE = 0.02  # px; when the whole batch moves less, it is done
-
-
-@dataclass(frozen=True, slots=True)
-class Pyramid:
-    """One image at 1, 1/2, 1/4, ... of its size, blurred a little: (H, W) f32 each. Level l is in px of 2**l."""
-
-    levels: tuple[Tensor, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Memory in bytes."""
-        return sum(level.nbytes for level in self.levels)
-
-    @classmethod
-    def of(cls, grey: NDArray[np.floating] | NDArray[np.uint8], num_levels: int, device: str = "cpu") -> Pyramid:
-        """grey: (H, W), 0 to 255."""
-        image = torch.from_numpy(np.array(grey, np.float32)).to(device)
-        levels = [_blurred(image)]
-        while len(levels) < num_levels:
-            if min(image.shape) >= 4:
-                image = F.avg_pool2d(image[None, None], 2)[0, 0]
-            levels.append(_blurred(image))
-        return cls(tuple(levels))
-
-    def sample(self, level: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Bilinear values (N, K) at full-size px x, y (N, K), row n in level[n]; the border is repeated outwards."""
-        values = torch.empty_like(x)
-        for index in torch.unique(level).tolist():
-            rows = torch.nonzero(level == index)[:, 0]
-            whole = len(rows) == len(level)
-            image = self.levels[index]
-            height, width = image.shape
-            scale_x, scale_y = 2 / (width * 2**index), 2 / (height * 2**index)
-            grid_x, grid_y = (x, y) if whole else (x[rows], y[rows])
-            grid = torch.stack([grid_x * scale_x - 1, grid_y * scale_y - 1], dim=-1)[None]
-            found = F.grid_sample(image[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
-            if whole:
-                return found
-            values[rows] = found
-        return values
-
-
-def _blurred(image: Tensor) -> Tensor:
-    """(H, W) under a Gaussian of BLUR_SIGMA, the border repeated; a sum of shifted images is faster than conv2d."""
-    radius = 2
-    weights = [float(np.exp(-0.5 * (step / BLUR_SIGMA) ** 2)) for step in range(radius + 1)]
-    total = weights[0] + 2 * sum(weights[1:])
-    for axis in (0, 1):
-        size = image.shape[axis]
-        pad = (0, 0, radius, radius) if axis == 0 else (radius, radius, 0, 0)
-        padded = F.pad(image[None, None], pad, mode="replicate")[0, 0]
-        shifted = [padded.narrow(axis, start, size) for start in range(2 * radius + 1)]
-        image = shifted[radius] * (weights[0] / total)
-        for step in range(1, radius + 1):
-            image = image.add(shifted[radius - step] + shifted[radius + step], alpha=weights[step] / total)
-    return image
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +143,41 @@ def align(
             break
     correlation, _, information = _linearised(pyramid, templates, window, xy, shape, level)
     return Alignment(xy, shape, correlation, _position_information(templates.hessian, information, shape))
+
+
+def found_in_stages(
+    pyramid: Pyramid,
+    templates: Iterable[Templates],
+    window: Window,
+    *,
+    start: Alignment,
+    levels: Sequence[tuple[Tensor, Tensor]],
+    prior_sigma: float,
+) -> Alignment:
+    """`align` from coarse templates to fine ones, held to `start` (its xy and shape, px per px of the reference).
+
+    levels: of each stage those that the templates were cut from, and that they are compared with: (N,) integers each,
+    of which the coarsest that there are is taken where they are coarser.
+    """
+    found = start
+    for stage, (template, target) in zip(templates, levels, strict=True):
+        spacing = (2.0 ** template.clamp(max=NUM_LEVELS - 1).to(start.xy.dtype))[:, None, None]
+        found = align(
+            pyramid,
+            stage,
+            window,
+            start=_spaced(found, spacing),
+            prior=_spaced(start, spacing),
+            level=target.clamp(max=NUM_LEVELS - 1),
+            prior_sigma=prior_sigma,
+        )
+        found = _spaced(found, 1 / spacing)
+    return found
+
+
+def _spaced(alignment: Alignment, spacing: Tensor) -> Alignment:
+    """Shapes per sample of a template from shapes per px of the reference."""
+    return Alignment(alignment.xy, alignment.shape * spacing, alignment.correlation, alignment.information)
 
 
 def _linearised(

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from sfm.alignment import patch_alignment
+from sfm.alignment import track_alignment as T
+from sfm.alignment.patch_warps import references
+from sfm.alignment.pyramids import NUM_LEVELS, AlignmentImages, Pyramid, reduced_grey, reduced_size
 from sfm.colmap.model_arrays import ModelColumns
-from sfm.refinement import track_alignment as T
-from sfm.refinement.patch_alignment import Pyramid
-from sfm.refinement.patch_warps import references
 from tests.support.plane_scene import (
     HEIGHT,
     NAMES,
@@ -44,9 +45,9 @@ def observed(factor=1, max_size=0, grey=rendered, num=160):
     ground_truth = ground_truth_of(columns, xyz, factor)
     columns.xy[reference] = ground_truth[reference]  # what is measured is against them
     sizes = np.tile([float(WIDTH * factor), float(HEIGHT * factor)], (5, 1))
-    scale = np.array([T.reduced_size(WIDTH * factor, HEIGHT * factor, max_size)] * 5) / sizes
-    images = T.AlignmentImages(
-        lambda row: Pyramid.of(T.reduced_grey(grey(NAMES.index(columns.names[row])), max_size), T.NUM_LEVELS),
+    scale = np.array([reduced_size(WIDTH * factor, HEIGHT * factor, max_size)] * 5) / sizes
+    images = AlignmentImages(
+        lambda row: Pyramid.of(reduced_grey(grey(NAMES.index(columns.names[row])), max_size), NUM_LEVELS),
         scale,
         np.ones(5),
     )
@@ -127,7 +128,7 @@ def test_a_little_more_free_memory_changes_nothing(scene):
 def test_out_of_memory_halves_what_is_aligned_at_once(monkeypatch, caplog):
     columns, reference, _, images = observed(num=40)
     whole = T.align_tracks(columns, reference, images, from_level=1, memory=MEMORY)
-    align, sizes = T.align, []
+    align, sizes = patch_alignment.align, []
 
     def small_gpu(pyramid, templates, *args, **more):
         if len(templates.norm) > 10:
@@ -135,7 +136,7 @@ def test_out_of_memory_halves_what_is_aligned_at_once(monkeypatch, caplog):
         sizes.append(len(templates.norm))
         return align(pyramid, templates, *args, **more)
 
-    monkeypatch.setattr(T, "align", small_gpu)
+    monkeypatch.setattr(patch_alignment, "align", small_gpu)
     halved = T.align_tracks(columns, reference, images, from_level=1, memory=MEMORY)
     assert 5 <= max(sizes) <= 10
     assert "out of memory: aligning" in caplog.text
@@ -192,9 +193,9 @@ def test_images_of_several_scales_are_compared():
 
     def read(row):
         grey = rendered(NAMES.index(columns.names[row]))
-        return Pyramid.of(T.reduced_grey(grey, WIDTH // 2 if row == half else 0), T.NUM_LEVELS)
+        return Pyramid.of(reduced_grey(grey, WIDTH // 2 if row == half else 0), NUM_LEVELS)
 
-    found = T.align_tracks(columns, reference, T.AlignmentImages(read, scale, np.ones(5)), from_level=1, memory=MEMORY)
+    found = T.align_tracks(columns, reference, AlignmentImages(read, scale, np.ones(5)), from_level=1, memory=MEMORY)
     rows = others(columns, reference)
     error = np.linalg.norm((found.xy - ground_truth)[rows], axis=1)
     at_half = columns.image[rows] == half
@@ -229,40 +230,6 @@ def test_what_is_seen_much_larger_is_not_compared():
     np.testing.assert_array_equal(found.xy[there], columns.xy[there])
 
 
-def test_the_cache_holds_what_fits_and_reads_the_rest_again():
-    reads = []
-
-    def read(row):
-        reads.append(row)
-        return Pyramid.of(np.full((40, 40), float(row)), 1)  # 6400 bytes
-
-    cache = T.PyramidCache(read, 2 * 6400)
-    assert [float(cache(row).levels[0][20, 20]) for row in (0, 1, 0, 2, 0, 1)] == pytest.approx([0, 1, 0, 2, 0, 1])
-    assert reads == [0, 1, 2, 1]  # 1 went for 2, as it was used longest ago
-    tiny = T.PyramidCache(read, 0)
-    assert tiny(5) is tiny(5)
-    assert reads == [0, 1, 2, 1, 5]  # the one in use is held, however large
-
-
-@pytest.mark.parametrize(
-    ("size", "max_size", "expected"),
-    [((4000, 3000), 1600, (1600, 1200)), ((3000, 4000), 1600, (1200, 1600)), ((640, 480), 1600, (640, 480)),
-     ((4000, 3000), 0, (4000, 3000)), ((5000, 1), 100, (100, 1))],
-)  # fmt: skip
-def test_reduced_size(size, max_size, expected):
-    assert T.reduced_size(*size, max_size) == expected
-
-
-def test_reduced_grey_keeps_positions_and_smaller_images():
-    y, x = np.mgrid[:90, :120] + 0.5
-    grey = np.rint(x + 1.5 * y).astype(np.uint8)
-    reduced = T.reduced_grey(grey, 40)
-    assert reduced.shape == (30, 40)
-    small_y, small_x = (np.mgrid[:30, :40] + 0.5) * 3
-    np.testing.assert_allclose(reduced[2:-2, 2:-2], (small_x + 1.5 * small_y)[2:-2, 2:-2], atol=0.5)
-    assert T.reduced_grey(grey, 120) is grey
-
-
 def test_blocks_hold_neighbours_and_as_many_points_as_fit(monkeypatch):
     """Each block has the points of some reference images, so that few images are read for it."""
     columns, reference, _, images = observed(num=40)
@@ -277,7 +244,7 @@ def test_blocks_hold_neighbours_and_as_many_points_as_fit(monkeypatch):
     side = T.Window.of_radius(T.WINDOW_RADIUS).side
     T.align_tracks(columns, reference, images, from_level=0, memory=int(16 * side**2 * 4 / T.READY_PATCHES))
     assert 3 <= len(found) <= 8  # a reference's patch is counted once, however many observations it has
-    assert all(len(np.unique(block.reference * T.NUM_LEVELS + block.template)) <= 16 for block in found)
+    assert all(len(np.unique(block.reference * NUM_LEVELS + block.template)) <= 16 for block in found)
     assert (np.diff(np.concatenate([columns.image[block.reference] for block in found])) >= 0).all()
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from sfm.refinement.patch_alignment import Alignment, Pyramid, Templates, Window, align, cut_patches
+from sfm.alignment.patch_alignment import Alignment, Templates, Window, align, cut_patches
+from sfm.alignment.pyramids import Pyramid
 from tests.support.plane_scene import smooth_noise
 
 WINDOW = Window.of_radius(7)

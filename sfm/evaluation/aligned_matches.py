@@ -1,0 +1,39 @@
+"""The matches of two views that their geometry is estimated from, moved to sub-pixel where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from sfm.evaluation.options import TwoViewOptions
+from sfm.geometry.pixels import reduction
+from sfm.matchers.base import GreyImage, Matcher
+from sfm.matchers.registry import device_of
+from sfm.options import RefinementOptions
+
+if TYPE_CHECKING:
+    from sfm.alignment.pyramids import AlignmentImages
+
+ALIGN_SIZE = RefinementOptions().align_size  # px; as of models
+
+
+def images_to_align(
+    read: Callable[[int], GreyImage],
+    sizes: Sequence[tuple[int, int]],
+    matcher: Matcher,
+    options: TwoViewOptions,
+    *,
+    size: int = ALIGN_SIZE,
+) -> AlignmentImages | None:
+    """The images in which a matcher's matches are aligned (sfm.alignment.match_alignment); None where they are not:
+    without neighbours everywhere, and with --no-align.
+
+    read: (H, W) of an image by its row. sizes: (width, height) of all of them. size: px of a longer side.
+    """
+    traits = matcher.traits
+    if options.no_align or not (traits.dense and traits.refinable):
+        return None
+    from sfm.alignment.pyramids import AlignmentImages  # torch is loaded only where something is aligned
+
+    sigmas = [traits.pixel_sigma * reduction(matcher.grid(*size)) for size in sizes]
+    return AlignmentImages.of(read, sizes, sigmas, align_size=size, device=device_of(options))
