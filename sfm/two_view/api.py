@@ -162,7 +162,7 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
 
     def geometry(matches: Matches, image_rotation: int) -> TwoViewResult:
         return two_view(
-            select(matches),
+            matches,
             images,
             max_error=error,
             seed=options.seed,
@@ -171,32 +171,30 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
             matcher=matcher.provenance,
         )
 
-    def aligned(result: TwoViewResult) -> TwoViewResult:
-        moved = _aligned(result.matches, images, (grey0, grey1), matcher, options)
-        if moved is None:
-            return result
-        return replace(geometry(moved[0], result.image_rotation), num_aligned=moved[1])
-
     features0, features1 = rotating.encode([(grey0, None, 0), (grey1, None, 0)])
-    (matches,) = rotating.match([(features0, features1)])
-    upright = geometry(matches, 0)
-    if matcher.rotation_invariant or options.turns == "off" or strength(matches, _num_cells(images, grids)) >= WEAK:
-        return aligned(upright)
-    rotated = rotating.encode([(grey1, None, image_rotation) for image_rotation in ROTATIONS])
-    found = rotating.match([(features0, features) for features in rotated])
-    results = [geometry(matches, image_rotation) for matches, image_rotation in zip(found, ROTATIONS, strict=True)]
-    best = max(results, key=lambda result: result.num_inliers)
-    return aligned(best if best.num_inliers > CLEARLY * upright.num_inliers else upright)
+    (upright,) = rotating.match([(features0, features1)])
+    best, image_rotation = select(upright), 0
+    tried = not matcher.rotation_invariant and options.turns != "off"
+    if tried and strength(upright, _num_cells(images, grids)) < WEAK:
+        rotated = rotating.encode([(grey1, None, rotation) for rotation in ROTATIONS])
+        others = map(select, rotating.match([(features0, features) for features in rotated]))
+        found = {0: best, **dict(zip(ROTATIONS, others, strict=True))}
+        num = {rotation: geometry(matches, rotation).num_inliers for rotation, matches in found.items()}
+        most = max(ROTATIONS, key=num.__getitem__)
+        if num[most] > CLEARLY * num[0]:
+            best, image_rotation = found[most], most
+    aligned, num_aligned = _aligned(best, images, (grey0, grey1), matcher, options)
+    return replace(geometry(aligned, image_rotation), num_aligned=num_aligned)
 
 
 def _aligned(
     matches: Matches, images: Records, grey: tuple[GreyImage, GreyImage], matcher: Matcher, options: TwoImageOptions
-) -> tuple[Matches, int] | None:
-    """The matches aligned in the images, and how many were; None where that is not tried."""
+) -> tuple[Matches, int | None]:
+    """The matches aligned in the images, and how many were, None where that is not tried."""
     sizes = [(image.width, image.height) for image in images]
     to_align = images_to_align(grey.__getitem__, sizes, matcher, options)
     if to_align is None:
-        return None
+        return matches, None
     from sfm.alignment.match_alignment import align_matches  # torch is loaded only where something is aligned
 
     found, moved = align_matches(matches, to_align, seed=options.seed, cores=num_cores())
