@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from sfm.alignment.pyramids import Pyramid, PyramidCache, reduced_grey, reduced_size
+from sfm.alignment.pyramids import (
+    NUM_LEVELS,
+    AlignmentImages,
+    Pyramid,
+    PyramidCache,
+    reduced_grey,
+    reduced_size,
+)
 
 
 def test_the_cache_holds_what_fits_and_reads_the_rest_again():
@@ -38,3 +45,22 @@ def test_reduced_grey_keeps_positions_and_smaller_images():
     small_y, small_x = (np.mgrid[:30, :40] + 0.5) * 3
     np.testing.assert_allclose(reduced[2:-2, 2:-2], (small_x + 1.5 * small_y)[2:-2, 2:-2], atol=0.5)
     assert reduced_grey(grey, 120) is grey
+
+
+def test_images_are_read_reduced_and_matches_deviate_less_in_them():
+    greys = (np.full((300, 400), 7, np.uint8), np.full((60, 80), 9, np.uint8))
+    images = AlignmentImages.of(greys.__getitem__, [(400, 300), (80, 60)], [9.0, 1.5], align_size=100)
+    np.testing.assert_allclose(images.scale, [[0.25, 0.25], [1, 1]])
+    np.testing.assert_allclose(images.unit, [2.25, 1.5])
+    np.testing.assert_allclose(images.unit_px, [9.0, 1.5])
+    assert [tuple(images.read(row).levels[0].shape) for row in (0, 1)] == [(75, 100), (60, 80)]
+    assert [len(images.read(row).levels) for row in (0, 1)] == [NUM_LEVELS, NUM_LEVELS]
+
+
+@pytest.mark.parametrize(
+    ("sigma", "level"), [(0.3, 1), (1.0, 1), (2.0, 1), (2.1, 2), (4.5, 3), (1000.0, NUM_LEVELS - 1)]
+)
+def test_alignment_begins_where_a_match_deviates_by_a_pixel(sigma, level):
+    images = AlignmentImages.of({}.__getitem__, [(64, 64), (64, 64), (64, 64)], [1.0, sigma, 1.0], align_size=0)
+    assert images.first_level(1) == level
+    assert images.first_level() == 1
