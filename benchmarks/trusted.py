@@ -20,8 +20,7 @@ from benchmarks.measure import DATASETS
 from benchmarks.scale import table
 from benchmarks.two_view import SETS, Array, PosedPair, View, cached, pose_error_deg, read_set
 from benchmarks.wide_baseline import room_pairs
-from sfm.alignment.match_alignment import align_matches
-from sfm.evaluation.aligned_matches import images_to_align
+from sfm.evaluation.aligned_matches import align_pair
 from sfm.evaluation.model import auc
 from sfm.evaluation.most_confident import two_view_matcher
 from sfm.geometry.pixels import allowed_error
@@ -65,10 +64,7 @@ def judged(pairs: Sequence[PosedPair], options: TwoImageOptions) -> list[Judged]
         error = allowed_error(grids, matcher.traits, options.max_error)
         (matches,) = matcher.match([(encode(pair.view0), encode(pair.view1))])
         greys = (pair.view0.grey, pair.view1.grey)
-        to_align = images_to_align(greys.__getitem__, [(i.width, i.height) for i in images], matcher, options)
-        matches = select(matches)
-        if to_align is not None:
-            matches, _ = align_matches(matches, to_align, seed=options.seed)
+        matches, _ = align_pair(select(matches), greys, matcher, options, seed=options.seed)
         result = two_view(matches, images, max_error=error, seed=options.seed, dense=matcher.traits.dense)
         pose: Array | None = result.cam1_from_cam0
         found.append(Judged(pose_error_deg(pair, pose), result.trusted))

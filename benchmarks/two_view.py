@@ -34,8 +34,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import DATASETS
 from benchmarks.two_view_table import Row, as_json, markdown
-from sfm.alignment.match_alignment import align_matches
-from sfm.evaluation.aligned_matches import images_to_align
+from sfm.evaluation.aligned_matches import align_pair
 from sfm.evaluation.most_confident import most_confident, with_enough
 from sfm.evaluation.options import TwoViewOptions
 from sfm.geometry.epipolar import fundamental_matrix
@@ -227,10 +226,7 @@ def of_matcher(
         found = matcher.match([(encode(view0), encode(view1))])[0]
         matches = most_confident(found, sure=confidence, at_least=at_least)
         if options is not None:
-            greys = (view0.grey, view1.grey)
-            sizes = [(grey.shape[1], grey.shape[0]) for grey in greys]
-            images = images_to_align(greys.__getitem__, sizes, matcher, options, size=LONGER_SIDE_PX)
-            matches = matches if images is None else align_matches(matches, images)[0]
+            matches, _ = align_pair(matches, (view0.grey, view1.grey), matcher, options, size=LONGER_SIDE_PX)
         return matches.points0, matches.points1
 
     return match

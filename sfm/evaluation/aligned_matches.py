@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sfm.evaluation.options import TwoViewOptions
 from sfm.geometry.pixels import reduction
 from sfm.matchers.base import GreyImage, Matcher
 from sfm.matchers.registry import device_of
 from sfm.options import RefinementOptions
+from sfm.types import Matches
 
 if TYPE_CHECKING:
     from sfm.alignment.pyramids import AlignmentImages
@@ -37,3 +40,26 @@ def images_to_align(
 
     sigmas = [traits.pixel_sigma * reduction(matcher.grid(*size)) for size in sizes]
     return AlignmentImages.of(read, sizes, sigmas, align_size=size, device=device_of(options))
+
+
+def align_pair(
+    matches: Matches,
+    greys: tuple[GreyImage, GreyImage],
+    matcher: Matcher,
+    options: TwoViewOptions,
+    *,
+    size: int = ALIGN_SIZE,
+    seed: int = 0,
+    cores: int = 0,
+) -> tuple[Matches, int | None]:
+    """The matches aligned in their two images, and how many were, None where that is not tried.
+
+    size: as of images_to_align. seed, cores: as of align_matches.
+    """
+    images = images_to_align(greys.__getitem__, [grey.shape[::-1] for grey in greys], matcher, options, size=size)
+    if images is None:
+        return matches, None
+    from sfm.alignment.match_alignment import align_matches  # torch is loaded only where something is aligned
+
+    found, aligned = align_matches(matches, images, seed=seed, cores=cores)
+    return found, int(np.count_nonzero(aligned))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sfm.colmap.camera import prior_camera, with_focal
 from sfm.errors import BadOption
-from sfm.evaluation.aligned_matches import images_to_align
+from sfm.evaluation.aligned_matches import align_pair
 from sfm.evaluation.most_confident import with_choice
 from sfm.geometry.epipolar import epipolar_line_distance, essential_matrix
 from sfm.geometry.focal_from_F import focal_of_pair
@@ -30,7 +30,7 @@ from sfm.geometry.two_view import verify_pair
 from sfm.images.camera_priors import GUESSED_FOCAL, ImageHeader, cameras_of
 from sfm.images.decoding import read_grey
 from sfm.images.index import check_images
-from sfm.matchers.base import GreyImage, Matcher
+from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.rotated import RotatingMatcher
 from sfm.matching.rotations import CLEARLY, ROTATIONS, strength
@@ -183,22 +183,9 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
         most = max(ROTATIONS, key=num.__getitem__)
         if num[most] > CLEARLY * num[0]:
             best, image_rotation = found[most], most
-    aligned, num_aligned = _aligned(best, images, (grey0, grey1), matcher, options)
+    both = (grey0, grey1)
+    aligned, num_aligned = align_pair(best, both, matcher, options, seed=options.seed, cores=num_cores())
     return replace(geometry(aligned, image_rotation), num_aligned=num_aligned)
-
-
-def _aligned(
-    matches: Matches, images: Records, grey: tuple[GreyImage, GreyImage], matcher: Matcher, options: TwoImageOptions
-) -> tuple[Matches, int | None]:
-    """The matches aligned in the images, and how many were, None where that is not tried."""
-    sizes = [(image.width, image.height) for image in images]
-    to_align = images_to_align(grey.__getitem__, sizes, matcher, options)
-    if to_align is None:
-        return matches, None
-    from sfm.alignment.match_alignment import align_matches  # torch is loaded only where something is aligned
-
-    found, moved = align_matches(matches, to_align, seed=options.seed, cores=num_cores())
-    return found, int(np.count_nonzero(moved))
 
 
 def _num_cells(images: Records, grids: Sequence[Grid | None]) -> int:

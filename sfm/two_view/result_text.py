@@ -68,7 +68,7 @@ def result_text(result: TwoViewResult) -> str:
         f"inliers      {result.num_inliers:,} ({result.inlier_ratio:.0%}), geometry: {result.kind}",
     ]
     if result.num_aligned is not None:
-        lines.append(f"aligned      {result.num_aligned:,} matches to sub-pixel, by the images themselves")
+        lines.append(f"aligned      {result.num_aligned:,} matches, each patch of A found in B")
     if result.epipolar_px is not None:
         lines.append(f"epipolar     {result.epipolar_px:.2f} px mean distance of the inliers to their lines")
     if result.cam1_from_cam0 is not None and result.rotation_deg is not None:

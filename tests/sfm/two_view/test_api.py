@@ -159,7 +159,7 @@ def test_a_networks_matches_are_aligned_in_the_images():
     assert aligned.epipolar_px < 0.7 * as_matched.epipolar_px
     of_aligned, of_others = (max(pose_error_deg(r.cam1_from_cam0, ground_truth())) for r in (aligned, as_matched))
     assert of_aligned < of_others
-    assert "to sub-pixel, by the images themselves" in result_text(aligned)
+    assert "each patch of A found in B" in result_text(aligned)
     assert result_dict(aligned)["aligned"] == aligned.num_aligned
     assert match_images(A, B, matcher="sift").num_aligned is None
 
