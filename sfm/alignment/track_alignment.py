@@ -143,7 +143,8 @@ def _part(columns: ModelColumns, rows: Int64, reference: Int64, normals: Float64
 def blocks(
     job: Job, columns: ModelColumns, images: AlignmentImages, from_level: int, memory: int, window: Window
 ) -> Iterator[Job]:
-    """The job in parts, by whole points, whose reference patches fit the memory, and whose images' pyramids do.
+    """The job in parts, by whole points, whose reference patches fit the memory, and whose images' pyramids do where
+    fewer images are read so.
 
     memory: bytes, of which READY_PATCHES is for patches. Sums of a part depend in the last bit on what else is in it.
     So that this does not depend on what happens to be free, sizes are powers of two.
@@ -154,7 +155,9 @@ def blocks(
     is_first = np.diff(job.reference, prepend=-1) != 0
     templates = np.cumsum(is_first | (np.diff(job.template, prepend=-1) != 0))
     points = np.append(np.flatnonzero(is_first), len(job.rows))
-    ends = _ends_by_images(job, columns, _round(int(memory * (1 - READY_PATCHES)) // _pyramid_bytes(columns, images)))
+    image_room = _round(int(memory * (1 - READY_PATCHES)) // _pyramid_bytes(columns, images))
+    num_by_patches = -(-int(templates[-1]) // room)
+    ends = _ends_by_images(job, columns, image_room, most_reads=2 * len(columns.names) * num_by_patches)
     start = 0
     while start < len(job.rows):
         before = templates[start - 1] if start else 0
@@ -181,22 +184,30 @@ def _pyramid_bytes(columns: ModelColumns, images: AlignmentImages) -> int:
     return max(1, int(4 * np.prod(sizes, axis=1).mean() * 4 / 3))
 
 
-def _ends_by_images(job: Job, columns: ModelColumns, room: int) -> Int64:
-    """Where parts of the job end, by whole reference images, whose references and observations are in `room` images."""
+def _ends_by_images(job: Job, columns: ModelColumns, room: int, *, most_reads: int) -> Int64:
+    """Where parts of the job end, by whole reference images, whose references and observations are in `room` images.
+
+    Nowhere but at its end where more images would be read for them than most_reads, which is what parts by patches
+    read: each image twice for each, first for its references, then for its observations. Where images share points
+    with more others than fit, as of a walk around one thing, every part would read them all.
+    """
     source = columns.image[job.reference]
     num = len(columns.names)
     pairs = np.unique(source * num + job.image)
     seen_from = np.split(pairs % num, np.flatnonzero(np.diff(pairs // num)) + 1)
-    starts, ends, held = np.flatnonzero(np.diff(source, prepend=-1)), [], np.zeros(num, bool)
+    starts, ends, reads = np.flatnonzero(np.diff(source, prepend=-1)), [], 0
+    held = np.zeros(num, bool)
     for start, others in zip(starts, seen_from, strict=True):
-        more = held.copy()
-        more[others] = more[source[start]] = True
-        if more.sum() > room and held.any():
+        own = np.zeros(num, bool)
+        own[others] = own[source[start]] = True
+        fits = np.count_nonzero(own) <= room
+        reads += np.count_nonzero(own & ~held) if fits else 2 * np.count_nonzero(own)
+        if held.any() and np.count_nonzero(held | own) > room:
             ends.append(int(start))
-            more[:] = False
-            more[others] = more[source[start]] = True
-        held = more
-    return np.array([*ends, len(job.rows)])
+            held = own
+        else:
+            held = held | own
+    return np.array([*ends, len(job.rows)] if reads <= most_reads else [len(job.rows)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
