@@ -157,7 +157,7 @@ def blocks(
     points = np.append(np.flatnonzero(is_first), len(job.rows))
     image_room = _round(int(memory * (1 - READY_PATCHES)) // _pyramid_bytes(columns, images))
     num_by_patches = -(-int(templates[-1]) // room)
-    ends = _ends_by_images(job, columns, image_room, most_reads=2 * len(columns.names) * num_by_patches)
+    ends = ends_by_images(job, columns, image_room, most_reads=2 * len(columns.names) * num_by_patches)
     start = 0
     while start < len(job.rows):
         before = templates[start - 1] if start else 0
@@ -184,7 +184,7 @@ def _pyramid_bytes(columns: ModelColumns, images: AlignmentImages) -> int:
     return max(1, int(4 * np.prod(sizes, axis=1).mean() * 4 / 3))
 
 
-def _ends_by_images(job: Job, columns: ModelColumns, room: int, *, most_reads: int) -> Int64:
+def ends_by_images(job: Job, columns: ModelColumns, room: int, *, most_reads: int) -> Int64:
     """Where parts of the job end, by whole reference images, whose references and observations are in `room` images.
 
     Nowhere but at its end where more images would be read for them than most_reads, which is what parts by patches

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -246,6 +247,30 @@ def test_blocks_hold_neighbours_and_as_many_points_as_fit(monkeypatch):
     assert 3 <= len(found) <= 8  # a reference's patch is counted once, however many observations it has
     assert all(len(np.unique(block.reference * NUM_LEVELS + block.template)) <= 16 for block in found)
     assert (np.diff(np.concatenate([columns.image[block.reference] for block in found])) >= 0).all()
+
+
+def job_between(num, partners):
+    """Columns of num images with a reference observation each, and a job of one observation of it in each partner."""
+    pairs = [(image, other) for image in range(num) for other in partners(image) if 0 <= other < num and other != image]
+    reference, image = np.array(pairs).T
+    zeros = np.zeros(len(pairs), np.int8)
+    columns = SimpleNamespace(names=tuple(map(str, range(num))), image=np.arange(num))
+    return columns, T.Job(np.arange(len(pairs)), reference, image, zeros, zeros, np.zeros((len(pairs), 2, 2)))
+
+
+def test_a_walk_is_parted_by_images_and_a_ring_around_one_thing_is_not():
+    columns, walk = job_between(100, lambda image: range(image - 3, image + 4))
+    ends = T.ends_by_images(walk, columns, 16, most_reads=200)
+    assert len(ends) > 5
+    assert ends[-1] == len(walk.rows)
+    starts = [0, *ends[:-1]]
+    parts = [set(walk.image[a:b]) | set(walk.reference[a:b]) for a, b in zip(starts, ends, strict=True)]
+    assert max(map(len, parts)) <= 16
+    columns, ring = job_between(100, lambda _: range(100))
+    np.testing.assert_array_equal(T.ends_by_images(ring, columns, 16, most_reads=200), [len(ring.rows)])
+    columns, groups = job_between(100, lambda image: range(image - image % 20, image - image % 20 + 20))
+    np.testing.assert_array_equal(T.ends_by_images(groups, columns, 16, most_reads=200), [len(groups.rows)])
+    assert len(T.ends_by_images(groups, columns, 32, most_reads=200)) == 5
 
 
 def test_where_nothing_can_be_aligned_all_stays():
