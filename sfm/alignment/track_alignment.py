@@ -201,7 +201,7 @@ def ends_by_images(job: Job, columns: ModelColumns, room: int, *, most_reads: in
         own = np.zeros(num, bool)
         own[others] = own[source[start]] = True
         fits = np.count_nonzero(own) <= room
-        reads += np.count_nonzero(own & ~held) if fits else 2 * np.count_nonzero(own)
+        reads += int(np.count_nonzero(own & ~held) if fits else 2 * np.count_nonzero(own))
         if held.any() and np.count_nonzero(held | own) > room:
             ends.append(int(start))
             held = own
