@@ -202,6 +202,7 @@ def place_observations(links: Links, label: Int64, nodes: Nodes) -> tuple[Float6
     start, end = np.concatenate([links.node0, links.node1]), np.concatenate([links.node1, links.node0])
     p_start, p_end = np.concatenate([links.points0, links.points1]), np.concatenate([links.points1, links.points0])
     confidence, sigma = np.tile(links.confidence, 2), nodes.sigma_px
+    del links  # of a large set half a gigabyte, which nobody else holds
     score = np.bincount(start, weights=confidence, minlength=len(label)).astype(np.float64)
     placed = np.zeros(len(label), bool)
     placed[_first_of_each(label, score)] = True
