@@ -135,12 +135,11 @@ class _Pair:
         octave = torch.round(torch.log2(torch.linalg.det(maps)) / 2).long()  # px of image 1 per px of image 0
         levels = [((-octave).clamp(min=0) + stage, octave.clamp(min=0) + stage) for stage in self._stages]
         patches = (cut_patches(self._pyramid0, xy0, of.clamp(max=NUM_LEVELS - 1), window) for of, _ in levels)
-        start = Alignment(xy1, maps, torch.zeros(len(part), device=device), maps)
         found = found_in_stages(
             self._pyramid1,
             (Templates.of(patch, window) for patch in patches),
             window,
-            start=start,
+            start=Alignment(xy1, maps, torch.zeros(len(part), device=device), maps),
             levels=levels,
             prior_sigma=self._prior_sigma,
         )

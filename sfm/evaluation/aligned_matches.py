@@ -38,7 +38,7 @@ def images_to_align(
         return None
     from sfm.alignment.pyramids import AlignmentImages  # torch is loaded only where something is aligned
 
-    sigmas = [traits.pixel_sigma * reduction(matcher.grid(*size)) for size in sizes]
+    sigmas = [traits.pixel_sigma * reduction(matcher.grid(width, height)) for width, height in sizes]
     return AlignmentImages.of(read, sizes, sigmas, align_size=size, device=device_of(options))
 
 
