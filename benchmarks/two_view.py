@@ -23,6 +23,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,14 @@ from numpy.typing import NDArray
 from benchmarks.measure import DATASETS
 from benchmarks.two_view_table import Row, as_json, markdown
 from sfm.evaluation.aligned_matches import align_pair
+from sfm.evaluation.image_rotation import best_matches, glancing_matcher, hardly_match
 from sfm.evaluation.most_confident import most_confident, with_enough
 from sfm.evaluation.options import TwoViewOptions
 from sfm.geometry.epipolar import fundamental_matrix
 from sfm.geometry.pixels import homogeneous
 from sfm.geometry.poses import angle_between_deg, relative_pose, rotation_angle_deg
 from sfm.matchers.base import Matcher, Thresholded
+from sfm.matchers.rotated import RotatingMatcher
 
 LONGER_SIDE_PX = 640
 THRESHOLD_PX = 1.0
@@ -219,14 +222,20 @@ def of_matcher(
     matcher: Matcher, confidence: float = 0.0, at_least: int = 0, options: TwoViewOptions | None = None
 ) -> MatchFn:
     """Match function of anything that follows the Matcher protocol; matches of less confidence are left out, but for so
-    many of the best. options: of matches that are then aligned, where they say so, as in `loftr-sfm match`."""
-    encode = cached(lambda view: matcher.encode([view.grey])[0])
+    many of the best. options: whether photo 1 is rotated and matches are aligned, as in `loftr-sfm match`; by default
+    neither."""
+    options = options if options is not None else TwoViewOptions(no_align=True, turns="off")
+    select = partial(most_confident, sure=confidence, at_least=at_least)
+    rotating, glance = RotatingMatcher(matcher), glancing_matcher(matcher, options)
+    encode = cached(lambda view: rotating.encode([(view.grey, None, 0)])[0])
 
     def match(view0: View, view1: View) -> tuple[Array, Array]:
-        found = matcher.match([(encode(view0), encode(view1))])[0]
-        matches = most_confident(found, sure=confidence, at_least=at_least)
-        if options is not None:
-            matches, _ = align_pair(matches, (view0.grey, view1.grey), matcher, options, size=LONGER_SIDE_PX)
+        greys, features0 = (view0.grey, view1.grey), encode(view0)
+        found = rotating.match([(features0, encode(view1))])[0]
+        matches = select(found)
+        if glance is not None and hardly_match(found, matcher, [grey.shape[::-1] for grey in greys]):
+            matches, _ = best_matches(matches, greys, features0, matcher, glance, select)
+        matches, _ = align_pair(matches, greys, matcher, options, size=LONGER_SIDE_PX)
         return matches.points0, matches.points1
 
     return match
@@ -286,14 +295,14 @@ def xfeat_star(top_k: int = 10_000) -> MatchFn:
     return match
 
 
-def of_weights(name: str, confidence: float, at_least: int, *, no_align: bool = True) -> MatchFn:
-    """Our matcher with the weights of this name or file; confidence, at_least: as of_matcher."""
+def of_weights(name: str, confidence: float, at_least: int, options: TwoViewOptions | None = None) -> MatchFn:
+    """Our matcher with the weights of this name or file; the rest as of of_matcher."""
     from sfm import weights
 
     matcher: Matcher = weights.load(name)
     if isinstance(matcher, Thresholded):
         matcher = with_enough(matcher, sure=confidence, at_least=at_least)
-    return of_matcher(matcher, confidence, at_least, TwoViewOptions(no_align=no_align))
+    return of_matcher(matcher, confidence, at_least, options)
 
 
 def methods(args: argparse.Namespace) -> dict[str, MatchFn]:
@@ -308,7 +317,7 @@ def methods(args: argparse.Namespace) -> dict[str, MatchFn]:
             label = f"{Path(name).stem}, confidence {confidence:g}"
             found[label] = of_weights(name, confidence, args.at_least)
             if args.aligned:
-                found[f"{label}, aligned"] = of_weights(name, confidence, args.at_least, no_align=False)
+                found[f"{label}, aligned"] = of_weights(name, confidence, args.at_least, TwoViewOptions())
     return found
 
 
@@ -319,7 +328,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     confidence = "least confidence of our matches; several are compared (default: 0.2 0.3 0.4)"
     parser.add_argument("--confidence", type=float, nargs="+", default=[0.2, 0.3, 0.4], metavar="C", help=confidence)
     parser.add_argument("--at-least", type=int, default=0, metavar="N", help="as of `loftr-sfm evaluate pairs`")
-    parser.add_argument("--aligned", action="store_true", help="also with matches aligned in the images at 640 px")
+    aligned = "also as `loftr-sfm match` has them: photo 1 rotated by quarter turns where that helps, matches aligned"
+    parser.add_argument("--aligned", action="store_true", help=f"{aligned} (at 640 px)")
     baselines = ("rootsift", "xfeat")
     parser.add_argument("--baselines", nargs="*", choices=baselines, default=baselines, help="beside ours; may be none")
     parser.add_argument("--sift-features", type=int, default=8192, metavar="N")

@@ -121,7 +121,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--at-least", type=int, default=0, metavar="N", help="as of `loftr-sfm evaluate pairs`")
     sets = ("room", "strecha", "dino", "temple")
     parser.add_argument("--sets", nargs="+", choices=sets, default=sets)
-    parser.add_argument("--aligned", action="store_true", help="also with matches aligned in the images at 640 px")
+    aligned = "also as `loftr-sfm match` has them: photo 1 rotated by quarter turns where that helps, matches aligned"
+    parser.add_argument("--aligned", action="store_true", help=f"{aligned} (at 640 px)")
     baselines = ("rootsift", "xfeat")
     parser.add_argument("--baselines", nargs="*", choices=baselines, default=baselines, help="beside ours; may be none")
     parser.add_argument("--sift-features", type=int, default=8192, metavar="N")

@@ -36,18 +36,18 @@ class TwoViewOptions(MatchingOptions):
         "leave matches where the network places them, which is to a pixel of the image that it sees, instead of moving "
         "them to sub-pixel where the images themselves agree (detectors' keypoints are never moved)",
     )
+    turns: str = option(
+        "auto",
+        "auto: where two images hardly match, look at the second one rotated by 90, 180 and 270 degrees; off",
+        choices=("auto", "off"),
+        metavar="HOW",
+        flag="--rotations",
+    )
     fallback: str = field(default="off", init=False)  # no option here: a pair is matched by what was chosen
 
     def __post_init__(self) -> None:
         MatchingOptions.__post_init__(self)
         require(self.at_least >= 0, f"--at-least {self.at_least}: must not be negative")
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluatedMatcherOptions(TwoViewOptions):
-    """The matcher that is evaluated."""
-
-    turns: str = field(default="off", init=False)  # no option here: a pair is evaluated as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class ChallengeOptions:
 class PairEvaluation:
     """All options of `evaluate pairs`."""
 
-    matching: EvaluatedMatcherOptions = field(default_factory=EvaluatedMatcherOptions)
+    matching: TwoViewOptions = field(default_factory=TwoViewOptions)
     evaluation: PairEvaluationOptions = field(default_factory=PairEvaluationOptions)
 
 
@@ -102,5 +102,5 @@ class PairEvaluation:
 class ChallengeEvaluation:
     """All options of `evaluate imc2022`."""
 
-    matching: EvaluatedMatcherOptions = field(default_factory=EvaluatedMatcherOptions)
+    matching: TwoViewOptions = field(default_factory=TwoViewOptions)
     evaluation: ChallengeOptions = field(default_factory=ChallengeOptions)

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from sfm.evaluation.aligned_matches import images_to_align
+from sfm.evaluation.image_rotation import TURNS, best_rotation, certainty, glancing_matcher, hardly_match
 from sfm.evaluation.most_confident import Select
 from sfm.evaluation.options import TwoViewOptions
 from sfm.evaluation.result_log import Result, ResultLog, result_id
 from sfm.images.decoding import read_grey
 from sfm.matchers.base import GreyImage, Matcher
 from sfm.matching.rotations import RotatedPair
-from sfm.matching.session import match_images
+from sfm.matching.session import match_images, parts_of
 from sfm.system.parallel import num_cores, workers_of_one_thread
 from sfm.system.progress import progress_bar
 from sfm.types import Float64, ImagePair, ImageRecord, Matches
@@ -43,6 +44,7 @@ class ImageFolder:
 
 
 KEPT = 500_000_000  # bytes of images to align
+AT_ONCE = 512  # pairs; those of them that hardly match wait for a second look
 EvaluatePair = Callable[[EvaluatedPair, Float64, Float64], Result]  # of a pair's matches, points0 and points1 (M, 2) px
 
 
@@ -64,7 +66,7 @@ def run_pairs(images: ImageFolder, pairs: Sequence[EvaluatedPair], how: PairProt
 
     Raises BadImage for an image that cannot be read, and SfMError where memory does not suffice for a pair.
     """
-    run_key = [dict(how.matcher.provenance), how.evaluation_key, how.options.no_align]
+    run_key = [dict(how.matcher.provenance), how.evaluation_key, how.options.no_align, how.options.turns]
     ids = [result_id(run_key, _identity(images, pair)) for pair in pairs]
     found = how.log.read(frozenset(ids))
     todo = {key: pair for key, pair in zip(ids, pairs, strict=True) if key not in found}
@@ -94,10 +96,53 @@ def _evaluated(
 
     with workers_of_one_thread(num_cores()) as pool:
         under_way: list[Future[dict[str, Result]]] = []
-        for batch in match_images(how.matcher, images.folder, images.records, list(tasks), how.options):
+        for batch in _matched(images, list(tasks), how):
             last, under_way = under_way, [pool.submit(evaluate, task.pair, found, tasks[task]) for task, found in batch]
             yield _joined(last)
         yield _joined(under_way)
+
+
+def _matched(
+    images: ImageFolder, tasks: Sequence[RotatedPair], how: PairProtocol
+) -> Iterator[list[tuple[RotatedPair, Matches]]]:
+    """Batch by batch the matches of pairs; those that hardly match are looked at rotated, unless it is known how they
+    are (sfm.evaluation.image_rotation)."""
+    glance = glancing_matcher(how.matcher, how.options)
+    for part in parts_of(tasks, AT_ONCE):
+        weak: dict[RotatedPair, Matches] = {}
+        for batch in match_images(how.matcher, images.folder, images.records, part, how.options):
+            weak |= {
+                task: found
+                for task, found in batch
+                if glance is not None and task.rotation == 0 and hardly_match(found, how.matcher, _sizes(images, task))
+            }
+            yield [(task, found) for task, found in batch if task not in weak]
+        if glance is not None and weak:
+            yield list(_best_rotated(images, weak, glance, how).items())
+
+
+def _best_rotated(
+    images: ImageFolder, weak: Mapping[RotatedPair, Matches], glance: Matcher, how: PairProtocol
+) -> dict[RotatedPair, Matches]:
+    """The matches of pairs as they are, or with image 1 rotated, which are by the pairs as they are all the same."""
+    looks = [RotatedPair(task.pair, rotation) for task in weak for rotation in TURNS]
+    seen: dict[ImagePair, dict[int, float]] = {task.pair: {} for task in weak}
+    for batch in match_images(glance, images.folder, images.records, looks, how.options):
+        for (pair, rotation), found in batch:
+            seen[pair][rotation] = certainty(found)
+    turned = [RotatedPair(pair, rotation) for pair, each in seen.items() if (rotation := best_rotation(each))]
+    best = dict(weak)
+    for batch in match_images(how.matcher, images.folder, images.records, turned, how.options):
+        for (pair, _), found in batch:
+            upright = RotatedPair(pair, 0)
+            if certainty(how.select(found)) > certainty(how.select(weak[upright])):
+                best[upright] = found
+    return best
+
+
+def _sizes(images: ImageFolder, task: RotatedPair) -> list[tuple[int, int]]:
+    records = [images.records[name] for name in (task.pair.name0, task.pair.name1)]
+    return [(record.width, record.height) for record in records]
 
 
 def _joined(under_way: Sequence[Future[dict[str, Result]]]) -> dict[str, Result]:

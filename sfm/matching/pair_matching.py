@@ -61,11 +61,11 @@ def may_rotate(matcher: Matcher, options: MatchingOptions) -> bool:
     return options.turns == "auto" and not matcher.rotation_invariant and matcher.grid(64, 64) is not None
 
 
-def glancing(matcher: Matcher) -> Matcher:
+def glancing(matcher: Matcher, longer_side: int = GLANCE_PX) -> Matcher:
     """The matcher that tells which images are rotated: the same at small images, where it can be had."""
-    if not isinstance(matcher, Resizable) or 0 < matcher.size <= GLANCE_PX:
+    if not isinstance(matcher, Resizable) or 0 < matcher.size <= longer_side:
         return matcher
-    return matcher.at_size(GLANCE_PX)
+    return matcher.at_size(longer_side)
 
 
 def keys_by_rotation(matcher: Matcher, options: MatchingOptions) -> list[str]:

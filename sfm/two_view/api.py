@@ -10,7 +10,7 @@ coordinates. Two views do not determine the scale: the translation is of unit le
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sfm.colmap.camera import prior_camera, with_focal
 from sfm.errors import BadOption
 from sfm.evaluation.aligned_matches import align_pair
+from sfm.evaluation.image_rotation import best_matches, glancing_matcher, hardly_match
 from sfm.evaluation.most_confident import with_choice
 from sfm.geometry.epipolar import epipolar_line_distance, essential_matrix
 from sfm.geometry.focal_from_F import focal_of_pair
@@ -33,16 +34,14 @@ from sfm.images.index import check_images
 from sfm.matchers.base import Matcher
 from sfm.matchers.registry import make_matcher
 from sfm.matchers.rotated import RotatingMatcher
-from sfm.matching.rotations import CLEARLY, ROTATIONS, strength
 from sfm.options import ImageOptions, VerificationOptions
 from sfm.system.parallel import num_cores
 from sfm.two_view.options import TwoImageOptions
 from sfm.two_view.relative_pose import FLAT_KINDS, Records, estimate_pose, explained, parallax_deg, pose_spread_deg
-from sfm.types import CameraPrior, Float64, Grid, ImagePair, ImageRecord, Matches, TwoViewGeometry
+from sfm.types import CameraPrior, Float64, ImagePair, ImageRecord, Matches, TwoViewGeometry
 from sfm.wording import counted
 
 GIVEN, ESTIMATED = "given", "estimated"  # groups of cameras: by the user, from F
-WEAK = 0.05  # share of cells with strong matches below which B is rotated; upright pairs that match have 0.04 to 0.3
 A_AND_B = ImagePair("A", "B")
 LITTLE_PARALLAX_DEG = 4.0  # median; below it a pixel of systematic error is degrees of the translation's direction
 MAX_SPREAD_DEG = 3.0  # standard deviation of a trusted pose: 10 degrees off is more than three of them
@@ -150,48 +149,31 @@ match_photos = match_images  # its name in 0.1.0
 def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -> TwoViewResult:
     """As `match_images`, with images that are known and a matcher that may serve many pairs.
 
-    Where they hardly match as they are, B is rotated by quarter turns; a rotation is kept if it has
-    clearly more inliers. A network's matches are then aligned in the images (--no-align: not). What comes out is in
-    pixels of the images as they are.
+    Where they hardly match as they are, B is rotated by quarter turns (sfm.evaluation.image_rotation). A network's
+    matches are then aligned in the images (--no-align: not). What comes out is in pixels of the images as they are.
     """
     grey0, grey1 = (read_grey(Path(), image) for image in images)
-    grids = [matcher.grid(image.width, image.height) for image in images]
-    error = allowed_error(grids, matcher.traits, options.max_error)
+    sizes = [(image.width, image.height) for image in images]
+    error = allowed_error([matcher.grid(*size) for size in sizes], matcher.traits, options.max_error)
     matcher, select = with_choice(matcher, options)
     rotating = RotatingMatcher(matcher)
-
-    def geometry(matches: Matches, image_rotation: int) -> TwoViewResult:
-        return two_view(
-            matches,
-            images,
-            max_error=error,
-            seed=options.seed,
-            dense=matcher.traits.dense,
-            image_rotation=image_rotation,
-            matcher=matcher.provenance,
-        )
-
     features0, features1 = rotating.encode([(grey0, None, 0), (grey1, None, 0)])
-    (upright,) = rotating.match([(features0, features1)])
-    best, image_rotation = select(upright), 0
-    tried = not matcher.rotation_invariant and options.turns != "off"
-    if tried and strength(upright, _num_cells(images, grids)) < WEAK:
-        rotated = rotating.encode([(grey1, None, rotation) for rotation in ROTATIONS])
-        others = map(select, rotating.match([(features0, features) for features in rotated]))
-        found = {0: best, **dict(zip(ROTATIONS, others, strict=True))}
-        num = {rotation: geometry(matches, rotation).num_inliers for rotation, matches in found.items()}
-        most = max(ROTATIONS, key=num.__getitem__)
-        if num[most] > CLEARLY * num[0]:
-            best, image_rotation = found[most], most
-    both = (grey0, grey1)
-    aligned, num_aligned = align_pair(best, both, matcher, options, seed=options.seed, cores=num_cores())
-    return replace(geometry(aligned, image_rotation), num_aligned=num_aligned)
-
-
-def _num_cells(images: Records, grids: Sequence[Grid | None]) -> int:
-    """Cells of the smaller grid; 1 for a detector."""
-    cells = [1 if g is None else g.columns * g.num_rows(p.height) for p, g in zip(images, grids, strict=True)]
-    return min(cells)
+    (found,) = rotating.match([(features0, features1)])
+    best, image_rotation = select(found), 0
+    glance = glancing_matcher(matcher, options)
+    if glance is not None and hardly_match(found, matcher, sizes):
+        best, image_rotation = best_matches(best, (grey0, grey1), features0, matcher, glance, select)
+    aligned, num_aligned = align_pair(best, (grey0, grey1), matcher, options, seed=options.seed, cores=num_cores())
+    result = two_view(
+        aligned,
+        images,
+        max_error=error,
+        seed=options.seed,
+        dense=matcher.traits.dense,
+        image_rotation=image_rotation,
+        matcher=matcher.provenance,
+    )
+    return replace(result, num_aligned=num_aligned)
 
 
 def read_images(a: Path, b: Path, options: TwoImageOptions) -> Records:

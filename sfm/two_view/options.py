@@ -14,13 +14,6 @@ from sfm.options import option, require
 class TwoImageOptions(TwoViewOptions):
     """Matching two images, and the geometry between them."""
 
-    turns: str = option(
-        "auto",
-        "auto: where the images hardly match, also try B rotated by 90, 180 and 270 degrees; off",
-        choices=("auto", "off"),
-        metavar="HOW",
-        flag="--rotations",
-    )
     batch: int = field(default=0, init=False)  # no options for one pair
     memory: float | None = field(default=None, init=False)
     camera_model: str = option("SIMPLE_RADIAL", "COLMAP camera model of both images", metavar="MODEL")

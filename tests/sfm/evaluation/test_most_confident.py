@@ -10,7 +10,7 @@ import pytest
 from sfm.datasets.courtyard.demo_scene import copy_demo_scene
 from sfm.datasets.training_pairs.textures import read_grey
 from sfm.evaluation.most_confident import most_confident, two_view_matcher
-from sfm.evaluation.options import EvaluatedMatcherOptions
+from sfm.evaluation.options import TwoViewOptions
 from sfm.types import Matches
 
 
@@ -31,7 +31,7 @@ def test_the_sure_ones_or_so_many_of_the_best(at_least, expected):
 
 def test_a_network_gives_what_it_gave_and_less_sure_ones(tmp_path):
     copy_demo_scene(tmp_path)
-    options = EvaluatedMatcherOptions(weights="compact", device="cpu", resize=320)
+    options = TwoViewOptions(weights="compact", device="cpu", resize=320)
     images = [read_grey(tmp_path / "images" / name) for name in ("view_00.jpg", "view_05.jpg")]
 
     def matched(at_least):
@@ -47,7 +47,7 @@ def test_a_network_gives_what_it_gave_and_less_sure_ones(tmp_path):
 
 
 def test_a_detector_gives_what_it_gives():
-    matcher, select = two_view_matcher(EvaluatedMatcherOptions(matcher="sift"))
+    matcher, select = two_view_matcher(TwoViewOptions(matcher="sift"))
     few = matches_of([0.01, 0.02])
     assert select(few) is few
     assert matcher.name == "sift"

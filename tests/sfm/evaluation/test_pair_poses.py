@@ -157,7 +157,8 @@ def test_the_verb_on_the_demo(tmp_path, capsys) -> None:
 
 
 def test_a_image_on_its_side_is_matched_upright(tmp_path) -> None:
-    """A pairs file with cameras whose second image is stored rotated clockwise: rot1 1 turns it back for matching."""
+    """A pairs file with cameras whose second image is stored rotated clockwise: rot1 1 turns it back for matching, and
+    where the file does not say it, a look at the images does."""
     copy_demo_scene(tmp_path / "demo")
     (tmp_path / "images").mkdir()
     a, b = "view_00.jpg", "view_01.jpg"
@@ -175,17 +176,16 @@ def test_a_image_on_its_side_is_matched_upright(tmp_path) -> None:
     numbers = np.concatenate([*map(np.ravel, centred), ground_truth.ravel(), [0, 0, 0, 1]])
     for rot, path in ((0, tmp_path / "not.txt"), (1, tmp_path / "turned.txt")):
         path.write_text(f"{a} b.png 0 {rot} {' '.join(map(repr, numbers.tolist()))}\n")
-    options = PairEvaluation(
-        matching=replace(OPTIONS.matching, weights="compact", device="cpu", resize=320, at_least=0),
-        evaluation=OPTIONS.evaluation,
-    )
+    matching = replace(OPTIONS.matching, weights="compact", device="cpu", resize=320, at_least=0)
     found = {}
-    for name in ("not", "turned"):
+    for name, turns in (("not", "off"), ("turned", "off"), ("not", "auto"), ("turned", "auto")):
+        options = PairEvaluation(matching=replace(matching, turns=turns), evaluation=OPTIONS.evaluation)
         evaluate_pairs(tmp_path / "images", tmp_path / f"{name}.txt", tmp_path / "out", options)
-        found[name] = json.loads((tmp_path / "out" / "pairs.json").read_text())["pairs"][0]
-    assert max(found["turned"]["errors_deg"]) < 2
-    assert found["turned"]["precision"] > 0.7
-    assert found["turned"]["matches"] > 3 * found["not"]["matches"]
+        found[name, turns] = json.loads((tmp_path / "out" / "pairs.json").read_text())["pairs"][0]
+    assert max(found["turned", "off"]["errors_deg"]) < 2
+    assert found["turned", "off"]["precision"] > 0.7
+    assert found["turned", "off"]["matches"] > 3 * found["not", "off"]["matches"]
+    assert found["not", "auto"] == found["turned", "auto"] == found["turned", "off"]
 
 
 def test_the_verb_on_a_model(tmp_path, capsys) -> None:
