@@ -3,8 +3,8 @@
 The protocol of SuperGlue (Sarlin et al., CVPR 2020) and LoFTR (Sun et al., CVPR 2021): an essential matrix from the
 matches and the true intrinsics by RANSAC, its pose's error the larger of rotation's and direction's, the area under
 the recall curve to 5, 10 and 20 degrees. A pair without a pose is infinitely wrong and stays in every mean. The
-estimator is COLMAP's LO-RANSAC; each pose is estimated under several random seeds, and the AUCs of the seeds are
-averaged.
+estimator is COLMAP's LO-RANSAC, and what it finds is refined as in `match` (sfm.geometry.pose_refinement); each pose is
+estimated under several random seeds, and the AUCs of the seeds are averaged.
 
 Errors in pixels are of images reduced to the matching options' --resize, so that they mean the same for images of any
 size. Precision is LoFTR's: the share of matches whose squared epipolar errors, at unit focal length, add up to less
@@ -28,6 +28,8 @@ from sfm.evaluation.options import PairEvaluation
 from sfm.evaluation.pair_runner import EvaluatedPair, ImageFolder, PairProtocol, run_pairs
 from sfm.evaluation.pose_metrics import epipolar_errors, pose_errors_deg
 from sfm.evaluation.result_log import Result, ResultLog
+from sfm.geometry.pose_refinement import refine_pose
+from sfm.geometry.two_view import unit_pose
 from sfm.images.index import read_images_index
 from sfm.options import ImageOptions
 from sfm.system.tables import aligned, write_json
@@ -98,8 +100,9 @@ def estimate_pose(
     found = pycolmap.estimate_essential_matrix(points0, points1, pair.camera0, pair.camera1, ransac)
     if found is None:
         return None, 0
-    pose: Float64 = np.asarray(found["cam2_from_cam1"].matrix(), np.float64)
-    return (pose if np.isfinite(pose).all() else None), int(found["num_inliers"])
+    cameras = (pair.camera0, pair.camera1)
+    pose = unit_pose(refine_pose(found["cam2_from_cam1"], cameras, points0, points1, max_error=max_error))
+    return pose, int(found["num_inliers"])
 
 
 def evaluate_pair(pair: PosedPair, points0: Float64, points1: Float64, *, options: PairEvaluation) -> PairResult:
@@ -157,7 +160,7 @@ def evaluate_pairs(images: Path, ground_truth: Path, out: Path, options: PairEva
 
     e = options.evaluation
     m = options.matching
-    key = ["pairs", e.max_error, e.seeds, m.resize, m.confidence, m.at_least]
+    key = ["pairs, refined", e.max_error, e.seeds, m.resize, m.confidence, m.at_least]
     how = PairProtocol(matcher, select, m, evaluate_matches, key, log)
     results = [
         from_json(values) for values in run_pairs(ImageFolder(images, records), image_pairs, how, desc="evaluating")

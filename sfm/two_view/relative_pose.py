@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sfm.colmap.camera import prior_camera
 from sfm.geometry.evidence import Blocks, least_explained
 from sfm.geometry.pixels import homogeneous
+from sfm.geometry.pose_refinement import refine_pose
 from sfm.geometry.poses import angle_between_deg, rotation_angle_deg
 from sfm.geometry.two_view import unit_pose
 from sfm.types import Float64, ImageRecord, Matches, TwoViewGeometry
@@ -33,14 +34,12 @@ def estimate_pose(
         return geometry.cam1_from_cam0
     rows = geometry.inliers
     points0, points1 = matches.points0[rows].astype(np.float64), matches.points1[rows].astype(np.float64)
-    camera0, camera1 = (prior_camera(image) for image in images)
+    cameras = prior_camera(images[0]), prior_camera(images[1])
     ransac = pycolmap.RANSACOptions(max_error=max_error, random_seed=seed, max_num_trials=5000)
-    found = pycolmap.estimate_relative_pose(camera0, points0, camera1, points1, ransac)
+    found = pycolmap.estimate_relative_pose(cameras[0], points0, cameras[1], points1, ransac)
     if found is None or found["num_inliers"] < 8:
         return geometry.cam1_from_cam0
-    of_inliers = (camera0, points0, camera1, points1, found["inlier_mask"])
-    refined = pycolmap.refine_relative_pose(found["cam2_from_cam1"], *of_inliers)
-    pose = unit_pose((refined if refined is not None else found)["cam2_from_cam1"])
+    pose = unit_pose(refine_pose(found["cam2_from_cam1"], cameras, points0, points1, max_error=max_error))
     return pose if pose is not None else geometry.cam1_from_cam0
 
 
