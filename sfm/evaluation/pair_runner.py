@@ -44,7 +44,7 @@ class ImageFolder:
 
 
 KEPT = 500_000_000  # bytes of images to align
-AT_ONCE = 512  # pairs; those of them that hardly match wait for a second look
+AT_ONCE = 128  # pairs; those of them that hardly match wait for a second look, and are lost where a run is killed
 EvaluatePair = Callable[[EvaluatedPair, Float64, Float64], Result]  # of a pair's matches, points0 and points1 (M, 2) px
 
 
