@@ -91,7 +91,7 @@ REGISTRY: dict[str, Weights] = {
         config="compact-wide",
         file_names=("loftr_compact_wide.safetensors",),
         size=8_076_864,
-        sha256="543ae655e204de41b0db9a9e49e21ce296b7d95cf564f573110b76901a114e22",
+        sha256="d0745d7bd378321dd00f9f98189cf6d58903062cbffc31d0b28c1c581140ce8f",
     ),
     "eloftr-outdoor": Weights(
         name="eloftr-outdoor",
