@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from benchmarks.measure import DATASETS
 from benchmarks.two_view_table import Row, as_json, markdown
 from sfm.evaluation.aligned_matches import align_pair
-from sfm.evaluation.image_rotation import best_matches, glancing_matcher, hardly_match
+from sfm.evaluation.image_rotation import matched
 from sfm.evaluation.most_confident import most_confident, with_enough
 from sfm.evaluation.options import TwoViewOptions
 from sfm.geometry.epipolar import fundamental_matrix
@@ -226,15 +226,11 @@ def of_matcher(
     neither."""
     options = options if options is not None else TwoViewOptions(no_align=True, turns="off")
     select = partial(most_confident, sure=confidence, at_least=at_least)
-    rotating, glance = RotatingMatcher(matcher), glancing_matcher(matcher, options)
-    encode = cached(lambda view: rotating.encode([(view.grey, None, 0)])[0])
+    encode = cached(lambda view: RotatingMatcher(matcher).encode([(view.grey, None, 0)])[0])
 
     def match(view0: View, view1: View) -> tuple[Array, Array]:
-        greys, features0 = (view0.grey, view1.grey), encode(view0)
-        found = rotating.match([(features0, encode(view1))])[0]
-        matches = select(found)
-        if glance is not None and hardly_match(found, matcher, [grey.shape[::-1] for grey in greys]):
-            matches, _ = best_matches(matches, greys, features0, matcher, glance, select)
+        greys = (view0.grey, view1.grey)
+        matches, _ = matched(greys, (encode(view0), encode(view1)), matcher, options, select)
         matches, _ = align_pair(matches, greys, matcher, options, size=LONGER_SIDE_PX)
         return matches.points0, matches.points1
 

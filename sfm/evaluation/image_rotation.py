@@ -46,6 +46,24 @@ def best_rotation(seen: Mapping[int, float]) -> int:
     return max(sorted(seen), key=lambda rotation: seen[rotation])
 
 
+def matched(
+    greys: tuple[GreyImage, GreyImage],
+    features: tuple[RotatedFeatures, RotatedFeatures],
+    matcher: Matcher,
+    options: TwoViewOptions,
+    select: Select,
+) -> tuple[Matches, int]:
+    """The matches that count of two images, and the rotation of image 1 that they are found at.
+
+    features: of the images as they are, by RotatingMatcher(matcher).
+    """
+    (found,) = RotatingMatcher(matcher).match([features])
+    sizes = [(grey.shape[1], grey.shape[0]) for grey in greys]
+    if not may_rotate(matcher, options) or not hardly_match(found, matcher, sizes):
+        return select(found), 0
+    return best_matches(select(found), greys, features[0], matcher, glancing(matcher, GLANCE_PX), select)
+
+
 def best_matches(
     upright: Matches,
     greys: tuple[GreyImage, GreyImage],

@@ -108,16 +108,19 @@ def _matched(
     """Batch by batch the matches of pairs; those that hardly match are looked at rotated, unless it is known how they
     are (sfm.evaluation.image_rotation)."""
     glance = glancing_matcher(how.matcher, how.options)
+    if glance is None:
+        yield from match_images(how.matcher, images.folder, images.records, tasks, how.options)
+        return
     for part in parts_of(tasks, AT_ONCE):
         weak: dict[RotatedPair, Matches] = {}
         for batch in match_images(how.matcher, images.folder, images.records, part, how.options):
             weak |= {
                 task: found
                 for task, found in batch
-                if glance is not None and task.rotation == 0 and hardly_match(found, how.matcher, _sizes(images, task))
+                if task.rotation == 0 and hardly_match(found, how.matcher, _sizes(images, task))
             }
             yield [(task, found) for task, found in batch if task not in weak]
-        if glance is not None and weak:
+        if weak:
             yield list(_best_rotated(images, weak, glance, how).items())
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pycolmap
 
 from sfm.geometry.epipolar import essential_matrix, ray_epipolar_distance
-from sfm.geometry.pixels import homogeneous
+from sfm.geometry.fisheye import rays_of
 from sfm.geometry.two_view import Cameras
 from sfm.types import Float64
 
@@ -31,26 +31,24 @@ def refine_pose(
     points0, points1: (M, 2) px, wrong ones among them. max_error: px of an inlier's distance to its epipolar lines.
     """
     camera0, camera1 = cameras
-    rays0, rays1 = _rays(camera0, points0), _rays(camera1, points1)
+    rays0, rays1 = rays_of(camera0, points0), rays_of(camera1, points1)
     focal = (camera0.mean_focal_length() + camera1.mean_focal_length()) / 2
-    pose, threshold = cam1_from_cam0, max_error
+
+    def distances(pose: pycolmap.Rigid3d) -> Float64:
+        return focal * ray_epipolar_distance(rays0, rays1, essential_matrix(pose.matrix()))
+
+    pose, threshold, off = cam1_from_cam0, max_error, distances(cam1_from_cam0)
     for _ in range(ROUNDS):
-        inliers = focal * ray_epipolar_distance(rays0, rays1, essential_matrix(pose.matrix())) <= threshold
+        inliers = off <= threshold
         if np.count_nonzero(inliers) < FEWEST:
             break
         found = pycolmap.refine_relative_pose(pose, camera0, points0, camera1, points1, inliers)
         if found is None:
             break
         pose = found["cam2_from_cam1"]
-        residuals = focal * ray_epipolar_distance(rays0[inliers], rays1[inliers], essential_matrix(pose.matrix()))
-        lower = SIGMAS * SIGMA_OF_MEDIAN * float(np.median(residuals))
+        off = distances(pose)
+        lower = SIGMAS * SIGMA_OF_MEDIAN * float(np.median(off[inliers]))
         if lower > SETTLED * threshold:
             break
         threshold = lower
     return pose
-
-
-def _rays(camera: pycolmap.Camera, points: Float64) -> Float64:
-    """(M, 3) unit rays of (M, 2) px, NaN where the lens has none."""
-    rays = homogeneous(np.asarray(camera.cam_from_img(points), np.float64).reshape(-1, 2))
-    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sfm.colmap.camera import prior_camera, with_focal
 from sfm.errors import BadOption
 from sfm.evaluation.aligned_matches import align_pair
-from sfm.evaluation.image_rotation import best_matches, glancing_matcher, hardly_match
+from sfm.evaluation.image_rotation import matched
 from sfm.evaluation.most_confident import with_choice
 from sfm.geometry.epipolar import epipolar_line_distance, essential_matrix
 from sfm.geometry.focal_from_F import focal_of_pair
@@ -153,16 +153,11 @@ def match_records(images: Records, matcher: Matcher, options: TwoImageOptions) -
     matches are then aligned in the images (--no-align: not). What comes out is in pixels of the images as they are.
     """
     grey0, grey1 = (read_grey(Path(), image) for image in images)
-    sizes = [(image.width, image.height) for image in images]
-    error = allowed_error([matcher.grid(*size) for size in sizes], matcher.traits, options.max_error)
+    grids = [matcher.grid(image.width, image.height) for image in images]
+    error = allowed_error(grids, matcher.traits, options.max_error)
     matcher, select = with_choice(matcher, options)
-    rotating = RotatingMatcher(matcher)
-    features0, features1 = rotating.encode([(grey0, None, 0), (grey1, None, 0)])
-    (found,) = rotating.match([(features0, features1)])
-    best, image_rotation = select(found), 0
-    glance = glancing_matcher(matcher, options)
-    if glance is not None and hardly_match(found, matcher, sizes):
-        best, image_rotation = best_matches(best, (grey0, grey1), features0, matcher, glance, select)
+    features0, features1 = RotatingMatcher(matcher).encode([(grey0, None, 0), (grey1, None, 0)])
+    best, image_rotation = matched((grey0, grey1), (features0, features1), matcher, options, select)
     aligned, num_aligned = align_pair(best, (grey0, grey1), matcher, options, seed=options.seed, cores=num_cores())
     result = two_view(
         aligned,

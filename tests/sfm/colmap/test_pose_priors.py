@@ -24,12 +24,8 @@ def priors_of(path):
 
 def priors_by_image(path):
     """Each image's prior by its name: COLMAP numbers images in the order in which its threads finish them."""
-    priors = priors_of(path)
-    database = pycolmap.Database.open(path)
-    try:
-        return {database.read_image(prior.corr_data_id.id).name: prior for prior in priors}
-    finally:
-        database.close()
+    with pycolmap.Database.open(path) as database:
+        return {database.read_image(prior.corr_data_id.id).name: prior for prior in priors_of(path)}
 
 
 def test_priors_are_those_that_colmap_writes(tmp_path):
