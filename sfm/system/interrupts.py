@@ -20,6 +20,7 @@ from types import FrameType
 GRACE_S = 1.5
 EXIT_CODE = 130
 _AGAIN_S = 0.005  # after which a deferred Ctrl-C is tried again
+_OVER = b"\0"  # written where signals' numbers are, none of which is 0
 
 
 def end_at_sigterm() -> None:
@@ -117,9 +118,9 @@ class _Watcher:
         self._thread.start()
 
     def _watch(self) -> None:
-        while (number := os.read(self._read, 1)) and number != bytes([signal.SIGINT]):
+        while (number := os.read(self._read, 1)) not in (_OVER, bytes([signal.SIGINT])):
             pass
-        if not number or self._over.wait(self._grace_s):
+        if number == _OVER or self._over.wait(self._grace_s):
             return
         if not self._out.is_set():
             with suppress(OSError):
@@ -135,8 +136,9 @@ class _Watcher:
         """No Ctrl-C counts any more."""
         self._over.set()
         signal.set_wakeup_fd(self._before)
-        os.close(self._write)
+        os.write(self._write, _OVER)  # closing it would say nothing where a child of this process holds it, too
         self._thread.join()
+        os.close(self._write)
         os.close(self._read)
         os.close(self._standard_error)
 

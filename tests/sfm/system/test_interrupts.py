@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -106,6 +107,25 @@ def test_nothing_is_left_behind():
         with pytest.raises(error), ended_in_time("not this"):
             raise error
         assert signal.set_wakeup_fd(before) == before
+
+
+def test_the_end_does_not_wait_for_a_child_that_lives_on():
+    program = """
+import os, time
+from sfm.system.interrupts import ended_in_time
+with ended_in_time("not this"):
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+print(child)
+"""
+    since = time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        status = process.wait(timeout=30)
+        assert process.stdout is not None
+        os.kill(int(process.stdout.readline()), signal.SIGKILL)
+    assert status == 0
+    assert time.monotonic() - since < 30
 
 
 def test_sigterm_is_a_kill_whether_pycolmap_was_loaded_or_is_later():
