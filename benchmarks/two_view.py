@@ -1,10 +1,12 @@
 """Two-view accuracy: relative-pose AUC@5/10/20 of matchers beside each other, on image pairs with true poses.
 
-    python -m benchmarks.two_view [--datasets FOLDER] [--weights NAME|FILE] [--dino] [--temple] [--json FILE]
+    python -m benchmarks.two_view [--datasets FOLDER] [--weights NAME|FILE] [--resize PX] [--dino] [--temple]
+        [--json FILE]
 
 Protocol. Pairs: all pairs of a scene whose cameras differ by less than a given rotation. Every method works on the
-image reduced to 640 px on its longer side and answers in pixels of the image itself (corner origin). Matched points
-are normalised by the true K of their image, and an essential matrix is estimated by OpenCV's USAC_MAGSAC with a
+image reduced to 640 px on its longer side (our networks, with --resize, on one of that size: images of 640 px are then
+enlarged, and hold no more) and answers in pixels of the image itself (corner origin). Matched points are normalised by
+the true K of their image, and an essential matrix is estimated by OpenCV's USAC_MAGSAC with a
 threshold of 1 px at the 640 px scale, that is 1 / mean focal length in normalised units, confidence 0.99999, at most
 10,000 iterations; recoverPose picks the pose. The error of a pair is the larger of the rotation's angle and the
 angle between the translation directions, whose sign two views do not determine (min(angle, 180 - angle)); infinite
@@ -291,11 +293,14 @@ def xfeat_star(top_k: int = 10_000) -> MatchFn:
     return match
 
 
-def of_weights(name: str, confidence: float, at_least: int, options: TwoViewOptions | None = None) -> MatchFn:
-    """Our matcher with the weights of this name or file; the rest as of of_matcher."""
+def of_weights(
+    name: str, confidence: float, at_least: int, resize: int, options: TwoViewOptions | None = None
+) -> MatchFn:
+    """Our matcher with the weights of this name or file. resize: longer side of what it sees, px; the rest as of
+    of_matcher."""
     from sfm import weights
 
-    matcher: Matcher = weights.load(name)
+    matcher: Matcher = weights.load(name).at_size(resize)
     if isinstance(matcher, Thresholded):
         matcher = with_enough(matcher, sure=confidence, at_least=at_least)
     return of_matcher(matcher, confidence, at_least, options)
@@ -311,9 +316,9 @@ def methods(args: argparse.Namespace) -> dict[str, MatchFn]:
     for name in args.weights:
         for confidence in args.confidence:
             label = f"{Path(name).stem}, confidence {confidence:g}"
-            found[label] = of_weights(name, confidence, args.at_least)
+            found[label] = of_weights(name, confidence, args.at_least, args.resize)
             if args.aligned:
-                found[f"{label}, aligned"] = of_weights(name, confidence, args.at_least, TwoViewOptions())
+                found[f"{label}, aligned"] = of_weights(name, confidence, args.at_least, args.resize, TwoViewOptions())
     return found
 
 
@@ -324,6 +329,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     confidence = "least confidence of our matches; several are compared (default: 0.2 0.3 0.4)"
     parser.add_argument("--confidence", type=float, nargs="+", default=[0.2, 0.3, 0.4], metavar="C", help=confidence)
     parser.add_argument("--at-least", type=int, default=0, metavar="N", help="as of `loftr-sfm evaluate pairs`")
+    resize = "longer side of the image that our networks see (default: %(default)s, as the others)"
+    parser.add_argument("--resize", type=int, default=LONGER_SIDE_PX, metavar="PX", help=resize)
     aligned = "also as `loftr-sfm match` has them: photo 1 rotated by quarter turns where that helps, matches aligned"
     parser.add_argument("--aligned", action="store_true", help=f"{aligned} (at 640 px)")
     baselines = ("rootsift", "xfeat")

@@ -1,6 +1,7 @@
 """Wide baselines, rooms, turned images: pose accuracy of weights beside each other, RootSIFT and XFeat* in one table.
 
-    python -m benchmarks.wide_baseline [--weights NAME|FILE ...] [--sets room strecha dino temple] [--turned] [--json F]
+    python -m benchmarks.wide_baseline [--weights NAME|FILE ...] [--sets room strecha dino temple] [--turned]
+        [--resize PX] [--json F]
 
 Protocol: that of `benchmarks.two_view` (true K, USAC_MAGSAC at 1 px of the 640 px scale, five seeds). Rows of a set
 are all its pairs and those of more than 30 degrees. With --turned each pair is also matched with photo 1 turned by an
@@ -25,6 +26,7 @@ import numpy as np
 
 from benchmarks.measure import DATASETS
 from benchmarks.two_view import (
+    LONGER_SIDE_PX,
     Array,
     MatchFn,
     PosedPair,
@@ -121,6 +123,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--at-least", type=int, default=0, metavar="N", help="as of `loftr-sfm evaluate pairs`")
     sets = ("room", "strecha", "dino", "temple")
     parser.add_argument("--sets", nargs="+", choices=sets, default=sets)
+    resize = "longer side of the image that our networks see (default: %(default)s, as the others)"
+    parser.add_argument("--resize", type=int, default=LONGER_SIDE_PX, metavar="PX", help=resize)
     aligned = "also as `loftr-sfm match` has them: photo 1 rotated by quarter turns where that helps, matches aligned"
     parser.add_argument("--aligned", action="store_true", help=f"{aligned} (at 640 px)")
     baselines = ("rootsift", "xfeat")

@@ -19,6 +19,12 @@ class TwoViewOptions(MatchingOptions):
     auto_on_cpu: ClassVar[str] = "compact-wide"  # two views may be far apart, and nothing else helps
     matcher: str = option("loftr", "what matches two images", registry="matcher", metavar="NAME")
     weights: str = weights_option(auto_on_cpu)
+    resize: int = option(
+        1024,
+        "longer side of the image that the network sees, px, also of one that is smaller: poses of two views gain by "
+        "it, though a pair takes four times as long as at the 640 px of runs; 0 keeps the image's size",
+        metavar="PX",
+    )
     confidence: float | None = option(
         0.4,
         "drop matches below this confidence, 0 to 1; two views alone are best at 0.3 to 0.5, a model of many views, "

@@ -110,7 +110,7 @@ def _next(images: Records, result: TwoViewResult, options: MatchOptions) -> list
     names = (image.name if image.name.isprintable() else letter for letter, image in zip("AB", images, strict=True))
     pair = shlex.join(["loftr-sfm", "match", *names])
     if not result.trusted and options.matching.matcher == "loftr" and result.num_inliers < 100:
-        return [f"next: {pair} --confidence 0.2 --resize 1024    (more matches, finer)"]
+        return [f"next: {pair} --at-least 3000 --resize 1600    (more matches, finer)"]
     if options.matching.matcher != "loftr":
         return [f"next: {pair}    (the same by LoFTR)"]
     if not (options.figures.features or options.figures.attention):

@@ -141,6 +141,16 @@ def test_trained_weights_can_be_used_and_training_carries_on(images, tmp_path, c
 
 
 @pytest.mark.slow
+def test_a_training_with_workers_comes_to_its_end(images, tmp_path):
+    program = [sys.executable, "-c", "import sys; from sfm.cli.main import main; sys.exit(main(sys.argv[1:]))"]
+    sizes = ["--size", "64", "96", "--batch", "1", "--steps", "2", "--workers", "1", "--device", "cpu"]
+    command = [*program, "train", "--photos", str(images), "--out", str(tmp_path / "run"), *sizes]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "weights.safetensors" in done.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no signal for a parent's death")
 def test_workers_end_with_a_training_that_is_killed(images, tmp_path):
     script = """

@@ -152,7 +152,7 @@ def test_two_images_in_three_lines(changes):
 
 
 def test_a_networks_matches_are_aligned_in_the_images():
-    aligned, as_matched = (match_images(A, B, weights="compact", no_align=off) for off in (False, True))
+    aligned, as_matched = (match_images(A, B, weights="compact", resize=640, no_align=off) for off in (False, True))
     assert len(aligned.matches) == len(as_matched.matches)
     assert aligned.num_aligned > 0.5 * as_matched.num_inliers
     assert as_matched.num_aligned is None
