@@ -6,13 +6,13 @@
 Protocol. Pairs: all pairs of a scene whose cameras differ by less than a given rotation. Every method works on the
 image reduced to 640 px on its longer side (our networks, with --resize, on one of that size: images of 640 px are then
 enlarged, and hold no more) and answers in pixels of the image itself (corner origin). Matched points are normalised by
-the true K of their image, and an essential matrix is estimated by OpenCV's USAC_MAGSAC with a
-threshold of 1 px at the 640 px scale, that is 1 / mean focal length in normalised units, confidence 0.99999, at most
-10,000 iterations; recoverPose picks the pose. The error of a pair is the larger of the rotation's angle and the
-angle between the translation directions, whose sign two views do not determine (min(angle, 180 - angle)); infinite
-with fewer than five matches. Each pair is estimated under five seeds, which also shuffle the matches; an AUC is
-the mean of its five. "Under 1 px" is the share of all matches whose mean distance to the true epipolar lines of
-the two images is below 1 px of the 640 px scale.
+the true K of their image, and an essential matrix is estimated by OpenCV's USAC_MAGSAC with a threshold of 1 px at the
+640 px scale, that is 1 / mean focal length in normalised units, confidence 0.99999, at most 10,000 iterations;
+recoverPose picks the pose. The error of a pair is the larger of the rotation's angle and the angle between the
+translation directions, whose sign two views do not determine (min(angle, 180 - angle)); infinite with fewer than five
+matches. Each pair is estimated under five seeds, which also shuffle the matches; an AUC is the mean of its five.
+"Under 1 px" is the share of all matches whose mean distance to the true epipolar lines of the two images is below 1 px
+of the 640 px scale.
 
 `seconds` is the time of matching per pair with every image encoded once, without the pose estimation.
 """
@@ -300,7 +300,7 @@ def of_weights(
     of_matcher."""
     from sfm import weights
 
-    matcher: Matcher = weights.load(name).at_size(resize)
+    matcher: Matcher = weights.load(name, resize=resize)
     if isinstance(matcher, Thresholded):
         matcher = with_enough(matcher, sure=confidence, at_least=at_least)
     return of_matcher(matcher, confidence, at_least, options)

@@ -29,6 +29,7 @@ from sfm.training.worker_stream import PairStream, worker_batches
 pytest.importorskip("open3d", reason="Open3D, which makes the pairs, cannot be loaded", exc_type=ImportError)
 
 from tests.support.depth_sequence import roof_sequence
+from tests.support.folders import ROOT
 
 SIZE = (64, 96)
 
@@ -142,9 +143,9 @@ def test_trained_weights_can_be_used_and_training_carries_on(images, tmp_path, c
 
 @pytest.mark.slow
 def test_a_training_with_workers_comes_to_its_end(images, tmp_path):
-    program = [sys.executable, "-c", "import sys; from sfm.cli.main import main; sys.exit(main(sys.argv[1:]))"]
     sizes = ["--size", "64", "96", "--batch", "1", "--steps", "2", "--workers", "1", "--device", "cpu"]
-    command = [*program, "train", "--photos", str(images), "--out", str(tmp_path / "run"), *sizes]
+    program = [sys.executable, str(ROOT / "reconstruct.py"), "train"]
+    command = [*program, "--photos", str(images), "--out", str(tmp_path / "run"), *sizes]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "weights.safetensors" in done.stdout
